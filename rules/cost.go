@@ -1,0 +1,378 @@
+package rules
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/types"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// Sizes are the counts of a trace that a rule's cost is worked out from.
+type Sizes struct {
+	// Spans of the trace, and how many of them a span has below it at most.
+	Spans, Descendants int
+	// The most that one span has of each. Ancestors count from the deepest span.
+	Children, Ancestors, Events, Links, Attributes int
+	// Text is the longest text or byte string, in bytes; List the longest array.
+	Text, List int
+}
+
+// DefaultSizes are the trace that rules are held to when they are loaded.
+var DefaultSizes = Sizes{
+	Spans: 10_000, Descendants: 10_000, Children: 100, Ancestors: 100, Events: 100, Links: 100,
+	Attributes: 100, Text: 1024, List: 100,
+}
+
+// String names the counts that matter most.
+func (s Sizes) String() string {
+	return fmt.Sprintf("%d spans (at most %d children, %d ancestors, %d events a span, texts of %d bytes)", s.Spans, s.Children, s.Ancestors, s.Events, s.Text)
+}
+
+// SizesOf counts a trace.
+func SizesOf(t *trace.Trace) Sizes {
+	s := Sizes{Spans: len(t.Spans), Descendants: len(t.Spans)}
+	text := func(texts ...string) {
+		for _, v := range texts {
+			s.Text = max(s.Text, len(v))
+		}
+	}
+	var value func(v trace.Value)
+	attributes := func(as trace.Attributes) {
+		s.Attributes = max(s.Attributes, len(as))
+		for _, a := range as {
+			text(a.Key)
+			value(a.Value)
+		}
+	}
+	value = func(v trace.Value) {
+		switch v.Type() {
+		case trace.TypeString, trace.TypeBytes:
+			s.Text = max(s.Text, v.Len())
+		case trace.TypeArray:
+			s.List = max(s.List, len(v.Array()))
+			for _, e := range v.Array() {
+				value(e)
+			}
+		case trace.TypeMap:
+			s.List = max(s.List, len(v.Map()))
+			attributes(v.Map())
+		}
+	}
+	depth := make([]int32, len(t.Spans)) // 0: not known yet
+	for i := range t.Spans {
+		span := &t.Spans[i]
+		s.Children = max(s.Children, len(t.Children(i)))
+		s.Events = max(s.Events, len(span.Events))
+		s.Links = max(s.Links, len(span.Links))
+		text(span.Name, span.StatusMessage, span.Scope, span.ScopeVersion)
+		attributes(span.Attributes)
+		attributes(span.Resource)
+		for _, e := range span.Events {
+			text(e.Name)
+			attributes(e.Attributes)
+		}
+		for _, l := range span.Links {
+			attributes(l.Attributes)
+		}
+		s.Ancestors = max(s.Ancestors, int(depthOf(t, i, depth)))
+	}
+	return s
+}
+
+// depthOf returns how many ancestors span i has; for a span that leads into a
+// cycle, at most twice as many as there are.
+func depthOf(t *trace.Trace, i int, depth []int32) int32 {
+	const walking = -1
+	var path []int
+	at := i
+	for at >= 0 && depth[at] == 0 {
+		depth[at] = walking
+		path = append(path, at)
+		at = t.Parent(at)
+	}
+	known := int32(0) // 1 + ancestors of the span that the walk ended at
+	switch {
+	case at >= 0 && depth[at] == walking: // a cycle: all its spans are ancestors
+		known = int32(len(path) - slices.Index(path, at))
+	case at >= 0:
+		known = depth[at]
+	}
+	for n := len(path) - 1; n >= 0; n-- {
+		known++
+		depth[path[n]] = known
+	}
+	return depth[i] - 1
+}
+
+// Cost returns what the rule costs at most on a trace of these sizes, all its
+// expressions together: the number of steps of an evaluation that never ends
+// early. It is worked out from the checked expressions alone:
+//
+//   - A constant, a name, a field, an operator or a function costs 1, and what its
+//     operands cost.
+//   - A function that reads texts or lists costs 1 more for each 16 bytes of a text
+//     and for each element of a list. matches costs the product of the text's and
+//     the pattern's length, by 64. sets functions, distinct and sort cost the
+//     product of their lists' lengths.
+//   - A quantifier or any other macro over a list costs what the list costs and,
+//     for each element, 1 and what its condition and its body cost.
+//
+// How long a text or a list is comes from sizes: spans is Spans long, children
+// Children, descendants() Descendants, any text Text, an attribute's list List,
+// and so on; filter and map are as long as what they range over.
+func (r *Rule) Cost(sizes Sizes) float64 { return costOf(sizes, r.programs(true)...) }
+
+func costOf(sizes Sizes, programs ...*program) float64 {
+	cost := 0.0
+	for _, p := range programs {
+		if p != nil {
+			est := estimator{sizes: sizes, vars: map[string]extent{}}
+			c, _ := est.estimate(p.root)
+			cost += c
+		}
+	}
+	return cost
+}
+
+// extent is how large a value is: n elements or bytes, each element in turn of
+// the extent of element.
+type extent struct {
+	n       float64
+	element *extent
+}
+
+func (x extent) of() extent {
+	if x.element == nil {
+		return extent{n: 1}
+	}
+	return *x.element
+}
+
+type estimator struct {
+	sizes Sizes
+	vars  map[string]extent
+}
+
+func (e *estimator) text() extent { return extent{n: float64(max(e.sizes.Text, 1))} }
+
+// dynamic is the extent of an attribute's value, which may be a text or a list.
+func (e *estimator) dynamic() extent {
+	inner := extent{n: float64(max(e.sizes.Text, e.sizes.List, 1))}
+	return extent{n: inner.n, element: &inner}
+}
+
+func (e *estimator) listOf(n int, element extent) extent {
+	return extent{n: float64(n), element: &element}
+}
+
+// estimate returns what an expression costs, and how large its value is.
+func (e *estimator) estimate(x ast.Expr) (float64, extent) {
+	switch x.Kind() {
+	case ast.LiteralKind:
+		if s, ok := x.AsLiteral().(types.String); ok {
+			return 1, extent{n: float64(len(s))}
+		}
+		return 1, extent{n: 1}
+	case ast.IdentKind:
+		return 1, e.ident(x.AsIdent())
+	case ast.SelectKind:
+		cost, operand := e.estimate(x.AsSelect().Operand())
+		return cost + 1, e.field(x.AsSelect().FieldName(), operand)
+	case ast.CallKind:
+		return e.call(x.AsCall())
+	case ast.ListKind:
+		cost, element := 1.0, extent{n: 1}
+		for _, v := range x.AsList().Elements() {
+			c, size := e.estimate(v)
+			cost += c
+			element = larger(element, size)
+		}
+		return cost, extent{n: float64(x.AsList().Size()), element: &element}
+	case ast.MapKind:
+		cost, element := 1.0, extent{n: 1}
+		for _, entry := range x.AsMap().Entries() {
+			k, _ := e.estimate(entry.AsMapEntry().Key())
+			v, size := e.estimate(entry.AsMapEntry().Value())
+			cost += k + v
+			element = larger(element, size)
+		}
+		return cost, extent{n: float64(x.AsMap().Size()), element: &element}
+	case ast.ComprehensionKind:
+		return e.comprehension(x.AsComprehension())
+	}
+	return 1, extent{n: 1}
+}
+
+func larger(a, b extent) extent {
+	if b.n > a.n {
+		a.n = b.n
+	}
+	if a.element == nil || b.element != nil && b.element.n > a.element.n {
+		a.element = b.element
+	}
+	return a
+}
+
+func (e *estimator) ident(name string) extent {
+	if v, ok := e.vars[name]; ok {
+		return v
+	}
+	switch name {
+	case "spans", "about":
+		return e.listOf(e.sizes.Spans, extent{n: 1})
+	}
+	return extent{n: 1}
+}
+
+func (e *estimator) field(name string, operand extent) extent {
+	switch name {
+	case "services":
+		return e.listOf(e.sizes.Spans, e.text())
+	case "children":
+		return e.listOf(e.sizes.Children, extent{n: 1})
+	case "events":
+		return e.listOf(e.sizes.Events, extent{n: 1})
+	case "links":
+		return e.listOf(e.sizes.Links, extent{n: 1})
+	case "attributes", "resource":
+		return e.listOf(e.sizes.Attributes, e.dynamic())
+	case "start", "end", "duration", "parent", "root", "time":
+		return extent{n: 1}
+	case "name", "service", "statusMessage", "scope", "scopeVersion":
+		return e.text()
+	case "id", "kind", "status", "traceId", "spanId":
+		return extent{n: 32}
+	}
+	return larger(e.dynamic(), operand.of())
+}
+
+// flat are functions whose cost does not grow with their operands.
+var flat = map[string]bool{
+	operators.LogicalAnd: true, operators.LogicalOr: true, operators.LogicalNot: true, operators.Conditional: true, operators.Index: true,
+	operators.OptIndex: true, operators.OptSelect: true, operators.NotStrictlyFalse: true, "size": true, "before": true, "or": true,
+	"orValue": true, "hasValue": true, "value": true, "optional.of": true, "optional.none": true, "first": true, "last": true,
+}
+
+func (e *estimator) call(call ast.CallExpr) (float64, extent) {
+	operands := call.Args()
+	if call.IsMemberFunction() {
+		operands = append([]ast.Expr{call.Target()}, operands...)
+	}
+	cost := 1.0
+	sizes := make([]extent, len(operands))
+	all := extent{n: 1}
+	sum, product := 0.0, 1.0
+	for i, x := range operands {
+		var c float64
+		c, sizes[i] = e.estimate(x)
+		cost += c
+		sum += sizes[i].n
+		product *= max(sizes[i].n, 1)
+		all = larger(all, sizes[i])
+	}
+	name := call.FunctionName()
+	switch name {
+	case operators.Conditional:
+		return cost, larger(sizes[1], sizes[2])
+	case operators.Index, operators.OptIndex, operators.OptSelect:
+		return cost, larger(e.dynamic(), sizes[0].of())
+	case "value", "optional.of", "or", "orValue", "first", "last":
+		return cost, larger(all, all.of())
+	case "ancestors":
+		return cost + float64(e.sizes.Ancestors), e.listOf(e.sizes.Ancestors, extent{n: 1})
+	case "descendants":
+		return cost + float64(e.sizes.Descendants), e.listOf(e.sizes.Descendants, extent{n: 1})
+	case "matches":
+		return cost + product/64, extent{n: 1}
+	case equals, notEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
+		return cost + sum/16, extent{n: 1}
+	case isIn:
+		return cost + sizes[1].n*(1+sizes[0].n/16), extent{n: 1}
+	case operators.Add:
+		if all.of().n > 1 {
+			cost += sum // they may be lists
+		}
+		return cost + sum/16, extent{n: sum, element: all.element}
+	case "join", "format", "concat":
+		inner := all.of()
+		return cost + sum/16, extent{n: sum * max(1, inner.n), element: &inner}
+	case "string":
+		return cost + sum/16, extent{n: max(sum, 32)} // a text, whatever the attribute is
+	case "replace":
+		return cost + product/16, extent{n: product}
+	case "flatten":
+		inner := all.of().of()
+		return cost + product*all.of().n, extent{n: all.n * all.of().n, element: &inner}
+	case "lists.range":
+		n := float64(maxElements)
+		if literal, ok := operands[0].AsLiteral().(types.Int); ok {
+			n = float64(literal)
+		}
+		return cost + n, extent{n: n}
+	case "sets.contains", "sets.intersects", "sets.equivalent", "distinct", "sort", "@sortByAssociatedKeys":
+		if len(operands) == 1 {
+			product *= product
+		}
+		return cost + product, all
+	}
+	if !flat[name] {
+		cost += sum / 16
+		if inner := all.of().n; inner > 1 {
+			cost += sum
+		}
+	}
+	return cost, all
+}
+
+func (e *estimator) comprehension(c ast.ComprehensionExpr) (float64, extent) {
+	rangeCost, over := e.estimate(c.IterRange())
+	initCost, accu := e.estimate(c.AccuInit())
+	saved := map[string]*extent{}
+	set := func(name string, x extent) {
+		if old, ok := e.vars[name]; ok {
+			saved[name] = &old
+		} else {
+			saved[name] = nil
+		}
+		e.vars[name] = x
+	}
+	defer func() {
+		for name, old := range saved {
+			if old == nil {
+				delete(e.vars, name)
+			} else {
+				e.vars[name] = *old
+			}
+		}
+	}()
+	if c.AccuInit().Kind() == ast.ListKind || c.AccuInit().Kind() == ast.MapKind {
+		accu = extent{n: over.n, element: over.element}
+	}
+	set(c.AccuVar(), extent{n: 1})
+	set(c.IterVar(), larger(over.of(), extent{n: 1}))
+	if c.HasIterVar2() {
+		set(c.IterVar2(), larger(over.of(), extent{n: 1}))
+	}
+	var each float64
+	if element, condition := listStep(c); element != nil {
+		cost, size := e.estimate(element)
+		each = cost
+		accu = extent{n: over.n, element: &size}
+		if condition != nil {
+			cost, _ := e.estimate(condition)
+			each += cost
+		}
+	} else {
+		condition, _ := e.estimate(c.LoopCondition())
+		step, _ := e.estimate(c.LoopStep())
+		each = condition + step
+	}
+	e.vars[c.AccuVar()] = accu
+	resultCost, result := e.estimate(c.Result())
+	return math.Min(rangeCost+initCost+over.n*(1+each)+resultCost, math.MaxFloat64), result
+}

@@ -1,0 +1,484 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/functions"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/ext"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// Options are the limits that rules are held to when they are loaded. The zero
+// Options are the defaults.
+type Options struct {
+	// MaxExpressionBytes bounds the text of one expression. Default 16 KiB.
+	MaxExpressionBytes int
+	// MaxCost bounds a rule's cost, see [Rule.Cost]. Default 1e11: two nested
+	// quantifiers over the spans of a trace of the default Sizes pass, three do not.
+	MaxCost float64
+	// Sizes are the trace that a rule's cost is worked out for when it is loaded.
+	Sizes Sizes
+}
+
+const (
+	defaultMaxExpressionBytes = 16 << 10
+	defaultMaxCost            = 1e11
+	maxNesting                = 250
+)
+
+func (o Options) withDefaults() Options {
+	if o.MaxExpressionBytes == 0 {
+		o.MaxExpressionBytes = defaultMaxExpressionBytes
+	}
+	if o.MaxCost == 0 {
+		o.MaxCost = defaultMaxCost
+	}
+	if o.Sizes == (Sizes{}) {
+		o.Sizes = DefaultSizes
+	}
+	return o
+}
+
+// The types of what expressions see.
+var (
+	spanType  = cel.ObjectType("Span")
+	traceType = cel.ObjectType("Trace")
+	eventType = cel.ObjectType("Event")
+	linkType  = cel.ObjectType("Link")
+	attrsType = cel.MapType(cel.StringType, cel.DynType)
+	spansType = cel.ListType(spanType)
+)
+
+// fieldTypes are the fields of the types above.
+var fieldTypes = map[string]map[string]*types.Type{
+	"Trace": {
+		"id": cel.StringType, "start": cel.TimestampType, "end": cel.TimestampType, "duration": cel.DurationType,
+		"root": spanType, "services": cel.ListType(cel.StringType),
+	},
+	"Span": {
+		"id": cel.StringType, "name": cel.StringType, "service": cel.StringType, "kind": cel.StringType,
+		"status": cel.StringType, "statusMessage": cel.StringType,
+		"start": cel.TimestampType, "end": cel.TimestampType, "duration": cel.DurationType,
+		"scope": cel.StringType, "scopeVersion": cel.StringType,
+		"attributes": attrsType, "resource": attrsType,
+		"events": cel.ListType(eventType), "links": cel.ListType(linkType),
+		"parent": spanType, "children": spansType,
+	},
+	"Event": {"name": cel.StringType, "time": cel.TimestampType, "attributes": attrsType},
+	"Link":  {"traceId": cel.StringType, "spanId": cel.StringType, "attributes": attrsType},
+}
+
+// provider adds the types above to cel-go's own.
+type provider struct{ types.Provider }
+
+func (p provider) FindStructType(name string) (*types.Type, bool) {
+	if _, ok := fieldTypes[name]; ok {
+		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
+	}
+	return p.Provider.FindStructType(name)
+}
+
+func (p provider) FindStructFieldNames(name string) ([]string, bool) {
+	if fields, ok := fieldTypes[name]; ok {
+		return sortedKeys(fields), true
+	}
+	return p.Provider.FindStructFieldNames(name)
+}
+
+func (p provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
+	if fields, ok := fieldTypes[name]; ok {
+		t, ok := fields[field]
+		return &types.FieldType{Type: t}, ok
+	}
+	return p.Provider.FindStructFieldType(name, field)
+}
+
+// equals, notEquals and isIn stand for ==, != and in once an expression is parsed:
+// their operands may have different number types, which cel-go's checker would
+// refuse. What cannot be equal is refused by [checker.comparison].
+const (
+	equals    = "@equals"
+	notEquals = "@not_equals"
+	isIn      = "@in_by_value"
+)
+
+// environment compiles expressions.
+type environment struct {
+	opts Options
+	cel  *cel.Env
+	// implementations are cel-go's functions, by overload ID and by name.
+	implementations map[string]*functions.Overload
+}
+
+func newEnvironment(opts Options) (*environment, error) {
+	opts = opts.withDefaults()
+	options := []cel.EnvOption{
+		cel.CrossTypeNumericComparisons(true),
+		cel.DefaultUTCTimeZone(true),
+		cel.ParserRecursionLimit(maxNesting),
+		cel.ParserExpressionSizeLimit(opts.MaxExpressionBytes),
+		cel.OptionalTypes(), ext.Strings(ext.StringsValidateFormatCalls(true)), ext.Lists(ext.ListsMaxRangeSize(maxElements)), ext.Sets(), ext.Math(), ext.Bindings(), ext.TwoVarComprehensions(),
+		cel.Variable("trace", traceType),
+		cel.Variable("spans", spansType),
+		cel.Function(equals, cel.Overload("equals_by_value", []*cel.Type{cel.DynType, cel.DynType}, cel.BoolType)),
+		cel.Function(notEquals, cel.Overload("not_equals_by_value", []*cel.Type{cel.DynType, cel.DynType}, cel.BoolType)),
+		cel.Function(isIn, cel.Overload("in_by_value", []*cel.Type{cel.DynType, cel.DynType}, cel.BoolType)),
+		cel.Function(operators.Index, cel.Overload("span_attribute", []*cel.Type{spanType, cel.StringType}, cel.DynType)),
+		cel.Function(operators.OptIndex, cel.Overload("span_optional_attribute", []*cel.Type{spanType, cel.StringType}, cel.OptionalType(cel.DynType))),
+		cel.Function("before", cel.MemberOverload("span_before_span", []*cel.Type{spanType, spanType}, cel.BoolType)),
+		cel.Function("ancestors", cel.MemberOverload("span_ancestors", []*cel.Type{spanType}, spansType)),
+		cel.Function("descendants", cel.MemberOverload("span_descendants", []*cel.Type{spanType}, spansType)),
+		cel.Macros(countMacro),
+	}
+	for _, op := range []struct{ name, id string }{
+		{operators.Add, "add"}, {operators.Subtract, "subtract"}, {operators.Multiply, "multiply"}, {operators.Divide, "divide"},
+	} {
+		numbers := []*cel.Type{cel.IntType, cel.UintType, cel.DoubleType}
+		for _, a := range numbers {
+			for _, b := range numbers {
+				if a == b {
+					continue
+				}
+				result := cel.DoubleType
+				if a != cel.DoubleType && b != cel.DoubleType {
+					result = cel.IntType
+				}
+				options = append(options, cel.Function(op.name, cel.Overload(fmt.Sprintf("%s_%s_%s", op.id, a, b), []*cel.Type{a, b}, result)))
+			}
+		}
+	}
+	// Last, since the extensions add their types to cel-go's own provider.
+	options = append(options, func(env *cel.Env) (*cel.Env, error) {
+		return cel.CustomTypeProvider(provider{env.CELTypeProvider()})(env)
+	})
+	env, err := cel.NewEnv(options...)
+	if err != nil {
+		return nil, fmt.Errorf("CEL environment: %w", err)
+	}
+	e := &environment{opts: opts, cel: env, implementations: map[string]*functions.Overload{}}
+	for _, f := range env.Functions() {
+		overloads, err := f.Bindings()
+		if err != nil {
+			return nil, fmt.Errorf("CEL function %s: %w", f.Name(), err)
+		}
+		for _, o := range overloads {
+			e.implementations[o.Operator] = o
+		}
+	}
+	return e, nil
+}
+
+// countMacro is count(list, x, predicate): how many elements the predicate holds for.
+var countMacro = cel.GlobalMacro("count", 3, func(f cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, *cel.Error) {
+	if args[1].Kind() != ast.IdentKind {
+		return nil, f.NewError(args[1].ID(), "count(list, x, predicate): x must be a name")
+	}
+	accu := f.AccuIdentName()
+	step := f.NewCall(operators.Conditional, args[2], f.NewCall(operators.Add, f.NewAccuIdent(), f.NewLiteral(types.IntOne)), f.NewAccuIdent())
+	return f.NewComprehension(args[0], args[1].AsIdent(), accu, f.NewLiteral(types.IntZero), f.NewLiteral(types.True), step, f.NewAccuIdent()), nil
+})
+
+// resultType is what an expression has to give.
+type resultType uint8
+
+const (
+	wantBool resultType = iota
+	wantSpans
+	wantText
+	wantAny // in tests
+)
+
+// program is one compiled expression.
+type program struct {
+	source string
+	root   ast.Expr
+	types  map[int64]*types.Type
+	// functions are the implementations of calls, by the call's ID.
+	functions map[int64]*functions.Overload
+	// patterns are regular expressions written as literals, by the call's ID.
+	patterns map[int64]*regexp.Regexp
+}
+
+// sourceError is a mistake at a line (from 1) and column (from 0) of an expression.
+type sourceError struct {
+	line, column int
+	text         string
+}
+
+func (e *sourceError) Error() string { return e.text }
+
+// compile parses and checks an expression, and refuses what can be known to be
+// wrong. Its errors, joined, are of type *sourceError.
+func (e *environment) compile(source string, want resultType) (*program, error) {
+	env := e.cel
+	if len(source) > e.opts.MaxExpressionBytes {
+		return nil, &sourceError{1, 0, fmt.Sprintf("the expression has %d bytes; at most %d are read", len(source), e.opts.MaxExpressionBytes)}
+	}
+	if strings.TrimSpace(source) == "" {
+		return nil, &sourceError{1, 0, "the expression is empty"}
+	}
+	if want == wantText {
+		var err error
+		if env, err = env.Extend(cel.Variable("about", spansType)); err != nil {
+			return nil, fmt.Errorf("CEL environment: %w", err)
+		}
+	}
+	parsed, issues := env.Parse(source)
+	if issues.Err() != nil {
+		return nil, sourceErrors(issues, source)
+	}
+	native := parsed.NativeRep()
+	compareByValue(native)
+	checked, issues := env.Check(parsed)
+	if issues.Err() != nil {
+		return nil, sourceErrors(issues, source)
+	}
+	native = checked.NativeRep()
+	p := &program{
+		source: source, root: native.Expr(), types: native.TypeMap(),
+		functions: map[int64]*functions.Overload{}, patterns: map[int64]*regexp.Regexp{},
+	}
+	c := checker{environment: e, ast: native, program: p}
+	c.result(want)
+	ast.PreOrderVisit(native.Expr(), ast.NewExprVisitor(c.visit))
+	return p, errors.Join(c.errs...)
+}
+
+// compareByValue replaces ==, != and in of a parsed expression.
+func compareByValue(a *ast.AST) {
+	factory := ast.NewExprFactory()
+	ast.PostOrderVisit(a.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		if x.Kind() != ast.CallKind {
+			return
+		}
+		call := x.AsCall()
+		switch call.FunctionName() {
+		case operators.Equals:
+			x.SetKindCase(factory.NewCall(x.ID(), equals, call.Args()...))
+		case operators.NotEquals:
+			x.SetKindCase(factory.NewCall(x.ID(), notEquals, call.Args()...))
+		case operators.In:
+			x.SetKindCase(factory.NewCall(x.ID(), isIn, call.Args()...))
+		}
+	}))
+}
+
+func sourceErrors(issues *cel.Issues, source string) error {
+	var errs []error
+	for _, err := range issues.Errors() {
+		line, column := err.Location.Line(), err.Location.Column()
+		text := strings.NewReplacer(equals, "_==_", notEquals, "_!=_", isIn, "_in_").Replace(err.Message)
+		errs = append(errs, &sourceError{max(line, 1), max(column, 0), text + excerpt(source, line, column)})
+	}
+	return errors.Join(errs...)
+}
+
+// excerpt shows the line of the source that an error is in, up to there.
+func excerpt(source string, line, column int) string {
+	lines := strings.Split(source, "\n")
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	text := []rune(lines[line-1])
+	from, to := max(0, column-40), min(len(text), column+20)
+	if from >= to {
+		return ""
+	}
+	return fmt.Sprintf(" (at %q)", string(text[min(max(column, 0), to):to]))
+}
+
+// checker refuses what cel-go's type checker lets through, and finds the
+// implementations of functions.
+type checker struct {
+	*environment
+	ast     *ast.AST
+	program *program
+	errs    []error
+}
+
+func (c *checker) refuse(x ast.Expr, format string, args ...any) {
+	at := c.ast.SourceInfo().GetStartLocation(x.ID())
+	c.errs = append(c.errs, &sourceError{max(at.Line(), 1), max(at.Column(), 0), fmt.Sprintf(format, args...) + excerpt(c.program.source, at.Line(), at.Column())})
+}
+
+func (c *checker) typeOf(x ast.Expr) *types.Type { return c.ast.GetType(x.ID()) }
+
+// result checks the type of the whole expression.
+func (c *checker) result(want resultType) {
+	t := c.typeOf(c.ast.Expr())
+	switch want {
+	case wantBool:
+		if !isKind(t, types.BoolKind, types.DynKind) {
+			c.refuse(c.ast.Expr(), "want a truth value, this is %s", t)
+		}
+	case wantSpans:
+		if !t.IsExactType(spansType) {
+			c.refuse(c.ast.Expr(), "want a list of spans, this is %s", t)
+		}
+	case wantText:
+		if !isKind(t, types.StringKind, types.DynKind) {
+			c.refuse(c.ast.Expr(), "want a text, this is %s: use string(…)", t)
+		}
+	}
+}
+
+func isKind(t *types.Type, kinds ...types.Kind) bool { return slices.Contains(kinds, t.Kind()) }
+
+func (c *checker) visit(x ast.Expr) {
+	switch x.Kind() {
+	case ast.SelectKind:
+		operand := x.AsSelect().Operand()
+		if isKind(c.typeOf(operand), types.DynKind) {
+			c.refuse(x, "a field %q of an attribute's value: write the whole key in brackets, as in s.attributes[\"a.b\"]", x.AsSelect().FieldName())
+		}
+	case ast.StructKind:
+		c.refuse(x, "%s{…}: messages cannot be made here", x.AsStruct().TypeName())
+	case ast.CallKind:
+		c.call(x, x.AsCall())
+	}
+}
+
+func (c *checker) call(x ast.Expr, call ast.CallExpr) {
+	name := call.FunctionName()
+	args := call.Args()
+	switch name {
+	case equals, notEquals:
+		c.comparison(x, args[0], args[1])
+	case operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
+		c.noNull(x, args...)
+	case isIn:
+		c.membership(x, args[0], args[1])
+	case "matches":
+		pattern := args[len(args)-1]
+		if text, ok := literalString(pattern); ok {
+			re, err := regexp.Compile(text)
+			if err != nil {
+				c.refuse(pattern, "bad regular expression: %v", err)
+				return
+			}
+			c.program.patterns[x.ID()] = re
+		}
+	case "duration", "timestamp":
+		if len(args) == 1 {
+			c.timeLiteral(name, args[0])
+		}
+	}
+	overloads := c.ast.GetOverloadIDs(x.ID())
+	if len(overloads) == 1 {
+		if o, ok := c.implementations[overloads[0]]; ok {
+			c.program.functions[x.ID()] = o
+			return
+		}
+	}
+	if o, ok := c.implementations[name]; ok {
+		c.program.functions[x.ID()] = o
+	}
+}
+
+// timeLiteral refuses a duration or a point in time that is written wrong.
+func (c *checker) timeLiteral(function string, arg ast.Expr) {
+	text, ok := literalString(arg)
+	if !ok {
+		return
+	}
+	var err error
+	if function == "duration" {
+		_, err = time.ParseDuration(text)
+	} else {
+		_, err = time.Parse(time.RFC3339, text)
+	}
+	if err != nil {
+		c.refuse(arg, "bad %s: %v", function, err)
+	}
+}
+
+func (c *checker) comparison(x, a, b ast.Expr) {
+	c.noNull(x, a, b)
+	c.knownName(a, b)
+	c.knownName(b, a)
+	if !mayBeEqual(c.typeOf(a), c.typeOf(b)) {
+		c.refuse(x, "%s is never equal to %s", c.typeOf(a), c.typeOf(b))
+	}
+}
+
+// membership refuses x in y if y is neither a list nor a map, or none of x's type.
+func (c *checker) membership(x, element, in ast.Expr) {
+	c.noNull(x, element)
+	t := c.typeOf(in)
+	switch {
+	case in.Kind() == ast.ListKind:
+		for _, e := range in.AsList().Elements() {
+			c.comparison(x, element, e)
+		}
+	case isKind(t, types.ListKind, types.MapKind):
+		if !mayBeEqual(c.typeOf(element), t.Parameters()[0]) {
+			c.refuse(x, "%s is never in %s", c.typeOf(element), t)
+		}
+	case !isKind(t, types.DynKind):
+		c.refuse(x, "in needs a list or a map on its right, this is %s", t)
+	}
+}
+
+func (c *checker) noNull(x ast.Expr, operands ...ast.Expr) {
+	for _, o := range operands {
+		if o.Kind() == ast.LiteralKind && o.AsLiteral() == types.NullValue {
+			c.refuse(x, "a comparison with null is always false: ask with has(…), or \"key\" in s.attributes")
+		}
+	}
+}
+
+// knownName refuses s.kind == "servr".
+func (c *checker) knownName(field, literal ast.Expr) {
+	text, ok := literalString(literal)
+	if !ok || field.Kind() != ast.SelectKind || !c.typeOf(field.AsSelect().Operand()).IsExactType(spanType) {
+		return
+	}
+	switch name := field.AsSelect().FieldName(); {
+	case name == "kind" && !slices.Contains(trace.KindNames[:], text):
+		c.refuse(literal, "there is no kind %q; kinds are %s", text, strings.Join(trace.KindNames[:], ", "))
+	case name == "status" && !slices.Contains(trace.StatusNames[:], text):
+		c.refuse(literal, "there is no status %q; it is %s", text, strings.Join(trace.StatusNames[:], ", "))
+	}
+}
+
+// mayBeEqual says whether values of two types can be equal: numbers by value,
+// anything else within its type.
+func mayBeEqual(a, b *types.Type) bool {
+	numbers := []types.Kind{types.IntKind, types.UintKind, types.DoubleKind}
+	switch {
+	case isKind(a, types.DynKind, types.TypeParamKind, types.NullTypeKind) || isKind(b, types.DynKind, types.TypeParamKind, types.NullTypeKind):
+		return true
+	case isKind(a, numbers...) && isKind(b, numbers...):
+		return true
+	case a.Kind() != b.Kind():
+		return false
+	case isKind(a, types.ListKind, types.MapKind):
+		for i := range a.Parameters() {
+			if !mayBeEqual(a.Parameters()[i], b.Parameters()[i]) {
+				return false
+			}
+		}
+		return true
+	case isKind(a, types.StructKind, types.OpaqueKind):
+		return a.TypeName() == b.TypeName()
+	}
+	return true
+}
+
+func literalString(x ast.Expr) (string, bool) {
+	if x.Kind() != ast.LiteralKind {
+		return "", false
+	}
+	s, ok := x.AsLiteral().(types.String)
+	return string(s), ok
+}

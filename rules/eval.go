@@ -1,0 +1,633 @@
+package rules
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/functions"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// Bounds on what one evaluation may build, whatever it costs to.
+const (
+	maxElements  = 1 << 22   // of lists and maps together
+	maxTextBytes = 256 << 20 // of texts together
+)
+
+// variable is a name and its value.
+type variable struct {
+	name  string
+	value ref.Val
+}
+
+// evaluation is one evaluation of a program on a trace: a walk over the checked
+// expression. Operators that meet absent values are done here; all else is done
+// by cel-go's own functions.
+type evaluation struct {
+	ctx     context.Context
+	program *program
+	t       *trace.Trace
+	vars    []variable // the innermost last
+	steps   int
+	// elements and bytes were built so far.
+	elements, bytes int
+	// ended is why the evaluation goes no further: its context or a bound. Unlike
+	// other errors nothing absorbs it.
+	ended ref.Val
+}
+
+// eval returns the expression's value: absent, an error ([types.IsError]) or a value.
+func (p *program) eval(ctx context.Context, t *trace.Trace, vars []variable) ref.Val {
+	e := &evaluation{ctx: ctx, program: p, t: t, vars: vars}
+	v := e.eval(p.root)
+	if e.ended != nil {
+		return e.ended
+	}
+	return v
+}
+
+func (e *evaluation) end(why error) ref.Val {
+	if e.ended == nil {
+		e.ended = types.WrapErr(fmt.Errorf("the evaluation was ended: %w", why))
+	}
+	return e.ended
+}
+
+func (e *evaluation) eval(x ast.Expr) ref.Val {
+	if e.ended != nil {
+		return e.ended
+	}
+	if e.steps++; e.steps&0xfff == 0 {
+		if err := context.Cause(e.ctx); err != nil {
+			return e.end(err)
+		}
+	}
+	switch x.Kind() {
+	case ast.LiteralKind:
+		return x.AsLiteral()
+	case ast.IdentKind:
+		return e.ident(x)
+	case ast.SelectKind:
+		return e.selection(x.AsSelect())
+	case ast.CallKind:
+		return e.call(x, x.AsCall())
+	case ast.ListKind:
+		return e.list(x.AsList())
+	case ast.MapKind:
+		return e.mapping(x.AsMap())
+	case ast.ComprehensionKind:
+		return e.comprehension(x, x.AsComprehension())
+	}
+	return types.NewErr("unexpected expression")
+}
+
+func (e *evaluation) ident(x ast.Expr) ref.Val {
+	name := x.AsIdent()
+	for i := len(e.vars) - 1; i >= 0; i-- {
+		if e.vars[i].name == name {
+			return e.vars[i].value
+		}
+	}
+	switch name {
+	case "spans":
+		return allSpans(e.t)
+	case "trace":
+		return objectVal{traceType, e.t, func(field string) ref.Val { return traceField(e.t, field) }}
+	}
+	if t, ok := typeNames[name]; ok {
+		return t
+	}
+	return types.NewErr("unknown name %s", name)
+}
+
+// typeNames are the types that expressions can name, as in type(x) == int.
+var typeNames = map[string]ref.Val{
+	"bool": types.BoolType, "int": types.IntType, "uint": types.UintType, "double": types.DoubleType, "string": types.StringType,
+	"bytes": types.BytesType, "list": types.ListType, "map": types.MapType, "null_type": types.NullType, "type": types.TypeType,
+	"google.protobuf.Timestamp": types.TimestampType, "google.protobuf.Duration": types.DurationType,
+}
+
+func (e *evaluation) selection(s ast.SelectExpr) ref.Val {
+	operand := e.eval(s.Operand())
+	if types.IsError(operand) {
+		return operand
+	}
+	field := fieldOf(operand, s.FieldName())
+	if s.IsTestOnly() {
+		return types.Bool(!isAbsent(field))
+	}
+	return field
+}
+
+// fieldOf returns a field of an object, or the value of a map's key.
+func fieldOf(v ref.Val, field string) ref.Val {
+	switch v := v.(type) {
+	case spanVal:
+		return v.field(field)
+	case objectVal:
+		return v.get(field)
+	case traits.Mapper:
+		if found, ok := v.Find(types.String(field)); ok {
+			return found
+		}
+	}
+	return absent
+}
+
+func (e *evaluation) call(x ast.Expr, call ast.CallExpr) ref.Val {
+	args := call.Args()
+	switch name := call.FunctionName(); name {
+	case operators.LogicalAnd:
+		return e.logical(args, types.False)
+	case operators.LogicalOr:
+		return e.logical(args, types.True)
+	case operators.LogicalNot:
+		v := e.eval(args[0])
+		if types.IsError(v) {
+			return v
+		}
+		return types.Bool(!isTrue(v))
+	case operators.Conditional:
+		v := e.eval(args[0])
+		switch {
+		case types.IsError(v):
+			return v
+		case isTrue(v):
+			return e.eval(args[1])
+		}
+		return e.eval(args[2])
+	case operators.NotStrictlyFalse:
+		return types.Bool(e.eval(args[0]) != types.False)
+	case operators.OptSelect, operators.OptIndex:
+		return e.optional(args[0], args[1], name == operators.OptSelect)
+	case "or", "orValue":
+		if call.IsMemberFunction() {
+			return e.orValue(call.Target(), args[0])
+		}
+	}
+	values := make([]ref.Val, 0, 3)
+	if call.IsMemberFunction() {
+		values = append(values, e.eval(call.Target()))
+	}
+	for _, a := range args {
+		values = append(values, e.eval(a))
+	}
+	anyAbsent := false
+	for _, v := range values {
+		if types.IsError(v) {
+			return v // beats an absent operand
+		}
+		anyAbsent = anyAbsent || isAbsent(v)
+	}
+	if anyAbsent {
+		if call.FunctionName() == "optional.of" || call.FunctionName() == "optional.ofNonZeroValue" {
+			return types.OptionalNone
+		}
+		return e.unfit(x)
+	}
+	result := e.apply(x, call, values)
+	if isNoSuchOverload(result) {
+		return e.unfit(x)
+	}
+	return e.built(result)
+}
+
+// unfit is what an expression gives whose operands are absent, or of types that
+// do not fit.
+func (e *evaluation) unfit(x ast.Expr) ref.Val {
+	if t := e.program.types[x.ID()]; t != nil && t.Kind() == types.BoolKind {
+		return types.False
+	}
+	return absent
+}
+
+func isNoSuchOverload(v ref.Val) bool {
+	err, ok := v.(*types.Err)
+	return ok && strings.HasPrefix(err.Error(), "no such overload")
+}
+
+// logical is && (decided by false) and || (decided by true). An error stands only
+// if no operand decides.
+func (e *evaluation) logical(args []ast.Expr, decisive ref.Val) ref.Val {
+	var failed ref.Val
+	for _, a := range args {
+		v := e.eval(a)
+		if types.IsError(v) {
+			if failed == nil {
+				failed = v
+			}
+			continue
+		}
+		if types.Bool(isTrue(v)) == decisive {
+			return decisive
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	return types.Bool(decisive == types.False)
+}
+
+// apply calls a function with values that are neither absent nor errors.
+func (e *evaluation) apply(x ast.Expr, call ast.CallExpr, v []ref.Val) ref.Val {
+	switch name := call.FunctionName(); name {
+	case equals:
+		equal, comparable := compareEqual(v[0], v[1])
+		return types.Bool(equal && comparable)
+	case notEquals:
+		equal, comparable := compareEqual(v[0], v[1])
+		return types.Bool(!equal && comparable)
+	case operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
+		return compareOrder(name, v[0], v[1])
+	case isIn:
+		return contains(v[0], v[1])
+	case operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo:
+		return arithmetic(name, v[0], v[1])
+	case operators.Negate:
+		if n, ok := v[0].(traits.Negater); ok {
+			return n.Negate()
+		}
+		return absent
+	case operators.Index:
+		return index(v[0], v[1])
+	case "matches":
+		return e.matches(x, v[0], v[1])
+	case "before", "ancestors", "descendants":
+		if s, ok := v[0].(spanVal); ok {
+			return spanFunction(name, s, v[1:])
+		}
+		return absent
+	}
+	o := e.program.functions[x.ID()]
+	if o == nil {
+		return types.NewErr("the function %s has no implementation", call.FunctionName())
+	}
+	return invoke(o, v)
+}
+
+func invoke(o *functions.Overload, v []ref.Val) ref.Val {
+	switch {
+	case len(v) == 1 && o.Unary != nil:
+		return o.Unary(v[0])
+	case len(v) == 2 && o.Binary != nil:
+		return o.Binary(v[0], v[1])
+	case o.Function != nil:
+		return o.Function(v...)
+	}
+	return types.NewErr("no such overload: %s with %d arguments", o.Operator, len(v))
+}
+
+func spanFunction(name string, s spanVal, args []ref.Val) ref.Val {
+	switch name {
+	case "ancestors":
+		return spanList(s.t, s.t.Ancestors(s.i))
+	case "descendants":
+		return spanList(s.t, s.t.Descendants(s.i))
+	}
+	other, ok := args[0].(spanVal)
+	return types.Bool(ok && s.span().End <= other.span().Start)
+}
+
+func (e *evaluation) matches(x ast.Expr, text, pattern ref.Val) ref.Val {
+	t, ok := text.(types.String)
+	if !ok {
+		return types.False
+	}
+	re := e.program.patterns[x.ID()]
+	if re == nil {
+		p, ok := pattern.(types.String)
+		if !ok {
+			return types.False
+		}
+		var err error
+		if re, err = regexp.Compile(string(p)); err != nil {
+			return types.WrapErr(fmt.Errorf("bad regular expression: %w", err))
+		}
+	}
+	return types.Bool(re.MatchString(string(t)))
+}
+
+// index is v[key]: an attribute of a span, an element of a list, a value of a map.
+func index(v, key ref.Val) ref.Val {
+	switch v := v.(type) {
+	case spanVal:
+		if k, ok := key.(types.String); ok {
+			return valueOf(v.span().Attribute(string(k)))
+		}
+	case attrMap:
+		return v.Get(key)
+	case traits.Mapper:
+		if found, ok := v.Find(key); ok {
+			return found
+		}
+		return types.NewErr("no such key: %v", key.Value())
+	case traits.Lister:
+		n, _, ok := number(key)
+		if !ok {
+			return absent
+		}
+		i := n.Int()
+		if f := n.Double(); n.Type() == trace.TypeDouble {
+			if i = int64(f); float64(i) != f {
+				return types.NewErr("index %v is no whole number", f)
+			}
+		}
+		if size := int64(v.Size().(types.Int)); i < 0 || i >= size {
+			return types.NewErr("index %d is beyond the end of a list of %d", i, size)
+		}
+		return v.Get(types.Int(i))
+	}
+	return absent
+}
+
+// optional is v.?field or v[?key].
+func (e *evaluation) optional(operand, key ast.Expr, isField bool) ref.Val {
+	v, k := e.eval(operand), e.eval(key)
+	for _, v := range []ref.Val{v, k} {
+		if types.IsError(v) {
+			return v
+		}
+	}
+	if o, ok := v.(*types.Optional); ok {
+		if !o.HasValue() {
+			return o
+		}
+		v = o.GetValue()
+	}
+	var found ref.Val
+	if name, ok := k.(types.String); ok && isField {
+		found = fieldOf(v, string(name))
+	} else {
+		found = index(v, k)
+	}
+	if isAbsent(found) || types.IsError(found) {
+		return types.OptionalNone
+	}
+	return types.OptionalOf(found)
+}
+
+// orValue is o.or(other) and o.orValue(other), which evaluate other only if need be.
+func (e *evaluation) orValue(target, other ast.Expr) ref.Val {
+	v := e.eval(target)
+	o, ok := v.(*types.Optional)
+	switch {
+	case types.IsError(v) || isAbsent(v):
+		return v
+	case !ok:
+		return absent
+	case !o.HasValue():
+		return e.eval(other)
+	case e.program.types[other.ID()].Kind() == types.OpaqueKind: // or
+		return o
+	}
+	return o.GetValue()
+}
+
+func (e *evaluation) list(l ast.ListExpr) ref.Val {
+	values := make([]ref.Val, 0, l.Size())
+	for i, x := range l.Elements() {
+		v := e.eval(x)
+		if types.IsError(v) {
+			return v
+		}
+		if l.IsOptional(int32(i)) {
+			o, ok := v.(*types.Optional)
+			if !ok || !o.HasValue() {
+				continue
+			}
+			v = o.GetValue()
+		}
+		values = append(values, v)
+	}
+	return e.built(listOf(values))
+}
+
+func (e *evaluation) mapping(m ast.MapExpr) ref.Val {
+	entries := make(map[ref.Val]ref.Val, m.Size())
+	for _, entry := range m.Entries() {
+		key, value := e.eval(entry.AsMapEntry().Key()), e.eval(entry.AsMapEntry().Value())
+		for _, v := range []ref.Val{key, value} {
+			if types.IsError(v) {
+				return v
+			}
+		}
+		if entry.AsMapEntry().IsOptional() {
+			o, ok := value.(*types.Optional)
+			if !ok || !o.HasValue() {
+				continue
+			}
+			value = o.GetValue()
+		}
+		switch key.(type) {
+		case types.String, types.Int, types.Uint, types.Bool:
+			if _, twice := entries[key]; twice {
+				return types.NewErr("the key %v is twice in a map", key.Value())
+			}
+			entries[key] = value
+		default:
+			if !isAbsent(key) {
+				return types.NewErr("%v cannot be the key of a map", key.Value())
+			}
+		}
+	}
+	e.elements += len(entries)
+	return e.built(types.NewRefValMap(types.DefaultTypeAdapter, entries))
+}
+
+// built counts what a call has built against the bounds.
+func (e *evaluation) built(v ref.Val) ref.Val {
+	switch v := v.(type) {
+	case types.String:
+		e.bytes += len(v)
+	case types.Bytes:
+		e.bytes += len(v)
+	}
+	if e.elements > maxElements {
+		return e.end(fmt.Errorf("it builds lists of over %d elements", maxElements))
+	}
+	if e.bytes > maxTextBytes {
+		return e.end(fmt.Errorf("it builds texts of over %d bytes", maxTextBytes))
+	}
+	return v
+}
+
+// comprehension evaluates what the macros all, exists, map, filter, count and
+// their like become.
+func (e *evaluation) comprehension(x ast.Expr, c ast.ComprehensionExpr) ref.Val {
+	over := e.eval(c.IterRange())
+	if types.IsError(over) {
+		return over
+	}
+	it, ok := iterate(over)
+	if !ok {
+		return e.unfit(x)
+	}
+	accu := e.eval(c.AccuInit())
+	if types.IsError(accu) {
+		return accu
+	}
+	depth := len(e.vars)
+	defer func() { e.vars = e.vars[:depth] }()
+	// The accumulator, then the variables, which a step sees first.
+	e.vars = append(e.vars, variable{c.AccuVar(), accu})
+	if element, condition := listStep(c); element != nil {
+		return e.collect(c, it, element, condition)
+	}
+	if m, ok := accu.(traits.Mapper); ok && m.Size() == types.IntZero {
+		e.vars[depth].value = types.NewMutableMap(types.DefaultTypeAdapter, map[ref.Val]ref.Val{})
+	}
+	for i := range it.values {
+		e.bind(c, it, i)
+		if e.eval(c.LoopCondition()) == types.False {
+			e.vars = e.vars[:depth+1]
+			break
+		}
+		next := e.eval(c.LoopStep())
+		e.vars = e.vars[:depth+1]
+		e.vars[depth].value = next
+		if e.ended != nil {
+			return e.ended
+		}
+	}
+	if m, ok := e.vars[depth].value.(traits.MutableMapper); ok {
+		e.elements += int(m.Size().(types.Int))
+		e.vars[depth].value = m.ToImmutableMap()
+	}
+	return e.built(e.eval(c.Result()))
+}
+
+// bind gives the comprehension's variables their values for element i.
+func (e *evaluation) bind(c ast.ComprehensionExpr, it iteration, i int) {
+	switch {
+	case c.HasIterVar2():
+		e.vars = append(e.vars, variable{c.IterVar(), it.keys[i]}, variable{c.IterVar2(), it.values[i]})
+	case it.overKeys:
+		e.vars = append(e.vars, variable{c.IterVar(), it.keys[i]})
+	default:
+		e.vars = append(e.vars, variable{c.IterVar(), it.values[i]})
+	}
+}
+
+// listStep recognises the step that adds one element to a list, accu + [element],
+// maybe on a condition, so that the list is not copied for each.
+func listStep(c ast.ComprehensionExpr) (element, condition ast.Expr) {
+	if c.AccuInit().Kind() != ast.ListKind || c.AccuInit().AsList().Size() != 0 {
+		return nil, nil
+	}
+	step := c.LoopStep()
+	if step.Kind() == ast.CallKind && step.AsCall().FunctionName() == operators.Conditional {
+		args := step.AsCall().Args()
+		if args[2].Kind() != ast.IdentKind || args[2].AsIdent() != c.AccuVar() {
+			return nil, nil
+		}
+		condition, step = args[0], args[1]
+	}
+	if step.Kind() != ast.CallKind || step.AsCall().FunctionName() != operators.Add {
+		return nil, nil
+	}
+	args := step.AsCall().Args()
+	if args[0].Kind() != ast.IdentKind || args[0].AsIdent() != c.AccuVar() || args[1].Kind() != ast.ListKind || args[1].AsList().Size() != 1 || len(args[1].AsList().OptionalIndices()) > 0 {
+		return nil, nil
+	}
+	return args[1].AsList().Elements()[0], condition
+}
+
+// collect evaluates a comprehension that builds a list.
+func (e *evaluation) collect(c ast.ComprehensionExpr, it iteration, element, condition ast.Expr) ref.Val {
+	depth := len(e.vars)
+	var list []ref.Val
+	for i := range it.values {
+		e.bind(c, it, i)
+		keep := ref.Val(types.True)
+		if condition != nil {
+			keep = e.eval(condition)
+		}
+		var v ref.Val
+		if isTrue(keep) {
+			v = e.eval(element)
+		}
+		e.vars = e.vars[:depth]
+		switch {
+		case types.IsError(keep):
+			return keep
+		case v == nil:
+			continue
+		case types.IsError(v):
+			return v
+		}
+		list = append(list, v)
+		if e.elements++; e.elements > maxElements {
+			return e.built(absent)
+		}
+	}
+	e.vars[depth-1].value = listOf(list)
+	return e.eval(c.Result())
+}
+
+// iteration is what a comprehension ranges over: the elements of a list and
+// their indices, or the keys of a map, in order, and their values.
+type iteration struct {
+	keys, values []ref.Val
+	overKeys     bool // one variable ranges over the keys
+}
+
+func iterate(v ref.Val) (iteration, bool) {
+	switch v := v.(type) {
+	case traits.Mapper:
+		it := iteration{overKeys: true}
+		for keys := v.Iterator(); keys.HasNext() == types.True; {
+			it.keys = append(it.keys, keys.Next())
+		}
+		slices.SortFunc(it.keys, compareKeys)
+		for _, k := range it.keys {
+			value, found := v.Find(k)
+			if !found {
+				value = absent
+			}
+			it.values = append(it.values, value)
+		}
+		return it, true
+	case traits.Lister:
+		n := int(v.Size().(types.Int))
+		it := iteration{keys: make([]ref.Val, n), values: make([]ref.Val, n)}
+		for i := range n {
+			it.keys[i], it.values[i] = types.Int(i), v.Get(types.Int(i))
+		}
+		return it, true
+	}
+	return iteration{}, false
+}
+
+// compareKeys orders a map's keys: false before true, then numbers, then texts.
+func compareKeys(a, b ref.Val) int {
+	if c, _, ok := compareNumbers(a, b); ok {
+		return c
+	}
+	if a.Type() == b.Type() {
+		if x, ok := a.(traits.Comparer); ok {
+			if c, ok := x.Compare(b).(types.Int); ok {
+				return int(c)
+			}
+		}
+	}
+	return keyRank(a) - keyRank(b)
+}
+
+func keyRank(v ref.Val) int {
+	switch v.(type) {
+	case types.Bool:
+		return 0
+	case types.String:
+		return 2
+	}
+	return 1
+}

@@ -1,0 +1,284 @@
+package rules
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// APIVersion and Kind are what a pack file says it is.
+const (
+	APIVersion = "betrace.dev/v1"
+	Kind       = "RulePack"
+)
+
+// Pack is a file of rules.
+type Pack struct {
+	Name, Version string
+	// Path is the file it was read from.
+	Path string
+	// Digest is the SHA-256 of the file, in hexadecimal.
+	Digest string
+	// Rules are those that can be judged, in the order of the file.
+	Rules []*Rule
+}
+
+// Severity says how bad a violation is.
+type Severity string
+
+// Severities are all severities, the worst first.
+var Severities = []Severity{"critical", "high", "medium", "low", "info"}
+
+var (
+	idPattern   = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	packPattern = regexp.MustCompile(`^[a-z0-9]+([-._][a-z0-9]+)*$`)
+)
+
+// Load reads packs from files, and from all .yaml and .yml files in folders and
+// below. A rule that is refused does not keep the others from being used: the
+// packs hold the rules that are right, and the error, which joins one
+// [*PositionError] a mistake, says what is wrong with the others. Two packs of
+// one name are a mistake.
+func Load(paths []string, opts Options) ([]*Pack, error) {
+	var packs []*Pack
+	var errs []error
+	byName := map[string]*Pack{}
+	for _, path := range paths {
+		files, err := packFiles(path)
+		errs = append(errs, err)
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("read rule pack: %w", err))
+				continue
+			}
+			pack, err := Parse(file, data, opts)
+			errs = append(errs, err)
+			if pack == nil {
+				continue
+			}
+			if other := byName[pack.Name]; other != nil {
+				if other.Path != pack.Path {
+					errs = append(errs, fmt.Errorf("%s: the pack %q is also in %s: rename one, or leave one out", file, pack.Name, other.Path))
+				}
+				continue
+			}
+			byName[pack.Name] = pack
+			packs = append(packs, pack)
+		}
+	}
+	return packs, errors.Join(errs...)
+}
+
+func packFiles(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("rule packs: %w", err)
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	var files []string
+	err = filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if ext := filepath.Ext(file); !entry.IsDir() && (ext == ".yaml" || ext == ".yml") {
+			files = append(files, file)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("rule packs in %s: %w", path, err)
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("rule packs: no .yaml or .yml file in %s", path)
+	}
+	return files, nil
+}
+
+// Parse reads one pack; file names it in errors. The pack is nil only if nothing
+// of it can be used; see [Load] for the error.
+func Parse(file string, data []byte, opts Options) (*Pack, error) {
+	doc, root, err := parseYAML(file, data)
+	if err != nil {
+		return nil, err
+	}
+	digest := sha256.Sum256(data)
+	pack := &Pack{Path: file, Digest: hex.EncodeToString(digest[:])}
+	var apiVersion, kind string
+	var metadata, ruleNodes *yaml.Node
+	keep := func(to **yaml.Node) func(*yaml.Node) error {
+		return func(n *yaml.Node) error { *to = n; return nil }
+	}
+	err = doc.fields(root, "a pack", map[string]func(*yaml.Node) error{
+		"apiVersion": doc.text(&apiVersion), "kind": doc.text(&kind), "metadata": keep(&metadata), "rules": keep(&ruleNodes),
+	})
+	errs := []error{err}
+	if apiVersion != APIVersion || kind != Kind {
+		return nil, errors.Join(err, doc.errorf(root, "want apiVersion: %s and kind: %s, have %q and %q", APIVersion, Kind, apiVersion, kind))
+	}
+	if metadata == nil {
+		return nil, errors.Join(err, doc.errorf(root, "metadata is missing: want metadata: {name: …, version: …}"))
+	}
+	if err := doc.fields(metadata, "metadata", map[string]func(*yaml.Node) error{"name": doc.text(&pack.Name), "version": doc.text(&pack.Version)}); err != nil {
+		errs = append(errs, err)
+	}
+	if !packPattern.MatchString(pack.Name) {
+		return nil, errors.Join(append(errs, doc.errorf(metadata, "metadata: name is %q: want letters a-z, digits and - . _ between them", pack.Name))...)
+	}
+	if ruleNodes == nil || ruleNodes.Kind != yaml.SequenceNode || len(ruleNodes.Content) == 0 {
+		return pack, errors.Join(append(errs, doc.errorf(root, "the pack has no rules"))...)
+	}
+	env, err := newEnvironment(opts)
+	if err != nil {
+		return nil, err
+	}
+	ids := map[string]int{}
+	for _, n := range ruleNodes.Content {
+		rule, err := doc.rule(env, deref(n))
+		if rule.ID != "" {
+			if line, twice := ids[rule.ID]; twice {
+				err = errors.Join(err, doc.errorf(n, "rule %q: the ID is used on line %d already", rule.ID, line))
+			} else {
+				ids[rule.ID] = n.Line
+			}
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		rule.Pack = pack
+		pack.Rules = append(pack.Rules, rule)
+	}
+	return pack, errors.Join(errs...)
+}
+
+// rule reads and compiles one rule. The rule is never nil, so that its ID is known.
+func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
+	r := &Rule{limit: env.opts.MaxCost}
+	var severity, query string
+	nodes := map[string]*yaml.Node{}
+	var always, never []*yaml.Node
+	note := func(key string, read func(*yaml.Node) error) func(*yaml.Node) error {
+		return func(n *yaml.Node) error { nodes[key] = n; return read(n) }
+	}
+	var tests *yaml.Node
+	err := d.fields(n, "a rule", map[string]func(*yaml.Node) error{
+		"id": note("id", d.text(&r.ID)), "title": d.text(&r.Title), "description": d.text(&r.Description),
+		"severity": note("severity", d.text(&severity)), "controls": d.texts(&r.Controls), "labels": d.textMap(&r.Labels),
+		"traceql": note("traceql", d.text(&query)), "when": note("when", d.text(&r.When)),
+		"always":  d.list(func(n *yaml.Node) error { always = append(always, n); return appendText(d, n, &r.Always) }),
+		"never":   d.list(func(n *yaml.Node) error { never = append(never, n); return appendText(d, n, &r.Never) }),
+		"about":   note("about", d.text(&r.About)),
+		"message": note("message", d.text(&r.Message)),
+		"tests":   func(n *yaml.Node) error { tests = n; return nil }, //nolint:unparam // as the others
+	})
+	what := fmt.Sprintf("rule %q", r.ID)
+	if !idPattern.MatchString(r.ID) {
+		at := n
+		if nodes["id"] != nil {
+			at = nodes["id"]
+		}
+		return r, errors.Join(err, d.errorf(at, "%s: want an id of a-z, 0-9 and - between them", what))
+	}
+	errs := []error{err}
+	refuse := func(n *yaml.Node, format string, args ...any) {
+		errs = append(errs, d.errorf(n, what+": "+format, args...))
+	}
+	if r.Title == "" {
+		refuse(n, "title is missing")
+	}
+	r.Severity = Severity(severity)
+	if !slices.Contains(Severities, r.Severity) {
+		at := n
+		if nodes["severity"] != nil {
+			at = nodes["severity"]
+		}
+		refuse(at, "severity is %q: want critical, high, medium, low or info", severity)
+	}
+	if nodes["traceql"] != nil {
+		filter, err := traceql.Parse(query)
+		if err != nil {
+			errs = append(errs, d.errorIn(nodes["traceql"], 1, offsetOf(err), fmt.Errorf("%s: traceql: %w", what, err)))
+		}
+		r.TraceQL = filter
+	}
+	if nodes["when"] == nil && nodes["traceql"] == nil && len(always) == 0 && len(never) == 0 {
+		refuse(n, "it says nothing: want when, always, never or traceql")
+	}
+	compile := func(n *yaml.Node, clause, source string, want resultType) *program {
+		if n == nil {
+			return nil
+		}
+		p, err := env.compile(source, want)
+		for _, e := range unjoin(err) {
+			line, column := 1, 0
+			if at := (*sourceError)(nil); errors.As(e, &at) {
+				line, column = at.line, at.column
+			}
+			errs = append(errs, d.errorIn(n, line, column, fmt.Errorf("%s: %s: %w", what, clause, e)))
+		}
+		return p
+	}
+	r.when = compile(nodes["when"], "when", r.When, wantBool)
+	for i, n := range always {
+		r.clauses = append(r.clauses, clause{name: fmt.Sprintf("always[%d]", i), program: compile(n, fmt.Sprintf("always[%d]", i), n.Value, wantBool), broken: false})
+	}
+	for i, n := range never {
+		r.clauses = append(r.clauses, clause{name: fmt.Sprintf("never[%d]", i), program: compile(n, fmt.Sprintf("never[%d]", i), n.Value, wantBool), broken: true})
+	}
+	r.about = compile(nodes["about"], "about", r.About, wantSpans)
+	r.message = compile(nodes["message"], "message", r.Message, wantText)
+	if tests != nil {
+		if err := d.list(func(n *yaml.Node) error { return d.test(r, n) })(tests); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return r, err
+	}
+	r.Digest = r.digest()
+	if cost := r.Cost(env.opts.Sizes); cost > r.limit {
+		return r, d.errorf(n, "%s: its cost is %.3g on a trace of %s, over the limit of %.3g: nest fewer quantifiers over spans, or narrow what they range over", what, cost, env.opts.Sizes, r.limit)
+	}
+	return r, nil
+}
+
+func appendText(d *document, n *yaml.Node, to *[]string) error {
+	var s string
+	if err := d.text(&s)(n); err != nil {
+		return err
+	}
+	*to = append(*to, s)
+	return nil
+}
+
+// offsetOf returns where in a one-line filter a TraceQL error is.
+func offsetOf(err error) int {
+	if e := (*traceql.Error)(nil); errors.As(err, &e) && !strings.Contains(e.Query, "\n") {
+		return e.Offset
+	}
+	return 0
+}
+
+func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}

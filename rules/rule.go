@@ -1,0 +1,250 @@
+package rules
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// Rule is one compiled rule. It is immutable and may be used by several
+// goroutines at once.
+type Rule struct {
+	ID, Title, Description string
+	Severity               Severity
+	Controls               []string
+	Labels                 map[string]string
+	// TraceQL narrows the traces that the rule applies to; nil: it does not.
+	TraceQL *traceql.Filter
+	// When, Always, Never, About and Message are CEL, as written; "" where absent.
+	When           string
+	Always, Never  []string
+	About, Message string
+	Tests          []Test
+	// Pack is where the rule comes from.
+	Pack *Pack
+	// Digest is the SHA-256, in hexadecimal, of what decides: traceql, when,
+	// always and never.
+	Digest string
+
+	limit          float64
+	when           *program
+	clauses        []clause
+	about, message *program
+}
+
+// clause is one always or never.
+type clause struct {
+	name    string
+	program *program
+	broken  bool // the truth value that breaks it
+}
+
+// Outcome is what a verdict says.
+type Outcome uint8
+
+// The outcomes of a rule on a trace.
+const (
+	// NotApplicable: the rule has nothing to say about this trace.
+	NotApplicable Outcome = iota
+	// Pass: the rule applies, and every clause holds.
+	Pass
+	// Violation: the rule applies, and a clause is broken.
+	Violation
+	// Error: whether the rule is violated could not be decided. It is never a pass.
+	Error
+)
+
+var outcomeNames = [...]string{"not_applicable", "pass", "violation", "error"}
+
+// String returns the outcome as reports and rule tests write it.
+func (o Outcome) String() string { return outcomeNames[o] }
+
+// Verdict is what a rule says about a trace.
+type Verdict struct {
+	Rule    *Rule
+	Outcome Outcome
+	// Clause is the first that is broken: "always[0]", "never[1]", or "when" for a
+	// rule without clauses. Empty unless Outcome is Violation.
+	Clause string
+	// About are indices of the spans that a violation points at, each once.
+	About []int
+	// Message says what is wrong, to people.
+	Message string
+	// Err is why the outcome is Error.
+	Err error
+}
+
+// Judge returns the rule's verdict on the trace. A context that ends meanwhile
+// gives Error.
+func (r *Rule) Judge(ctx context.Context, t *trace.Trace) Verdict {
+	return r.JudgeSized(ctx, t, SizesOf(t))
+}
+
+// JudgeSized is Judge for a caller that judges a trace by many rules, and has
+// worked out its sizes once.
+//
+// Each part is evaluated only if it and what came before it cost no more than the
+// limit on a trace of these sizes: over it, when and the clauses give Error, what
+// is said of a violation fails.
+func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes Sizes) Verdict {
+	v := Verdict{Rule: r}
+	fail := func(what string, err error) Verdict {
+		v.Outcome, v.Err = Error, fmt.Errorf("rule %s: %s: %w", r.ID, what, err)
+		return v
+	}
+	tooDear := func(programs ...*program) error {
+		if cost := costOf(sizes, programs...); cost > r.limit {
+			return fmt.Errorf("%.3g on this trace of %s, over the limit of %.3g: narrow the rule's quantifiers or raise the limit", cost, sizes, r.limit)
+		}
+		return nil
+	}
+	if r.TraceQL != nil && !r.TraceQL.Matches(t) {
+		return v
+	}
+	if r.when != nil {
+		if err := tooDear(r.when); err != nil {
+			return fail("cost", err)
+		}
+		holds, err := r.when.truth(ctx, t)
+		if err != nil {
+			return fail("when", err)
+		}
+		if !holds {
+			return v
+		}
+	}
+	if err := tooDear(r.programs(false)...); err != nil {
+		return fail("cost", err)
+	}
+	var failed error
+	for _, c := range r.clauses {
+		holds, err := c.program.truth(ctx, t)
+		if err != nil {
+			if failed == nil {
+				failed = fmt.Errorf("%s: %w", c.name, err)
+			}
+			continue
+		}
+		if holds == c.broken {
+			return r.violation(ctx, t, c.name, sizes)
+		}
+	}
+	switch {
+	case len(r.clauses) == 0:
+		return r.violation(ctx, t, "when", sizes)
+	case failed != nil:
+		v.Outcome, v.Err = Error, fmt.Errorf("rule %s: %w", r.ID, failed)
+	default:
+		v.Outcome = Pass
+	}
+	return v
+}
+
+// violation works out what a violation points at and says. Neither changes that
+// it is one.
+func (r *Rule) violation(ctx context.Context, t *trace.Trace, clause string, sizes Sizes) Verdict {
+	v := Verdict{Rule: r, Outcome: Violation, Clause: clause, Message: r.Title}
+	about := types.NewRefValList(types.DefaultTypeAdapter, nil)
+	if r.about != nil && costOf(sizes, r.about) <= r.limit {
+		if list, ok := r.about.eval(ctx, t, nil).(traits.Lister); ok {
+			about = list
+			v.About = spanIndices(list)
+		}
+	}
+	if r.message != nil && costOf(sizes, r.about, r.message) <= r.limit {
+		vars := []variable{{"about", about}}
+		if text, ok := r.message.eval(ctx, t, vars).(types.String); ok {
+			v.Message = string(text)
+		}
+	}
+	return v
+}
+
+func spanIndices(list traits.Lister) []int {
+	var indices []int
+	seen := map[int]bool{}
+	for it := list.Iterator(); it.HasNext() == types.True; {
+		if s, ok := it.Next().(spanVal); ok && !seen[s.i] {
+			seen[s.i] = true
+			indices = append(indices, s.i)
+		}
+	}
+	return indices
+}
+
+// digest hashes traceql, when, and the lists always and never, each text as its
+// length (8 bytes, big-endian) and its bytes, each list after its length. An
+// absent traceql or when is the text "".
+func (r *Rule) digest() string {
+	h := sha256.New()
+	number := func(n int) {
+		var b [8]byte
+		binary.BigEndian.PutUint64(b[:], uint64(n))
+		h.Write(b[:]) // a hash never fails
+	}
+	text := func(s string) {
+		number(len(s))
+		h.Write([]byte(s))
+	}
+	query := ""
+	if r.TraceQL != nil {
+		query = r.TraceQL.String()
+	}
+	text(query)
+	text(r.When)
+	for _, list := range [][]string{r.Always, r.Never} {
+		number(len(list))
+		for _, s := range list {
+			text(s)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// programs returns all that the rule evaluates to decide; with all set, also what
+// it says of violations.
+func (r *Rule) programs(all bool) []*program {
+	var ps []*program
+	if r.when != nil {
+		ps = append(ps, r.when)
+	}
+	for _, c := range r.clauses {
+		ps = append(ps, c.program)
+	}
+	if all && r.about != nil {
+		ps = append(ps, r.about)
+	}
+	if all && r.message != nil {
+		ps = append(ps, r.message)
+	}
+	return ps
+}
+
+// truth evaluates an expression that is asked for a truth value.
+func (p *program) truth(ctx context.Context, t *trace.Trace) (bool, error) {
+	v := p.eval(ctx, t, nil)
+	if types.IsError(v) {
+		return false, errorOf(v)
+	}
+	return isTrue(v), nil
+}
+
+func errorOf(v ref.Val) error {
+	if err, ok := v.(*types.Err); ok {
+		if inner := errors.Unwrap(err); inner != nil {
+			return inner
+		}
+		return err
+	}
+	return fmt.Errorf("unexpected value %v", v)
+}

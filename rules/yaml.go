@@ -1,0 +1,190 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// PositionError is a mistake in a pack file. Line and Column count from 1.
+type PositionError struct {
+	File         string
+	Line, Column int
+	Err          error
+}
+
+// Error gives file:line:column and what is wrong.
+func (e *PositionError) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %v", e.File, e.Line, e.Column, e.Err)
+}
+
+// Unwrap returns what is wrong.
+func (e *PositionError) Unwrap() error { return e.Err }
+
+// document is a pack file: its nodes know their positions.
+type document struct {
+	file  string
+	lines []string
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+func parseYAML(file string, data []byte) (*document, *yaml.Node, error) {
+	doc := &document{file: file, lines: strings.Split(string(data), "\n")}
+	var root yaml.Node
+	if err := yaml.Unmarshal(data, &root); err != nil {
+		line := 1
+		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil && m[1] != "" {
+			line, _ = strconv.Atoi(m[1]) // digits only
+		}
+		return nil, nil, &PositionError{file, line, 1, errors.New("bad YAML: " + yamlLine.ReplaceAllString(err.Error(), ""))}
+	}
+	if len(root.Content) == 0 {
+		return nil, nil, &PositionError{file, 1, 1, errors.New("the file is empty: want a RulePack")}
+	}
+	return doc, root.Content[0], nil
+}
+
+func (d *document) errorf(n *yaml.Node, format string, args ...any) error {
+	return &PositionError{d.file, max(n.Line, 1), max(n.Column, 1), fmt.Errorf(format, args...)}
+}
+
+// errorIn is an error at line and column (from 1 and 0, in characters) of the
+// text that a scalar holds.
+func (d *document) errorIn(n *yaml.Node, line, column int, err error) error {
+	at := &PositionError{d.file, n.Line, n.Column, err}
+	switch n.Style {
+	case yaml.LiteralStyle:
+		// The text begins on the line after the indicator, all of it indented as
+		// its first line that is not empty.
+		at.Line = n.Line + line
+		at.Column = column + 1
+		for _, text := range d.lines[min(n.Line, len(d.lines)):] {
+			if trimmed := strings.TrimLeft(text, " "); trimmed != "" {
+				at.Column += len(text) - len(trimmed)
+				break
+			}
+		}
+	case yaml.FoldedStyle:
+		at.Line++
+		at.Column = 1
+	case yaml.DoubleQuotedStyle, yaml.SingleQuotedStyle:
+		at.Column += column + 1
+	default:
+		at.Column += column
+	}
+	return at
+}
+
+// fields reads a mapping. Each key is given to the reader of that name; what has
+// none is an error. All errors are returned, joined.
+func (d *document) fields(n *yaml.Node, what string, readers map[string]func(*yaml.Node) error) error {
+	n = deref(n)
+	if n.Kind != yaml.MappingNode {
+		return d.errorf(n, "%s: want keys and values, have %s", what, kindName(n))
+	}
+	var errs []error
+	seen := map[string]bool{}
+	for i := 0; i < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		read, known := readers[key.Value]
+		switch {
+		case !known:
+			errs = append(errs, d.errorf(key, "%s: unknown key %q; it has %s", what, key.Value, strings.Join(sortedKeys(readers), ", ")))
+		case seen[key.Value]:
+			errs = append(errs, d.errorf(key, "%s: the key %q is there twice", what, key.Value))
+		default:
+			errs = append(errs, read(deref(value)))
+		}
+		seen[key.Value] = true
+	}
+	return errors.Join(errs...)
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func deref(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
+func kindName(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	if n.Tag == "!!null" {
+		return "nothing"
+	}
+	return strconv.Quote(n.Value)
+}
+
+// text reads a scalar that is a string into s.
+func (d *document) text(s *string) func(*yaml.Node) error {
+	return func(n *yaml.Node) error {
+		if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+			return d.errorf(n, "want a text, have %s", kindName(n))
+		}
+		*s = n.Value
+		return nil
+	}
+}
+
+// list reads a list, each element by read.
+func (d *document) list(read func(*yaml.Node) error) func(*yaml.Node) error {
+	return func(n *yaml.Node) error {
+		if n.Kind != yaml.SequenceNode {
+			return d.errorf(n, "want a list, have %s", kindName(n))
+		}
+		var errs []error
+		for _, e := range n.Content {
+			errs = append(errs, read(deref(e)))
+		}
+		return errors.Join(errs...)
+	}
+}
+
+func (d *document) texts(out *[]string) func(*yaml.Node) error {
+	return d.list(func(n *yaml.Node) error {
+		var s string
+		if err := d.text(&s)(n); err != nil {
+			return err
+		}
+		*out = append(*out, s)
+		return nil
+	})
+}
+
+func (d *document) textMap(out *map[string]string) func(*yaml.Node) error {
+	return func(n *yaml.Node) error {
+		if n.Kind != yaml.MappingNode {
+			return d.errorf(n, "want keys and values, have %s", kindName(n))
+		}
+		m := map[string]string{}
+		for i := 0; i < len(n.Content); i += 2 {
+			var s string
+			if err := d.text(&s)(deref(n.Content[i+1])); err != nil {
+				return err
+			}
+			m[n.Content[i].Value] = s
+		}
+		*out = m
+		return nil
+	}
+}
