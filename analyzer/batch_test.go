@@ -1,0 +1,102 @@
+package analyzer_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+)
+
+// oneRule compiles a rule that is all when.
+func oneRule(t *testing.T, when string) []*rules.Rule {
+	t.Helper()
+	pack, err := rules.Parse("p.yaml", []byte("apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules: [{id: r, title: t, severity: low, when: \""+when+"\"}]\n"), rules.Options{})
+	require.NoError(t, err)
+	return pack.Rules
+}
+
+// ofSpans returns a trace of so many spans that starts at a second.
+func ofSpans(n int, second int64) *trace.Trace {
+	spans := make([]trace.Span, n)
+	for i := range spans {
+		binary.BigEndian.PutUint64(spans[i].ID[:], uint64(i+1))
+		spans[i].Start = trace.TimeOf(time.Unix(second, 0))
+		spans[i].End = spans[i].Start
+	}
+	return trace.New(trace.ID{15: byte(second), 14: 1}, spans)
+}
+
+func TestABatchIsBoundedByItsSpansToo(t *testing.T) {
+	large := []*trace.Trace{ofSpans(30_000, 1), ofSpans(30_000, 2), ofSpans(30_000, 3)}
+	var judged []int
+	_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
+		Source:   from(large, analyzer.Reading{}, nil),
+		Progress: func(c analyzer.TraceCounts) { judged = append(judged, c.Judged) },
+	})
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 3}, judged)
+}
+
+func TestVerdictsThatTheEndOfTheContextSpoiltAreNotCounted(t *testing.T) {
+	stop := errors.New("the operator stopped it")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	result, err := analyzer.Scan(ctx, analyzer.ScanOptions{
+		Source: from([]*trace.Trace{ofSpans(1, 1)}, analyzer.Reading{}, nil),
+		Rules:  oneRule(t, "lists.range(3000).exists(a, lists.range(3000).exists(b, a + b < 0))"),
+		// Called before the batch is judged.
+		Filter: func(*trace.Trace) bool { cancel(stop); return true },
+	})
+	require.ErrorIs(t, err, stop)
+	require.Zero(t, result.Rules[0].Error)
+	require.Zero(t, result.Traces.Judged)
+	require.Len(t, result.Problems, 1)
+	require.Equal(t, "the scan ended early", result.Problems[0].What)
+}
+
+func TestNothingMoreIsReadWhenNothingMoreCanBeWritten(t *testing.T) {
+	full, one := errors.New("disk full"), ofSpans(1, 1)
+	ended := false
+	_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
+		Source: func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+			for range 50_000 {
+				if err := deliver(one); err != nil {
+					ended = true
+					return analyzer.Reading{}, err
+				}
+			}
+			return analyzer.Reading{}, nil
+		},
+		Rules: oneRule(t, "true"),
+		Write: func(context.Context, []analyzer.Violation) error { return full },
+	})
+	require.ErrorIs(t, err, full)
+	require.True(t, ended)
+}
+
+func TestOneVerdictErrorMakesAScanIncomplete(t *testing.T) {
+	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
+		Source: from([]*trace.Trace{ofSpans(1, 1)}, analyzer.Reading{}, nil), Rules: oneRule(t, "spans[7].name == 'x'"),
+	})
+	require.NoError(t, err)
+	require.Equal(t, analyzer.Incomplete, result.Completeness())
+	require.Equal(t, 1, result.Rules[0].Applied(), "it had something to say")
+	require.Contains(t, result.Problems[0].Why, "1 of its verdicts are errors")
+}
+
+func TestAResultSaysWhenItsTracesStart(t *testing.T) {
+	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
+		Source: from([]*trace.Trace{ofSpans(1, 20), ofSpans(2, 10), ofSpans(1, 30), ofSpans(1, 15)}, analyzer.Reading{}, nil), Workers: 1,
+		Filter: func(t *trace.Trace) bool { return t.Start().Time().Unix() != 30 },
+	})
+	require.NoError(t, err)
+	require.Equal(t, time.Unix(10, 0).UTC(), result.Earliest)
+	require.Equal(t, time.Unix(20, 0).UTC(), result.Latest, "of those judged")
+	require.Equal(t, analyzer.TraceCounts{Seen: 4, OutsidePrefilter: 1, Judged: 3, Spans: 5}, result.Traces)
+}

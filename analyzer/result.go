@@ -1,0 +1,154 @@
+package analyzer
+
+import (
+	"time"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+)
+
+// Completeness says what a scan's counts stand for.
+type Completeness string
+
+const (
+	// Complete: everything that was asked for was read whole and judged by every rule.
+	Complete Completeness = "complete"
+	// Provisional: as Complete, of data so young that more of it may still come.
+	Provisional Completeness = "provisional"
+	// Incomplete: something was not read or not judged; the problems say what.
+	Incomplete Completeness = "incomplete"
+)
+
+// Problem is something that was not read, and why.
+type Problem struct {
+	What string `json:"what"` // "trace 4bf9…", "search 12:00:00/12:00:01"
+	Why  string `json:"why"`
+}
+
+// Reading is what a source says about what it read.
+type Reading struct {
+	// Basis is how traces were found: "search", "trace-id" or "files".
+	Basis string
+	// Problems are what it could not read. More than fit here are in MoreProblems.
+	Problems     []Problem
+	MoreProblems int
+	// OutsideRange counts traces that were read and start outside the range.
+	OutsideRange int
+	// Skipped counts traces that are known to exist but were not judged.
+	Skipped int
+	// Young is set if the range reaches into the time in which data still arrives.
+	Young bool
+}
+
+// TraceCounts count traces by what became of them.
+type TraceCounts struct {
+	Seen             int `json:"seen"`                  // read whole from the source
+	Own              int `json:"own"`                   // left out: written by BeTrace itself
+	OutsidePrefilter int `json:"outside_the_prefilter"` // left out: ScanOptions.Filter does not match
+	Judged           int `json:"judged"`                // judged by every rule
+	Spans            int `json:"spans"`                 // spans of the traces seen
+}
+
+// RuleCounts count a rule's verdicts.
+type RuleCounts struct {
+	Rule          *rules.Rule
+	NotApplicable int
+	Pass          int
+	Violation     int
+	Error         int
+	// FirstError is the first verdict "error", and FirstErrorTrace its trace. Any
+	// verdict "error" is a problem of the result too.
+	FirstError      error
+	FirstErrorTrace trace.ID
+}
+
+// Applied returns on how many traces the rule had something to say.
+func (c *RuleCounts) Applied() int { return c.Pass + c.Violation + c.Error }
+
+// Result is what a scan saw and judged.
+type Result struct {
+	Reading
+	Traces TraceCounts
+	// Rules holds one entry for each rule, in the order of ScanOptions.Rules.
+	Rules []RuleCounts
+	// Flags counts the traces that carry each of trace.FlagNames.
+	Flags map[string]int
+	// Earliest and Latest bound when the judged traces start; zero without any.
+	Earliest, Latest time.Time
+
+	byRule map[*rules.Rule]int
+}
+
+func newResult(rs []*rules.Rule) *Result {
+	r := &Result{Rules: make([]RuleCounts, len(rs)), Flags: map[string]int{}, byRule: map[*rules.Rule]int{}}
+	for i, rule := range rs {
+		r.Rules[i].Rule = rule
+		r.byRule[rule] = i
+	}
+	return r
+}
+
+// admit counts a trace and says whether it is to be judged.
+func (r *Result) admit(t *trace.Trace, opts *ScanOptions) bool {
+	r.Traces.Seen++
+	r.Traces.Spans += len(t.Spans)
+	if opts.IsOwn != nil && opts.IsOwn(t) {
+		r.Traces.Own++
+		return false
+	}
+	if opts.Filter != nil && !opts.Filter(t) {
+		r.Traces.OutsidePrefilter++
+		return false
+	}
+	for _, name := range t.Flags.Names() {
+		r.Flags[name]++
+	}
+	start := t.Start().Time()
+	if r.Earliest.IsZero() || start.Before(r.Earliest) {
+		r.Earliest = start
+	}
+	if start.After(r.Latest) {
+		r.Latest = start
+	}
+	return true
+}
+
+func (r *Result) count(v rules.Verdict, t *trace.Trace) {
+	c := &r.Rules[r.byRule[v.Rule]]
+	switch v.Outcome {
+	case rules.NotApplicable:
+		c.NotApplicable++
+	case rules.Pass:
+		c.Pass++
+	case rules.Violation:
+		c.Violation++
+	case rules.Error:
+		if c.Error == 0 {
+			c.FirstError, c.FirstErrorTrace = v.Err, t.ID
+		}
+		c.Error++
+	}
+}
+
+// Completeness says whether all was read and judged.
+func (r *Result) Completeness() Completeness {
+	switch {
+	case len(r.Problems) > 0 || r.Skipped > 0:
+		return Incomplete
+	case r.Young:
+		return Provisional
+	}
+	return Complete
+}
+
+// Totals returns the verdicts of all rules together; its Rule is nil.
+func (r *Result) Totals() RuleCounts {
+	var sum RuleCounts
+	for _, c := range r.Rules {
+		sum.NotApplicable += c.NotApplicable
+		sum.Pass += c.Pass
+		sum.Violation += c.Violation
+		sum.Error += c.Error
+	}
+	return sum
+}
