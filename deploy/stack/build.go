@@ -1,0 +1,154 @@
+package stack
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Server is one of the servers that can be built.
+type Server string
+
+// The servers.
+const (
+	Tempo Server = "tempo"
+	Loki  Server = "loki"
+)
+
+// modules names each server's tool in the module of its folder, and how long a
+// cold build takes on two cores.
+var modules = map[Server]struct{ tool, takes, env string }{
+	Tempo: {"github.com/grafana/tempo/cmd/tempo", "about 5 minutes", "TEMPO_BIN"},
+	Loki:  {"github.com/grafana/loki/v3/cmd/loki", "about 8 minutes", "LOKI_BIN"},
+}
+
+// Build returns the path of the server's program: the one that the environment
+// names, or the one in the cache, which it builds first if need be. Of several
+// processes one builds and the others wait. Progress goes to log.
+func Build(ctx context.Context, server Server, log io.Writer) (string, error) {
+	module := modules[server]
+	if path := os.Getenv(module.env); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("%s: %w", module.env, err)
+		}
+		return path, nil
+	}
+	source, err := sourceDir(server)
+	if err != nil {
+		return "", err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	key, err := cacheKey(source)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(cache, string(server)+"-"+key)
+	if exists(path) {
+		return path, nil
+	}
+	unlock, err := lock(ctx, filepath.Join(cache, string(server)+".lock"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if exists(path) {
+		return path, nil // another process built it meanwhile
+	}
+	return path, compile(ctx, source, module.tool, path, func(seconds int) {
+		fmt.Fprintf(log, "building %s (once, %s on two cores): %d s\n", server, module.takes, seconds)
+	})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// sourceDir returns the folder of a server's module, beside this file.
+func sourceDir(server Server) (string, error) {
+	_, file, _, ok := runtime.Caller(0)
+	if !ok {
+		return "", errors.New("stack: the source's folder is not known: build without -trimpath")
+	}
+	return filepath.Join(filepath.Dir(file), string(server)), nil
+}
+
+func cacheDir() (string, error) {
+	dir := os.Getenv("BETRACE_STACK_CACHE")
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("stack: no cache folder: %w; set BETRACE_STACK_CACHE", err)
+		}
+		dir = filepath.Join(user, "betrace", "stack")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("stack: cache folder: %w", err)
+	}
+	return dir, nil
+}
+
+// cacheKey hashes what decides what is built.
+func cacheKey(source string) (string, error) {
+	h := sha256.New()
+	fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	for _, name := range []string{"go.mod", "go.sum"} {
+		b, err := os.ReadFile(filepath.Join(source, name))
+		if err != nil {
+			return "", fmt.Errorf("stack: %w", err)
+		}
+		h.Write(b) // a hash never fails
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16], nil
+}
+
+// compile builds the tool of the module in source, and moves it to path whole.
+func compile(ctx context.Context, source, tool, path string, progress func(seconds int)) error {
+	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
+	defer func() { _ = os.Remove(partial) }() // gone already if the build succeeded
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", partial, tool)
+	cmd.Dir = source
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false -mod=readonly")
+	var output strings.Builder
+	cmd.Stdout, cmd.Stderr = &output, &output
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("go build %s: %w", tool, err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	progress(0)
+	tick := time.NewTicker(15 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			progress(int(time.Since(start).Seconds()))
+		case err := <-done:
+			if err != nil {
+				return fmt.Errorf("go build %s in %s: %w\n%s", tool, source, err, tail(output.String(), 20))
+			}
+			if err := os.Rename(partial, path); err != nil {
+				return fmt.Errorf("stack: keep the built program: %w", err)
+			}
+			return nil
+		}
+	}
+}
+
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}

@@ -1,0 +1,204 @@
+// Command stack builds, starts and stops a Tempo and a Loki for developers.
+//
+//	stack build    build both servers, once
+//	stack up       start both and keep them running
+//	stack status   print where they are
+//	stack down     stop them
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/betracehq/betrace/deploy/stack"
+)
+
+// stateDir holds what runs: its state, data and logs, in the working folder.
+const stateDir = ".stack"
+
+// state is what up leaves for status and down.
+type state struct {
+	PID   int // of the process that holds the servers
+	Stack *stack.Stack
+}
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	commands := map[string]func(context.Context) error{"build": build, "up": up, "serve": serve, "status": status, "down": down}
+	if len(os.Args) != 2 || commands[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: stack build | up | status | down")
+		os.Exit(2)
+	}
+	if err := commands[os.Args[1]](ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "stack:", err)
+		os.Exit(1)
+	}
+}
+
+func build(ctx context.Context) error {
+	for _, server := range []stack.Server{stack.Tempo, stack.Loki} {
+		path, err := stack.Build(ctx, server, os.Stderr)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s: %s\n", server, path)
+	}
+	return nil
+}
+
+// up starts this program again, detached, as the one that holds the servers.
+func up(ctx context.Context) error {
+	if s, err := running(); err == nil {
+		show(s)
+		return nil
+	}
+	if err := build(ctx); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(stateDir, 0o755); err != nil {
+		return err
+	}
+	if err := os.Remove(statePath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	log, err := os.Create(filepath.Join(stateDir, "serve.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	// go run removes its program when it ends; the one that stays needs a copy.
+	kept := filepath.Join(stateDir, "stack")
+	program, err := os.ReadFile(self)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(kept, program, 0o755); err != nil {
+		return err
+	}
+	cmd := exec.Command(kept, "serve") //nolint:noctx // it outlives this program
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	for {
+		if s, err := running(); err == nil {
+			show(s)
+			return nil
+		}
+		select {
+		case err := <-exited:
+			text, _ := os.ReadFile(log.Name()) // the error is what is shown anyway
+			return fmt.Errorf("the servers did not start: %w\n%s", err, text)
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), cmd.Process.Signal(syscall.SIGTERM))
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func serve(ctx context.Context) error {
+	dir, err := filepath.Abs(stateDir)
+	if err != nil {
+		return err
+	}
+	s, err := stack.Start(ctx, stack.Options{Tempo: true, Loki: true, Dir: dir, Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(state{os.Getpid(), s}, "", "  ")
+	if err == nil {
+		err = os.WriteFile(statePath()+".new", b, 0o644)
+	}
+	if err == nil {
+		err = os.Rename(statePath()+".new", statePath())
+	}
+	if err == nil {
+		<-ctx.Done()
+	}
+	return errors.Join(err, s.Stop(), os.Remove(statePath()))
+}
+
+func statePath() string { return filepath.Join(stateDir, "state.json") }
+
+// running reads the state, and fails if the process that it names is not there.
+func running() (state, error) {
+	var s state
+	b, err := os.ReadFile(statePath())
+	if err != nil {
+		return s, fmt.Errorf("nothing runs here: %w", err)
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", statePath(), err)
+	}
+	// A PID may be another program's by now, or one's that has ended and that
+	// nobody waits for: ours was started as the kept copy. Only Linux tells.
+	kept, err := os.Stat(filepath.Join(stateDir, "stack"))
+	if err != nil {
+		return s, err
+	}
+	if _, err := os.Stat("/proc/self/exe"); err == nil {
+		if program, err := os.Stat(fmt.Sprintf("/proc/%d/exe", s.PID)); err != nil || !os.SameFile(program, kept) {
+			return s, fmt.Errorf("process %d is no longer the one that was started", s.PID)
+		}
+	}
+	if err := syscall.Kill(s.PID, 0); err != nil {
+		return s, fmt.Errorf("process %d: %w", s.PID, err)
+	}
+	return s, nil
+}
+
+func status(context.Context) error {
+	s, err := running()
+	if err != nil {
+		return err
+	}
+	show(s)
+	return nil
+}
+
+func show(s state) {
+	fmt.Printf(`Tempo      %s  (gRPC %s)
+  OTLP     %s (gRPC)  %s (HTTP)
+  config   %s
+Loki       %s
+
+  bin/betrace scan --rules rules/packs --since 1h --tempo %s --tempo-grpc %s --tempo-otlp %s --loki %s
+`, s.Stack.TempoURL, s.Stack.TempoGRPC, s.Stack.OTLPGRPC, s.Stack.OTLPHTTP, s.Stack.TempoConfig, s.Stack.LokiURL,
+		s.Stack.TempoURL, s.Stack.TempoGRPC, s.Stack.OTLPGRPC, s.Stack.LokiURL)
+}
+
+func down(ctx context.Context) error {
+	s, err := running()
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(s.PID, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("process %d: %w", s.PID, err)
+	}
+	for {
+		if _, err := running(); err != nil {
+			return nil //nolint:nilerr // that none runs is what was asked for
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

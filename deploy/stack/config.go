@@ -1,0 +1,59 @@
+package stack
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"net"
+	"strings"
+	"text/template"
+)
+
+// Profile is a configuration of Tempo.
+type Profile string
+
+const (
+	// Fast makes data searchable within seconds and lifts the limits.
+	Fast Profile = "fast"
+	// Default is what a user has who changes nothing: late data is hidden, spans
+	// of a span set, traces and bytes are limited.
+	Default Profile = "default"
+)
+
+//go:embed tempo.yaml.tmpl loki.yaml.tmpl
+var templates embed.FS
+
+// settings are what the templates fill in.
+type settings struct {
+	Dir         string
+	Fast        bool
+	Multitenant bool
+	// Ports are free ports of 127.0.0.1.
+	HTTP, GRPC, OTLPGRPC, OTLPHTTP, Gossip int
+}
+
+func render(name string, s settings) (string, error) {
+	t, err := template.ParseFS(templates, name)
+	if err != nil {
+		return "", fmt.Errorf("stack: %w", err)
+	}
+	var b strings.Builder
+	if err := t.Execute(&b, s); err != nil {
+		return "", fmt.Errorf("stack: %w", err)
+	}
+	return b.String(), nil
+}
+
+// freePorts returns n ports of 127.0.0.1 that are free at the moment.
+func freePorts(ctx context.Context, n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("stack: find a free port: %w", err)
+		}
+		defer l.Close() // held until all are known, so that they differ
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}

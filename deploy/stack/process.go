@@ -1,0 +1,134 @@
+package stack
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// guard runs a program and kills it when its own standard input ends, which it
+// does when whoever holds the other end dies, however that happens, also while
+// the program takes its time to end. It exits as the program does, and then kills
+// nothing: the number may be another process's by then.
+const guard = `
+trap : TERM
+exec 3<&0
+"$@" </dev/null 3<&- &
+server=$!
+(trap '' TERM; cat <&3 >/dev/null; kill -KILL $server) 2>/dev/null &
+watch=$!
+wait $server; status=$?
+while kill -0 $server 2>/dev/null; do wait $server; status=$?; done
+kill -KILL $watch 2>/dev/null
+exit $status`
+
+// process is one server that runs.
+type process struct {
+	name    string
+	cmd     *exec.Cmd
+	alive   io.Closer // closing it kills the server
+	logFile string
+	exited  chan struct{} // closed once it has ended; then err is set
+	err     error
+}
+
+// start runs a program with its output in logFile, in a process group of its own.
+func start(name, logFile string, env []string, program string, args ...string) (*process, error) {
+	log, err := os.Create(logFile)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	defer log.Close()                                                                   // the child has its own
+	cmd := exec.Command("sh", append([]string{"-c", guard, "sh", program}, args...)...) //nolint:noctx // it outlives the context of its start: stop ends it
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	p := &process{name: name, cmd: cmd, alive: alive, logFile: logFile, exited: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+var errExitedOK = errors.New("exit status 0")
+
+// waitReady polls url until it answers 200.
+func (p *process) waitReady(ctx context.Context, url string) error {
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-p.exited:
+			return fmt.Errorf("%s ended: %w; its log ends with\n%s", p.name, cmp.Or(p.err, errExitedOK), p.logTail())
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready (%s): %w; its log ends with\n%s", p.name, url, context.Cause(ctx), p.logTail())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (p *process) logTail() string {
+	b, err := os.ReadFile(p.logFile)
+	if err != nil {
+		return err.Error()
+	}
+	return tail(string(b), 20)
+}
+
+// lostPort says whether the server ended since another program took its port.
+func (p *process) lostPort() bool {
+	select {
+	case <-p.exited:
+		return strings.Contains(p.logTail(), "address already in use")
+	default:
+		return false
+	}
+}
+
+// stop ends the server: asked for, and after the grace period by force.
+func (p *process) stop(grace time.Duration) error {
+	defer p.alive.Close()
+	signal := func(s syscall.Signal) error {
+		if err := syscall.Kill(-p.cmd.Process.Pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("end %s: %w", p.name, err)
+		}
+		return nil
+	}
+	if err := signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-p.exited:
+		return signal(syscall.SIGKILL) // what is left of the group
+	case <-time.After(grace):
+	}
+	if err := signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-p.exited
+	return nil
+}

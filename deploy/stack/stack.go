@@ -1,0 +1,226 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// readyTimeout bounds how long a server may take to start; grace how long to end.
+const (
+	readyTimeout = 90 * time.Second
+	grace        = 10 * time.Second
+)
+
+// Options say what is started.
+type Options struct {
+	// Tempo and Loki say which servers. At least one.
+	Tempo, Loki bool
+	// Profile is Tempo's configuration. Default: Fast.
+	Profile Profile
+	// Multitenant makes both servers want a tenant with each request.
+	Multitenant bool
+	// SelfTrace has Tempo send the traces of its own work to itself, as the
+	// service tempo-all.
+	SelfTrace bool
+	// Dir holds the servers' data, configuration and logs. Default: a new folder
+	// that Stop removes.
+	Dir string
+	// Log takes lines of progress. Default: none.
+	Log io.Writer
+}
+
+// Stack is what runs. Its addresses are on 127.0.0.1.
+type Stack struct {
+	// Dir holds data, configuration and logs.
+	Dir string
+	// TempoURL is Tempo's HTTP API; TempoGRPC is host:port of its gRPC API (streaming search).
+	TempoURL, TempoGRPC string
+	// OTLPGRPC is host:port, OTLPHTTP a URL to which /v1/traces is added.
+	OTLPGRPC, OTLPHTTP string
+	// TempoConfig is the path of Tempo's configuration, TempoBlocks of its object
+	// storage; "" for a Tempo that ran already.
+	TempoConfig, TempoBlocks string
+	// LokiURL is Loki's HTTP API.
+	LokiURL string
+
+	processes []*process
+	removeDir bool
+	stopOnce  sync.Once
+	stopErr   error
+}
+
+// Start builds what is missing, starts the servers and waits until they are
+// ready. The context bounds the start only. Stop ends what was started; so does
+// the end of this process.
+func Start(ctx context.Context, opts Options) (*Stack, error) {
+	if opts.Log == nil {
+		opts.Log = io.Discard
+	}
+	if opts.Profile == "" {
+		opts.Profile = Fast
+	}
+	s := &Stack{Dir: opts.Dir}
+	if s.Dir == "" {
+		dir, err := os.MkdirTemp("", "betrace-stack-")
+		if err != nil {
+			return nil, fmt.Errorf("stack: %w", err)
+		}
+		s.Dir, s.removeDir = dir, true
+	}
+	var wg sync.WaitGroup
+	var tempoErr, lokiErr error
+	var mu sync.Mutex
+	add := func(p *process) {
+		mu.Lock()
+		defer mu.Unlock()
+		s.processes = append(s.processes, p)
+	}
+	if opts.Tempo && !s.runningTempo() {
+		wg.Go(func() { tempoErr = s.startTempo(ctx, opts, add) })
+	}
+	if opts.Loki && !s.runningLoki() {
+		wg.Go(func() { lokiErr = s.startLoki(ctx, opts, add) })
+	}
+	wg.Wait()
+	if err := errors.Join(tempoErr, lokiErr); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+// runningTempo uses the Tempo that the environment names, if it names one.
+func (s *Stack) runningTempo() bool {
+	s.TempoURL, s.TempoGRPC = os.Getenv("TEMPO_URL"), os.Getenv("TEMPO_GRPC")
+	s.OTLPGRPC, s.OTLPHTTP = os.Getenv("TEMPO_OTLP_GRPC"), os.Getenv("TEMPO_OTLP_HTTP")
+	return s.TempoURL != ""
+}
+
+func (s *Stack) runningLoki() bool {
+	s.LokiURL = os.Getenv("LOKI_URL")
+	return s.LokiURL != ""
+}
+
+func (s *Stack) startTempo(ctx context.Context, opts Options, add func(*process)) error {
+	program, err := Build(ctx, Tempo, opts.Log)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(s.Dir, "tempo")
+	p, err := s.launch(ctx, opts, dir, "tempo.yaml.tmpl", func(c settings, config string) (*process, string, error) {
+		c.Fast = opts.Profile == Fast
+		var env []string
+		if opts.SelfTrace {
+			env = []string{
+				"OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_TRACES_SAMPLER=always_on",
+				fmt.Sprintf("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:%d", c.OTLPGRPC),
+			}
+		}
+		s.TempoURL = fmt.Sprintf("http://127.0.0.1:%d", c.HTTP)
+		s.TempoGRPC = fmt.Sprintf("127.0.0.1:%d", c.GRPC)
+		s.OTLPGRPC = fmt.Sprintf("127.0.0.1:%d", c.OTLPGRPC)
+		s.OTLPHTTP = fmt.Sprintf("http://127.0.0.1:%d", c.OTLPHTTP)
+		s.TempoConfig, s.TempoBlocks = config, filepath.Join(dir, "blocks")
+		p, err := start("tempo", filepath.Join(dir, "tempo.log"), env, program, "-config.file="+config)
+		return p, s.TempoURL + "/ready", err
+	})
+	if p != nil {
+		add(p)
+	}
+	return err
+}
+
+func (s *Stack) startLoki(ctx context.Context, opts Options, add func(*process)) error {
+	program, err := Build(ctx, Loki, opts.Log)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(s.Dir, "loki")
+	p, err := s.launch(ctx, opts, dir, "loki.yaml.tmpl", func(c settings, config string) (*process, string, error) {
+		s.LokiURL = fmt.Sprintf("http://127.0.0.1:%d", c.HTTP)
+		p, err := start("loki", filepath.Join(dir, "loki.log"), nil, program, "-config.file="+config)
+		return p, s.LokiURL + "/ready", err
+	})
+	if p != nil {
+		add(p)
+	}
+	return err
+}
+
+// launch writes a configuration with free ports, starts the server and waits until
+// it is ready; again with other ports, should one be taken meanwhile.
+func (s *Stack) launch(ctx context.Context, opts Options, dir, tmpl string, run func(c settings, config string) (p *process, readyURL string, err error)) (*process, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("stack: %w", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("no answer after %s", readyTimeout))
+	defer cancel()
+	for try := 1; ; try++ {
+		ports, err := freePorts(ctx, 5)
+		if err != nil {
+			return nil, err
+		}
+		c := settings{
+			Dir: dir, Fast: opts.Profile == Fast, Multitenant: opts.Multitenant,
+			HTTP: ports[0], GRPC: ports[1], OTLPGRPC: ports[2], OTLPHTTP: ports[3], Gossip: ports[4],
+		}
+		text, err := render(tmpl, c)
+		if err != nil {
+			return nil, err
+		}
+		config := filepath.Join(dir, "config.yaml")
+		if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+			return nil, fmt.Errorf("stack: %w", err)
+		}
+		p, url, err := run(c, config)
+		if err != nil {
+			return nil, err
+		}
+		err = p.waitReady(ctx, url)
+		if err == nil || !p.lostPort() || try == 3 {
+			return p, err
+		}
+	}
+}
+
+// Flush has Tempo cut what it holds in memory into a block and store it, for all
+// tenants. The block is searched once Tempo has polled its storage.
+func (s *Stack) Flush(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.TempoURL+"/flush", nil)
+	if err != nil {
+		return fmt.Errorf("flush tempo: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("flush tempo: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		return fmt.Errorf("flush tempo: %s", resp.Status)
+	}
+	return nil
+}
+
+// Stop ends the servers that Start started and removes their folder if Start made
+// it. Further calls return the first one's error.
+func (s *Stack) Stop() error {
+	s.stopOnce.Do(func() {
+		errs := make([]error, len(s.processes)+1)
+		var wg sync.WaitGroup
+		for i, p := range s.processes {
+			wg.Go(func() { errs[i] = p.stop(grace) })
+		}
+		wg.Wait()
+		if s.removeDir {
+			errs[len(s.processes)] = os.RemoveAll(s.Dir)
+		}
+		s.stopErr = errors.Join(errs...)
+	})
+	return s.stopErr
+}
