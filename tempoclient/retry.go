@@ -1,0 +1,237 @@
+package tempoclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/grafana/dskit/backoff"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// ErrNotFound says that Tempo has no trace of an ID.
+var ErrNotFound = errors.New("no such trace")
+
+// failure is a request that failed, and what can be done about it.
+type failure struct {
+	err        error
+	retry      bool          // may pass
+	after      time.Duration // not before
+	tooLarge   bool          // the same request for less may succeed
+	overloaded bool          // 429: the server asks for less
+	fatal      bool          // every further request will fail so
+	noStream   bool          // the server does not stream
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func isTooLarge(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.tooLarge
+}
+
+func isFatal(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.fatal
+}
+
+func isNoStream(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.noStream
+}
+
+// retrier tries requests again that fail in a way that may pass.
+type retrier struct {
+	tries   int
+	timeout time.Duration
+	// requests and retries are counted for reports.
+	requests, retries atomic.Int64
+}
+
+// do calls try until it succeeds, fails for good, or was called often enough. It
+// waits between tries, longer each time, and at least as long as the server asks.
+func (r *retrier) do(ctx context.Context, what string, try func(ctx context.Context) error) error {
+	wait := backoff.New(ctx, backoff.Config{MinBackoff: 200 * time.Millisecond, MaxBackoff: 10 * time.Second, MaxRetries: r.tries})
+	var last error
+	var after time.Duration
+	for n := 1; ; n++ {
+		r.requests.Add(1)
+		tryCtx, cancel := context.WithTimeoutCause(ctx, r.timeout, fmt.Errorf("no answer within %s", r.timeout))
+		last = try(tryCtx)
+		cancel()
+		if last == nil {
+			return nil
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return fmt.Errorf("%s: %w", what, cause)
+		}
+		f := (*failure)(nil)
+		if !errors.As(last, &f) || !f.retry {
+			return fmt.Errorf("%s: %w", what, last)
+		}
+		after = f.after
+		pause := max(wait.NextDelay(), after)
+		if n >= r.tries {
+			break
+		}
+		r.retries.Add(1)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+	asked := ""
+	if after > 0 {
+		asked = fmt.Sprintf(", retry-after %s", after)
+	}
+	return fmt.Errorf("%s: %w (%d tries%s)", what, last, r.tries, asked)
+}
+
+// ofTransport says what to do about a request that got no answer.
+func ofTransport(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return &failure{err: cause, retry: true}
+	}
+	f := &failure{err: err, retry: true}
+	var op *net.OpError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns):
+		f.err, f.retry, f.fatal = fmt.Errorf("%w: is the host's name right?", err), false, true
+	case errors.As(err, &op) && op.Op == "dial":
+		f.err, f.fatal = fmt.Errorf("%w: does it run, and is its address right?", err), true
+	case strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: "):
+		f.err, f.retry, f.fatal = fmt.Errorf("%w: see the tls settings", err), false, true
+	}
+	return f
+}
+
+// ofHTTP says what to do about an answer that is no success.
+func ofHTTP(resp *http.Response) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 500))
+	text := strings.TrimSpace(string(body))
+	if err != nil || strings.HasPrefix(text, "<") {
+		text = http.StatusText(resp.StatusCode)
+	}
+	f := &failure{err: fmt.Errorf("%d %s", resp.StatusCode, text)}
+	remedy := func(format string, args ...any) { f.err = fmt.Errorf("%w: "+format, append([]any{f.err}, args...)...) }
+	switch code := resp.StatusCode; {
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		f.fatal = true
+		remedy("check the credentials and the tenant")
+	case code == http.StatusNotFound:
+		f.fatal = true
+		remedy(pathRemedy, resp.Request.URL.Host)
+	case code == http.StatusTooManyRequests:
+		f.retry, f.overloaded, f.after = true, true, retryAfter(resp.Header.Get("Retry-After"))
+		remedy("lower --concurrency or raise the tenant's limit")
+	case isLimitText(text):
+		f.fatal = true
+		remedy(limitRemedy)
+	case code == http.StatusRequestEntityTooLarge || isSizeText(text):
+		f.tooLarge = true
+	case code >= 500:
+		f.retry, f.after = true, retryAfter(resp.Header.Get("Retry-After"))
+		remedy("see the server's log")
+	}
+	return f
+}
+
+// isSizeText recognises Tempo's words for a request for too much.
+func isSizeText(text string) bool {
+	return strings.Contains(text, "larger than the max") || strings.Contains(text, "larger than max") || strings.Contains(text, "range specified by start and end exceeds")
+}
+
+// sizeRemedy is for one trace, or the least part of a search, that is too large.
+const sizeRemedy = "raise Tempo's server.grpc_server_max_recv_msg_size, server.grpc_server_max_send_msg_size and querier.frontend_worker.grpc_client_config.max_send_msg_size"
+
+// isLimitText recognises Tempo's words for a search limit above its own, which no
+// smaller part of the range changes.
+func isLimitText(text string) bool { return strings.Contains(text, "exceeds max limit") }
+
+const pathRemedy = "is %s the API's address, with the path before /api if there is one?"
+
+const limitRemedy = "lower the search limit (--search-limit) or raise Tempo's (query_frontend.search.max_result_limit)"
+
+func retryAfter(header string) time.Duration {
+	if seconds, err := strconv.Atoi(header); err == nil && seconds > 0 {
+		return min(time.Duration(seconds)*time.Second, time.Hour)
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return max(0, min(time.Until(at), time.Hour))
+	}
+	return 0
+}
+
+// wantType refuses an answer of another type, as a login page is.
+func wantType(resp *http.Response, want string) error {
+	have, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err == nil && have == want {
+		return nil
+	}
+	return &failure{fatal: true, err: fmt.Errorf("the answer is %q, not %s: is %s a Tempo, and nothing before it that asks for a login?", resp.Header.Get("Content-Type"), want, resp.Request.URL.Host)}
+}
+
+// ofGRPC says what to do about a gRPC error.
+func ofGRPC(ctx context.Context, conn *grpc.ClientConn, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return &failure{err: cause, retry: true}
+	}
+	s := status.Convert(err)
+	if deadline, ok := ctx.Deadline(); ok && s.Code() == codes.DeadlineExceeded && time.Until(deadline) < time.Second {
+		<-ctx.Done() // the server is told the deadline, and saw it first
+		return &failure{err: context.Cause(ctx), retry: true}
+	}
+	f := &failure{err: fmt.Errorf("%s: %s", s.Code(), s.Message())}
+	for _, detail := range s.Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			f.retry, f.after = true, info.GetRetryDelay().AsDuration()
+		}
+	}
+	has := func(part string) bool { return strings.Contains(s.Message(), part) }
+	switch {
+	case isLimitText(s.Message()):
+		f.fatal = true
+		f.err = fmt.Errorf("%w: "+limitRemedy, f.err)
+	case isSizeText(s.Message()):
+		f.tooLarge = true
+	case s.Code() == codes.Unimplemented, has("HTTP status code"), has("http2: "), has("error reading server preface"):
+		f.noStream = true
+	case s.Code() == codes.Unavailable && (has("no application protocol") || has("missing selected ALPN")):
+		f.noStream = true // TLS, but without HTTP/2
+	case s.Code() == codes.Unavailable && has("authentication handshake failed"):
+		f.fatal = true
+		f.err = fmt.Errorf("%s: %w: see the tls settings", conn.Target(), f.err)
+	case s.Code() == codes.Unavailable && (has("no such host") || has("name resolver error")):
+		f.fatal = true
+		f.err = fmt.Errorf("%s: %w: is the host's name right?", conn.Target(), f.err)
+	case s.Code() == codes.Unavailable:
+		f.retry = true
+		if has("connect: ") {
+			f.fatal = true
+			f.err = fmt.Errorf("%w: does it run, and is its address right?", f.err)
+		}
+	case s.Code() == codes.Unauthenticated, s.Code() == codes.PermissionDenied:
+		f.fatal = true
+		f.err = fmt.Errorf("%w: check the credentials and the tenant", f.err)
+	case s.Code() == codes.ResourceExhausted:
+		f.retry, f.overloaded = true, true
+		f.err = fmt.Errorf("%w: lower --concurrency or raise the tenant's limit", f.err)
+	case s.Code() == codes.Internal, s.Code() == codes.Unknown, s.Code() == codes.DeadlineExceeded, s.Code() == codes.Aborted, s.Code() == codes.Canceled:
+		f.retry = true
+	}
+	return f
+}

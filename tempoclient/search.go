@@ -1,0 +1,146 @@
+package tempoclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/tempoclient/tempopb"
+)
+
+// window is a range of time in whole seconds since the Unix epoch, as Tempo's
+// search takes it: what overlaps [start, end].
+type window struct{ start, end int64 }
+
+func (w window) String() string {
+	at := func(s int64) string { return time.Unix(s, 0).UTC().Format(time.RFC3339) }
+	return at(w.start) + "/" + at(w.end)
+}
+
+// answer is one search's.
+type answer struct {
+	ids []trace.ID
+	// completed and total count the jobs that Tempo cut the search into.
+	completed, total uint32
+}
+
+// search asks for the traces in the window that match a query, at most limit.
+func (c *Client) search(ctx context.Context, query string, w window, limit int) (answer, error) {
+	var a answer
+	err := c.retrier.do(ctx, "tempo search "+w.String(), func(ctx context.Context) (err error) {
+		if !c.overHTTP.Load() {
+			a, err = c.searchStream(ctx, query, w, limit)
+			if !isNoStream(err) {
+				return err
+			}
+			c.overHTTP.Store(true)
+		}
+		a, err = c.searchHTTP(ctx, query, w, limit)
+		return err
+	})
+	return a, err
+}
+
+func (c *Client) searchStream(ctx context.Context, query string, w window, limit int) (answer, error) {
+	stream, err := c.stream.Search(ctx, &tempopb.SearchRequest{
+		Query: query, Start: uint32(w.start), End: uint32(w.end), Limit: uint32(limit), SpansPerSpanSet: 1,
+	})
+	if err != nil {
+		return answer{}, ofGRPC(ctx, c.conn, err)
+	}
+	// Each message holds what is new or changed; a trace comes again when it has.
+	var a answer
+	counted := false
+	seen := map[trace.ID]bool{}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) && !counted {
+			return answer{}, errNoMetrics()
+		}
+		if errors.Is(err, io.EOF) {
+			return a, nil
+		}
+		if err != nil {
+			return answer{}, ofGRPC(ctx, c.conn, err)
+		}
+		for _, t := range m.GetTraces() {
+			id, err := trace.ParseID(t.GetTraceID())
+			if err != nil {
+				return answer{}, fmt.Errorf("the answer: %w", err)
+			}
+			if !seen[id] {
+				seen[id] = true
+				a.ids = append(a.ids, id)
+			}
+		}
+		if metrics := m.GetMetrics(); metrics != nil {
+			a.completed, a.total = metrics.GetCompletedJobs(), metrics.GetTotalJobs()
+			counted = true
+		}
+	}
+}
+
+// errNoMetrics refuses an answer that does not say whether it is complete.
+func errNoMetrics() error {
+	return &failure{fatal: true, err: errors.New("the answer has no metrics: is this a Tempo?")}
+}
+
+// searchJSON is the answer of /api/search, as far as it is read.
+type searchJSON struct {
+	Traces []struct {
+		TraceID string `json:"traceID"`
+	} `json:"traces"`
+	Metrics *struct {
+		CompletedJobs uint32 `json:"completedJobs"`
+		TotalJobs     uint32 `json:"totalJobs"`
+	} `json:"metrics"`
+}
+
+func (c *Client) searchHTTP(ctx context.Context, query string, w window, limit int) (answer, error) {
+	values := url.Values{
+		"q": {query}, "start": {strconv.FormatInt(w.start, 10)}, "end": {strconv.FormatInt(w.end, 10)},
+		"limit": {strconv.Itoa(limit)}, "spss": {"1"},
+	}
+	resp, err := c.get(ctx, "/api/search?"+values.Encode(), "application/json")
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return answer{}, ofHTTP(resp)
+	}
+	if err := wantType(resp, "application/json"); err != nil {
+		return answer{}, err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxSearchBytes+1))
+	c.bytes.Add(int64(len(body)))
+	if err != nil {
+		return answer{}, &failure{err: fmt.Errorf("the answer broke off after %d bytes: %w", len(body), err), retry: true}
+	}
+	if len(body) > maxSearchBytes {
+		return answer{}, &failure{err: fmt.Errorf("the answer has over %d bytes", maxSearchBytes), tooLarge: true}
+	}
+	var s searchJSON
+	if err := json.Unmarshal(body, &s); err != nil {
+		return answer{}, &failure{err: fmt.Errorf("the answer is no search result: %w", err), retry: true}
+	}
+	if s.Metrics == nil {
+		return answer{}, errNoMetrics()
+	}
+	a := answer{completed: s.Metrics.CompletedJobs, total: s.Metrics.TotalJobs}
+	for _, t := range s.Traces {
+		id, err := trace.ParseID(t.TraceID)
+		if err != nil {
+			return answer{}, fmt.Errorf("the answer: %w", err)
+		}
+		a.ids = append(a.ids, id)
+	}
+	return a, nil
+}

@@ -1,0 +1,726 @@
+package tempoclient_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/trace/tracetest"
+	"github.com/betracehq/betrace/deploy/stack"
+	"github.com/betracehq/betrace/deploy/stack/stacktest"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// promise is what holds between our answer to a filter and Tempo's. Whatever it
+// is, Tempo's answer to the filter's Prefilter holds ours.
+type promise int
+
+const (
+	equal promise = iota
+	// wider: ours holds Tempo's, since numbers compare by value.
+	wider
+	// prefilterOnly: the filter itself is never sent.
+	prefilterOnly
+	promises
+)
+
+// promised is a filter and its promise.
+type promised struct {
+	filter *traceql.Filter
+	promise
+}
+
+// Both seeds decide the test: what is sent, and which filters are asked.
+const traceSeed, filterSeed = 61, 17
+
+func TestOurAnswersToFiltersAreTemposAndPrefiltersMissNothing(t *testing.T) {
+	c := sendCorpus(t, tracetest.Mixed(traceSeed, 400).ForTempo())
+	list := append(writtenFilters(t), c.randomFilters(rand.New(rand.NewPCG(filterSeed, 0)), 300)...)
+	t.Run("what was just written", func(t *testing.T) { c.compare(t, list) })
+	c.flush(t)
+	var some []promised
+	for i, f := range list {
+		if i%3 == 0 {
+			some = append(some, f)
+		}
+	}
+	t.Run("blocks", func(t *testing.T) { c.compare(t, some) })
+}
+
+// compare holds our answers against Tempo's.
+func (c *corpus) compare(t *testing.T, list []promised) {
+	var mu sync.Mutex
+	var count [promises]int
+	var selective, narrow int
+	var group errgroup.Group
+	group.SetLimit(4)
+	for _, f := range list {
+		group.Go(func() error {
+			ours := map[trace.ID]bool{}
+			for _, tr := range c.traces {
+				if f.filter.Matches(tr) {
+					ours[tr.ID] = true
+				}
+			}
+			prefilter := f.filter.Prefilter()
+			if err := c.comparePrefilter(t, f.filter, prefilter, ours); err != nil {
+				return err
+			}
+			if f.promise != prefilterOnly {
+				if err := c.compareRaw(t, f, ours); err != nil {
+					return err
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			count[f.promise]++
+			if len(ours) > 0 && len(ours) < len(c.traces) {
+				selective++
+			}
+			if !prefilter.IsAll() {
+				narrow++
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	t.Logf("%d filters on %d traces: %d answered equally, %d by Tempo more narrowly, %d compared by prefilter only; %d match some traces and not all; %d prefilters narrower than everything; %d queries",
+		len(list), len(c.traces), count[equal], count[wider], count[prefilterOnly], selective, narrow, len(c.answers))
+	require.GreaterOrEqual(t, selective, (len(list)+2)/3)
+	require.GreaterOrEqual(t, count[equal], len(list)/4)
+	require.GreaterOrEqual(t, narrow, len(list)/2)
+}
+
+// comparePrefilter requires that Tempo's answer to the prefilter holds ours, but
+// for what matches by a list that Tempo does not see as it is.
+func (c *corpus) comparePrefilter(t *testing.T, filter, prefilter *traceql.Filter, ours map[trace.ID]bool) error {
+	query := prefilter.String()
+	found, err := c.ask(query)
+	if err != nil {
+		return err
+	}
+	unsafe := unsafeLists(filter, prefilter)
+	for _, tr := range c.traces {
+		if !ours[tr.ID] || found[tr.ID] {
+			continue
+		}
+		if without, some := withoutLists(tr, unsafe); some && !filter.Matches(without) {
+			continue
+		}
+		t.Errorf("%s matches trace %s, which Tempo does not find with %s (%d found)", filter, tr.ID, query, len(found))
+	}
+	return nil
+}
+
+// compareRaw compares the answers to the filter as it is. Traces with lists that
+// Tempo does not see as they are, are left out.
+func (c *corpus) compareRaw(t *testing.T, f promised, ours map[trace.ID]bool) error {
+	query := f.filter.String()
+	found, err := c.ask(query)
+	if err != nil {
+		return err
+	}
+	unsafe := unsafeLists(f.filter, f.filter)
+	for _, tr := range c.traces {
+		if ours[tr.ID] == found[tr.ID] || f.promise == wider && ours[tr.ID] {
+			continue
+		}
+		if _, some := withoutLists(tr, unsafe); !some {
+			t.Errorf("%s: trace %s matches here: %t, in Tempo: %t", query, tr.ID, ours[tr.ID], found[tr.ID])
+		}
+	}
+	return nil
+}
+
+// columns are keys that have a column for one text, where a list is not found.
+var columns = []string{
+	trace.ServiceName, "cluster", "namespace", "pod", "container", "k8s.cluster.name", "k8s.namespace.name", "k8s.pod.name", "k8s.container.name",
+	"http.method", "http.url", "http.status_code",
+}
+
+// unsafeLists says which attributes that filter reads Tempo does not see as they
+// are, as it is asked with sent.
+func unsafeLists(filter, sent *traceql.Filter) func(trace.Attribute) bool {
+	var keys []string
+	for _, f := range filter.Fields() {
+		if f.Scope != traceql.ScopeIntrinsic {
+			keys = append(keys, f.Key)
+		}
+	}
+	attributes := 0
+	for _, f := range sent.Fields() {
+		if f.Scope != traceql.ScopeIntrinsic {
+			attributes++
+		}
+	}
+	return func(a trace.Attribute) bool {
+		if a.Value.Type() != trace.TypeArray || !slices.Contains(keys, a.Key) {
+			return false
+		}
+		return slices.Contains(columns, a.Key) || attributes > 1 && len(a.Value.Array()) > 1
+	}
+}
+
+// withoutLists returns the trace without the attributes of its spans and resources
+// for which unsafe is true, and whether there is one.
+func withoutLists(tr *trace.Trace, unsafe func(trace.Attribute) bool) (without *trace.Trace, some bool) {
+	spans := slices.Clone(tr.Spans)
+	for i := range spans {
+		for _, attrs := range []*trace.Attributes{&spans[i].Attributes, &spans[i].Resource} {
+			if slices.ContainsFunc(*attrs, unsafe) {
+				*attrs, some = slices.DeleteFunc(slices.Clone(*attrs), unsafe), true
+			}
+		}
+	}
+	return trace.New(tr.ID, spans), some
+}
+
+// writtenFilters are of every construct at least one, by what Tempo promises.
+func writtenFilters(t *testing.T) []promised {
+	t.Helper()
+	var list []promised
+	for kind, queries := range [promises][]string{
+		equal: {
+			`{ }`, `{ false }`,
+			`{ name = "payment.charge" }`, `{ name != "quirk" }`, `{ name =~ "execute_tool.*" }`, `{ name =~ "tool" }`, `{ name !~ "(GET|POST).*" }`, `{ "validate" = name }`, `{ name = "" }`,
+			`{ name =~ "a.b" }`, `{ name = "work \"in quotes\"" }`, `{ name =~ "処.*" }`,
+			`{ status = error }`, `{ status != unset }`, `{ kind = consumer }`, `{ kind != server && kind != client && kind != internal }`, `{ kind = unspecified }`,
+			`{ statusMessage = "the shelf is locked" }`, `{ statusMessage =~ ".*shelf.*" && kind = internal }`,
+			`{ span:id = "a0000000000000aa" }`, `{ span:parentID = "a0000000000000ab" }`,
+			`{ event:name = "exception" }`, `{ event:name =~ "gc.*" }`, `{ event:name = "second" }`,
+			`{ instrumentation:name = "shop/payment" }`, `{ instrumentation:version =~ "0\\.63.*" }`, `{ instrumentation:name = "" }`,
+			`{ resource.service.name = "payment" }`, `{ .service.name = "fraud" }`, `{ resource.service.name =~ "pay.*|fraud" }`,
+			`{ span.db.system.name = "redis" }`, `{ span.db.system.name != "postgresql" }`, `{ span.http.request.method !~ "GET|POST" }`, `{ .url.path = "/checkout" }`, `{ "kafka" != .messaging.system }`,
+			`{ .app.note = "" }`, `{ span.zzz = "x" }`, `{ .zzz != "x" }`, `{ .zzz !~ "x" }`,
+			`{ .app.cached = false }`, `{ .refund.approved = true }`, `{ .refund.approved != true }`, `{ .tls.established }`, `{ false = .tls.established }`,
+			`{ span.app.tags = "tag2" }`, `{ span.user.roles = "admin" }`, `{ span.user.roles != "customer" }`, `{ span.user.roles =~ "adm.*" }`, `{ span.app.flags = false }`, `{ span.gen_ai.tool.name = "send_payment" }`,
+			`{ span."app.名前" = "世界" }`, `{ span."app.\"quoted\" {key}" = "plain" }`, `{ span.app.title =~ ".*[\"|&].*" }`, `{ span."a b" = "c d" }`,
+			`{ span.name = "its own" }`, `{ span.status = "its own" }`, `{ resource.kind = "its own" }`, `{ span.duration = "its own" }`,
+			`{ span.same = "span" }`, `{ resource.same = "resource" }`,
+			`{ span.http.method = "GET" }`, `{ span.http.method != "GET" }`, `{ .http.url =~ "https://.*" }`, `{ resource.k8s.pod.name = "pod-1" }`, `{ .cluster = "east" }`,
+			`{ span.amount = "7" }`, `{ span.amount }`, `{ span.amount = true }`,
+			`{ name = "payment.charge" && status = unset && resource.service.name = "payment" }`,
+			`{ span.db.system.name = "redis" || (span.messaging.system = "kafka" && kind = producer) }`,
+			`{ (name = "validate" || name = "render") && span.app.cached = false }`,
+			`{ status = error && event:name = "exception" && span.error.type =~ ".+" }`,
+			`{ resource.service.name = "web" && span.url.path != "/checkout" && kind = server }`,
+			`{ .db.collection.name = "cards" && .tls.established = true }`,
+		},
+		wider: {
+			`{ span.payment.amount > 1000 }`, `{ .http.response.status_code = 404 }`, `{ .http.response.status_code != 200 }`, `{ 400 <= .http.response.status_code }`,
+			`{ span.app.size = 7 }`, `{ span.app.size != 7 }`, `{ span.app.size < 8 }`, `{ span.app.sizes = 9007199254740993 }`, `{ span.app.sizes < 0 }`, `{ span.app.ratios = 1 }`,
+			`{ span.app.number > 9007199254740992 }`, `{ span.app.number = 9223372036854775807 }`, `{ span.app.double = 9007199254740992 }`, `{ span.app.double > 5 }`,
+			`{ span."app.größe in m²" >= 7 }`, `{ span.amount = 7 }`, `{ span.amount >= 8 }`, `{ span.http.status_code = 503 }`, `{ .http.status_code >= 500 }`, `{ span.neighbour = 5 }`,
+			`{ name = "payment.charge" && span.payment.amount >= 5000 && span.payment.currency = "EUR" }`, `{ span.refund.amount > 100 || span.payment.amount < 10 }`,
+		},
+		prefilterOnly: {
+			`{ !(span.db.system.name = "redis") }`, `{ name = "payment.charge" && !(span.payment.amount > 1000) }`, `{ !.app.cached }`, `{ kind = server && !(.zzz = "x") }`,
+			`{ span.app.note = nil }`, `{ span.app.note != nil && name = "render" }`, `{ .app.labels != nil }`, `{ span:parentID = nil && kind = client }`,
+			`{ childCount > 2 }`, `{ childCount = 0 && name = "fraud.check" }`, `{ rootName = "POST /checkout" }`, `{ rootServiceName = "web" && status = error }`, `{ traceDuration > 100ms }`,
+			`{ name > "v" }`, `{ span.db.system.name < "q" && kind = client }`, `{ span.zzz >= "" }`,
+			`{ duration > 20ms }`, `{ duration = 0ns }`, `{ duration < 1us }`, `{ duration <= 2ms && kind = server }`, `{ duration != 0s }`, `{ duration >= 146h }`, `{ duration > 1000000 }`, `{ duration = 1s && name = "quirk" }`,
+			`{ span.app.score > 0.5 }`, `{ span.app.size = 7.5 }`, `{ span.app.size <= 7.0 }`, `{ span.app.size != 7.5 }`, `{ span.app.double > 1.0 }`, `{ span.app.double != 0.0 }`, `{ span.app.double = 0 }`, `{ span.app.double < -0.5 }`,
+			`{ span.neighbour > 4.5 }`, `{ span.neighbour < 3.0 }`, `{ span.neighbour = 5.0 }`, `{ span.neighbour >= 2.5 && span.neighbour <= 5.5 }`, `{ span.app.number > 9007199254740992.0 }`, `{ span.app.number < 0.5 }`,
+			`{ span.payment.amount > 1000.5 }`, `{ span.app.ratios = 0.5 }`, `{ span.fraud.score >= 0.1 && kind = internal }`,
+			`{ event.k = "of the second" }`, `{ event.exception.type =~ ".+" && status = error }`, `{ link.why = "of the second" }`, `{ link:traceID =~ ".*" && name = "quirk" }`, `{ link:spanID = "0000000000000009" }`,
+			`{ event:name = "first" && event:name = "second" }`, `{ event:name = "exception" || event:name = "tick" }`, `{ event:name = "first" && event:name != "first" }`, `{ event:name != "exception" }`, `{ event:name = "" }`, `{ event:timeSinceStart > 1ms }`,
+			`{ resource.service.name = "" }`, `{ resource.service.name != "web" }`, `{ .service.name !~ "web|catalog|inventory" && kind = server }`, `{ span:parentID != "a0000000000000ab" }`, `{ span:parentID =~ "" }`,
+			`{ .name = "its own" }`, `{ .status = "its own" }`, `{ .kind = "its own" && name = "quirk" }`, `{ .duration = "its own" }`, `{ .id = "its own" }`, `{ .parent = "its own" }`,
+			`{ .same = "span" }`, `{ .same = "resource" }`, `{ .same != "span" }`,
+			`{ trace:id = "` + quirkID(0).String() + `" }`, `{ trace:id = "` + strings.TrimLeft(quirkID(0).String(), "0") + `" }`, `{ trace:id =~ "a.*" }`, `{ trace:id != "ab" && name = "quirk" }`, `{ span:id =~ "0000.*" }`,
+			`{ span:id = "00000000000000aa" }`, `{ span:parentID = "00000000000000ab" }`, // Tempo may leave out pages by bounds of IDs without their leading zeros
+			`{ .http.request.method = .http.request.method }`, `{ span.refund.amount + 1 > 100 }`, `{ span.gen_ai.usage.input_tokens > span.gen_ai.usage.output_tokens }`, `{ -.server.port < -5000 && kind = client }`,
+			`{ resource.service.name = "listed" }`, `{ span.http.method = "LIST" }`, `{ span.list1 = "b" && span.list2 = "d" }`, `{ span.list1 = "b" || span.list2 = "c" || span.amount = 7 }`, `{ span.list1 = "c" && span.amount = 7 }`,
+		},
+	} {
+		for _, query := range queries {
+			f, err := traceql.Parse(query)
+			require.NoError(t, err, query)
+			list = append(list, promised{f, promise(kind)})
+		}
+	}
+	return list
+}
+
+// quirkID returns the trace ID of a quirk. That of the first begins with zeros.
+func quirkID(n int) trace.ID { return id(3000 + n) }
+
+// quirks are traces of one span, each with something that one column, or one list
+// of values, is easily read wrongly for.
+func quirks(start time.Time) []ptrace.Traces {
+	events := func(s ptrace.Span, names ...string) {
+		for i, name := range names {
+			e := s.Events().AppendEmpty()
+			e.SetName(name)
+			e.SetTimestamp(s.StartTimestamp())
+			e.Attributes().PutStr([]string{"other", "k"}[i%2], "of the "+name)
+		}
+	}
+	texts := func(m pcommon.Map, key string, list ...string) {
+		to := m.PutEmptySlice(key)
+		for _, text := range list {
+			to.AppendEmpty().SetStr(text)
+		}
+	}
+	changes := []func(s ptrace.Span, resource pcommon.Map){
+		func(s ptrace.Span, _ pcommon.Map) {
+			s.SetSpanID([8]byte{0xa0, 7: 0xaa})
+			s.SetParentSpanID([8]byte{0xa0, 7: 0xab})
+		},
+		func(s ptrace.Span, _ pcommon.Map) { s.SetSpanID([8]byte{7: 0xaa}); s.SetParentSpanID([8]byte{7: 0xab}) },
+		func(s ptrace.Span, _ pcommon.Map) { s.SetEndTimestamp(s.StartTimestamp() - 1e9) },
+		func(s ptrace.Span, _ pcommon.Map) { s.SetEndTimestamp(s.StartTimestamp() + 1e9) },
+		func(s ptrace.Span, _ pcommon.Map) { s.SetEndTimestamp(s.StartTimestamp()); s.SetName("") },
+		func(s ptrace.Span, r pcommon.Map) {
+			s.Attributes().PutStr("same", "span")
+			r.PutStr("same", "resource")
+		},
+		func(_ ptrace.Span, r pcommon.Map) { r.PutStr("same", "resource") },
+		func(s ptrace.Span, _ pcommon.Map) { s.Attributes().PutStr("same", "span") },
+		func(_ ptrace.Span, r pcommon.Map) { r.Remove("service.name") },
+		func(_ ptrace.Span, r pcommon.Map) { r.PutStr("service.name", "") },
+		func(_ ptrace.Span, r pcommon.Map) { r.PutInt("service.name", 5) },
+		func(_ ptrace.Span, r pcommon.Map) { texts(r, "service.name", "listed", "web") },
+		func(_ ptrace.Span, r pcommon.Map) { r.PutStr("k8s.pod.name", "pod-1"); r.PutStr("cluster", "east") },
+		func(s ptrace.Span, _ pcommon.Map) {
+			s.Attributes().PutStr("http.method", "GET")
+			s.Attributes().PutStr("http.url", "https://shop")
+			s.Attributes().PutInt("http.status_code", 503)
+		},
+		func(s ptrace.Span, _ pcommon.Map) {
+			s.Attributes().PutInt("http.method", 5)
+			s.Attributes().PutStr("http.status_code", "503")
+		},
+		func(s ptrace.Span, _ pcommon.Map) { s.Attributes().PutDouble("http.status_code", 503) },
+		func(s ptrace.Span, _ pcommon.Map) { texts(s.Attributes(), "http.method", "LIST", "GET") },
+		func(s ptrace.Span, _ pcommon.Map) {
+			texts(s.Attributes(), "list1", "a", "b")
+			texts(s.Attributes(), "list2", "c", "d", "e")
+			s.Attributes().PutInt("amount", 7)
+		},
+		func(s ptrace.Span, _ pcommon.Map) {
+			texts(s.Attributes(), "list1", "c")
+			s.Attributes().PutInt("amount", 7)
+		},
+		func(s ptrace.Span, _ pcommon.Map) { s.Attributes().PutStr("a b", "c d") },
+		func(s ptrace.Span, _ pcommon.Map) { events(s, "first", "second") },
+		func(s ptrace.Span, _ pcommon.Map) { events(s, "second", "first") },
+		func(s ptrace.Span, _ pcommon.Map) { events(s, "") },
+		func(s ptrace.Span, _ pcommon.Map) {
+			s.Links().AppendEmpty().SetSpanID([8]byte{7: 9})
+			s.Links().AppendEmpty().Attributes().PutStr("why", "of the second")
+		},
+	}
+	for _, key := range []string{"name", "status", "kind", "duration", "id", "parent"} {
+		changes = append(changes,
+			func(s ptrace.Span, _ pcommon.Map) { s.Attributes().PutStr(key, "its own") },
+			func(_ ptrace.Span, r pcommon.Map) { r.PutStr(key, "its own") })
+	}
+	// A NaN among its neighbours makes bounds of a page wrong.
+	for _, v := range []float64{1, 5, math.NaN(), 3, math.Inf(1), math.NaN(), -1} {
+		changes = append(changes, func(s ptrace.Span, _ pcommon.Map) { s.Attributes().PutDouble("neighbour", v) })
+	}
+	for _, v := range []any{7, 7.0, 7.5, "7", true, 8, false} {
+		changes = append(changes, func(s ptrace.Span, _ pcommon.Map) { _ = s.Attributes().PutEmpty("amount").FromRaw(v) })
+	}
+	var list []ptrace.Traces
+	for i, change := range changes {
+		td := ptrace.NewTraces()
+		rs := td.ResourceSpans().AppendEmpty()
+		rs.Resource().Attributes().PutStr("service.name", "quirks")
+		s := rs.ScopeSpans().AppendEmpty().Spans().AppendEmpty()
+		s.SetTraceID(pcommon.TraceID(quirkID(i)))
+		s.SetSpanID([8]byte{6: 1, 7: byte(i)})
+		s.SetName("quirk")
+		s.SetStartTimestamp(pcommon.NewTimestampFromTime(start.Add(time.Duration(i) * time.Millisecond)))
+		s.SetEndTimestamp(s.StartTimestamp() + 2e6)
+		change(s, rs.Resource().Attributes())
+		list = append(list, td)
+	}
+	return list
+}
+
+// corpus is what was sent, and what a Tempo answers about it.
+type corpus struct {
+	fixture
+	stack  *stack.Stack
+	http   *http.Client
+	traces []*trace.Trace
+	spans  int64
+	from   time.Time
+	// shadowed are the keys of spans that have them in both scopes. Tempo takes the
+	// resource's value where the span's does not match.
+	shadowed map[string]bool
+
+	mu      sync.Mutex
+	answers map[string]map[trace.ID]bool
+}
+
+// sendCorpus returns when search sees all that was generated.
+func sendCorpus(t *testing.T, o tracetest.Options) *corpus {
+	t.Helper()
+	c := &corpus{fixture: connect(t, stack.Fast, false, nil), shadowed: map[string]bool{}, answers: map[string]map[trace.ID]bool{}}
+	c.stack = stacktest.Get(t, stack.Options{Tempo: true, Profile: stack.Fast, Multitenant: true})
+	o.Start, o.Window = time.Now().Add(-50*time.Second), 10*time.Second
+	c.from = o.Start.Add(-time.Hour)
+	var err error
+	c.http, err = c.config.Access.HTTPClient()
+	require.NoError(t, err)
+	batches := [][]ptrace.Traces{quirks(o.Start)}
+	for g := range tracetest.New(o).All() {
+		c.traces = append(c.traces, g.Trace())
+		for i, td := range g.Batches {
+			if i == len(batches) {
+				batches = append(batches, nil)
+			}
+			batches[i] = append(batches[i], td)
+		}
+	}
+	added, err := trace.FromOTLP(tracetest.Merge(quirks(o.Start)...))
+	require.NoError(t, err)
+	c.traces = append(c.traces, added...)
+	for _, tr := range c.traces {
+		c.spans += int64(len(tr.Spans))
+		for i := range tr.Spans {
+			for _, a := range tr.Spans[i].Attributes {
+				if !tr.Spans[i].Resource.Get(a.Key).IsAbsent() {
+					c.shadowed[a.Key] = true
+				}
+			}
+		}
+	}
+	for _, list := range batches {
+		for chunk := range slices.Chunk(list, 100) {
+			require.NoError(t, c.writer.Export(c.ctx, tracetest.Merge(chunk...)))
+		}
+	}
+	// Tempo cuts traces by when they were written: what is written last is searched last.
+	last := ptrace.NewTraces()
+	addTrace(last, id(1), time.Now(), 1, "last")
+	require.NoError(t, c.writer.Export(c.ctx, last))
+	for {
+		ids, err := c.search(`{ name = "last" }`, nil)
+		require.NoError(t, err)
+		if len(ids) == 1 {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	time.Sleep(500 * time.Millisecond)
+	ids, err := c.search(`{ }`, nil)
+	require.NoError(t, err)
+	require.Len(t, ids, len(c.traces)+1)
+	return c
+}
+
+// flush returns when all was written to blocks and search knows them.
+func (c *corpus) flush(t *testing.T) {
+	t.Helper()
+	require.NoError(t, c.stack.Flush(c.ctx))
+	store, err := blocks.OpenFolder(c.ctx, c.stack.TempoBlocks)
+	require.NoError(t, err)
+	defer store.Close()
+	for {
+		listing, err := store.List(c.ctx, c.config.Access.Tenant)
+		require.NoError(t, err)
+		stored := int64(0)
+		for _, m := range listing.Live {
+			info, err := store.Inspect(c.ctx, m)
+			require.NoError(t, err)
+			stored += info.Spans
+		}
+		var metrics searchMetrics
+		_, err = c.search(`{ }`, &metrics)
+		require.NoError(t, err)
+		if stored > c.spans && metrics.TotalBlocks >= len(listing.Live) {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	clear(c.answers)
+}
+
+type searchMetrics struct{ CompletedJobs, TotalJobs, TotalBlocks int }
+
+// ask is search, but equal queries are sent once.
+func (c *corpus) ask(query string) (map[trace.ID]bool, error) {
+	c.mu.Lock()
+	ids := c.answers[query]
+	c.mu.Unlock()
+	if ids != nil {
+		return ids, nil
+	}
+	ids, err := c.search(query, nil)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answers[query] = ids
+	return ids, nil
+}
+
+// search returns the IDs of all traces that Tempo finds.
+func (c *corpus) search(query string, metrics *searchMetrics) (map[trace.ID]bool, error) {
+	values := url.Values{
+		"q": {query}, "limit": {"100000"}, "spss": {"1"},
+		"start": {fmt.Sprint(c.from.Unix())}, "end": {fmt.Sprint(c.from.Add(2 * time.Hour).Unix())},
+	}
+	req, err := http.NewRequestWithContext(c.ctx, http.MethodGet, c.config.URL+"/api/search?"+values.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s %s %v", query, resp.Status, body, err)
+	}
+	var answer struct {
+		Traces  []struct{ TraceID string }
+		Metrics searchMetrics
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil, fmt.Errorf("%s: %w", query, err)
+	}
+	if m := answer.Metrics; m.CompletedJobs != m.TotalJobs {
+		return nil, fmt.Errorf("%s: %d of %d jobs completed", query, m.CompletedJobs, m.TotalJobs)
+	}
+	if metrics != nil {
+		*metrics = answer.Metrics
+	}
+	ids := map[trace.ID]bool{}
+	for _, tr := range answer.Traces {
+		id, err := trace.ParseID(tr.TraceID)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", query, err)
+		}
+		ids[id] = true
+	}
+	return ids, nil
+}
+
+// randomFilters makes n different filters of what the traces have.
+func (c *corpus) randomFilters(rng *rand.Rand, n int) []promised {
+	g := filterGenerator{c, rng}
+	seen := map[string]bool{}
+	var list []promised
+	for len(list) < n {
+		x, p := g.expr(g.span(), 2)
+		f, err := traceql.New(x)
+		if err != nil || seen[f.String()] {
+			continue
+		}
+		seen[f.String()] = true
+		if strings.Count(f.String(), "event:name") > 1 {
+			p = prefilterOnly
+		}
+		list = append(list, promised{f, p})
+	}
+	return list
+}
+
+type filterGenerator struct {
+	*corpus
+	rng *rand.Rand
+}
+
+func (g filterGenerator) span() *trace.Span {
+	tr := g.traces[g.rng.IntN(len(g.traces))]
+	return &tr.Spans[g.rng.IntN(len(tr.Spans))]
+}
+
+func pick[T any](g filterGenerator, list ...T) T { return list[g.rng.IntN(len(list))] }
+
+// expr makes an expression that has a chance to be true of the span.
+func (g filterGenerator) expr(s *trace.Span, depth int) (traceql.Expr, promise) {
+	if depth > 0 {
+		switch g.rng.IntN(10) {
+		case 0, 1, 2, 3:
+			x, p := g.expr(s, depth-1)
+			y, q := g.expr(s, depth-1)
+			return traceql.And(x, y), max(p, q)
+		case 4, 5:
+			x, p := g.expr(s, depth-1)
+			y, q := g.expr(g.span(), depth-1)
+			return traceql.AnyOf(x, y), max(p, q)
+		case 6:
+			if g.rng.IntN(2) == 0 {
+				x, _ := g.expr(g.span(), depth-1)
+				return traceql.Not{X: x}, prefilterOnly
+			}
+		}
+	}
+	if g.rng.IntN(8) == 0 {
+		s = g.span()
+	}
+	return g.comparison(s)
+}
+
+func (g filterGenerator) comparison(s *trace.Span) (traceql.Expr, promise) {
+	equality := pick(g, traceql.OpEqual, traceql.OpEqual, traceql.OpEqual, traceql.OpNotEqual)
+	switch g.rng.IntN(20) {
+	case 0, 1, 2:
+		return g.text(traceql.Intrinsic("span:name"), s.Name)
+	case 3:
+		return traceql.Compare(traceql.Intrinsic("span:kind"), equality, traceql.Kind(s.Kind)), equal
+	case 4:
+		return traceql.Compare(traceql.Intrinsic("span:status"), equality, traceql.Status(s.Status)), equal
+	case 5:
+		return traceql.Compare(traceql.Intrinsic("span:duration"), g.order(), traceql.Duration(s.Duration())), prefilterOnly
+	case 6:
+		if len(s.Events) > 0 {
+			e := s.Events[g.rng.IntN(len(s.Events))]
+			if len(e.Attributes) > 0 && g.rng.IntN(3) == 0 {
+				x, _ := g.attribute(traceql.ScopeEvent, e.Attributes)
+				return x, prefilterOnly
+			}
+			return g.text(traceql.Intrinsic("event:name"), e.Name)
+		}
+	case 7:
+		return g.text(traceql.Intrinsic("instrumentation:name"), s.Scope)
+	case 8:
+		p := equal
+		if s.ID[0] == 0 {
+			p = prefilterOnly
+		}
+		return traceql.Compare(traceql.Intrinsic("span:id"), equality, traceql.String(s.ID.String())), p
+	case 9:
+		if len(s.Links) > 0 {
+			return traceql.Compare(traceql.Intrinsic("link:spanID"), traceql.OpEqual, traceql.String(s.Links[0].SpanID.String())), prefilterOnly
+		}
+		return g.text(traceql.Intrinsic("span:statusMessage"), s.StatusMessage)
+	case 10:
+		return traceql.Compare(traceql.Intrinsic("span:childCount"), g.order(), traceql.Int(int64(g.rng.IntN(4)))), prefilterOnly
+	}
+	scope, attrs := traceql.ScopeSpan, s.Attributes
+	if g.rng.IntN(4) == 0 || len(attrs) == 0 {
+		scope, attrs = traceql.ScopeResource, s.Resource
+	}
+	if len(attrs) == 0 {
+		return g.text(traceql.Intrinsic("span:name"), s.Name)
+	}
+	if g.rng.IntN(3) == 0 {
+		scope = traceql.ScopeAny
+	}
+	return g.attribute(scope, attrs)
+}
+
+// attribute compares one of the attributes.
+func (g filterGenerator) attribute(scope traceql.Scope, attrs trace.Attributes) (traceql.Expr, promise) {
+	a := attrs[g.rng.IntN(len(attrs))]
+	f := traceql.Attribute(scope, a.Key)
+	if g.rng.IntN(20) == 0 {
+		return traceql.Compare(f, pick(g, traceql.OpEqual, traceql.OpNotEqual), traceql.Nil), prefilterOnly
+	}
+	v := a.Value
+	if v.Type() == trace.TypeArray {
+		if len(v.Array()) == 0 {
+			return traceql.Compare(f, traceql.OpNotEqual, traceql.String("x")), equal
+		}
+		v = pick(g, v.Array()...)
+	}
+	x, p := g.value(f, v)
+	if scope == traceql.ScopeAny && (g.shadowed[a.Key] || slices.Contains(namedLikeIntrinsics, a.Key)) {
+		p = prefilterOnly
+	}
+	return x, p
+}
+
+var namedLikeIntrinsics = []string{"name", "status", "kind", "duration", "id", "parent"}
+
+func (g filterGenerator) value(f traceql.Field, v trace.Value) (traceql.Expr, promise) {
+	switch v.Type() {
+	case trace.TypeString:
+		return g.text(f, v.Str())
+	case trace.TypeInt:
+		i := max(v.Int(), -1<<62)
+		if g.rng.IntN(4) == 0 {
+			return traceql.Compare(f, g.order(), traceql.Float(float64(i)+pick(g, 0, 0.5))), prefilterOnly
+		}
+		c := traceql.Int(i - int64(g.rng.IntN(2)))
+		if g.rng.IntN(5) == 0 {
+			return traceql.Compare(c, g.order(), f), wider
+		}
+		return traceql.Compare(f, g.order(), c), wider
+	case trace.TypeDouble:
+		d := v.Double()
+		if math.IsNaN(d) || math.IsInf(d, 0) {
+			d = 0.25
+		}
+		if g.rng.IntN(3) == 0 && math.Abs(d) < 1<<60 {
+			return traceql.Compare(f, g.order(), traceql.Int(int64(d))), wider
+		}
+		return traceql.Compare(f, g.order(), traceql.Float(d)), prefilterOnly
+	case trace.TypeBool:
+		if g.rng.IntN(4) == 0 {
+			return f, equal
+		}
+		return traceql.Compare(f, pick(g, traceql.OpEqual, traceql.OpNotEqual), traceql.Bool(v.Bool())), equal
+	}
+	return traceql.Compare(f, traceql.OpEqual, traceql.Int(1)), wider
+}
+
+func (g filterGenerator) order() traceql.Op {
+	return pick(g, traceql.OpEqual, traceql.OpNotEqual, traceql.OpLess, traceql.OpLessEqual, traceql.OpGreater, traceql.OpGreaterEqual)
+}
+
+func (g filterGenerator) text(f traceql.Field, text string) (traceql.Expr, promise) {
+	runes := []rune(text)
+	from := g.rng.IntN(len(runes) + 1)
+	to := from + g.rng.IntN(len(runes)-from+1)
+	quoted := func(runes []rune) string { return regexp.QuoteMeta(string(runes)) }
+	// Where it is absent, Tempo has "".
+	emptyIfAbsent := f.Key == trace.ServiceName || f.Scope == traceql.ScopeIntrinsic && f.Key == "event:name"
+	op, c := traceql.OpEqual, text
+	switch g.rng.IntN(12) {
+	case 0, 1:
+		op = traceql.OpNotEqual
+	case 2:
+		op, c = traceql.OpRegex, quoted(runes[:to])+".*"
+	case 3:
+		op, c = traceql.OpRegex, ".*"+quoted(runes[from:to])+".*"
+	case 4:
+		op, c = traceql.OpRegex, quoted(runes)+"|x+"
+	case 5:
+		op, c = traceql.OpNotRegex, quoted(runes[:to])+".*"
+	case 6:
+		op, c = traceql.OpRegex, "(?i)"+strings.ToUpper(quoted(runes))
+	case 7:
+		return traceql.Compare(f, pick(g, traceql.OpLess, traceql.OpGreaterEqual), traceql.String(string(runes[from:to]))), prefilterOnly
+	case 8:
+		if text == "" && emptyIfAbsent {
+			return traceql.Compare(traceql.String(text), op, f), prefilterOnly
+		}
+		return traceql.Compare(traceql.String(text), op, f), equal
+	}
+	x := traceql.Compare(f, op, traceql.String(c))
+	matchesEmpty := c == ""
+	if op == traceql.OpRegex {
+		matchesEmpty = regexp.MustCompile("^(?:" + c + ")$").MatchString("")
+	}
+	if emptyIfAbsent && (matchesEmpty || op == traceql.OpNotEqual || op == traceql.OpNotRegex) {
+		return x, prefilterOnly
+	}
+	return x, equal
+}
