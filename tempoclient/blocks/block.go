@@ -1,0 +1,188 @@
+package blocks
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"sort"
+	"sync/atomic"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// sampleEvery is how many rows lie between two of a block's trace IDs that are kept:
+// enough to find any row, and little memory for many blocks.
+const sampleEvery = 32
+
+// formats are the versions of Tempo's blocks that are read.
+var formats = []string{"vParquet4", "vParquet5"}
+
+// readStats counts what is asked of the storage.
+type readStats struct{ requests, bytes atomic.Int64 }
+
+// block is an open block: its footer, and where its trace IDs are.
+type block struct {
+	Meta
+	file *parquet.File
+	cols columns
+	// groups hold, for each row group, every sampleEvery-th trace ID.
+	groups [][]trace.ID
+	// earliest and latest bound its rows' starts and ends; latest is 0 if unknown.
+	earliest, latest trace.Time
+	spans            int64
+}
+
+// open reads a block's footer and its trace IDs.
+func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, error) {
+	if !slices.Contains(formats, m.Version) {
+		return nil, fmt.Errorf("its format is %s; %v are read: have Tempo compact or rewrite it", m.Version, formats)
+	}
+	r := &objectReader{ctx: ctx, bucket: s.bucket, key: path.Join(m.Tenant, m.ID, "data.parquet"), stats: stats}
+	attrs, err := s.bucket.Attributes(ctx, r.key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.key, err)
+	}
+	b := &block{Meta: m}
+	if b.file, err = openParquet(r, attrs.Size); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.key, err)
+	}
+	b.cols = columnsOf(b.file.Schema())
+	b.earliest, b.latest = b.times()
+	if span, ok := b.cols[pathSpan+"SpanID"]; ok {
+		for _, g := range b.file.RowGroups() {
+			b.spans += g.ColumnChunks()[span.index].NumValues()
+		}
+	}
+	return b, nil
+}
+
+// openParquet reads a footer. The library panics on some that are damaged.
+func openParquet(r *objectReader, size int64) (f *parquet.File, err error) {
+	defer recovered(&err)
+	// With the page index a row is found without reading the pages before it.
+	return parquet.OpenFile(r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(256<<10))
+}
+
+// recovered makes an error of a panic over a damaged file.
+func recovered(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("the file is damaged: %v", r)
+	}
+}
+
+// times returns what the statistics of the start and end columns say of all rows;
+// meta.json does not know: late data is dated when it arrived.
+func (b *block) times() (earliest, latest trace.Time) {
+	start, ok1 := b.cols["StartTimeUnixNano"]
+	end, ok2 := b.cols["EndTimeUnixNano"]
+	if !ok1 || !ok2 {
+		return 0, 0
+	}
+	earliest = ^trace.Time(0)
+	for _, g := range b.file.RowGroups() {
+		chunks := g.ColumnChunks()
+		from, _, ok1 := bounds(chunks[start.index])
+		_, to, ok2 := bounds(chunks[end.index])
+		if !ok1 || !ok2 {
+			return 0, 0
+		}
+		earliest, latest = min(earliest, from), max(latest, to)
+	}
+	return earliest, latest
+}
+
+func bounds(c parquet.ColumnChunk) (low, high trace.Time, ok bool) {
+	f, isFile := c.(*parquet.FileColumnChunk)
+	if !isFile {
+		return 0, 0, false
+	}
+	lowest, highest, ok := f.Bounds()
+	if !ok || lowest.IsNull() || highest.IsNull() {
+		return 0, 0, false
+	}
+	return trace.Time(lowest.Uint64()), trace.Time(highest.Uint64()), true
+}
+
+// overlaps says whether a row of the block could be of a time in [from, to].
+func (b *block) overlaps(from, to trace.Time) bool {
+	return b.latest == 0 || b.earliest <= to && b.latest >= from
+}
+
+// sample reads the trace IDs and keeps some. They must be sorted, or rows cannot be
+// found by them.
+func (b *block) sample() (err error) {
+	defer recovered(&err)
+	id, ok := b.cols["TraceID"]
+	if !ok {
+		return fmt.Errorf("the file has no column TraceID")
+	}
+	b.groups = make([][]trace.ID, len(b.file.RowGroups()))
+	var last trace.ID
+	for g, group := range b.file.RowGroups() {
+		for from := int64(0); from < group.NumRows(); from += 1 << 16 {
+			e, err := id.read(group, from, min(from+1<<16, group.NumRows()))
+			if err != nil {
+				return fmt.Errorf("column TraceID: %w", err)
+			}
+			for i, text := range e.texts {
+				var at trace.ID
+				pad(at[:], text)
+				if at.Compare(last) < 0 {
+					return fmt.Errorf("trace %s stands after %s: the rows are not sorted by trace ID", at, last)
+				}
+				last = at
+				if (from+int64(i))%sampleEvery == 0 {
+					b.groups[g] = append(b.groups[g], at)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// rows returns rows of a row group that hold all of those with IDs in the range, and
+// up to sampleEvery-1 more at either end.
+func (b *block) rows(group int, ids idRange) (from, to int64) {
+	sample := b.groups[group]
+	// The last sample below the range: rows before it are below as well.
+	first := sort.Search(len(sample), func(i int) bool { return sample[i].Compare(ids.from) >= 0 })
+	if first > 0 {
+		from = int64(first-1) * sampleEvery
+	}
+	to = b.file.RowGroups()[group].NumRows()
+	if !ids.last {
+		end := sort.Search(len(sample), func(i int) bool { return sample[i].Compare(ids.to) >= 0 })
+		to = min(to, int64(end)*sampleEvery)
+	}
+	return from, max(from, to)
+}
+
+// read decodes the rows of the range, in order.
+func (b *block) read(needs Needs, ids idRange) (segments []*segment, err error) {
+	defer recovered(&err)
+	for g, group := range b.file.RowGroups() {
+		from, to := b.rows(g, ids)
+		if from == to {
+			continue
+		}
+		s, err := decode(b.Meta, b.cols, needs, group, from, to)
+		if err != nil {
+			return nil, err
+		}
+		segments = append(segments, s)
+	}
+	return segments, nil
+}
+
+// idRange is a range of trace IDs: from counts, to does not; the last has no end.
+type idRange struct {
+	from, to trace.ID
+	last     bool
+}
+
+func (r idRange) has(id trace.ID) bool {
+	return id.Compare(r.from) >= 0 && (r.last || id.Compare(r.to) < 0)
+}

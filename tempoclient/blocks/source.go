@@ -1,0 +1,327 @@
+package blocks
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// Request asks for the traces of a tenant.
+type Request struct {
+	// Tenant: "" is Tempo's own name for none, single-tenant.
+	Tenant string
+	// From and To bound when traces start: From counts, To does not. Zero: no bound.
+	From, To time.Time
+	// MaxTraceDuration is how long a trace may last: blocks whose rows all lie so far
+	// outside the range are not read. Default 1 h.
+	MaxTraceDuration time.Duration
+	Needs            Needs
+	// MemoryBytes is about how much the spans may take that are held at a time.
+	// Default 256 MiB. One trace is always held whole.
+	MemoryBytes int64
+	// Workers is how many parts are read at once. Default: one a core.
+	Workers int
+	// Progress, if not nil, is told what was done, from one goroutine at a time.
+	Progress func(Progress)
+}
+
+// Progress is how far a reading is.
+type Progress struct {
+	// Read is the share of the blocks' traces that has been read, 0 to 1.
+	Read float64
+	// Traces counts those delivered.
+	Traces int
+}
+
+// Report says what a reading read, and what it did not.
+type Report struct {
+	// Blocks were read; Left counts live blocks without a row near the range.
+	Blocks []Meta
+	Left   int
+	// Delivered and OutsideRange count traces.
+	Delivered, OutsideRange int
+	// Skipped counts traces that are known and may lack spans that could not be read.
+	Skipped int
+	// Problems are all parts that were not read. Without any, all spans that the live
+	// blocks held were read.
+	Problems []Problem
+	// Requests and Bytes count what was asked of the storage.
+	Requests, Bytes int64
+}
+
+// Traces reads every trace of the tenant's live blocks that starts in the range, and
+// gives each once, whole, to deliver, from one goroutine at a time, in no order. It
+// ends early, with an error, if the storage cannot be listed, deliver fails or the
+// context ends; what else fails is a problem in the report.
+//
+// Work goes by ranges of trace IDs, so that what is held at a time does not grow
+// with the number of blocks.
+func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Trace) error) (Report, error) {
+	req.MaxTraceDuration = cmp.Or(req.MaxTraceDuration, time.Hour)
+	req.MemoryBytes = cmp.Or(req.MemoryBytes, 256<<20)
+	req.Workers = cmp.Or(req.Workers, runtime.GOMAXPROCS(0))
+	r := &reading{store: s, req: req, stats: &readStats{}, from: 0, to: ^trace.Time(0)}
+	if !req.From.IsZero() {
+		r.from = trace.TimeOf(req.From)
+	}
+	if !req.To.IsZero() {
+		r.to = trace.TimeOf(req.To)
+	}
+	err := r.run(ctx, deliver)
+	r.report.Requests, r.report.Bytes = r.stats.requests.Load(), r.stats.bytes.Load()
+	return r.report, err
+}
+
+// reading is one call of Traces.
+type reading struct {
+	store    *Store
+	req      Request
+	stats    *readStats
+	from, to trace.Time
+
+	blocks []*block
+	// torn is set if a block could not be opened: any trace may lack its spans.
+	torn   bool
+	report Report
+}
+
+func (r *reading) problem(what string, err error) {
+	r.report.Problems = append(r.report.Problems, Problem{what, err})
+}
+
+func (r *reading) run(ctx context.Context, deliver func(*trace.Trace) error) error {
+	listing, err := r.store.List(ctx, r.req.Tenant)
+	if err != nil {
+		return err
+	}
+	for _, p := range listing.Problems {
+		r.problem(p.What, p.Err)
+		r.torn = true
+	}
+	if listing.Unstable {
+		r.problem("the list of blocks", fmt.Errorf("blocks were compacted during each of %d listings: read again", listTries))
+	}
+	if err := r.open(ctx, listing.Live); err != nil {
+		return err
+	}
+	return r.readAll(ctx, deliver)
+}
+
+// open opens the blocks that have rows near the range.
+func (r *reading) open(ctx context.Context, metas []Meta) error {
+	opened := make([]*block, len(metas))
+	errs := make([]error, len(metas))
+	var group errgroup.Group
+	group.SetLimit(metaConcurrency)
+	margin := trace.Time(r.req.MaxTraceDuration)
+	from, to := r.from-min(r.from, margin), r.to+min(^r.to, margin)
+	for i, m := range metas {
+		group.Go(func() error {
+			b, err := r.store.open(ctx, m, r.stats)
+			if err == nil && b.overlaps(from, to) {
+				opened[i] = b
+				err = b.sample()
+			}
+			errs[i] = err
+			return context.Cause(ctx)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, b := range opened {
+		switch {
+		case errs[i] != nil:
+			r.problem("block "+metas[i].ID, errs[i])
+			r.torn = true
+		case b == nil:
+			r.report.Left++
+		default:
+			r.blocks = append(r.blocks, b)
+			r.report.Blocks = append(r.report.Blocks, b.Meta)
+		}
+	}
+	return nil
+}
+
+// part is what was read of a range of IDs.
+type part struct {
+	traces   []*trace.Trace
+	skipped  int
+	outside  int
+	problems []Problem
+}
+
+// readAll reads range by range, several at once, and delivers in their order.
+func (r *reading) readAll(ctx context.Context, deliver func(*trace.Trace) error) error {
+	ranges := r.plan()
+	group, ctx := errgroup.WithContext(ctx)
+	results := make([]chan part, len(ranges))
+	for i := range results {
+		results[i] = make(chan part, 1)
+	}
+	slots := make(chan struct{}, r.req.Workers)
+	group.Go(func() error {
+		for i, ids := range ranges {
+			select {
+			case slots <- struct{}{}: // given back once the part was delivered
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			group.Go(func() error {
+				results[i] <- r.read(ctx, ids)
+				return nil
+			})
+		}
+		return nil
+	})
+	group.Go(func() error {
+		for i := range ranges {
+			var p part
+			select {
+			case p = <-results[i]:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			r.report.Skipped += p.skipped
+			r.report.OutsideRange += p.outside
+			r.report.Problems = append(r.report.Problems, p.problems...)
+			for _, t := range p.traces {
+				if err := deliver(t); err != nil {
+					return err
+				}
+				r.report.Delivered++
+			}
+			<-slots
+			if r.req.Progress != nil {
+				r.req.Progress(Progress{Read: float64(i+1) / float64(len(ranges)), Traces: r.report.Delivered})
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// spanBytes is about what a span takes that was read: itself, its attributes, and
+// the columns it came from.
+const spanBytes = 1500
+
+// plan cuts the IDs into ranges whose spans fit into the memory of one worker.
+func (r *reading) plan() []idRange {
+	type sample struct {
+		id    trace.ID
+		spans float64 // that the sample stands for
+	}
+	var samples []sample
+	total := 0.0
+	for _, b := range r.blocks {
+		n := 0
+		for _, g := range b.groups {
+			n += len(g)
+		}
+		for _, g := range b.groups {
+			for _, id := range g {
+				samples = append(samples, sample{id, float64(b.spans) / float64(n)})
+			}
+		}
+		total += float64(b.spans)
+	}
+	if len(samples) == 0 {
+		return nil
+	}
+	slices.SortFunc(samples, func(a, b sample) int { return a.id.Compare(b.id) })
+	// Parts are delivered in order, so one more may be waiting.
+	each := max(float64(r.req.MemoryBytes)/float64(r.req.Workers+1)/spanBytes, 1000)
+	var ranges []idRange
+	current, filled := idRange{}, 0.0
+	for i, s := range samples {
+		if filled >= each && s.id != samples[i-1].id {
+			current.to = s.id
+			ranges = append(ranges, current)
+			current, filled = idRange{from: s.id}, 0
+		}
+		filled += s.spans
+	}
+	current.last = true
+	return append(ranges, current)
+}
+
+// read reads a range of IDs from all blocks and unites their traces.
+func (r *reading) read(ctx context.Context, ids idRange) part {
+	var p part
+	var segments []*segment
+	torn := r.torn
+	for _, b := range r.blocks {
+		if ctx.Err() != nil {
+			return part{}
+		}
+		s, err := b.read(r.req.Needs, ids)
+		if err != nil && ctx.Err() == nil { // storage fails for moments
+			s, err = b.read(r.req.Needs, ids)
+		}
+		if err != nil {
+			p.problems = append(p.problems, Problem{"block " + b.ID, err})
+			torn = true
+			continue
+		}
+		segments = append(segments, s...)
+	}
+	for id, spans := range united(segments, ids) {
+		if torn {
+			p.skipped++ // any trace may have spans in what was not read
+			continue
+		}
+		t := trace.New(id, spans)
+		if t.Start() < r.from || t.Start() >= r.to {
+			p.outside++
+			continue
+		}
+		p.traces = append(p.traces, t)
+	}
+	return p
+}
+
+// united gives each trace's spans from all segments, by ID.
+func united(segments []*segment, ids idRange) func(yield func(trace.ID, []trace.Span) bool) {
+	return func(yield func(trace.ID, []trace.Span) bool) {
+		at := make([]int, len(segments))
+		for i, s := range segments {
+			for at[i] < len(s.ids) && s.ids[at[i]].Compare(ids.from) < 0 {
+				at[i]++
+			}
+		}
+		for {
+			var least *trace.ID
+			for i, s := range segments {
+				if at[i] < len(s.ids) && ids.has(s.ids[at[i]]) && (least == nil || s.ids[at[i]].Compare(*least) < 0) {
+					least = &s.ids[at[i]]
+				}
+			}
+			if least == nil {
+				return
+			}
+			id := *least
+			var spans []trace.Span
+			for i, s := range segments {
+				for at[i] < len(s.ids) && s.ids[at[i]] == id {
+					if row := s.row(at[i]); spans == nil {
+						spans = row
+					} else {
+						spans = append(slices.Clip(spans), row...)
+					}
+					at[i]++
+				}
+			}
+			if len(spans) > 0 && !yield(id, spans) {
+				return
+			}
+		}
+	}
+}

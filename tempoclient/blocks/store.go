@@ -1,0 +1,258 @@
+package blocks
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
+	"golang.org/x/sync/errgroup"
+)
+
+// listTries bounds how often a listing is made again because blocks were compacted
+// while it was made.
+const listTries = 5
+
+// metaConcurrency bounds how many meta.json are read at once.
+const metaConcurrency = 16
+
+// Store is the object storage in which a Tempo keeps its blocks. It may be used by
+// several goroutines.
+type Store struct {
+	bucket *blob.Bucket
+	url    string
+}
+
+// Open opens the storage at a URL of gocloud.dev/blob: file:///var/tempo/blocks,
+// s3://bucket?region=…, gs://bucket, azblob://container; ?prefix=a/ names the part
+// before the tenants' folders.
+func Open(ctx context.Context, url string) (*Store, error) {
+	bucket, err := blob.OpenBucket(ctx, url)
+	if err != nil {
+		return nil, fmt.Errorf("blocks at %s: %w", url, err)
+	}
+	return &Store{bucket: bucket, url: url}, nil
+}
+
+// NewStore returns the storage in a bucket that is open already; Close closes it.
+func NewStore(bucket *blob.Bucket, name string) *Store { return &Store{bucket: bucket, url: name} }
+
+// Close closes the storage.
+func (s *Store) Close() error { return s.bucket.Close() }
+
+// Meta is what a block's meta.json says of it (tempodb/backend/block_meta.go). Its
+// times come from when spans arrived, too, and never exclude a block.
+type Meta struct {
+	Version           string            `json:"format"`
+	ID                string            `json:"blockID"`
+	Tenant            string            `json:"tenantID"`
+	Start             time.Time         `json:"startTime"`
+	End               time.Time         `json:"endTime"`
+	Traces            int               `json:"totalObjects"`
+	Size              int64             `json:"size"`
+	CompactionLevel   int               `json:"compactionLevel"`
+	DedicatedColumns  []DedicatedColumn `json:"dedicatedColumns"`
+	ReplicationFactor int               `json:"replicationFactor"`
+	FooterSize        int64             `json:"footerSize"`
+}
+
+// DedicatedColumn assigns an attribute to the next free column of its own of its
+// scope and type.
+type DedicatedColumn struct {
+	Scope   string   `json:"s"` // "span" (also ""), "resource", "event"
+	Name    string   `json:"n"`
+	Type    string   `json:"t"` // "string" (also ""), "int"
+	Options []string `json:"o"` // "array", "blob"
+}
+
+// Listing is which blocks a tenant had at one moment.
+type Listing struct {
+	// Live are the blocks that are not compacted, by ID.
+	Live []Meta
+	// Compacted counts those that are, and are kept for a while only.
+	Compacted int
+	// Problems are blocks that could not be listed, and why.
+	Problems []Problem
+	// Unstable is set if blocks were compacted during each try to list them: their
+	// spans may be missing, or there twice over.
+	Unstable bool
+}
+
+// Problem is something that was not read, and why.
+type Problem struct {
+	What string
+	Err  error
+}
+
+// Tenants returns the names of the tenants that have blocks, sorted.
+func (s *Store) Tenants(ctx context.Context) ([]string, error) {
+	var tenants []string
+	for it := s.bucket.List(&blob.ListOptions{Delimiter: "/"}); ; {
+		o, err := it.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return tenants, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("blocks at %s: list tenants: %w", s.url, err)
+		}
+		if o.IsDir {
+			tenants = append(tenants, path.Base(o.Key))
+		}
+	}
+}
+
+// List returns a tenant's live blocks. The objects of the bucket are the fact; the
+// index that Tempo writes is older. A listing counts only if no block was compacted
+// while it was made, or a trace could be in neither the old nor the new block.
+func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
+	tenant = cmp.Or(tenant, "single-tenant")
+	before, err := s.objects(ctx, tenant)
+	if err != nil {
+		return Listing{}, err
+	}
+	for try := 1; ; try++ {
+		listing, err := s.readMetas(ctx, tenant, before)
+		if err != nil {
+			return Listing{}, err
+		}
+		after, err := s.objects(ctx, tenant)
+		if err != nil {
+			return Listing{}, err
+		}
+		if !compactedSince(before, after) {
+			return listing, nil
+		}
+		if try == listTries {
+			listing.Unstable = true
+			return listing, nil
+		}
+		before = after
+	}
+}
+
+// objectSet is which of the two kinds of meta.json a block has.
+type objectSet struct{ live, compacted bool }
+
+func (s *Store) objects(ctx context.Context, tenant string) (map[string]objectSet, error) {
+	blocks := map[string]objectSet{}
+	for it := s.bucket.List(&blob.ListOptions{Prefix: tenant + "/"}); ; {
+		o, err := it.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return blocks, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, err)
+		}
+		id, name, ok := strings.Cut(strings.TrimPrefix(o.Key, tenant+"/"), "/")
+		if !ok {
+			continue
+		}
+		set := blocks[id]
+		switch name {
+		case "meta.json":
+			set.live = true
+		case "meta.compacted.json":
+			set.compacted = true
+		default:
+			continue
+		}
+		blocks[id] = set
+	}
+}
+
+// compactedSince says whether a block that was live is not any more.
+func compactedSince(before, after map[string]objectSet) bool {
+	for id, set := range before {
+		if set.live && !set.compacted && (!after[id].live || after[id].compacted) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Store) readMetas(ctx context.Context, tenant string, blocks map[string]objectSet) (Listing, error) {
+	var listing Listing
+	var ids []string
+	for _, id := range slices.Sorted(maps.Keys(blocks)) {
+		// Marking a block compacted is a copy and then a delete: with both it is compacted.
+		if set := blocks[id]; set.compacted {
+			listing.Compacted++
+		} else {
+			ids = append(ids, id)
+		}
+	}
+	metas := make([]Meta, len(ids))
+	errs := make([]error, len(ids))
+	var group errgroup.Group
+	group.SetLimit(metaConcurrency)
+	for i, id := range ids {
+		group.Go(func() error {
+			metas[i], errs[i] = s.readMeta(ctx, tenant, id)
+			return context.Cause(ctx)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return Listing{}, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, err)
+	}
+	for i, err := range errs {
+		switch {
+		case gcerrors.Code(err) == gcerrors.NotFound:
+			// Compacted or deleted meanwhile: the second listing tells.
+		case err != nil:
+			listing.Problems = append(listing.Problems, Problem{"block " + ids[i], err})
+		default:
+			listing.Live = append(listing.Live, metas[i])
+		}
+	}
+	return listing, nil
+}
+
+func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
+	key := path.Join(tenant, id, "meta.json")
+	b, err := s.bucket.ReadAll(ctx, key)
+	if err != nil {
+		return Meta{}, fmt.Errorf("read %s: %w", key, err)
+	}
+	var m Meta
+	if err := json.Unmarshal(b, &m); err != nil {
+		return Meta{}, fmt.Errorf("%s is no meta.json: %w", key, err)
+	}
+	if m.ID != id {
+		return Meta{}, fmt.Errorf("%s is of block %q: it was copied from there", key, m.ID)
+	}
+	m.Tenant = cmp.Or(m.Tenant, tenant)
+	return m, nil
+}
+
+// objectReader reads ranges of one object.
+type objectReader struct {
+	ctx    context.Context // of the reading that opened it
+	bucket *blob.Bucket
+	key    string
+	stats  *readStats
+}
+
+// ReadAt reads a range in one request.
+func (r *objectReader) ReadAt(p []byte, off int64) (int, error) {
+	r.stats.requests.Add(1)
+	in, err := r.bucket.NewRangeReader(r.ctx, r.key, off, int64(len(p)), nil)
+	if err != nil {
+		return 0, fmt.Errorf("read %s, %d bytes at %d: %w", r.key, len(p), off, err)
+	}
+	defer in.Close()
+	n, err := io.ReadFull(in, p)
+	r.stats.bytes.Add(int64(n))
+	if err != nil {
+		return n, fmt.Errorf("read %s, %d bytes at %d: the object ended or broke off after %d: %w", r.key, len(p), off, n, io.ErrUnexpectedEOF)
+	}
+	return n, nil
+}

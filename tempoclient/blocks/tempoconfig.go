@@ -1,0 +1,147 @@
+package blocks
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	_ "gocloud.dev/blob/azureblob" // azblob://container
+	_ "gocloud.dev/blob/fileblob"  // file:///path
+	_ "gocloud.dev/blob/gcsblob"   // gs://bucket
+	_ "gocloud.dev/blob/s3blob"    // s3://bucket
+)
+
+// tempoConfig is what of Tempo's configuration says where its blocks are
+// (storage.trace in https://grafana.com/docs/tempo/latest/configuration/#storage).
+type tempoConfig struct {
+	Storage struct {
+		Trace struct {
+			Backend string
+			Local   struct{ Path string }
+			S3      struct {
+				Bucket, Endpoint, Region, Prefix string
+				Insecure                         bool
+				ForcePathStyle                   bool `yaml:"forcepathstyle"`
+			}
+			GCS struct {
+				BucketName string `yaml:"bucket_name"`
+				Prefix     string
+				Endpoint   string
+			}
+			Azure struct {
+				ContainerName  string `yaml:"container_name"`
+				Prefix         string
+				StorageAccount string `yaml:"storage_account_name"`
+				EndpointSuffix string `yaml:"endpoint_suffix"`
+			}
+		}
+	}
+}
+
+// TempoConfigURL reads the configuration file of a Tempo and returns the URL of its
+// object storage, for [Open]. ${NAME} in the file is the environment's variable, as
+// for Tempo with -config.expand-env. Credentials are not taken from it: each storage's
+// own SDK finds them, in the environment, a profile or the machine's identity.
+func TempoConfigURL(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("tempo's configuration: %w", err)
+	}
+	text := os.Expand(string(b), func(name string) string {
+		name, fallback, _ := strings.Cut(name, ":")
+		if v, ok := os.LookupEnv(name); ok {
+			return v
+		}
+		return fallback
+	})
+	var c tempoConfig
+	if err := yaml.Unmarshal([]byte(text), &c); err != nil {
+		return "", fmt.Errorf("tempo's configuration %s: %w", path, err)
+	}
+	u, err := c.url()
+	if err != nil {
+		return "", fmt.Errorf("tempo's configuration %s: %w", path, err)
+	}
+	return u, nil
+}
+
+func (c *tempoConfig) url() (string, error) {
+	t := &c.Storage.Trace
+	query := url.Values{}
+	build := func(scheme, bucket, bucketKey, prefix string) (string, error) {
+		if bucket == "" {
+			return "", fmt.Errorf("storage.trace.%s is empty", bucketKey)
+		}
+		if prefix = strings.Trim(prefix, "/"); prefix != "" {
+			query.Set("prefix", prefix+"/")
+		}
+		return (&url.URL{Scheme: scheme, Host: bucket, RawQuery: query.Encode()}).String(), nil
+	}
+	switch t.Backend {
+	case "local", "":
+		if t.Local.Path == "" {
+			return "", fmt.Errorf("storage.trace.local.path is empty: is this the file of a Tempo that stores traces?")
+		}
+		return FileURL(t.Local.Path)
+	case "s3":
+		if t.S3.Region != "" {
+			query.Set("region", t.S3.Region)
+		}
+		if e := t.S3.Endpoint; e != "" {
+			scheme := "https://"
+			if t.S3.Insecure {
+				scheme = "http://"
+			}
+			if !strings.Contains(e, "://") {
+				e = scheme + e
+			}
+			query.Set("endpoint", e)
+			// A server of one's own rarely has a name for each bucket.
+			query.Set("use_path_style", strconv.FormatBool(t.S3.ForcePathStyle || !strings.Contains(e, "amazonaws.com")))
+		}
+		return build("s3", t.S3.Bucket, "s3.bucket", t.S3.Prefix)
+	case "gcs":
+		return build("gs", t.GCS.BucketName, "gcs.bucket_name", t.GCS.Prefix)
+	case "azure":
+		if t.Azure.StorageAccount != "" {
+			query.Set("storage_account", t.Azure.StorageAccount)
+		}
+		if t.Azure.EndpointSuffix != "" {
+			query.Set("domain", "blob."+t.Azure.EndpointSuffix)
+		}
+		return build("azblob", t.Azure.ContainerName, "azure.container_name", t.Azure.Prefix)
+	}
+	return "", fmt.Errorf("storage.trace.backend is %q: want local, s3, gcs or azure", t.Backend)
+}
+
+// FileURL returns the URL of a folder on this machine. Nothing is ever written to it.
+func FileURL(folder string) (string, error) {
+	path, err := filepath.Abs(folder)
+	if err != nil {
+		return "", fmt.Errorf("folder %s: %w", folder, err)
+	}
+	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "no_tmp_dir=true"}).String(), nil
+}
+
+// OpenFolder opens the storage in a folder of this machine.
+func OpenFolder(ctx context.Context, folder string) (*Store, error) {
+	u, err := FileURL(folder)
+	if err != nil {
+		return nil, err
+	}
+	return Open(ctx, u)
+}
+
+// OpenTempo opens the storage that the configuration file of a Tempo names.
+func OpenTempo(ctx context.Context, configFile string) (*Store, error) {
+	u, err := TempoConfigURL(configFile)
+	if err != nil {
+		return nil, err
+	}
+	return Open(ctx, u)
+}
