@@ -1,0 +1,291 @@
+package evidence
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/grafana/dskit/backoff"
+	"github.com/grafana/loki/pkg/push"
+	"github.com/klauspost/compress/snappy"
+)
+
+// LokiConfig says which Loki records are filed in. Zero fields have defaults.
+type LokiConfig struct {
+	// URL is Loki's address, as http://loki:3100.
+	URL string
+	// Client sends the requests, with the tenant and whatever else they need.
+	// Default: http.DefaultClient.
+	Client *http.Client
+	// Tries is how often a request is tried that fails in a way that may pass. Default 5.
+	Tries int
+	// RequestTimeout bounds one try. Default 30 s.
+	RequestTimeout time.Duration
+	// Lookback is how far back records are looked for before they are written.
+	// Default: 30 days. Loki reads its index for each hour of it: longer is dearer.
+	Lookback time.Duration
+	// Now tells the time. Default: time.Now.
+	Now func() time.Time
+}
+
+// Loki is the sink for records.
+type Loki struct {
+	config LokiConfig
+	mu     sync.Mutex
+	last   int64 // the latest timestamp given, in nanoseconds
+}
+
+// Bounds of one request. Loki takes 4 MB a push and 5,000 entries an answer.
+const (
+	maxPushBytes = 1 << 20
+	idsPerQuery  = 100
+	maxEntries   = 5000
+)
+
+// NewLoki returns the sink. It connects when it is first used.
+func NewLoki(config LokiConfig) (*Loki, error) {
+	u, err := url.Parse(config.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("loki URL %q: want http://host:port or https://host:port", config.URL)
+	}
+	config.URL = strings.TrimSuffix(config.URL, "/")
+	if config.Client == nil {
+		config.Client = http.DefaultClient
+	}
+	if config.Tries == 0 {
+		config.Tries = 5
+	}
+	if config.RequestTimeout == 0 {
+		config.RequestTimeout = 30 * time.Second
+	}
+	if config.Lookback == 0 {
+		config.Lookback = 30 * 24 * time.Hour
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	return &Loki{config: config}, nil
+}
+
+// Name returns "loki".
+func (l *Loki) Name() string { return "loki" }
+
+// timestamp returns the present time, and never the same twice: more entries of
+// one timestamp than an answer holds could not be read.
+func (l *Loki) timestamp() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = max(l.last+1, l.config.Now().UnixNano())
+	return time.Unix(0, l.last)
+}
+
+// Write files a record for each violation, stamped with the time of this call,
+// which tries of the same request keep: Loki stores an entry that comes twice once.
+func (l *Loki) Write(ctx context.Context, vs []Violation) error {
+	streams := map[string]*push.Stream{}
+	size := 0
+	flush := func() error {
+		request := push.PushRequest{}
+		for _, s := range streams {
+			request.Streams = append(request.Streams, *s)
+		}
+		streams, size = map[string]*push.Stream{}, 0
+		body, err := request.Marshal()
+		if err != nil {
+			return fmt.Errorf("loki push: %w", err)
+		}
+		_, err = l.do(ctx, "loki push", func(ctx context.Context) (*http.Request, error) {
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.config.URL+"/loki/api/v1/push", bytes.NewReader(snappy.Encode(nil, body)))
+			if err == nil {
+				req.Header.Set("Content-Type", "application/x-protobuf")
+			}
+			return req, err
+		})
+		return err
+	}
+	for i := range vs {
+		v := &vs[i]
+		line, err := v.Record()
+		if err != nil {
+			return err
+		}
+		entry := push.Entry{Timestamp: l.timestamp(), Line: string(line)}
+		for _, m := range v.metadata() {
+			entry.StructuredMetadata = append(entry.StructuredMetadata, push.LabelAdapter{Name: m[0], Value: m[1]})
+		}
+		labels := v.labels()
+		if streams[labels] == nil {
+			streams[labels] = &push.Stream{Labels: labels}
+		}
+		streams[labels].Entries = append(streams[labels].Entries, entry)
+		if size += len(line); size > maxPushBytes {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if len(streams) == 0 {
+		return nil
+	}
+	return flush()
+}
+
+// Holds returns the IDs of those violations whose record Loki has, filed after since
+// or, if that is zero, as far back as Lookback.
+func (l *Loki) Holds(ctx context.Context, vs []Violation, since time.Time) (map[string]bool, error) {
+	if since.IsZero() {
+		since = l.config.Now().Add(-l.config.Lookback)
+	}
+	held := map[string]bool{}
+	for len(vs) > 0 {
+		n := min(len(vs), idsPerQuery)
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = vs[i].ID
+		}
+		vs = vs[n:]
+		if err := l.lookBack(ctx, ids, since, held); err != nil {
+			return nil, err
+		}
+	}
+	return held, nil
+}
+
+// queryRange is how much time one query spans: Loki refuses over 30 days and an hour
+// by default (limits_config.max_query_length).
+const queryRange = 30 * 24 * time.Hour
+
+// lookBack asks for one range after the other, the latest first, until all are found.
+func (l *Loki) lookBack(ctx context.Context, ids []string, last time.Time, held map[string]bool) error {
+	for end := l.config.Now().Add(time.Minute); len(ids) > 0 && end.After(last); end = end.Add(-queryRange) {
+		start := end.Add(-queryRange)
+		if start.Before(last) {
+			start = last
+		}
+		if err := l.query(ctx, ids, start, end, held); err != nil {
+			return err
+		}
+		ids = slices.DeleteFunc(ids, func(id string) bool { return held[id] })
+	}
+	return nil
+}
+
+// queryAnswer is the answer of /loki/api/v1/query_range, as far as it is read.
+// Structured metadata comes back as labels.
+type queryAnswer struct {
+	Data struct {
+		Result []struct {
+			Stream map[string]string `json:"stream"`
+			Values []json.RawMessage `json:"values"`
+		} `json:"result"`
+	} `json:"data"`
+}
+
+// query notes which of the violations have a record.
+func (l *Loki) query(ctx context.Context, ids []string, start, end time.Time, held map[string]bool) error {
+	values := url.Values{
+		"query": {fmt.Sprintf(`{service_name="betrace", betrace_kind="violation"} | violation_id=~"%s"`, strings.Join(ids, "|"))},
+		"start": {strconv.FormatInt(start.UnixNano(), 10)},
+		"end":   {strconv.FormatInt(end.UnixNano(), 10)},
+		"limit": {strconv.Itoa(maxEntries)},
+	}
+	body, err := l.do(ctx, "loki query", func(ctx context.Context) (*http.Request, error) {
+		return http.NewRequestWithContext(ctx, http.MethodGet, l.config.URL+"/loki/api/v1/query_range?"+values.Encode(), nil)
+	})
+	if err != nil {
+		return err
+	}
+	var answer queryAnswer
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return fmt.Errorf("loki query: the answer is no query result: is %s a Loki? %w", l.config.URL, err)
+	}
+	for _, stream := range answer.Data.Result {
+		if len(stream.Values) > 0 {
+			held[stream.Stream["violation_id"]] = true
+		}
+	}
+	return nil
+}
+
+// do sends a request until it succeeds, fails for good, or was tried often enough.
+func (l *Loki) do(ctx context.Context, what string, request func(context.Context) (*http.Request, error)) ([]byte, error) {
+	wait := backoff.New(ctx, backoff.Config{MinBackoff: 200 * time.Millisecond, MaxBackoff: 10 * time.Second, MaxRetries: l.config.Tries})
+	for n := 1; ; n++ {
+		body, after, retry, err := l.try(ctx, request)
+		if err == nil {
+			return body, nil
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, fmt.Errorf("%s: %w", what, cause)
+		}
+		if !retry {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+		if n >= l.config.Tries {
+			return nil, fmt.Errorf("%s: %w (%d tries)", what, err, n)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: %w", what, context.Cause(ctx))
+		case <-time.After(max(wait.NextDelay(), after)):
+		}
+	}
+}
+
+func (l *Loki) try(ctx context.Context, request func(context.Context) (*http.Request, error)) (body []byte, after time.Duration, retry bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.config.RequestTimeout, fmt.Errorf("no answer within %s", l.config.RequestTimeout))
+	defer cancel()
+	req, err := request(ctx)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	resp, err := l.config.Client.Do(req)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err // the URL with its query says nothing more
+		}
+		return nil, 0, true, fmt.Errorf("%w: does Loki run at %s?", err, l.config.URL)
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return nil, 0, true, fmt.Errorf("the answer broke off: %w", err)
+	}
+	if resp.StatusCode < 300 {
+		return body, 0, false, nil
+	}
+	text := strings.TrimSpace(string(body[:min(len(body), 500)]))
+	if strings.HasPrefix(text, "<") {
+		text = http.StatusText(resp.StatusCode)
+	}
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
+		after = min(time.Duration(seconds)*time.Second, time.Hour)
+	}
+	switch code := resp.StatusCode; {
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return nil, 0, false, fmt.Errorf("%d %s: check the credentials and the tenant", code, text)
+	case code == http.StatusNotFound:
+		return nil, 0, false, fmt.Errorf("%d %s: is %s Loki's address, without /loki/api?", code, text, l.config.URL)
+	case code == http.StatusTooManyRequests:
+		return nil, after, true, fmt.Errorf("%d %s: raise the tenant's ingestion rate", code, text)
+	case code >= 500:
+		return nil, after, true, fmt.Errorf("%d %s: see Loki's log", code, text)
+	case strings.Contains(text, "too new"), strings.Contains(text, "too old"), strings.Contains(text, "too far behind"):
+		return nil, 0, false, fmt.Errorf("%d %s: is this machine's clock right?", code, text)
+	}
+	return nil, 0, false, fmt.Errorf("%d %s", resp.StatusCode, text)
+}

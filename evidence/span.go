@@ -1,0 +1,125 @@
+package evidence
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// The attributes of violation spans.
+const (
+	attrViolation   = "betrace.violation"
+	attrViolationID = "betrace.violation.id"
+)
+
+// Bounds on what one span holds: Tempo cuts attributes at 2 KiB, and takes 5 MB a
+// trace.
+const (
+	maxTextBytes = 2000
+	maxLinks     = 128
+)
+
+// Spans returns the violation spans, each a trace of its own, that start at the
+// given time: Tempo finds a span by the time at which it was written only. The
+// first link points at the violating trace's root (without one, its first span),
+// the others at the spans that the violation is about; of over 128 the rest is
+// counted as dropped.
+func Spans(vs []Violation, at time.Time) ptrace.Traces {
+	td := ptrace.NewTraces()
+	for i := range vs {
+		v := &vs[i]
+		rs := td.ResourceSpans().AppendEmpty()
+		rs.Resource().Attributes().PutStr("service.name", "betrace")
+		ss := rs.ScopeSpans().AppendEmpty()
+		ss.Scope().SetName("betrace")
+		ss.Scope().SetVersion(v.Engine)
+		v.span(ss.Spans().AppendEmpty(), at)
+	}
+	return td
+}
+
+func (v *Violation) span(s ptrace.Span, at time.Time) {
+	traceID, spanID := SpanIDs(v.ID)
+	s.SetTraceID(pcommon.TraceID(traceID))
+	s.SetSpanID(pcommon.SpanID(spanID))
+	s.SetName("betrace.violation")
+	s.SetKind(ptrace.SpanKindInternal)
+	s.SetStartTimestamp(pcommon.NewTimestampFromTime(at))
+	s.SetEndTimestamp(pcommon.NewTimestampFromTime(at))
+	s.Status().SetCode(ptrace.StatusCodeError)
+	s.Status().SetMessage(cut(v.Message))
+	attrs := s.Attributes()
+	attrs.PutBool(attrViolation, true)
+	for _, a := range []struct{ key, value string }{
+		{attrViolationID, v.ID},
+		{"betrace.rule.id", v.RuleID},
+		{"betrace.rule.pack", v.Pack},
+		{"betrace.rule.digest", v.RuleDigest},
+		{"betrace.severity", v.Severity},
+		{"betrace.clause", v.Clause},
+		{"betrace.trace.id", v.TraceID.String()},
+		{"betrace.trace.start", timeText(v.TraceStart.Time())},
+		{"betrace.trace.root_service", v.RootService},
+		{"betrace.sweep", v.Sweep},
+		{"betrace.window.start", timeText(v.WindowStart)},
+		{"betrace.window.end", timeText(v.WindowEnd)},
+	} {
+		if a.value != "" {
+			attrs.PutStr(a.key, cut(a.value))
+		}
+	}
+	controls := attrs.PutEmptySlice("betrace.controls")
+	for _, c := range v.Controls {
+		controls.AppendEmpty().SetStr(c)
+	}
+	refs := append([]SpanRef{v.Root}, v.About...)
+	for i, ref := range refs {
+		if i > 0 && ref.ID == v.Root.ID {
+			continue
+		}
+		if s.Links().Len() == maxLinks {
+			s.SetDroppedLinksCount(uint32(len(refs) - i))
+			break
+		}
+		l := s.Links().AppendEmpty()
+		l.SetTraceID(pcommon.TraceID(v.TraceID))
+		l.SetSpanID(pcommon.SpanID(ref.ID))
+	}
+}
+
+// cut shortens a text, at a character's border, so that Tempo keeps it whole.
+func cut(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= maxTextBytes {
+		return text
+	}
+	n := maxTextBytes
+	for !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + "…"
+}
+
+// timeText is a point in time as records and spans hold it: RFC 3339 in UTC, to
+// the nanosecond; "" for none.
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// holdsViolation reports whether the trace has the violation's span.
+func holdsViolation(t *trace.Trace, violationID string) bool {
+	for i := range t.Spans {
+		if t.Spans[i].Attributes.Get(attrViolationID).Str() == violationID {
+			return true
+		}
+	}
+	return false
+}

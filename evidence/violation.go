@@ -1,0 +1,86 @@
+package evidence
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"time"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// Violation is a rule broken by a trace, as it is written.
+type Violation struct {
+	// ID is [ViolationID]'s: 32 hexadecimal digits.
+	ID     string
+	Tenant string
+	// Pack, PackVersion, RuleID and RuleDigest say which rule; Title and Severity
+	// what it says of itself.
+	Pack, PackVersion, RuleID, RuleDigest string
+	Title, Severity                       string
+	// Controls are the controls that the rule is evidence for, as "soc2:CC6.1".
+	Controls []string
+	// Clause is the one that is broken, as "always[0]"; Message says so to people.
+	Clause, Message string
+	// TraceID and TraceStart say which trace; RootService its root's service.
+	TraceID     trace.ID
+	TraceStart  trace.Time
+	RootService string
+	Services    []string
+	// Root is the trace's root, or its first span; About the spans that the
+	// violation points at.
+	Root  SpanRef
+	About []SpanRef
+	// Sweep names what found it. WindowStart and WindowEnd are the range that was judged.
+	Sweep                  string
+	WindowStart, WindowEnd time.Time
+	// Provisional is set if more of the trace may still arrive.
+	Provisional bool
+	// Engine is the version of BeTrace.
+	Engine string
+}
+
+// SpanRef points at a span of the violating trace.
+type SpanRef struct {
+	ID      trace.SpanID
+	Name    string
+	Service string
+}
+
+// RefOf returns the reference to a span.
+func RefOf(s *trace.Span) SpanRef { return SpanRef{ID: s.ID, Name: s.Name, Service: s.Service()} }
+
+// ViolationID returns the first 16 bytes, as 32 hexadecimal digits, of the SHA-256
+// over tenant, pack, rule ID, rule digest and trace ID. Each is hashed after its
+// length in bytes, as 8 bytes, big-endian; texts as they are, the trace ID as its
+// 16 bytes.
+func ViolationID(tenant, pack, ruleID, ruleDigest string, id trace.ID) string {
+	h := sha256.New()
+	for _, part := range []string{tenant, pack, ruleID, ruleDigest, string(id[:])} {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		h.Write(length[:]) // a hash never fails
+		h.Write([]byte(part))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// SpanIDs returns the IDs of a violation's span: the first 16 and the next 8 bytes
+// of the SHA-256 of "betrace.violation:" and the violation's ID.
+func SpanIDs(violationID string) (trace.ID, trace.SpanID) {
+	sum := sha256.Sum256([]byte("betrace.violation:" + violationID))
+	return trace.ID(sum[:16]), trace.SpanID(sum[16:24])
+}
+
+// IsOwn reports whether BeTrace itself wrote the trace, which it does not judge: all
+// its spans are violation spans whose IDs follow from the violation's ID that they
+// carry. A service that calls itself betrace is no such thing.
+func IsOwn(t *trace.Trace) bool {
+	for i := range t.Spans {
+		traceID, spanID := SpanIDs(t.Spans[i].Attributes.Get(attrViolationID).Str())
+		if traceID != t.ID || spanID != t.Spans[i].ID {
+			return false
+		}
+	}
+	return true
+}
