@@ -1,0 +1,151 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+)
+
+func (p *program) blocksCommand() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "blocks (--tempo-blocks URL | --tempo-config FILE) [--tenant TENANT] [--rules PATH…]",
+		Short: "List the blocks of a tenant, and what reading them costs",
+		Long: `List the live blocks of a tenant: format, compaction level, traces, spans, size, and the times of their spans
+(not those of meta.json, which late data makes wrong). With rules: how much of each block they need to read, and
+which of the attributes that they read would be read faster from a dedicated column of Tempo's.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.config.load(cmd.Flags()); err != nil {
+				return err
+			}
+			return p.blocks(cmd, format)
+		},
+	}
+	p.config.addFlags(cmd.Flags())
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "`format`: table or json")
+	return cmd
+}
+
+// blockList is what blocks prints.
+type blockList struct {
+	Blocks    []blockRow         `json:"blocks"`
+	Compacted int                `json:"compacted"`
+	Problems  []analyzer.Problem `json:"problems"`
+	// Dedicate counts, for each attribute that the rules read, the blocks in which it
+	// has no column of its own.
+	Dedicate map[string]int `json:"worth_a_dedicated_column"`
+}
+
+type blockRow struct {
+	ID              string `json:"id"`
+	Format          string `json:"format"`
+	CompactionLevel int    `json:"compaction_level"`
+	RowGroups       int    `json:"row_groups"`
+	Traces          int    `json:"traces"`
+	Spans           int64  `json:"spans"`
+	Bytes           int64  `json:"bytes"`
+	Needed          int64  `json:"needed_bytes"`
+	From            string `json:"from"`
+	To              string `json:"to"`
+}
+
+func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
+	if format != "table" && format != "json" {
+		return fmt.Errorf("--output %q: want table or json", format)
+	}
+	ctx := cmd.Context()
+	store, err := p.config.openBlocks(ctx)
+	if err != nil {
+		return err
+	}
+	if store == nil {
+		return errors.New("where are the blocks? Name Tempo's storage with --tempo-blocks, or its configuration with --tempo-config")
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	needs := blocks.Needs{All: true}
+	if paths := p.config.viper.GetStringSlice("rules"); len(paths) > 0 {
+		packs, refused, err := p.loadRules(paths)
+		if err != nil {
+			return err
+		}
+		if refused > 0 {
+			return exitError{exitFailed}
+		}
+		var rs []*rules.Rule
+		for _, pack := range packs {
+			rs = append(rs, pack.Rules...)
+		}
+		needs = needsOf(rs, nil)
+	}
+	listing, err := store.List(ctx, p.config.viper.GetString("tenant"))
+	if err != nil {
+		return err
+	}
+	list := blockList{Blocks: []blockRow{}, Compacted: listing.Compacted, Problems: []analyzer.Problem{}, Dedicate: map[string]int{}}
+	for _, problem := range listing.Problems {
+		list.Problems = append(list.Problems, analyzer.Problem{What: problem.What, Why: problem.Err.Error()})
+	}
+	for _, m := range listing.Live {
+		info, err := store.Inspect(ctx, m)
+		if err != nil {
+			list.Problems = append(list.Problems, analyzer.Problem{What: "block " + m.ID, Why: err.Error()})
+			continue
+		}
+		row := blockRow{
+			ID: m.ID, Format: m.Version, CompactionLevel: m.CompactionLevel, RowGroups: info.RowGroups,
+			Traces: m.Traces, Spans: info.Spans, Bytes: info.Bytes, Needed: info.Needed(needs),
+		}
+		if !info.Latest.IsZero() {
+			row.From, row.To = info.Earliest.UTC().Format("2006-01-02T15:04:05Z"), info.Latest.UTC().Format("2006-01-02T15:04:05Z")
+		}
+		list.Blocks = append(list.Blocks, row)
+		for _, name := range info.Generic(needs) {
+			if name != ownSpans.String() {
+				list.Dedicate[name]++
+			}
+		}
+	}
+	if err := p.printBlocks(&list, format); err != nil {
+		return err
+	}
+	return p.endOfReading(analyzer.Reading{Problems: list.Problems}, nil)
+}
+
+func (p *program) printBlocks(list *blockList, format string) error {
+	if format == "json" {
+		e := json.NewEncoder(p.stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(list)
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "BLOCK\tFORMAT\tLEVEL\tTRACES\tSPANS\tMB\tMB NEEDED\tFROM\tTO")
+	var sum blockRow
+	for _, b := range list.Blocks {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%.1f\t%.1f\t%s\t%s\n", b.ID, b.Format, b.CompactionLevel, b.Traces, b.Spans, float64(b.Bytes)/1e6, float64(b.Needed)/1e6, b.From, b.To)
+		sum.Traces += b.Traces
+		sum.Spans += b.Spans
+		sum.Bytes += b.Bytes
+		sum.Needed += b.Needed
+	}
+	fmt.Fprintf(w, "%s, %d compacted\t\t\t%d\t%d\t%.1f\t%.1f\t\t\n", counted(len(list.Blocks), "block"), list.Compacted, sum.Traces, sum.Spans, float64(sum.Bytes)/1e6, float64(sum.Needed)/1e6)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if len(list.Dedicate) > 0 {
+		fmt.Fprintln(p.stdout, "\nWorth a dedicated column (storage.trace.block.parquet_dedicated_columns, or overrides per tenant):")
+		for _, name := range slices.Sorted(maps.Keys(list.Dedicate)) {
+			fmt.Fprintf(p.stdout, "  %s: has none in %s\n", name, counted(list.Dedicate[name], "block"))
+		}
+	}
+	return nil
+}

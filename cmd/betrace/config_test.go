@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+)
+
+// loaded returns the configuration of a file.
+func loaded(t *testing.T, file string) *config {
+	t.Helper()
+	c := newConfig()
+	c.file = filepath.Join(t.TempDir(), "betrace.yaml")
+	require.NoError(t, os.WriteFile(c.file, []byte(file), 0o600))
+	require.NoError(t, c.load(pflag.NewFlagSet("", pflag.ContinueOnError)))
+	return c
+}
+
+func TestASecretsFileMayEndWithANewline(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
+	c := loaded(t, "tenant: acme\ntempo: {bearer_token_file: "+file+"}\nloki: {user: u, password_file: "+file+"}\n")
+	tempo, err := c.access("tempo")
+	require.NoError(t, err)
+	require.Equal(t, "s3cret", tempo.BearerToken)
+	require.Equal(t, "acme", tempo.Tenant)
+	loki, err := c.access("loki")
+	require.NoError(t, err)
+	require.Equal(t, "s3cret", loki.Password)
+	require.Equal(t, "acme", loki.Tenant)
+	require.Empty(t, loki.BearerToken, "each server has its own")
+}
+
+func TestSpansGoToTemposHostAsSafelyAsTempoIsRead(t *testing.T) {
+	for _, tt := range []struct {
+		file, addr string
+		plain      bool
+	}{
+		{"tempo: {url: 'https://tempo.example:3200'}", "tempo.example:4317", false},
+		{"tempo: {url: 'http://tempo:3200'}", "tempo:4317", true},
+		{"tempo: {url: 'https://tempo.example', otlp: 'collector:4317'}", "collector:4317", false},
+		{"tempo: {url: 'http://[::1]:3200'}", "[::1]:4317", true},
+	} {
+		writer, err := loaded(t, tt.file).otlp()
+		require.NoError(t, err)
+		require.Equal(t, tt.addr, writer.Addr, tt.file)
+		require.Equal(t, tt.plain, writer.Access.PlainText, tt.file)
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+func (p *program) countCommand() *cobra.Command {
+	var f selectionFlags
+	var by, format string
+	cmd := &cobra.Command{
+		Use:   "count --query TRACEQL (--since 1h | --from T --to T | --traces FILE…)",
+		Short: "Count the traces that match a query, exactly",
+		Long: `Count the traces that match a query, exactly: each trace once, whole, in the hour or day (UTC) in which it
+starts. Exit code: 0 all was read, 2 something was not.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.config.load(cmd.Flags()); err != nil {
+				return err
+			}
+			return p.count(cmd, f, by, format)
+		},
+	}
+	p.config.addFlags(cmd.Flags())
+	f.add(cmd, "count")
+	cmd.Flags().StringVar(&by, "by", "hour", "count by `unit`: hour, day or total")
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "`format`: table or json")
+	return cmd
+}
+
+// counting is what count prints.
+type counting struct {
+	Result   analyzer.Completeness `json:"result"`
+	Basis    string                `json:"basis"`
+	Problems []analyzer.Problem    `json:"problems"`
+	Traces   int                   `json:"traces"`
+	Spans    int                   `json:"spans"`
+	By       []bucket              `json:"by"`
+}
+
+type bucket struct {
+	Start  string `json:"start"`
+	Traces int    `json:"traces"`
+	Spans  int    `json:"spans"`
+}
+
+// units are what --by takes: the layouts of the time in which a trace starts.
+var units = map[string]string{"hour": "2006-01-02T15:00Z", "day": time.DateOnly, "total": ""}
+
+func (p *program) count(cmd *cobra.Command, f selectionFlags, by, format string) (err error) {
+	layout, ok := units[by]
+	if !ok {
+		return fmt.Errorf("--by %q: want hour, day or total", by)
+	}
+	if format != "table" && format != "json" {
+		return fmt.Errorf("--output %q: want table or json", format)
+	}
+	s, err := p.selectTraces(cmd.Context(), cmd, f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	c := counting{Problems: []analyzer.Problem{}, By: []bucket{}}
+	buckets := map[string]*bucket{}
+	reading, err := s.each(cmd.Context(), blocks.Needs{}, func(t *trace.Trace) error {
+		c.Traces++
+		c.Spans += len(t.Spans)
+		at := t.Start().Time().Format(layout)
+		b := buckets[at]
+		if b == nil {
+			b = &bucket{Start: at}
+			buckets[at] = b
+		}
+		b.Traces++
+		b.Spans += len(t.Spans)
+		return nil
+	})
+	c.Basis, c.Problems = reading.Basis, append(c.Problems, reading.Problems...)
+	c.Result = (&analyzer.Result{Reading: reading}).Completeness()
+	for _, at := range slices.Sorted(maps.Keys(buckets)) {
+		c.By = append(c.By, *buckets[at])
+	}
+	if err := p.printCount(c, by, format); err != nil {
+		return err
+	}
+	return p.endOfReading(reading, err)
+}
+
+func (p *program) printCount(c counting, by, format string) error {
+	if format == "json" {
+		e := json.NewEncoder(p.stdout)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		return e.Encode(c)
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	if by != "total" {
+		fmt.Fprintf(w, "%s\tTRACES\tSPANS\n", map[string]string{"hour": "HOUR", "day": "DAY"}[by])
+		for _, b := range c.By {
+			fmt.Fprintf(w, "%s\t%d\t%d\n", b.Start, b.Traces, b.Spans)
+		}
+	}
+	fmt.Fprintf(w, "total\t%d\t%d\n%s, by %s\n", c.Traces, c.Spans, c.Result, c.Basis)
+	return w.Flush()
+}
+
+// each gives every selected trace that matches the query. A selection without a range
+// or a query gives all.
+func (s *selection) each(ctx context.Context, needs blocks.Needs, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+	filter := traceql.All
+	if s.query != nil {
+		filter = s.query
+		needs = needs.With(filter)
+	}
+	reading, err := s.source(needs, filter)(ctx, func(t *trace.Trace) error {
+		if s.query != nil && !s.query.Matches(t) {
+			return nil
+		}
+		return deliver(t)
+	})
+	s.progress.done()
+	if err != nil {
+		reading.Problems = append(reading.Problems, analyzer.Problem{What: "it ended early", Why: err.Error()})
+	}
+	return reading, err
+}
+
+// endOfReading says on standard error what was not read, and returns what the
+// program ends with.
+func (p *program) endOfReading(reading analyzer.Reading, err error) error {
+	const most = 10
+	for i, problem := range reading.Problems {
+		if i == most {
+			fmt.Fprintf(p.stderr, "betrace: and %d more\n", len(reading.Problems)+reading.MoreProblems-most)
+			break
+		}
+		fmt.Fprintf(p.stderr, "betrace: %s: %s\n", problem.What, oneLine(problem.Why))
+	}
+	if err != nil || len(reading.Problems) > 0 || reading.Skipped > 0 {
+		return exitError{exitFailed}
+	}
+	return nil
+}

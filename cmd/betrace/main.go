@@ -1,0 +1,103 @@
+// Command betrace judges the traces that Grafana Tempo stores by rules written in
+// CEL, and writes back what it finds.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker; see the Makefile.
+var version = ""
+
+// Exit codes. They are part of the command line's contract.
+const (
+	exitOK         = 0 // done, no violation
+	exitViolations = 1 // done, there are violations
+	exitFailed     = 2 // something could not be done
+)
+
+// exitError ends the program with a code after everything has been said.
+type exitError struct{ code int }
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// program is what a command works with.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	config         *config
+}
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, cancel) // a second signal ends the program at once
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	cancel()
+	os.Exit(code)
+}
+
+// run is the whole program. It returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	out := &checkedWriter{w: stdout}
+	p := &program{stdin: stdin, stdout: out, stderr: stderr, config: newConfig()}
+	root := &cobra.Command{
+		Use:           "betrace",
+		Short:         "Judge the traces that Tempo stores by rules",
+		Version:       engineVersion(),
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	p.config.addConfigFlag(root)
+	root.AddCommand(p.scanCommand(), p.countCommand(), p.exportCommand(), p.blocksCommand(), p.rulesCommand(), p.configCommand()) //nolint:contextcheck // commands take cobra's
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(out)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if out.err != nil && !errors.Is(err, out.err) {
+		err = fmt.Errorf("standard output: %w", out.err) // it matters more than an exit code
+	}
+	var exit exitError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &exit):
+		return exit.code
+	}
+	fmt.Fprintln(stderr, "betrace:", err)
+	return exitFailed
+}
+
+func engineVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
+// checkedWriter remembers that a write failed, so that a full disk is never a success.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+// Write writes; after an error it returns that error.
+func (c *checkedWriter) Write(b []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.w.Write(b)
+	c.err = err
+	return n, err
+}

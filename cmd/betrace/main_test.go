@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/deploy/stack/stacktest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(stacktest.M{Tests: covered{m}}, map[string]func(){"betrace": main})
+}
+
+// covered has the programs that tests start count for the coverage too.
+type covered struct{ *testing.M }
+
+func (c covered) Run() int {
+	flag.Parse()
+	if dir := flag.Lookup("test.gocoverdir"); dir != nil && dir.Value.String() != "" {
+		os.Setenv("GOCOVERDIR", dir.Value.String())
+	}
+	return c.M.Run()
+}
+
+var update = flag.Bool("update", false, "write what scripts compare with")
+
+// TestScripts runs testdata/script/*.txtar: each shows one part of the command
+// line as a user sees it. Besides testscript's own commands there are
+//
+//	exits CODE betrace ARG…        runs it and compares the exit code
+//	otlp proto|lengths|gzip IN OUT writes OTLP JSON in another form
+//
+// and the servers $FAULTY/CODE, which answer every request with that status,
+// $FAULTY/html, a login page, and $DOWN, where nobody listens.
+func TestScripts(t *testing.T) {
+	faulty := httptest.NewServer(http.HandlerFunc(answerFaulty))
+	t.Cleanup(faulty.Close)
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("FAULTY", faulty.URL)
+			env.Setenv("DOWN", "http://"+closedPort(t))
+			env.Setenv("BLOCKS", filepath.Join(must(os.Getwd()), "../../tempoclient/blocks/testdata/vparquet5"))
+			env.Setenv("PACK", filepath.Join(must(os.Getwd()), "../../analyzer/trace/tracetest/pack.yaml"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "otlp": otlp},
+	})
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// closedPort returns a loopback address at which nobody listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
+}
+
+func answerFaulty(w http.ResponseWriter, r *http.Request) {
+	what, _, _ := strings.Cut(strings.Trim(r.URL.Path, "/"), "/")
+	switch code, err := strconv.Atoi(what); {
+	case err == nil:
+		http.Error(w, "said so", code)
+	case what == "html":
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprint(w, "<html>log in</html>")
+	case what == "half":
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", "1000")
+		fmt.Fprint(w, `{"traces":[{"traceID":"1"`)
+	}
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARG…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if err != nil {
+		text, ok := strings.CutPrefix(err.Error(), "exit status ")
+		ts.Logf("%v", err)
+		if !ok {
+			ts.Fatalf("%s: %v", args[1], err)
+		}
+		code = must(strconv.Atoi(text))
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+func otlp(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: otlp proto|lengths|gzip IN OUT")
+	}
+	in := []byte(ts.ReadFile(args[1]))
+	var out bytes.Buffer
+	switch args[0] {
+	case "gzip":
+		w := gzip.NewWriter(&out)
+		_, err := w.Write(in)
+		ts.Check(err)
+		ts.Check(w.Close())
+	default:
+		ts.Check(trace.ReadOTLP(bytes.NewReader(in), func(td ptrace.Traces) error {
+			b, err := (&ptrace.ProtoMarshaler{}).MarshalTraces(td)
+			if args[0] == "lengths" {
+				out.Write([]byte{byte(len(b) >> 24), byte(len(b) >> 16), byte(len(b) >> 8), byte(len(b))})
+			}
+			out.Write(b)
+			return err
+		}))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), out.Bytes(), 0o644))
+}
+
+// betrace runs the program in this process.
+func betrace(ctx context.Context, args ...string) (code int, stdout, stderr string) {
+	var out, errOut bytes.Buffer
+	code = run(ctx, args, strings.NewReader(""), &out, &errOut)
+	return code, out.String(), errOut.String()
+}

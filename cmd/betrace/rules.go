@@ -1,0 +1,172 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+func (p *program) rulesCommand() *cobra.Command {
+	group := &cobra.Command{Use: "rules", Short: "Check, test and explain rule packs"}
+	add := func(use, short string, run func(cmd *cobra.Command, packs []*rules.Pack) error) *cobra.Command {
+		cmd := &cobra.Command{
+			Use: use + " PATH…", Short: short,
+			RunE: func(cmd *cobra.Command, paths []string) error {
+				if err := p.config.load(cmd.Flags()); err != nil {
+					return err
+				}
+				packs, refused, err := p.loadRules(paths)
+				if err != nil {
+					return err
+				}
+				if err := run(cmd, packs); err != nil {
+					return err
+				}
+				if refused > 0 {
+					return exitError{exitFailed}
+				}
+				return nil
+			},
+		}
+		group.AddCommand(cmd)
+		return cmd
+	}
+	add("check", "Load packs and say what is wrong with them", func(_ *cobra.Command, packs []*rules.Pack) error {
+		count := 0
+		for _, pack := range packs {
+			count += len(pack.Rules)
+		}
+		fmt.Fprintf(p.stdout, "usable: %s in %s\n", counted(count, "rule"), counted(len(packs), "pack"))
+		return nil
+	})
+	add("list", "List the rules of packs", func(_ *cobra.Command, packs []*rules.Pack) error {
+		w := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+		fmt.Fprintln(w, "RULE\tSEVERITY\tTESTS\tCONTROLS\tTITLE")
+		for _, pack := range packs {
+			for _, r := range pack.Rules {
+				fmt.Fprintf(w, "%s/%s\t%s\t%d\t%s\t%s\n", pack.Name, r.ID, r.Severity, len(r.Tests), strings.Join(r.Controls, ","), r.Title)
+			}
+		}
+		return w.Flush()
+	})
+	add("test", "Run the tests that packs hold", p.testRules)
+	explain := add("explain", "Show what each rule asks of Tempo, reads and costs", p.explainRules)
+	explain.Flags().StringP("output", "o", "text", "`format`: text or json")
+	return group
+}
+
+// counted returns "1 rule", "2 rules".
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// loadRules reads packs. What is refused is said and counted; the other rules are
+// used.
+func (p *program) loadRules(paths []string) (packs []*rules.Pack, refused int, err error) {
+	if len(paths) == 0 {
+		return nil, 0, errors.New("no rules: name files or folders with rule packs")
+	}
+	packs, err = rules.Load(paths, p.config.ruleOptions())
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintln(p.stderr, "refused:", line)
+			refused++
+		}
+	}
+	return packs, refused, nil
+}
+
+func (p *program) testRules(cmd *cobra.Command, packs []*rules.Pack) error {
+	passed, failed := 0, 0
+	for _, pack := range packs {
+		for _, r := range pack.Rules {
+			if len(r.Tests) == 0 {
+				fmt.Fprintf(p.stderr, "warning: %s/%s has no tests\n", pack.Name, r.ID)
+			}
+			for _, result := range r.RunTests(cmd.Context()) {
+				if result.Err == nil {
+					passed++
+					continue
+				}
+				failed++
+				fmt.Fprintf(p.stdout, "FAIL %s/%s: %v\n", pack.Name, r.ID, result.Err)
+			}
+		}
+	}
+	fmt.Fprintf(p.stdout, "%d passed, %d failed\n", passed, failed)
+	if failed > 0 {
+		return exitError{exitFailed}
+	}
+	return nil
+}
+
+// explanation is what rules explain says of a rule.
+type explanation struct {
+	Rule       string   `json:"rule"`
+	Prefilter  string   `json:"prefilter"`
+	Sent       string   `json:"sent_to_tempo"`
+	Attributes []string `json:"attributes"`
+	Whole      []string `json:"all_attributes_of,omitempty"`
+	Cost       float64  `json:"cost"`
+	MaxCost    float64  `json:"max_cost"`
+	Digest     string   `json:"digest"`
+}
+
+var scopeNames = map[traceql.Scope]string{
+	traceql.ScopeAny: "span or resource", traceql.ScopeSpan: "span", traceql.ScopeResource: "resource",
+	traceql.ScopeEvent: "event", traceql.ScopeLink: "link",
+}
+
+func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
+	format, err := cmd.Flags().GetString("output")
+	if err != nil {
+		return err
+	}
+	var all []explanation
+	for _, pack := range packs {
+		for _, r := range pack.Rules {
+			needs := r.Needs()
+			e := explanation{
+				Rule: pack.Name + "/" + r.ID, Prefilter: r.Prefilter().String(), Sent: r.Prefilter().Prefilter().String(),
+				Attributes: []string{}, Cost: r.Cost(rules.DefaultSizes), MaxCost: p.config.viper.GetFloat64("limits.max_cost"), Digest: r.Digest,
+			}
+			for _, f := range needs.Attributes {
+				e.Attributes = append(e.Attributes, f.String())
+			}
+			for _, s := range needs.Whole {
+				e.Whole = append(e.Whole, scopeNames[s])
+			}
+			all = append(all, e)
+		}
+	}
+	switch format {
+	case "json":
+		encoder := json.NewEncoder(p.stdout)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(all)
+	case "text":
+		for _, e := range all {
+			reads := strings.Join(e.Attributes, ", ")
+			if len(e.Whole) > 0 {
+				reads = strings.TrimPrefix(reads+", all attributes of "+strings.Join(e.Whole, ", "), ", ")
+			}
+			if reads == "" {
+				reads = "no attributes"
+			}
+			fmt.Fprintf(p.stdout, "%s\n  prefilter   %s\n  to Tempo    %s\n  reads       %s\n  cost        %.3g of %.3g, on a trace of %s\n", e.Rule, e.Prefilter, e.Sent, reads, e.Cost, e.MaxCost, rules.DefaultSizes)
+		}
+		return nil
+	}
+	return fmt.Errorf("output %q: want text or json", format)
+}

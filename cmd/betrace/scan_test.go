@@ -1,0 +1,423 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/trace/tracetest"
+	"github.com/betracehq/betrace/deploy/stack"
+	"github.com/betracehq/betrace/deploy/stack/stacktest"
+	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/tempoclient"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+)
+
+// world is a tenant of a real Tempo and a real Loki.
+type world struct {
+	*stack.Stack
+	loki   string // the Loki that is named to betrace
+	tenant string
+	access tempoclient.Access
+	client *tempoclient.Client
+	writer *tempoclient.Writer
+}
+
+func newWorld(t *testing.T, profile stack.Profile) *world {
+	t.Helper()
+	w := &world{Stack: stacktest.Get(t, stack.Options{Tempo: true, Loki: true, Profile: profile, Multitenant: true})}
+	w.loki = w.LokiURL
+	w.tenant = strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
+	w.access = tempoclient.Access{Tenant: w.tenant, PlainText: true}
+	var err error
+	w.client, err = tempoclient.New(tempoclient.Config{URL: w.TempoURL, GRPCAddr: w.TempoGRPC, Access: w.access})
+	require.NoError(t, err)
+	w.writer, err = tempoclient.NewWriter(tempoclient.WriterConfig{Addr: w.OTLPGRPC, Access: w.access})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, errors.Join(w.client.Close(), w.writer.Close())) })
+	return w
+}
+
+// args are the flags that name the servers.
+func (w *world) args(command ...string) []string {
+	return append(command, "--tempo", w.TempoURL, "--tempo-grpc", w.TempoGRPC, "--tempo-otlp", w.OTLPGRPC, "--loki", w.loki, "--tenant", w.tenant)
+}
+
+// send writes the first batch of each trace, then those that come late.
+func (w *world) send(t *testing.T, generated []tracetest.Generated) {
+	t.Helper()
+	for late := range 8 {
+		var batches []ptrace.Traces
+		for _, g := range generated {
+			if late < len(g.Batches) {
+				batches = append(batches, g.Batches[late])
+			}
+		}
+		for chunk := range slices.Chunk(batches, 100) {
+			require.NoError(t, w.writer.Export(t.Context(), tracetest.Merge(chunk...)))
+		}
+	}
+}
+
+// read reads a range until n traces are there: what was written is found a moment later.
+func (w *world) read(t *testing.T, from, to time.Time, n int) map[trace.ID]*trace.Trace {
+	t.Helper()
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		got := map[trace.ID]*trace.Trace{}
+		report, err := w.client.Traces(t.Context(), tempoclient.Request{From: from, To: to}, func(tr *trace.Trace) error {
+			got[tr.ID] = tr
+			return nil
+		})
+		require.NoError(t, err)
+		require.Empty(t, report.Problems)
+		if len(got) >= n {
+			return got
+		}
+		require.True(t, time.Now().Before(deadline), "%d of %d traces found: %+v", len(got), n, report)
+		time.Sleep(time.Second)
+	}
+}
+
+// found is a violation by its trace and rule.
+type found struct{ Trace, Rule string }
+
+func sorted(list []found) []found {
+	slices.SortFunc(list, func(a, b found) int { return strings.Compare(a.Trace+a.Rule, b.Trace+b.Rule) })
+	return list
+}
+
+// scan runs betrace scan -o jsonl and returns what it printed.
+func (w *world) scan(t *testing.T, wantCode int, args ...string) ([]found, summary) {
+	t.Helper()
+	code, stdout, stderr := betrace(t.Context(), append(w.args("scan", "-o", "jsonl"), args...)...)
+	require.Equal(t, wantCode, code, stderr)
+	var list []found
+	var s summary
+	for line := range strings.Lines(stdout) {
+		var row struct {
+			Violation *struct {
+				Trace struct{ ID string }
+				Rule  struct{ ID string }
+			}
+			Summary *summary
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &row), line)
+		if row.Violation != nil {
+			list = append(list, found{row.Violation.Trace.ID, row.Violation.Rule.ID})
+		} else {
+			s = *row.Summary
+		}
+	}
+	return sorted(list), s
+}
+
+// inTempo returns the violations that Tempo's own search finds.
+func (w *world) inTempo(t *testing.T, want int) []found {
+	t.Helper()
+	var list []found
+	require.Eventually(t, func() bool {
+		var answer struct {
+			Traces []struct {
+				SpanSets []struct {
+					Spans []struct {
+						Attributes []struct {
+							Key   string
+							Value struct{ StringValue string }
+						}
+					}
+				}
+			}
+		}
+		w.get(t, w.TempoURL+"/api/search", url.Values{
+			"q":     {`{ span.betrace.violation = true } | select(span.betrace.trace.id, span.betrace.rule.id)`},
+			"limit": {"100000"}, "start": {fmt.Sprint(time.Now().Add(-time.Hour).Unix())}, "end": {fmt.Sprint(time.Now().Add(time.Minute).Unix())},
+		}, &answer)
+		list = nil
+		for _, tr := range answer.Traces {
+			for _, set := range tr.SpanSets {
+				for _, span := range set.Spans {
+					var f found
+					for _, a := range span.Attributes {
+						switch a.Key {
+						case "betrace.trace.id":
+							f.Trace = a.Value.StringValue
+						case "betrace.rule.id":
+							f.Rule = a.Value.StringValue
+						}
+					}
+					list = append(list, f)
+				}
+			}
+		}
+		return len(list) >= want
+	}, time.Minute, 500*time.Millisecond, "%d of %d violation spans found", len(list), want)
+	return sorted(list)
+}
+
+// inLoki returns the violations that Loki holds.
+func (w *world) inLoki(t *testing.T) []found {
+	t.Helper()
+	var answer struct {
+		Data struct {
+			Result []struct {
+				Stream map[string]string
+				Values [][]any
+			}
+		}
+	}
+	w.get(t, w.LokiURL+"/loki/api/v1/query_range", url.Values{"query": {`{service_name="betrace", betrace_kind="violation"}`}, "limit": {"5000"}, "since": {"1h"}}, &answer)
+	var list []found
+	for _, stream := range answer.Data.Result {
+		for range stream.Values {
+			list = append(list, found{stream.Stream["trace_id"], stream.Stream["rule_id"]})
+		}
+	}
+	return sorted(list)
+}
+
+func (w *world) get(t *testing.T, address string, query url.Values, into any) {
+	t.Helper()
+	client, err := w.access.HTTPClient()
+	require.NoError(t, err)
+	resp, err := client.Get(address + "?" + query.Encode())
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode, address)
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(into))
+}
+
+// packFile writes the pack of the generated traces, and returns its path.
+func packFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tracetest.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(tracetest.Pack), 0o644))
+	return path
+}
+
+func generate(o tracetest.Options) (all []tracetest.Generated, planted []found) {
+	for g := range tracetest.New(o).All() {
+		all = append(all, g)
+		for _, rule := range g.Violations {
+			planted = append(planted, found{g.ID.String(), rule})
+		}
+	}
+	return all, sorted(planted)
+}
+
+// The main promise: what was planted in traces of all kinds is what is found, in a
+// Tempo for tests and in one with a user's defaults; in Tempo and in Loki; once.
+func TestScanWritesExactlyWhatWasPlanted(t *testing.T) {
+	for _, profile := range []stack.Profile{stack.Fast, stack.Default} {
+		t.Run(string(profile), func(t *testing.T) {
+			w := newWorld(t, profile)
+			o := tracetest.Mixed(2026, 2000).ForTempo()
+			o.Start, o.Window = time.Now().Add(-50*time.Second).Truncate(time.Second), 10*time.Second
+			all, planted := generate(o)
+			require.Greater(t, len(planted), 600)
+			w.send(t, all)
+
+			from, to := o.Start.Add(-time.Minute), o.Start.Add(time.Minute)
+			read := w.read(t, from, to, len(all))
+			require.Len(t, read, len(all))
+			for _, g := range all {
+				want := g.Trace()
+				require.NotNil(t, read[g.ID], "trace %s", g.ID)
+				if diff := cmp.Diff(want.Spans, read[g.ID].Spans); diff != "" {
+					t.Errorf("trace %s %v differs from what was sent (-sent +read):\n%.3000s", g.ID, g.Nasty, diff)
+				}
+			}
+
+			times := []string{"--rules", packFile(t), "--from", from.Format(time.RFC3339), "--to", to.Format(time.RFC3339)}
+			printed, first := w.scan(t, exitViolations, times...)
+			require.Empty(t, cmp.Diff(planted, printed))
+			require.EqualValues(t, "provisional", first.Result)
+			require.Equal(t, []sinkSummary{
+				{Sink: "tempo", Written: len(planted), Confirmed: len(planted)},
+				{Sink: "loki", Written: len(planted), Confirmed: len(planted)},
+			}, first.Sinks)
+			require.Empty(t, cmp.Diff(planted, w.inTempo(t, len(planted))))
+			require.Empty(t, cmp.Diff(planted, w.inLoki(t)))
+
+			// Scanned again, nothing is written again; nor are BeTrace's own spans judged.
+			printed, second := w.scan(t, exitViolations, times...)
+			require.Empty(t, cmp.Diff(planted, printed))
+			require.Equal(t, []sinkSummary{{Sink: "tempo", AlreadyThere: len(planted)}, {Sink: "loki", AlreadyThere: len(planted)}}, second.Sinks)
+			require.Equal(t, first.Rules, second.Rules)
+			require.Empty(t, cmp.Diff(planted, w.inLoki(t)))
+		})
+	}
+}
+
+func TestScanOfOneTrace(t *testing.T) {
+	w := newWorld(t, stack.Fast)
+	o := tracetest.Clean(5, 1)
+	o.ViolationRate, o.Start, o.Window = 1, time.Now().Add(-20*time.Second), time.Second
+	all, planted := generate(o)
+	w.send(t, all)
+	id := all[0].ID
+	require.Eventually(t, func() bool {
+		_, err := w.client.Trace(t.Context(), id)
+		return err == nil
+	}, 20*time.Second, 100*time.Millisecond)
+	printed, s := w.scan(t, exitViolations, "--rules", packFile(t), "--trace", id.String())
+	require.Equal(t, planted, printed)
+	require.Equal(t, "trace-id", s.Basis)
+	require.Equal(t, planted, w.inLoki(t))
+
+	code, _, stderr := betrace(t.Context(), w.args("scan", "--rules", packFile(t), "--trace", "00000000000000000000000000000009")...)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr, "no such trace: is the ID right, and the tenant?")
+}
+
+func TestADryRunWritesNothing(t *testing.T) {
+	w := newWorld(t, stack.Fast)
+	o := tracetest.Clean(6, 20)
+	o.ViolationRate, o.Start, o.Window = 1, time.Now().Add(-30*time.Second), time.Second
+	all, planted := generate(o)
+	w.send(t, all)
+	w.read(t, o.Start.Add(-time.Second), o.Start.Add(time.Minute), len(all))
+	printed, s := w.scan(t, exitViolations, "--rules", packFile(t), "--since", "5m", "--dry-run")
+	require.Equal(t, planted, printed)
+	require.Empty(t, s.Sinks)
+	require.Contains(t, s.Warnings, "nothing was written: --dry-run")
+	require.Empty(t, w.inLoki(t))
+	_, err := w.client.Trace(t.Context(), violationTrace(t, w, planted[0]))
+	require.ErrorIs(t, err, tempoclient.ErrNotFound)
+}
+
+// violationTrace returns the ID of the trace that a violation's span would be.
+func violationTrace(t *testing.T, w *world, f found) trace.ID {
+	t.Helper()
+	p := &program{config: newConfig(), stderr: os.Stderr}
+	packs, _, err := p.loadRules([]string{packFile(t)})
+	require.NoError(t, err)
+	id, err := trace.ParseID(f.Trace)
+	require.NoError(t, err)
+	for _, r := range packs[0].Rules {
+		if r.ID == f.Rule {
+			own, _ := evidence.SpanIDs(evidence.ViolationID(w.tenant, packs[0].Name, r.ID, r.Digest, id))
+			return own
+		}
+	}
+	t.Fatalf("no rule %s", f.Rule)
+	return trace.ID{}
+}
+
+func TestWhatLokiRefusesIsSaidAndTempoIsWrittenAllTheSame(t *testing.T) {
+	w := newWorld(t, stack.Fast)
+	o := tracetest.Clean(8, 10)
+	o.ViolationRate, o.Start, o.Window = 1, time.Now().Add(-30*time.Second), time.Second
+	all, planted := generate(o)
+	w.send(t, all)
+	w.read(t, o.Start.Add(-time.Second), o.Start.Add(time.Minute), len(all))
+	for name, loki := range map[string]string{"down": "http://" + closedPort(t), "refusing": w.TempoURL} {
+		w.loki = loki
+		printed, s := w.scan(t, exitFailed, "--rules", packFile(t), "--since", "5m", "--tries", "2")
+		require.Equal(t, planted, printed, name)
+		require.EqualValues(t, "incomplete", s.Result, name)
+		require.Equal(t, len(planted), s.Sinks[0].Confirmed+s.Sinks[0].AlreadyThere, name)
+		require.Equal(t, len(planted), s.Sinks[1].Missing, name)
+		require.Contains(t, s.Sinks[1].Error, "loki: ask what is there", name)
+	}
+	w.inTempo(t, len(planted))
+}
+
+// Ctrl-C at any moment: the program ends within 2 s and says what was completed.
+func TestAScanThatIsInterruptedSaysWhatWasCompleted(t *testing.T) {
+	w := newWorld(t, stack.Fast)
+	o := tracetest.Mixed(9, 600).ForTempo()
+	o.Start, o.Window = time.Now().Add(-50*time.Second), 10*time.Second
+	all, _ := generate(o)
+	w.send(t, all)
+	w.read(t, o.Start.Add(-time.Minute), o.Start.Add(time.Minute), len(all))
+	interrupted := errors.New("interrupt signal received")
+	for _, after := range []time.Duration{0, 50 * time.Millisecond, 300 * time.Millisecond, time.Second, 2 * time.Second, 3 * time.Second} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var at time.Time
+		timer := time.AfterFunc(after, func() { at = time.Now(); cancel(interrupted) })
+		code, stdout, stderr := betrace(ctx, append(w.args("scan", "-o", "jsonl"), "--rules", packFile(t), "--since", "5m")...)
+		if timer.Stop() {
+			break // it was done before
+		}
+		require.Less(t, time.Since(at), 2*time.Second, "after %s", after)
+		require.Equal(t, exitFailed, code, "after %s: %s", after, stdout)
+		require.Contains(t, stderr, "betrace: the scan ended early: ", "after %s", after)
+		require.Contains(t, stderr, "interrupt signal received", "after %s", after)
+		require.Contains(t, stdout, `{"summary":{"result":"incomplete"`, "after %s", after)
+	}
+	// Nothing of it is in the way of a later scan.
+	_, s := w.scan(t, exitViolations, "--rules", packFile(t), "--since", "5m")
+	require.EqualValues(t, "provisional", s.Result)
+}
+
+// flushed waits until the tenant's blocks hold as many spans as were generated.
+func (w *world) flushed(t *testing.T, store *blocks.Store, spans int64) {
+	t.Helper()
+	require.NoError(t, w.Flush(t.Context()))
+	require.Eventually(t, func() bool {
+		listing, err := store.List(t.Context(), w.tenant)
+		require.NoError(t, err)
+		stored := int64(0)
+		for _, m := range listing.Live {
+			info, err := store.Inspect(t.Context(), m)
+			require.NoError(t, err)
+			stored += info.Spans
+		}
+		return stored >= spans
+	}, time.Minute, 300*time.Millisecond)
+}
+
+// From blocks, by the API and from both the same traces come, each once.
+func TestEverySourceGivesTheSameVerdicts(t *testing.T) {
+	w := newWorld(t, stack.Fast)
+	store, err := blocks.OpenFolder(t.Context(), w.TempoBlocks)
+	require.NoError(t, err)
+	defer store.Close()
+	o := tracetest.Mixed(77, 400).ForTempo()
+	o.Start, o.Window = time.Now().Add(-5*time.Minute), 4*time.Minute
+	all, planted := generate(o)
+	w.send(t, all)
+	spans := int64(0)
+	for _, g := range all {
+		spans += int64(g.Spans)
+	}
+	w.read(t, o.Start.Add(-time.Minute), o.Start.Add(10*time.Minute), len(all))
+	w.flushed(t, store, spans)
+	from, to := o.Start.Add(-time.Minute).UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339)
+	var first summary
+	for i, tt := range []struct {
+		basis string
+		args  []string
+	}{
+		{"search", nil},
+		{"blocks", []string{"--source", "blocks", "--tempo-blocks", w.TempoBlocks}},
+		{"blocks", []string{"--source", "blocks", "--tempo-config", w.TempoConfig}},
+		{"blocks and search", []string{"--tempo-blocks", w.TempoBlocks, "--settle", "3m", "--max-trace-duration", "1m"}},
+		{"blocks", []string{"--tempo-blocks", w.TempoBlocks, "--settle", "1s", "--max-trace-duration", "1m"}},
+	} {
+		printed, s := w.scan(t, exitViolations, append([]string{"--rules", packFile(t), "--from", from, "--to", to, "--dry-run"}, tt.args...)...)
+		require.Empty(t, cmp.Diff(planted, printed), "%v", tt.args)
+		require.Equal(t, tt.basis, s.Basis, "%v", tt.args)
+		require.Empty(t, s.Problems, "%v", tt.args)
+		if i == 0 {
+			first = s
+		}
+		require.Equal(t, first.Rules, s.Rules, "%v", tt.args)
+		require.Equal(t, len(all), s.Traces.Judged+s.Traces.OutsidePrefilter, "%v", tt.args)
+	}
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/deploy/stack"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+)
+
+// A recent trace of which a part is in a block already is judged by the whole that
+// the API gives, and not by the part.
+func TestARecentTraceIsNotJudgedFromBlocksAlone(t *testing.T) {
+	w := newWorld(t, stack.Fast)
+	store, err := blocks.OpenFolder(t.Context(), w.TempoBlocks)
+	require.NoError(t, err)
+	defer store.Close()
+	id := trace.ID{0: 0xa0, 15: 1}
+	start := time.Now().Add(-30 * time.Second)
+	send := func(n byte, name string) {
+		td := ptrace.NewTraces()
+		rs := td.ResourceSpans().AppendEmpty()
+		rs.Resource().Attributes().PutStr("service.name", "payment")
+		s := rs.ScopeSpans().AppendEmpty().Spans().AppendEmpty()
+		s.SetTraceID(pcommon.TraceID(id))
+		s.SetSpanID(pcommon.SpanID{0: 0xa0, 7: n})
+		s.SetName(name)
+		s.SetStartTimestamp(pcommon.NewTimestampFromTime(start))
+		s.SetEndTimestamp(s.StartTimestamp() + 1000)
+		require.NoError(t, w.writer.Export(t.Context(), td))
+		require.Eventually(t, func() bool {
+			tr, err := w.client.Trace(t.Context(), id)
+			return err == nil && len(tr.Spans) == int(n)
+		}, 20*time.Second, 100*time.Millisecond)
+	}
+	send(1, "charge")
+	w.read(t, start.Add(-time.Minute), time.Now().Add(time.Minute), 1)
+	w.flushed(t, store, 1)
+	// What is stored now is all that blocks hold, whatever is stored later.
+	stored := filepath.Join(t.TempDir(), "blocks")
+	require.NoError(t, os.CopyFS(stored, os.DirFS(w.TempoBlocks)))
+	send(2, "check")
+	pack := filepath.Join(t.TempDir(), "pack.yaml")
+	require.NoError(t, os.WriteFile(pack, []byte("apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules: [{id: r, title: t, severity: low, when: 'spans.exists(s, s.name == \"charge\")', always: ['spans.exists(s, s.name == \"check\")']}]\n"), 0o644))
+	violations, s := w.scan(t, exitOK, "--rules", pack, "--since", "10m", "--dry-run", "--tempo-blocks", stored, "--settle", "2m", "--max-trace-duration", "1m")
+	require.Empty(t, violations)
+	require.Equal(t, "blocks and search", s.Basis)
+	require.Equal(t, 1, s.Traces.Judged)
+	require.Equal(t, []ruleSummary{{Rule: "p/r", Pass: 1}}, s.Rules)
+}

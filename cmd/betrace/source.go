@@ -1,0 +1,353 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/tempoclient"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// selectionFlags say which traces a command reads.
+type selectionFlags struct {
+	since    time.Duration
+	from, to string
+	traceID  string
+	files    []string
+	query    string
+}
+
+// add gives a command the flags. Its verb is what it does with traces.
+func (f *selectionFlags) add(cmd *cobra.Command, verb string) {
+	cmd.Flags().DurationVar(&f.since, "since", 0, verb+" the traces that started within this `duration`, until now")
+	cmd.Flags().StringVar(&f.from, "from", "", verb+" the traces that started from this `time`: RFC 3339, or a date in UTC")
+	cmd.Flags().StringVar(&f.to, "to", "", "and before this `time`")
+	cmd.Flags().StringVar(&f.traceID, "trace", "", verb+" the trace of this `ID`")
+	cmd.Flags().StringSliceVar(&f.files, "traces", nil, verb+" the traces in these OTLP `files` (JSON, JSON lines or protobuf, also gzip; - is standard input), without a server")
+	cmd.Flags().StringVar(&f.query, "query", "", verb+" only traces with a span that matches this TraceQL span `filter`")
+}
+
+// selection is the traces that a command reads, and where they come from.
+type selection struct {
+	*program
+	flags    selectionFlags
+	from, to time.Time       // zero for --trace and --traces
+	query    *traceql.Filter // nil: all
+	// young is when traces must have ended to be settled.
+	young    time.Time
+	client   *tempoclient.Client // nil for --traces
+	store    *blocks.Store       // nil without access to Tempo's storage
+	way      string              // scan.source
+	progress *progress
+}
+
+// The values of --source.
+const (
+	sourceAuto   = "auto"
+	sourceAPI    = "api"
+	sourceBlocks = "blocks"
+)
+
+// selectTraces works out what is read, and opens what it is read from. Nothing is
+// asked of a server yet.
+func (p *program) selectTraces(ctx context.Context, cmd *cobra.Command, f selectionFlags) (*selection, error) {
+	s := &selection{program: p, flags: f, young: time.Now().Add(-p.config.viper.GetDuration("scan.settle")), progress: newProgress(p.stderr)}
+	if err := s.setRange(cmd); err != nil {
+		return nil, err
+	}
+	if f.query != "" {
+		var err error
+		if s.query, err = traceql.Parse(f.query); err != nil {
+			return nil, fmt.Errorf("--query: %w", err)
+		}
+	}
+	if err := s.connect(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// setRange works out what is read.
+func (s *selection) setRange(cmd *cobra.Command) error {
+	f := &s.flags
+	given := 0
+	for _, name := range []string{"since", "from", "trace", "traces"} {
+		if cmd.Flags().Changed(name) {
+			given++
+		}
+	}
+	if given != 1 || cmd.Flags().Changed("to") != cmd.Flags().Changed("from") {
+		return fmt.Errorf("what is to be read by %s? Give one of --since 1h, --from T --to T, --trace ID, --traces FILE", cmd.Name())
+	}
+	switch {
+	case cmd.Flags().Changed("since"):
+		s.to = time.Now()
+		s.from = s.to.Add(-f.since)
+		if f.since <= 0 {
+			return fmt.Errorf("--since %s: want a duration above 0", f.since)
+		}
+	case cmd.Flags().Changed("from"):
+		var fromErr, toErr error
+		s.from, fromErr = parseTime("--from", f.from)
+		s.to, toErr = parseTime("--to", f.to)
+		if err := errors.Join(fromErr, toErr); err != nil {
+			return err
+		}
+		if !s.from.Before(s.to) {
+			return fmt.Errorf("--from %s --to %s: the range ends before it starts", f.from, f.to)
+		}
+	case cmd.Flags().Changed("trace"):
+		if _, err := trace.ParseID(f.traceID); err != nil {
+			return fmt.Errorf("--trace: %w", err)
+		}
+	case len(f.files) == 0:
+		return errors.New("--traces: name at least one file, or - for standard input")
+	default:
+		for _, name := range []string{"tempo", "tempo-otlp", "loki", "tempo-blocks", "tempo-config"} {
+			if cmd.Flags().Changed(name) {
+				return fmt.Errorf("--traces with --%s: traces from files are read only, nothing is read or written elsewhere", name)
+			}
+		}
+	}
+	return nil
+}
+
+func parseTime(flag, text string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%s %q: want RFC 3339 (2026-03-01T12:00:00Z) or a date (2026-03-01)", flag, text)
+}
+
+// connect opens Tempo's API and, if it is named, its storage.
+func (s *selection) connect(ctx context.Context) error {
+	if len(s.flags.files) > 0 {
+		return nil
+	}
+	s.way = s.config.viper.GetString("scan.source")
+	if !slices.Contains([]string{sourceAuto, sourceAPI, sourceBlocks}, s.way) {
+		return fmt.Errorf("scan.source is %q: want %s, %s or %s", s.way, sourceAuto, sourceAPI, sourceBlocks)
+	}
+	config, err := s.config.tempo()
+	if err != nil {
+		return err
+	}
+	if s.client, err = tempoclient.New(config); err != nil {
+		return err
+	}
+	if s.way != sourceAPI {
+		if s.store, err = s.config.openBlocks(ctx); err != nil {
+			return err
+		}
+	}
+	if s.store == nil && s.way == sourceBlocks {
+		return errors.New("--source blocks: where are they? Name Tempo's storage with --tempo-blocks, or its configuration with --tempo-config")
+	}
+	return nil
+}
+
+// openBlocks opens Tempo's object storage, nil if none is named.
+func (c *config) openBlocks(ctx context.Context) (*blocks.Store, error) {
+	url, file := c.viper.GetString("tempo.blocks"), c.viper.GetString("tempo.config")
+	switch {
+	case url != "" && file != "":
+		return nil, errors.New("tempo.blocks and tempo.config are both set: keep one")
+	case file != "":
+		return blocks.OpenTempo(ctx, file)
+	case url == "":
+		return nil, nil
+	case !strings.Contains(url, "://"): // a folder
+		return blocks.OpenFolder(ctx, url)
+	}
+	return blocks.Open(ctx, url)
+}
+
+func (s *selection) close() error {
+	var errs []error
+	if s.client != nil {
+		errs = append(errs, s.client.Close())
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// source returns where traces come from. Only what needs name is read where that is
+// cheaper, and only traces that match the filter need to come.
+func (s *selection) source(needs blocks.Needs, filter *traceql.Filter) analyzer.SourceFunc {
+	switch {
+	case len(s.flags.files) > 0:
+		return s.fromFiles
+	case s.flags.traceID != "":
+		return s.oneTrace
+	}
+	return func(ctx context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+		switch {
+		case s.store == nil, s.way == sourceAuto && s.from.After(s.young):
+			return s.fromAPI(ctx, s.from, nil, filter, deliver)
+		case s.way == sourceBlocks || !s.to.After(s.young):
+			return s.fromBlocks(ctx, needs, deliver)
+		}
+		return s.fromBoth(ctx, needs, filter, deliver)
+	}
+}
+
+func (s *selection) fromAPI(ctx context.Context, from time.Time, skip func(trace.ID) bool, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+	report, err := s.client.Traces(ctx, tempoclient.Request{From: from, To: s.to, Filter: filter, Skip: skip, Progress: s.progress.read}, deliver)
+	reading := analyzer.Reading{Basis: "search", Young: s.to.After(s.young), Skipped: report.Skipped, MoreProblems: report.MoreProblems, OutsideRange: report.OutsideRange}
+	for _, problem := range report.Problems {
+		reading.Problems = append(reading.Problems, analyzer.Problem{What: problem.What, Why: problem.Err.Error()})
+	}
+	return reading, err
+}
+
+func (s *selection) fromBlocks(ctx context.Context, needs blocks.Needs, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+	report, err := s.store.Traces(ctx, blocks.Request{
+		Tenant: s.config.viper.GetString("tenant"), From: s.from, To: s.to, Needs: needs,
+		MaxTraceDuration: s.config.viper.GetDuration("scan.max_trace_duration"), MemoryBytes: int64(s.config.viper.GetInt("scan.memory_bytes")),
+		Progress: func(p blocks.Progress) {
+			s.progress.read(tempoclient.Progress{Searched: p.Read, Found: p.Traces, Read: p.Traces})
+		},
+	}, deliver)
+	reading := analyzer.Reading{Basis: "blocks", Young: s.to.After(s.young), Skipped: report.Skipped, OutsideRange: report.OutsideRange}
+	for _, problem := range report.Problems {
+		reading.Problems = append(reading.Problems, analyzer.Problem{What: problem.What, Why: problem.Err.Error()})
+	}
+	return reading, err
+}
+
+// fromBoth reads what is settled from blocks and the rest by the API. A trace that
+// begins near the seam may seem to begin on either side of it, as more of it is known
+// here or there: the API is asked from well before the seam, and what blocks gave
+// is left out.
+func (s *selection) fromBoth(ctx context.Context, needs blocks.Needs, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+	overlap := s.young.Add(-s.config.viper.GetDuration("scan.max_trace_duration"))
+	given := map[trace.ID]bool{}
+	seam, near := trace.TimeOf(s.young), trace.TimeOf(overlap)
+	old, err := s.fromBlocks(ctx, needs, func(t *trace.Trace) error {
+		if t.Start() >= seam {
+			return nil
+		}
+		if t.End() >= near {
+			given[t.ID] = true
+		}
+		return deliver(t)
+	})
+	if err != nil {
+		return old, err
+	}
+	if overlap.Before(s.from) {
+		overlap = s.from
+	}
+	recent, err := s.fromAPI(ctx, overlap, func(id trace.ID) bool { return given[id] }, filter, deliver)
+	return analyzer.Reading{
+		Basis: "blocks and search", Young: true, Skipped: old.Skipped + recent.Skipped, OutsideRange: old.OutsideRange + recent.OutsideRange,
+		Problems: append(old.Problems, recent.Problems...), MoreProblems: old.MoreProblems + recent.MoreProblems,
+	}, err
+}
+
+func (s *selection) oneTrace(ctx context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+	reading := analyzer.Reading{Basis: "trace-id"}
+	id, err := trace.ParseID(s.flags.traceID)
+	if err != nil {
+		return reading, err
+	}
+	t, err := s.client.Trace(ctx, id)
+	if errors.Is(err, tempoclient.ErrNotFound) {
+		return reading, fmt.Errorf("%w: is the ID right, and the tenant?", err)
+	}
+	if err != nil {
+		reading.Skipped = 1
+		return reading, err
+	}
+	reading.Young = t.End().Time().After(s.young)
+	return reading, deliver(t)
+}
+
+// fromFiles reads all files before it delivers: the spans of a trace may be in any
+// of them.
+func (s *selection) fromFiles(ctx context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+	reading := analyzer.Reading{Basis: "files"}
+	var spans trace.Collector
+	for _, name := range s.flags.files {
+		if err := s.readFile(ctx, name, &spans); err != nil {
+			reading.Problems = append(reading.Problems, analyzer.Problem{What: "file " + name, Why: err.Error()})
+		}
+	}
+	for _, t := range spans.Traces() {
+		if err := context.Cause(ctx); err != nil {
+			return reading, err
+		}
+		if err := deliver(t); err != nil {
+			return reading, err
+		}
+	}
+	return reading, nil
+}
+
+func (s *selection) readFile(ctx context.Context, name string, spans *trace.Collector) error {
+	if name == "-" {
+		in, done := interruptible(ctx, s.stdin)
+		defer done()
+		return trace.ReadOTLP(in, spans.Add)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return trace.ReadOTLP(f, func(td ptrace.Traces) error {
+		return cmp.Or(context.Cause(ctx), spans.Add(td))
+	})
+}
+
+// interruptible returns a reader that ends with the context. A read of standard
+// input cannot be broken off: it is left to itself, and ends with the program.
+func interruptible(ctx context.Context, in io.Reader) (io.Reader, func()) {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, in)
+		w.CloseWithError(err)
+	}()
+	stop := context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
+	return r, func() {
+		stop()
+		r.Close()
+	}
+}
+
+// ownSpans is the attribute by which BeTrace knows its own spans.
+var ownSpans = traceql.Attribute(traceql.ScopeSpan, "betrace.violation.id")
+
+// needsOf returns what the rules, and a query, read.
+func needsOf(rs []*rules.Rule, query *traceql.Filter) blocks.Needs {
+	needs := blocks.Needs{Attributes: []traceql.Field{ownSpans}}
+	for _, r := range rs {
+		n := r.Needs()
+		needs.Attributes = append(needs.Attributes, n.Attributes...)
+		needs.Whole = append(needs.Whole, n.Whole...)
+		needs.Events = needs.Events || n.Events
+		needs.Links = needs.Links || n.Links
+	}
+	if query != nil {
+		needs = needs.With(query)
+	}
+	return needs
+}

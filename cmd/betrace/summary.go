@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/evidence"
+)
+
+// summary is what a scan says at its end. Its JSON is part of the command line's
+// contract.
+type summary struct {
+	Result       analyzer.Completeness `json:"result"` // complete, provisional, incomplete
+	Basis        string                `json:"basis"`  // search, trace-id, files
+	From         string                `json:"from,omitempty"`
+	To           string                `json:"to,omitempty"`
+	Problems     []analyzer.Problem    `json:"problems"`
+	MoreProblems int                   `json:"more_problems,omitempty"`
+	Traces       traceSummary          `json:"traces"`
+	Flags        map[string]int        `json:"flags"`
+	Rules        []ruleSummary         `json:"rules"`
+	Sinks        []sinkSummary         `json:"sinks"`
+	Seconds      float64               `json:"seconds"`
+	Warnings     []string              `json:"warnings"`
+}
+
+type traceSummary struct {
+	analyzer.TraceCounts
+	OutsideRange int `json:"outside_the_range"`
+	Skipped      int `json:"skipped"`
+}
+
+type ruleSummary struct {
+	Rule          string `json:"rule"`
+	NotApplicable int    `json:"not_applicable"`
+	Pass          int    `json:"pass"`
+	Violation     int    `json:"violation"`
+	Error         int    `json:"error"`
+}
+
+type sinkSummary struct {
+	Sink         string `json:"sink"`
+	AlreadyThere int    `json:"already_there"`
+	Written      int    `json:"written"`
+	Confirmed    int    `json:"confirmed"`
+	Missing      int    `json:"missing"`
+	Error        string `json:"error,omitempty"`
+}
+
+func (j *scanJob) summarize(r *analyzer.Result, took time.Duration) *summary {
+	s := &summary{
+		Result: r.Completeness(), Basis: r.Basis, Problems: []analyzer.Problem{}, MoreProblems: r.MoreProblems,
+		Traces: traceSummary{r.Traces, r.OutsideRange, r.Skipped}, Flags: r.Flags,
+		Rules: []ruleSummary{}, Sinks: []sinkSummary{}, Seconds: took.Seconds(), Warnings: []string{},
+	}
+	s.Problems = append(s.Problems, r.Problems...)
+	if !j.from.IsZero() {
+		s.From, s.To = j.from.UTC().Format(time.RFC3339), j.to.UTC().Format(time.RFC3339)
+	}
+	for _, c := range r.Rules {
+		s.Rules = append(s.Rules, ruleSummary{Rule: ruleName(c.Rule), NotApplicable: c.NotApplicable, Pass: c.Pass, Violation: c.Violation, Error: c.Error})
+	}
+	for _, d := range j.deliveries {
+		s.Sinks = append(s.Sinks, sinkOf(d))
+	}
+	j.warn(s, r)
+	return s
+}
+
+func sinkOf(d evidence.Delivery) sinkSummary {
+	s := sinkSummary{Sink: d.Sink, AlreadyThere: d.AlreadyThere, Written: d.Written, Confirmed: d.Confirmed, Missing: len(d.Missing)}
+	if d.Err != nil {
+		s.Error = d.Err.Error()
+	}
+	return s
+}
+
+// warn says what looks like a mistake, and what to look at.
+func (j *scanJob) warn(s *summary, r *analyzer.Result) {
+	add := func(format string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...)) }
+	if r.Traces.Seen == 0 && len(s.Problems) == 0 {
+		switch s.Basis {
+		case "files":
+			add("no trace in %s", strings.Join(j.flags.files, ", "))
+		default:
+			add("no trace was found between %s and %s that the rules could apply to: check the range, this machine's clock (it is %s), the tenant (%q), and what the rules ask for (betrace rules explain)",
+				s.From, s.To, time.Now().UTC().Format(time.RFC3339), j.config.viper.GetString("tenant"))
+		}
+	}
+	if seen := r.Traces.Seen - r.Traces.Own; seen > 0 {
+		var idle []string
+		for _, c := range r.Rules {
+			if c.Applied() == 0 {
+				idle = append(idle, ruleName(c.Rule))
+			}
+		}
+		if len(idle) > 0 {
+			more := ""
+			if len(idle) > 5 {
+				idle, more = idle[:5], fmt.Sprintf(" and %d more", len(idle)-5)
+			}
+			add("applied to none of %d traces: %s%s: check the names that they look for against the traces", seen, strings.Join(idle, ", "), more)
+		}
+	}
+	if len(j.sinks) == 1 {
+		add("violations are written to Tempo only: name Loki with --loki for the records")
+	}
+	if j.dryRun {
+		add("nothing was written: --dry-run")
+	}
+}
+
+// exitCode is 2 if anything could not be done, else 1 if there are violations.
+func (s *summary) exitCode() int {
+	violations := 0
+	failed := s.Result == analyzer.Incomplete
+	for _, r := range s.Rules {
+		violations += r.Violation
+	}
+	for _, sink := range s.Sinks {
+		failed = failed || sink.Missing > 0 || sink.Error != ""
+	}
+	switch {
+	case failed:
+		return exitFailed
+	case violations > 0:
+		return exitViolations
+	}
+	return exitOK
+}
+
+var errOutput = errors.New("want table, json or jsonl")
