@@ -1,0 +1,60 @@
+# make help lists the targets. A fresh machine needs Go, git and make.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The version is the nearest tag, or the commit; it goes into every record.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -X main.version=$(VERSION)
+# Packages whose coverage must stay at 85% or more: those that judge, read or write.
+COVERED := ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
+
+.PHONY: help build demo up down status test test-short equal race mutation lint generate clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+build: ## build bin/betrace
+	@mkdir -p bin
+	go build -ldflags '$(LDFLAGS)' -o bin/betrace ./cmd/betrace
+
+demo: build ## find violations in generated traces, then in a real Tempo and Loki that it starts and stops
+	go run ./deploy/demo -betrace bin/betrace
+
+up: ## start a Tempo and a Loki on loopback and keep them running
+	go run ./deploy/stack/cmd/stack up
+
+down: ## stop what make up started
+	go run ./deploy/stack/cmd/stack down
+
+status: ## show what make up started
+	go run ./deploy/stack/cmd/stack status
+
+test: ## run all tests, on real servers too, and check the coverage (the first run builds the servers: about 15 minutes)
+	go run ./deploy/stack/cmd/stack build
+	go vet ./...
+	go test -timeout 40m -coverpkg=./... -coverprofile=coverage.out ./...
+	go run ./tools/coverage -min 85 coverage.out
+
+test-short: ## run the tests that need no server
+	go test -short ./...
+
+equal: ## compare what 200 data sets were sent as with what blocks and the API give (about 15 minutes)
+	go run ./deploy/stack/cmd/stack build
+	go test ./tempoclient/blocks -run '^TestEqual$$' -v -timeout 60m -equal.sets=200
+
+race: ## run all tests under the race detector
+	go run ./deploy/stack/cmd/stack build
+	go test -race -timeout 60m ./...
+
+mutation: ## break the code in many places and see whether the tests notice
+	go run ./deploy/stack/cmd/stack build
+	go run ./tools/mutation
+
+lint: ## run the pinned linter
+	go tool -modfile=tools/lint/go.mod golangci-lint run ./...
+
+generate: ## make generated files again (schemas, reference pages, protobuf)
+	go generate ./...
+
+clean: ## remove what was built in this folder
+	rm -rf bin coverage.out

@@ -1,0 +1,298 @@
+// Command mutation breaks the code in many places, one at a time, and says
+// whether the tests notice: what they do not notice is a test that is missing.
+//
+// mutations.yaml lists what is broken, how, and which tests must fail then. The
+// code is broken in a copy of the module, never in place.
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/sync/errgroup"
+)
+
+//go:embed mutations.yaml
+var table []byte
+
+// mutation is one way to break the code.
+type mutation struct {
+	File string `yaml:"file"`
+	// Old is in the file exactly once; New replaces it.
+	Old string `yaml:"old"`
+	New string `yaml:"new"`
+	// Test are the arguments of go test for the tests that must fail.
+	Test string `yaml:"test"`
+	Why  string `yaml:"why"`
+	// Accepted is why it need not be noticed.
+	Accepted string `yaml:"accepted"`
+}
+
+// outcome is what the tests said.
+type outcome string
+
+const (
+	caught   outcome = "caught"
+	hung     outcome = "caught (no end)"
+	survived outcome = "SURVIVED"
+	accepted outcome = "accepted"
+	unbuilt  outcome = "DOES NOT BUILD"
+)
+
+func main() {
+	only := flag.String("only", "", "try only mutations whose file or reason matches this `regexp`")
+	timeout := flag.Duration("timeout", 2*time.Minute, "how long the tests of one mutation may take; one that hangs them is noticed")
+	copies := flag.Int("copies", 2, "how many mutations are tried at once, each in a copy of the module")
+	flag.Parse()
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ok, err := run(ctx, os.Stdout, table, *only, *timeout, max(*copies, 1))
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutation:", err)
+		os.Exit(2)
+	}
+	if !ok {
+		os.Exit(1)
+	}
+}
+
+// run tries the mutations of the module in the current folder, in as many copies
+// of it at once. It returns false if one survives that is not accepted, or does
+// not build.
+func run(ctx context.Context, w io.Writer, table []byte, only string, timeout time.Duration, copies int) (ok bool, err error) {
+	list, err := parse(table, only)
+	if err != nil {
+		return false, err
+	}
+	root, err := os.MkdirTemp("", "mutation-")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
+	dirs := make(chan string, copies)
+	for i := range copies {
+		dir := filepath.Join(root, strconv.Itoa(i))
+		if err := copyModule(ctx, dir); err != nil {
+			return false, err
+		}
+		dirs <- dir
+	}
+	if err := fit(list, filepath.Join(root, "0")); err != nil {
+		return false, err
+	}
+	if err := sound(ctx, list, dirs, timeout); err != nil {
+		return false, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(copies)
+	var mu sync.Mutex
+	count := map[outcome]int{}
+	for i := range list {
+		m := &list[i]
+		group.Go(func() error {
+			dir := <-dirs
+			defer func() { dirs <- dir }()
+			start := time.Now()
+			o, output, err := m.try(ctx, dir, timeout)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			count[o]++
+			fmt.Fprintf(w, "%-15s %5.1fs  %s: %s\n", o, time.Since(start).Seconds(), m.File, m.Why)
+			switch o {
+			case accepted:
+				fmt.Fprintf(w, "%24s%s\n", "", m.Accepted)
+			case unbuilt:
+				fmt.Fprintln(w, output)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return false, err
+	}
+	fmt.Fprintf(w, "caught %d of %d", count[caught]+count[hung], len(list))
+	for _, o := range []outcome{accepted, survived, unbuilt} {
+		if count[o] > 0 {
+			fmt.Fprintf(w, ", %d %s", count[o], strings.ToLower(string(o)))
+		}
+	}
+	fmt.Fprintln(w)
+	return count[survived]+count[unbuilt] == 0, nil
+}
+
+// fit makes sure that the table is about the code as it is.
+func fit(list []mutation, dir string) error {
+	var errs []error
+	for _, m := range list {
+		_, err := m.apply(dir)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// sound makes sure that all tests pass before anything is broken: tests that fail
+// anyway would notice everything.
+func sound(ctx context.Context, list []mutation, dirs chan string, timeout time.Duration) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(cap(dirs))
+	started := map[string]bool{}
+	for _, m := range list {
+		if started[m.Test] {
+			continue
+		}
+		started[m.Test] = true
+		group.Go(func() error {
+			dir := <-dirs
+			defer func() { dirs <- dir }()
+			output, err := test(ctx, dir, m.Test, timeout)
+			if err != nil || strings.Contains(output, "[no tests to run]") {
+				return fmt.Errorf("go test %s, before anything is broken: %w\n%s", m.Test, cmp.Or(err, errNoTests), output)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+var errNoTests = errors.New("there is no such test")
+
+// parse reads the table, and keeps what only matches.
+func parse(table []byte, only string) ([]mutation, error) {
+	match, err := regexp.Compile(only)
+	if err != nil {
+		return nil, fmt.Errorf("-only: %w", err)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(table))
+	decoder.KnownFields(true)
+	var list []mutation
+	if err := decoder.Decode(&list); err != nil {
+		return nil, fmt.Errorf("mutations.yaml: %w", err)
+	}
+	for i, m := range list {
+		if m.File == "" || m.Old == "" || m.Test == "" || m.Why == "" || m.Old == m.New {
+			return nil, fmt.Errorf("mutations.yaml: mutation %d (%s): want file, old, new, test and why", i+1, m.Why)
+		}
+	}
+	list = slices.DeleteFunc(list, func(m mutation) bool { return !match.MatchString(m.File) && !match.MatchString(m.Why) })
+	if len(list) == 0 {
+		return nil, errors.New("no mutation is left to try")
+	}
+	return list, nil
+}
+
+// copyModule copies what git knows, or would add, as it is in the work tree.
+func copyModule(ctx context.Context, to string) error {
+	cmd := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("git ls-files: %w", err)
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		b, err := os.ReadFile(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // deleted, and not yet committed
+		}
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(to, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply returns the file as it would be broken.
+func (m *mutation) apply(dir string) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(dir, m.File))
+	if err != nil {
+		return nil, err
+	}
+	if n := strings.Count(string(b), m.Old); n != 1 {
+		return nil, fmt.Errorf("%s: %s: the old text is there %d times, want once:\n%s", m.File, m.Why, n, m.Old)
+	}
+	return []byte(strings.Replace(string(b), m.Old, m.New, 1)), nil
+}
+
+// try breaks the file, runs the tests and mends it again.
+func (m *mutation) try(ctx context.Context, dir string, timeout time.Duration) (outcome, string, error) {
+	path := filepath.Join(dir, m.File)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		return "", "", err
+	}
+	after, err := m.apply(dir)
+	if err != nil {
+		return "", "", err
+	}
+	if err := os.WriteFile(path, after, 0o644); err != nil {
+		return "", "", err
+	}
+	output, testErr := test(ctx, dir, m.Test, timeout)
+	if err := os.WriteFile(path, before, 0o644); err != nil {
+		return "", "", err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return "", "", err
+	}
+	return m.judge(output, testErr), output, nil
+}
+
+// judge says what the tests' output means.
+func (m *mutation) judge(output string, err error) outcome {
+	switch {
+	case strings.Contains(output, "[build failed]"), strings.Contains(output, "[setup failed]"):
+		return unbuilt
+	case errors.Is(err, context.DeadlineExceeded), strings.Contains(output, "panic: test timed out after"):
+		return hung
+	case err != nil:
+		return caught
+	case m.Accepted != "":
+		return accepted
+	}
+	return survived
+}
+
+// test runs go test in the copy.
+func test(ctx context.Context, dir, args string, timeout time.Duration) (string, error) {
+	// The tests end themselves, and the servers they started, before they are ended.
+	ctx, cancel := context.WithTimeout(ctx, timeout+time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-count=1", "-failfast", "-vet=off", "-timeout=" + timeout.String()}, strings.Fields(args)...)...)
+	cmd.Dir = dir
+	cmd.WaitDelay = 10 * time.Second
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return string(out), err
+}
