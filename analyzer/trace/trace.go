@@ -64,14 +64,19 @@ func New(id ID, spans []Span) *Trace {
 	}
 	t.Spans = t.unite(spans)
 	slices.SortFunc(t.Spans, func(a, b Span) int { return a.compareOrder(&b) })
+	t.complete(parents(len(t.Spans), func(i int) (SpanID, SpanID, Kind) { return t.Spans[i].ID, t.Spans[i].ParentID, t.Spans[i].Kind }))
+	return t
+}
+
+// complete works out what follows from the spans, which are in normal form.
+func (t *Trace) complete(parent []int32) {
 	for i := range t.Spans {
 		t.end = max(t.end, t.Spans[i].End)
 		t.services = append(t.services, t.Spans[i].Service())
 	}
 	slices.Sort(t.services)
 	t.services = slices.Clip(slices.Compact(t.services))
-	t.tree = newTree(t.Spans)
-	return t
+	t.tree = newTree(t.Spans, parent)
 }
 
 // unite makes one span of all copies of a span.

@@ -11,8 +11,9 @@ type tree struct {
 	inCycle           []bool // nil: no span is its own ancestor
 }
 
-func newTree(spans []Span) tree {
-	t := tree{root: -1, parent: parents(spans)}
+// newTree returns the tree of spans whose parents are known.
+func newTree(spans []Span, parent []int32) tree {
+	t := tree{root: -1, parent: parent}
 	for i, p := range t.parent {
 		if p < 0 && spans[i].ParentID.IsZero() {
 			t.root = int32(i)
@@ -40,37 +41,39 @@ func newTree(spans []Span) tree {
 	return t
 }
 
-// parents finds each span's parent. Spans may share an ID: a server's parent is
-// the client of the same ID, and the ID's children are the server's; among
+// parents finds the parent of each of n spans, which are in order; key gives a span's
+// ID, the ID of the parent it names, and its kind. Spans may share an ID: a server's
+// parent is the client of the same ID, and the ID's children are the server's; among
 // others the first in order has them.
-func parents(spans []Span) []int32 {
+func parents(n int, key func(i int) (id, parent SpanID, kind Kind)) []int32 {
 	type sharers struct{ first, client, server int32 }
-	byID := make(map[SpanID]sharers, len(spans))
-	for i := range spans {
-		sh, ok := byID[spans[i].ID]
+	byID := make(map[SpanID]sharers, n)
+	for i := range n {
+		id, _, kind := key(i)
+		sh, ok := byID[id]
 		if !ok {
 			sh = sharers{first: int32(i), client: -1, server: -1}
 		}
-		switch spans[i].Kind {
+		switch kind {
 		case KindClient:
 			sh.client = int32(i)
 		case KindServer:
 			sh.server = int32(i)
 		}
-		byID[spans[i].ID] = sh
+		byID[id] = sh
 	}
-	parent := make([]int32, len(spans))
-	for i := range spans {
-		s := &spans[i]
+	parent := make([]int32, n)
+	for i := range n {
+		id, named, kind := key(i)
 		parent[i] = -1
-		if own := byID[s.ID]; s.Kind == KindServer && own.client >= 0 {
+		if own := byID[id]; kind == KindServer && own.client >= 0 {
 			parent[i] = own.client
 			continue
 		}
-		if s.ParentID.IsZero() {
+		if named.IsZero() {
 			continue
 		}
-		if sh, ok := byID[s.ParentID]; ok {
+		if sh, ok := byID[named]; ok {
 			parent[i] = sh.first
 			if sh.client >= 0 && sh.server >= 0 {
 				parent[i] = sh.server

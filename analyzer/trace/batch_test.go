@@ -1,0 +1,156 @@
+package trace_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/trace/tracetest"
+)
+
+// rawSpans returns the spans of generated traces as they were sent: copies, in any order.
+func rawSpans(t *testing.T, o tracetest.Options, r *rand.Rand) (ids []trace.ID, raw [][]trace.Span) {
+	t.Helper()
+	for g := range tracetest.New(o).All() {
+		var spans []trace.Span
+		for _, td := range g.Batches {
+			traces, err := trace.FromOTLP(td)
+			require.NoError(t, err)
+			for _, tr := range traces {
+				require.Equal(t, g.ID, tr.ID)
+				spans = append(spans, tr.Spans...)
+			}
+		}
+		for range r.IntN(3) { // further copies, some of which differ
+			s := spans[r.IntN(len(spans))]
+			switch r.IntN(8) {
+			case 0:
+				s.Start += trace.Time(r.IntN(3)) * 1e6
+			case 1:
+				s.ParentID = spans[r.IntN(len(spans))].ID
+			case 2:
+				s.Name += "x"
+			case 3:
+				s.Attributes = spans[r.IntN(len(spans))].Attributes
+			case 4:
+				s.Resource = spans[r.IntN(len(spans))].Resource
+			case 5:
+				s.Events, s.Links = spans[r.IntN(len(spans))].Events, spans[r.IntN(len(spans))].Links
+			case 6:
+				s.End, s.Status, s.StatusMessage = s.Start-1, trace.StatusError, "late"
+			}
+			spans = append(spans, s)
+		}
+		r.Shuffle(len(spans), func(i, j int) { spans[i], spans[j] = spans[j], spans[i] })
+		ids, raw = append(ids, g.ID), append(raw, spans)
+	}
+	return ids, raw
+}
+
+func TestABatchHoldsTheNormalForm(t *testing.T) {
+	filler := trace.NewFiller(trace.Needs{All: true}) // one for all batches: its memory is used again
+	for seed := range uint64(30) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		o := tracetest.Mixed(seed, 60)
+		for _, n := range tracetest.AllNasty() {
+			o.Nasty[n] = 0.2
+		}
+		ids, raw := rawSpans(t, o, r)
+		b := filler.FillRows(ids, raw)
+		require.Equal(t, len(ids), b.NumTraces())
+		spans := 0
+		for i, id := range ids {
+			want := trace.New(id, slices.Clone(raw[i]))
+			spans += len(want.Spans)
+			got := b.Trace(i)
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.AllowUnexported(trace.Trace{}), cmp.Transformer("tree", trace.TreeOf)); diff != "" {
+				t.Fatalf("seed %d, trace %d (-trace +batch):\n%.3000s", seed, i, diff)
+			}
+		}
+		require.Equal(t, spans, b.NumSpans())
+		require.NoError(t, b.Check())
+	}
+}
+
+func TestABatchHoldsWhatIsNeededAndNoMore(t *testing.T) {
+	o := tracetest.Mixed(7, 200)
+	needs := trace.Needs{Attributes: []trace.AttributeKey{
+		{Scope: trace.ScopeSpan, Key: "http.request.method"}, {Scope: trace.ScopeAny, Key: "deployment.environment.name"}, {Scope: trace.ScopeEvent, Key: "exception.type"},
+	}, Events: true}
+	keep := func(as trace.Attributes, keys ...string) (kept trace.Attributes) {
+		for _, a := range as {
+			if slices.Contains(keys, a.Key) {
+				kept = append(kept, a)
+			}
+		}
+		return kept
+	}
+	seen := map[string]int{}
+	for g := range tracetest.New(o).All() {
+		traces, err := trace.FromOTLP(tracetest.Merge(g.Batches...))
+		require.NoError(t, err)
+		got := trace.NewBatch(needs, traces...).Trace(0)
+		for i, s := range traces[0].Spans {
+			want := s
+			want.StatusMessage, want.Scope, want.ScopeVersion, want.Links = "", "", "", nil
+			want.Attributes = keep(s.Attributes, "http.request.method", "deployment.environment.name")
+			want.Resource = keep(s.Resource, "service.name", "deployment.environment.name")
+			want.Events = slices.Clone(s.Events)
+			for j := range want.Events {
+				want.Events[j].Attributes = keep(want.Events[j].Attributes, "exception.type")
+				seen["event"] += len(want.Events[j].Attributes)
+			}
+			seen["span"] += len(want.Attributes)
+			seen["resource"] += len(want.Resource) - 1
+			if diff := cmp.Diff(want, got.Spans[i], cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("-want +batch:\n%s", diff)
+			}
+		}
+	}
+	for _, what := range []string{"event", "span", "resource"} {
+		require.Positive(t, seen[what], what)
+	}
+}
+
+func TestARowWithValuesOfTwoTypesKeepsTheGreater(t *testing.T) {
+	var c trace.Column
+	c.Key = "k"
+	trace.ResetColumn(&c, 3)
+	c.NeedTexts()
+	c.NeedInts()
+	c.Text.Codes[1], c.Ints[1] = c.Text.Intern([]byte("a")), 5
+	c.IsInt.Set(1)
+	c.Text.Codes[2] = c.Text.Intern([]byte("a"))
+	var repeated []int32
+	trace.SettleColumn(&c, func(row int32) { repeated = append(repeated, row) })
+	require.Equal(t, []int32{1}, repeated)
+	require.Equal(t, trace.IntValue(5), c.Value(1))
+	require.Equal(t, trace.StringValue("a"), c.Value(2))
+	require.Zero(t, c.Text.Codes[1])
+	require.True(t, c.Value(0).IsAbsent())
+}
+
+func TestTextsAreFoundAgain(t *testing.T) {
+	var c trace.TextColumn
+	a, b := c.Intern([]byte("a")), c.Intern([]byte(""))
+	require.NotEqual(t, a, b)
+	require.Equal(t, a, c.Intern([]byte("a")))
+	require.Equal(t, "a", c.Text(a))
+	require.Equal(t, "", c.Text(b))
+	require.NotZero(t, b, "the empty text is a text")
+	likely := c.InternLikely([]byte("a session"))
+	require.Equal(t, likely, c.InternLikely([]byte("a session")))
+	for i := range 20_000 { // texts that never come again are added
+		text := []byte{byte(i), byte(i >> 8), 'x'}
+		require.Equal(t, string(text), c.Text(c.InternLikely(text)))
+		if i%100 == 0 {
+			require.Equal(t, a, c.Intern([]byte("a")))
+		}
+	}
+	require.Equal(t, 20_003, c.NumTexts())
+}

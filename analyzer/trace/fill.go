@@ -1,0 +1,588 @@
+package trace
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+func compareText(a, b string) int { return strings.Compare(a, b) }
+
+// SpanKey is what says where a span stands in its trace, and At by what number its
+// source knows it.
+type SpanKey struct {
+	ID, ParentID SpanID
+	Start, End   Time
+	Kind         Kind
+	At           int32
+}
+
+// Filler makes batches out of spans that come in any order. It is where columns are
+// brought into normal form:
+//
+//  1. Reset, with how many spans there are at the most.
+//  2. AddTrace for each trace, with the keys of its spans. Drop takes the last back.
+//  3. Layout. Now Place says for each span, by its number, the row in which its other
+//     fields and attributes go, -1 for those dropped. A span that came more than once
+//     has rows behind those of the batch for its copies.
+//  4. The source fills the columns of the batch, and of attributes those that
+//     SpanColumn and its like return.
+//  5. Finish merges copies, and returns the batch.
+//
+// A Filler uses its memory again: a batch is valid until the next Reset.
+type Filler struct {
+	// Place is by the spans' own numbers, after Layout.
+	Place []int32
+
+	needs     Needs
+	b         Batch
+	copies    []spanCopy
+	copyKeys  []SpanKey
+	order     []orderKey
+	table     idTable
+	spare     map[Scope][]*Column
+	byKey     map[AttributeKey]*Column
+	resources int
+	finished  []SpanKey // the keys of one trace, in order
+}
+
+// spanCopy is a further copy of the span at row of.
+type spanCopy struct{ of, trace int32 }
+
+// orderKey is what spans are sorted by first.
+type orderKey struct {
+	start Time
+	i     int32
+}
+
+// NewFiller returns a Filler of batches that hold what is needed.
+func NewFiller(needs Needs) *Filler {
+	return &Filler{needs: needs, spare: map[Scope][]*Column{}, byKey: map[AttributeKey]*Column{}}
+}
+
+// Reset begins a batch of at most n spans, which their source numbers from 0. The one
+// before is not valid any more.
+func (f *Filler) Reset(n int) {
+	b := &f.b
+	f.Place = sized(f.Place, n)
+	for i := range f.Place {
+		f.Place[i] = -1
+	}
+	b.IDs, b.Flags, b.First = b.IDs[:0], b.Flags[:0], append(b.First[:0], 0)
+	b.SpanIDs, b.ParentIDs, b.Parents = b.SpanIDs[:0], b.ParentIDs[:0], b.Parents[:0]
+	b.Starts, b.Ends, b.Kinds = b.Starts[:0], b.Ends[:0], b.Kinds[:0]
+	f.copies, f.copyKeys = f.copies[:0], f.copyKeys[:0]
+}
+
+// AddTrace adds a trace that has spans with these keys, one or more. IDs must not
+// come again in a batch.
+func (f *Filler) AddTrace(id ID, keys []SpanKey) {
+	b := &f.b
+	base := int32(len(b.SpanIDs))
+	flags := Flags(0)
+	f.order = f.order[:0]
+	sorted := true
+	for i := range keys {
+		if keys[i].End < keys[i].Start {
+			keys[i].End = keys[i].Start
+			flags |= FlagEndBeforeStart
+		}
+		f.order = append(f.order, orderKey{keys[i].Start, int32(i)})
+		sorted = sorted && (i == 0 || keys[i-1].Start < keys[i].Start)
+	}
+	if !sorted {
+		f.sort(keys)
+	}
+	f.table.reset(len(keys))
+	unique := true
+	for j, o := range f.order {
+		k := &keys[o.i]
+		b.SpanIDs = append(b.SpanIDs, k.ID)
+		b.ParentIDs = append(b.ParentIDs, k.ParentID)
+		b.Starts = append(b.Starts, k.Start)
+		b.Ends = append(b.Ends, k.End)
+		b.Kinds = append(b.Kinds, k.Kind)
+		f.Place[k.At] = base + int32(j)
+		unique = f.table.add(binary.NativeEndian.Uint64(k.ID[:]), int32(j)) && unique
+	}
+	if unique {
+		for _, p := range b.ParentIDs[base:] {
+			parent := int32(-1)
+			if !p.IsZero() {
+				if parent = f.table.find(binary.NativeEndian.Uint64(p[:])); parent >= 0 {
+					parent += base
+				}
+			}
+			b.Parents = append(b.Parents, parent)
+		}
+	} else {
+		f.uniteCopies(keys, base)
+		f.link(base)
+	}
+	b.IDs, b.Flags = append(b.IDs, id), append(b.Flags, flags)
+	b.First = append(b.First, int32(len(b.SpanIDs)))
+}
+
+// sort brings order into the order of the normal form.
+func (f *Filler) sort(keys []SpanKey) {
+	less := func(a, b orderKey) int {
+		switch {
+		case a.start != b.start:
+			if a.start < b.start {
+				return -1
+			}
+			return 1
+		}
+		x, y := &keys[a.i], &keys[b.i]
+		if c := x.ID.Compare(y.ID); c != 0 {
+			return c
+		}
+		return int(x.Kind) - int(y.Kind)
+	}
+	if len(f.order) > 48 {
+		slices.SortFunc(f.order, less)
+		return
+	}
+	order := f.order
+	for i := 1; i < len(order); i++ {
+		o := order[i]
+		j := i
+		for ; j > 0 && (order[j-1].start > o.start || order[j-1].start == o.start && less(order[j-1], o) > 0); j-- {
+			order[j] = order[j-1]
+		}
+		order[j] = o
+	}
+}
+
+// uniteCopies leaves the first in order of the spans that have one ID and kind, and
+// notes the others as its copies.
+func (f *Filler) uniteCopies(keys []SpanKey, base int32) {
+	b := &f.b
+	type spanIdentity struct {
+		id   SpanID
+		kind Kind
+	}
+	first := map[spanIdentity]int32{}
+	n := base
+	for _, o := range f.order {
+		k := &keys[o.i]
+		ident := spanIdentity{k.ID, k.Kind}
+		if row, again := first[ident]; again {
+			f.copies = append(f.copies, spanCopy{of: row, trace: int32(len(b.IDs))})
+			f.copyKeys = append(f.copyKeys, *k)
+			continue
+		}
+		first[ident] = n
+		b.SpanIDs[n], b.ParentIDs[n], b.Starts[n], b.Ends[n], b.Kinds[n] = k.ID, k.ParentID, k.Start, k.End, k.Kind
+		f.Place[k.At] = n
+		n++
+	}
+	b.SpanIDs, b.ParentIDs, b.Starts, b.Ends, b.Kinds = b.SpanIDs[:n], b.ParentIDs[:n], b.Starts[:n], b.Ends[:n], b.Kinds[:n]
+}
+
+// link finds the parents of the spans from base on, which are one trace.
+func (f *Filler) link(base int32) {
+	b := &f.b
+	b.Parents = b.Parents[:base]
+	for _, p := range parents(len(b.SpanIDs)-int(base), func(i int) (SpanID, SpanID, Kind) {
+		return b.SpanIDs[int(base)+i], b.ParentIDs[int(base)+i], b.Kinds[int(base)+i]
+	}) {
+		if p >= 0 {
+			p += base
+		}
+		b.Parents = append(b.Parents, p)
+	}
+}
+
+// LastStart returns when the trace starts that was added last. A copy of a span that
+// differs may still move it.
+func (f *Filler) LastStart() Time { return f.b.Starts[f.b.First[len(f.b.IDs)-1]] }
+
+// Drop takes the trace back that was added last; keys are those it was added with.
+func (f *Filler) Drop(keys []SpanKey) {
+	b := &f.b
+	t := len(b.IDs) - 1
+	n := b.First[t]
+	b.IDs, b.Flags, b.First = b.IDs[:t], b.Flags[:t], b.First[:t+1]
+	b.SpanIDs, b.ParentIDs, b.Parents = b.SpanIDs[:n], b.ParentIDs[:n], b.Parents[:n]
+	b.Starts, b.Ends, b.Kinds = b.Starts[:n], b.Ends[:n], b.Kinds[:n]
+	for i := range keys {
+		f.Place[keys[i].At] = -1
+	}
+	for len(f.copies) > 0 && f.copies[len(f.copies)-1].trace == int32(t) {
+		f.copies, f.copyKeys = f.copies[:len(f.copies)-1], f.copyKeys[:len(f.copyKeys)-1]
+	}
+}
+
+// NumSpans returns how many spans were added, without copies.
+func (f *Filler) NumSpans() int { return len(f.b.SpanIDs) }
+
+// Layout ends the adding of traces: there will be resources rows of resources, and so
+// on. It returns the batch to be filled, whose columns have a row for each span and
+// for each copy of one.
+func (f *Filler) Layout(resources, events, links int) *Batch {
+	b := &f.b
+	n := len(b.SpanIDs)
+	for i := range f.copyKeys {
+		k := &f.copyKeys[i]
+		f.Place[k.At] = int32(n + i)
+		b.SpanIDs, b.ParentIDs, b.Parents = append(b.SpanIDs, k.ID), append(b.ParentIDs, k.ParentID), append(b.Parents, -1)
+		b.Starts, b.Ends, b.Kinds = append(b.Starts, k.Start), append(b.Ends, k.End), append(b.Kinds, k.Kind)
+	}
+	rows := len(b.SpanIDs)
+	f.resources = resources
+	b.Statuses = zeroed(b.Statuses, rows)
+	b.Resources = zeroed(b.Resources, rows)
+	text := func(c *TextColumn, needed bool) {
+		codes := c.Codes
+		c.reset()
+		c.Codes = nil
+		if needed {
+			c.Codes = zeroed(codes, rows)
+		}
+	}
+	text(&b.Names, true)
+	text(&b.StatusMessages, f.needs.All || f.needs.StatusMessage)
+	text(&b.Scopes, f.needs.All || f.needs.Instrumentation)
+	text(&b.ScopeVersions, f.needs.All || f.needs.Instrumentation)
+
+	clear(f.byKey)
+	f.columns(&b.Attributes, ScopeSpan, rows)
+	f.columns(&b.ResourceAttributes, ScopeResource, resources)
+	f.columns(&b.Events.Attributes, ScopeEvent, events)
+	f.columns(&b.Links.Attributes, ScopeLink, links)
+	e, l := &b.Events, &b.Links
+	e.From, e.To, e.Times, l.From, l.To, l.TraceIDs, l.SpanIDs = nil, nil, nil, nil, nil, nil, nil
+	e.Names.reset()
+	e.Names.Codes = nil
+	if events > 0 {
+		e.From, e.To, e.Times = make([]int32, rows), make([]int32, rows), make([]Time, events)
+		e.Names.Codes = make([]uint32, events)
+	}
+	if links > 0 {
+		l.From, l.To, l.TraceIDs, l.SpanIDs = make([]int32, rows), make([]int32, rows), make([]ID, links), make([]SpanID, links)
+	}
+	return b
+}
+
+// columns makes the columns of a scope's attributes that are needed by name.
+func (f *Filler) columns(cols *[]*Column, scope Scope, rows int) {
+	f.spare[scope] = append(f.spare[scope], *cols...)
+	*cols = (*cols)[:0]
+	if scope == ScopeResource {
+		f.Column(scope, ServiceName, rows)
+	}
+	for _, key := range f.needs.Keys(scope) {
+		f.Column(scope, key, rows)
+	}
+}
+
+// Column returns the column of an attribute, which it makes if the batch does not have
+// it, with so many rows.
+func (f *Filler) Column(scope Scope, key string, rows int) *Column {
+	k := AttributeKey{scope, key}
+	if c := f.byKey[k]; c != nil {
+		return c
+	}
+	spare := f.spare[scope]
+	var c *Column
+	if i := slices.IndexFunc(spare, func(c *Column) bool { return c.Key == key }); i >= 0 {
+		c = spare[i]
+		f.spare[scope] = slices.Delete(spare, i, i+1)
+	} else {
+		c = &Column{}
+	}
+	c.Key = strings.Clone(key)
+	c.reset(rows)
+	k.Key = c.Key
+	f.byKey[k] = c
+	cols := f.columnsOf(scope)
+	*cols = append(*cols, c)
+	return c
+}
+
+func (f *Filler) columnsOf(scope Scope) *[]*Column {
+	switch scope {
+	case ScopeResource:
+		return &f.b.ResourceAttributes
+	case ScopeEvent:
+		return &f.b.Events.Attributes
+	case ScopeLink:
+		return &f.b.Links.Attributes
+	}
+	return &f.b.Attributes
+}
+
+// FlagSpan flags the trace of a span, by its row.
+func (f *Filler) FlagSpan(row int32, flag Flags) { f.b.Flags[f.traceOf(row)] |= flag }
+
+func (f *Filler) traceOf(row int32) int {
+	if n := f.b.First[len(f.b.IDs)]; row >= n {
+		return int(f.copies[row-n].trace)
+	}
+	t, found := slices.BinarySearch(f.b.First, row)
+	if !found {
+		t--
+	}
+	for f.b.First[t+1] == row { // there is no trace without spans, but be sure
+		t++
+	}
+	return t
+}
+
+// Finish merges the copies of spans and returns the batch, in normal form.
+func (f *Filler) Finish() *Batch {
+	b := &f.b
+	byKey := func(x, y *Column) int { return compareText(x.Key, y.Key) }
+	slices.SortFunc(b.Attributes, byKey)
+	slices.SortFunc(b.ResourceAttributes[1:], byKey)
+	slices.SortFunc(b.Events.Attributes, byKey)
+	slices.SortFunc(b.Links.Attributes, byKey)
+	for _, c := range b.Attributes {
+		c.settle(func(row int32) { f.FlagSpan(row, FlagRepeatedKey) })
+	}
+	// Of resources, events and links nobody can say any more whose they are: the values
+	// are right, the flag is set by sources that see it.
+	for _, cols := range [][]*Column{b.ResourceAttributes, b.Events.Attributes, b.Links.Attributes} {
+		for _, c := range cols {
+			c.settle(func(int32) {})
+		}
+	}
+	n := int(b.First[len(b.IDs)])
+	moved := int32(-1) // trace whose spans' starts or parents have changed
+	mend := func() {
+		if moved >= 0 {
+			f.mend(moved)
+		}
+		moved = -1
+	}
+	for i, c := range f.copies {
+		if c.trace != moved {
+			mend()
+		}
+		changed, again := f.merge(c.of, int32(n+i))
+		if changed {
+			b.Flags[c.trace] |= FlagMerged
+		}
+		if again {
+			moved = c.trace
+		}
+	}
+	mend()
+	f.truncate(n)
+	return b
+}
+
+// merge takes the greater of each field from row q into row p, copies of one span. It
+// reports whether they were unequal, and whether p may stand elsewhere now.
+func (f *Filler) merge(p, q int32) (unequal, moved bool) {
+	b := &f.b
+	if b.ParentIDs[p] != b.ParentIDs[q] {
+		unequal = true
+		if b.ParentIDs[q].Compare(b.ParentIDs[p]) > 0 {
+			b.ParentIDs[p], moved = b.ParentIDs[q], true
+		}
+	}
+	if b.Starts[p] != b.Starts[q] {
+		unequal = true
+		moved = moved || b.Starts[q] > b.Starts[p]
+		b.Starts[p] = max(b.Starts[p], b.Starts[q])
+	}
+	if b.Ends[p] != b.Ends[q] {
+		unequal = true
+		b.Ends[p] = max(b.Ends[p], b.Ends[q])
+	}
+	if b.Statuses[p] != b.Statuses[q] {
+		unequal = true
+		b.Statuses[p] = max(b.Statuses[p], b.Statuses[q])
+	}
+	for _, c := range []*TextColumn{&b.Names, &b.StatusMessages, &b.Scopes, &b.ScopeVersions} {
+		if x, y := c.code(p), c.code(q); x != y {
+			if d := compareText(c.Text(x), c.Text(y)); d != 0 {
+				unequal = true
+				if d < 0 {
+					c.Codes[p] = y
+				}
+			}
+		}
+	}
+	for _, c := range b.Attributes {
+		unequal = c.mergeRow(p, q) || unequal
+	}
+	if b.Resources[p] != b.Resources[q] {
+		unequal = f.mergeResources(p, q) || unequal
+	}
+	if e := &b.Events; e.From != nil {
+		if c := compareLists(e.of(p), e.of(q), compareEvents); c != 0 {
+			unequal = true
+			if c < 0 {
+				e.From[p], e.To[p] = e.From[q], e.To[q]
+			}
+		}
+	}
+	if l := &b.Links; l.From != nil {
+		if c := compareLists(l.of(p), l.of(q), compareLinks); c != 0 {
+			unequal = true
+			if c < 0 {
+				l.From[p], l.To[p] = l.From[q], l.To[q]
+			}
+		}
+	}
+	return unequal, moved
+}
+
+// mergeRow takes the greater value of rows p and q into p, and reports whether they
+// were unequal.
+func (c *Column) mergeRow(p, q int32) bool {
+	v, w := c.Value(p), c.Value(q)
+	if v.Equal(w) {
+		return false
+	}
+	c.Put(p, w)
+	return true
+}
+
+// mergeResources gives row p the resource that has the greater of each attribute.
+func (f *Filler) mergeResources(p, q int32) (unequal bool) {
+	b := &f.b
+	x, y := b.Resources[p], b.Resources[q]
+	for _, c := range b.ResourceAttributes {
+		unequal = unequal || !c.Value(x).Equal(c.Value(y))
+	}
+	if !unequal {
+		return false
+	}
+	// Other spans have these resources too: the merged one is a further row.
+	for _, c := range b.ResourceAttributes {
+		row := c.grow()
+		c.Put(row, c.Value(x))
+		c.Put(row, c.Value(y))
+		b.Resources[p] = row
+	}
+	return true
+}
+
+// mend brings the spans of a trace into order again, and finds their parents.
+func (f *Filler) mend(t int32) {
+	b := &f.b
+	lo, hi := b.First[t], b.First[t+1]
+	from := make([]int32, hi-lo) // by new place: the old row
+	for i := range from {
+		from[i] = lo + int32(i)
+	}
+	slices.SortFunc(from, func(x, y int32) int {
+		a := Span{Start: b.Starts[x], ID: b.SpanIDs[x], Kind: b.Kinds[x]}
+		c := Span{Start: b.Starts[y], ID: b.SpanIDs[y], Kind: b.Kinds[y]}
+		return a.compareOrder(&c)
+	})
+	permute(b.SpanIDs, lo, from)
+	permute(b.ParentIDs, lo, from)
+	permute(b.Starts, lo, from)
+	permute(b.Ends, lo, from)
+	permute(b.Kinds, lo, from)
+	permute(b.Statuses, lo, from)
+	permute(b.Resources, lo, from)
+	for _, c := range []*TextColumn{&b.Names, &b.StatusMessages, &b.Scopes, &b.ScopeVersions} {
+		if c.Codes != nil {
+			permute(c.Codes, lo, from)
+		}
+	}
+	for _, c := range b.Attributes {
+		values := make([]Value, len(from))
+		for i, row := range from {
+			values[i] = c.Value(row)
+		}
+		for i, v := range values {
+			c.remove(lo + int32(i))
+			c.Put(lo+int32(i), v)
+		}
+	}
+	if b.Events.From != nil {
+		permute(b.Events.From, lo, from)
+		permute(b.Events.To, lo, from)
+	}
+	if b.Links.From != nil {
+		permute(b.Links.From, lo, from)
+		permute(b.Links.To, lo, from)
+	}
+	for i, p := range parents(len(from), func(i int) (SpanID, SpanID, Kind) {
+		row := lo + int32(i)
+		return b.SpanIDs[row], b.ParentIDs[row], b.Kinds[row]
+	}) {
+		if p >= 0 {
+			p += lo
+		}
+		b.Parents[lo+int32(i)] = p
+	}
+}
+
+func permute[E any](s []E, lo int32, from []int32) {
+	moved := make([]E, len(from))
+	for i, row := range from {
+		moved[i] = s[row]
+	}
+	copy(s[lo:], moved)
+}
+
+// truncate takes the rows of copies away.
+func (f *Filler) truncate(n int) {
+	b := &f.b
+	b.SpanIDs, b.ParentIDs, b.Parents, b.Starts, b.Ends = b.SpanIDs[:n], b.ParentIDs[:n], b.Parents[:n], b.Starts[:n], b.Ends[:n]
+	b.Kinds, b.Statuses, b.Resources = b.Kinds[:n], b.Statuses[:n], b.Resources[:n]
+	for _, c := range []*TextColumn{&b.Names, &b.StatusMessages, &b.Scopes, &b.ScopeVersions} {
+		if c.Codes != nil {
+			c.Codes = c.Codes[:n]
+		}
+	}
+	for _, c := range b.Attributes {
+		c.truncate(n)
+	}
+	if b.Events.From != nil {
+		b.Events.From, b.Events.To = b.Events.From[:n], b.Events.To[:n]
+	}
+	if b.Links.From != nil {
+		b.Links.From, b.Links.To = b.Links.From[:n], b.Links.To[:n]
+	}
+}
+
+// idTable finds spans of one trace by ID: an open hash table.
+type idTable struct {
+	ids   []uint64
+	spans []int32 // 1 + the span; 0: free
+	shift uint
+}
+
+func (t *idTable) reset(n int) {
+	size := 1 << bits.Len(uint(2*n))
+	t.shift = uint(64 - bits.TrailingZeros(uint(size)))
+	t.ids = sized(t.ids, size)
+	t.spans = zeroed(t.spans, size)
+}
+
+func (t *idTable) slot(id uint64) int { return int((id * 0x9e3779b97f4a7c15) >> t.shift) }
+
+// add reports whether the ID is new.
+func (t *idTable) add(id uint64, span int32) bool {
+	mask := len(t.spans) - 1
+	for i := t.slot(id); ; i = (i + 1) & mask {
+		if t.spans[i] == 0 {
+			t.ids[i], t.spans[i] = id, span+1
+			return true
+		}
+		if t.ids[i] == id {
+			return false
+		}
+	}
+}
+
+// find returns the span of an ID, or -1.
+func (t *idTable) find(id uint64) int32 {
+	mask := len(t.spans) - 1
+	for i := t.slot(id); t.spans[i] != 0; i = (i + 1) & mask {
+		if t.ids[i] == id {
+			return t.spans[i] - 1
+		}
+	}
+	return -1
+}
