@@ -185,10 +185,17 @@ func TestTwoNestedQuantifiersOverSpansPass(t *testing.T) {
 }
 
 func TestMistakesOfTheFile(t *testing.T) {
+	head := "apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\n"
 	for _, tt := range []struct{ name, file, want string }{
 		{"empty", "", "p.yaml:1:1: the file is empty"},
 		{"no YAML", "a: [", "p.yaml:1:1: bad YAML:"},
 		{"no YAML further down", "a: 1\nb: [\nc: {", "p.yaml:"},
+		{"only a comment", "# later\n---\n", "p.yaml:1:1: the file is empty"},
+		{"two documents", head + "rules: [{id: a, title: t, severity: low, when: 'true'}]\n---\n" + head, "p.yaml:6:1: a second YAML document: a file holds one pack"},
+		{"an alias within itself", head + "rules: [{id: a, title: t, severity: low, when: 'true', tests: [{name: n, want: pass, trace: [{attributes: &a {x: *a}}]}]}]\n", "p.yaml:4:114: the alias *a is within what it repeats"},
+		{"aliases that repeat too much", "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e]\n", "its aliases repeat over 100000 nodes"},
+		{"a label twice", head + "rules: [{id: a, title: t, severity: low, when: 'true', labels: {a: x, a: y}}]\n", `p.yaml:4:71: the key "a" is there twice`},
+		{"an attribute twice", head + "rules: [{id: a, title: t, severity: low, when: 'true', tests: [{name: n, want: pass, trace: [{attributes: {k: 1, k: 2}}]}]}]\n", `p.yaml:4:114: the key "k" is there twice`},
 		{"another kind", "apiVersion: v1\nkind: Pod\n", `want apiVersion: betrace.dev/v1 and kind: RulePack, have "v1" and "Pod"`},
 		{"a list", "- 1", "a pack: want keys and values, have a list"},
 		{"no metadata", "apiVersion: betrace.dev/v1\nkind: RulePack\n", "metadata is missing"},
@@ -203,6 +210,24 @@ func TestMistakesOfTheFile(t *testing.T) {
 		_, err := Parse("p.yaml", []byte(tt.file), Options{})
 		require.ErrorContains(t, err, tt.want, tt.name)
 	}
+}
+
+func TestSeparatorsAndAliasesThatAreRightAreRead(t *testing.T) {
+	pack, err := Parse("p.yaml", []byte(`---
+apiVersion: betrace.dev/v1
+kind: RulePack
+metadata: {name: p}
+rules:
+  - id: r
+    title: t
+    severity: low
+    never: ['spans.exists(s, s["k"] == 1)']
+    tests:
+      - {name: one, want: violation, trace: [{name: a, attributes: &k {k: 1}}, {name: b, attributes: *k}]}
+---
+`), Options{})
+	require.NoError(t, err)
+	require.NoError(t, pack.Rules[0].RunTests(context.Background())[0].Err)
 }
 
 func TestARefusedRuleDoesNotKeepTheOthersFromLoading(t *testing.T) {

@@ -281,6 +281,9 @@ func (d *document) value(n *yaml.Node) (trace.Value, error) {
 	case yaml.MappingNode:
 		var attrs []trace.Attribute
 		for i := 0; i < len(n.Content); i += 2 {
+			if slices.ContainsFunc(attrs, func(a trace.Attribute) bool { return a.Key == n.Content[i].Value }) {
+				return trace.Value{}, d.errorf(n.Content[i], "the key %q is there twice", n.Content[i].Value)
+			}
 			v, err := d.value(n.Content[i+1])
 			if err != nil {
 				return trace.Value{}, err

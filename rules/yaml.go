@@ -1,8 +1,10 @@
 package rules
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -36,18 +38,60 @@ var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
 func parseYAML(file string, data []byte) (*document, *yaml.Node, error) {
 	doc := &document{file: file, lines: strings.Split(string(data), "\n")}
-	var root yaml.Node
-	if err := yaml.Unmarshal(data, &root); err != nil {
-		line := 1
-		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil && m[1] != "" {
-			line, _ = strconv.Atoi(m[1]) // digits only
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var root *yaml.Node
+	for {
+		var next yaml.Node
+		err := decoder.Decode(&next)
+		if errors.Is(err, io.EOF) {
+			break
 		}
-		return nil, nil, &PositionError{file, line, 1, errors.New("bad YAML: " + yamlLine.ReplaceAllString(err.Error(), ""))}
+		if err != nil {
+			line := 1
+			if m := yamlLine.FindStringSubmatch(err.Error()); m != nil && m[1] != "" {
+				line, _ = strconv.Atoi(m[1]) // digits only
+			}
+			return nil, nil, &PositionError{file, line, 1, errors.New("bad YAML: " + yamlLine.ReplaceAllString(err.Error(), ""))}
+		}
+		switch content := next.Content[0]; {
+		case content.Tag == "!!null": // between two ---, or after the last
+		case root == nil:
+			root = content
+		default:
+			return nil, nil, doc.errorf(content, "a second YAML document: a file holds one pack, write the other into a file of its own")
+		}
 	}
-	if len(root.Content) == 0 {
+	if root == nil {
 		return nil, nil, &PositionError{file, 1, 1, errors.New("the file is empty: want a RulePack")}
 	}
-	return doc, root.Content[0], nil
+	aliases := 0
+	return doc, root, doc.bounded(root, nil, &aliases)
+}
+
+// maxAliased bounds the nodes that aliases repeat: a few lines could otherwise
+// stand for more than fits into memory.
+const maxAliased = 100_000
+
+// bounded refuses an alias that stands within what it repeats, and aliases that
+// repeat too much.
+func (d *document) bounded(n *yaml.Node, above []*yaml.Node, aliased *int) error {
+	if len(above) > 0 {
+		if *aliased++; *aliased > maxAliased {
+			return d.errorf(above[0], "its aliases repeat over %d nodes", maxAliased)
+		}
+	}
+	if n.Kind == yaml.AliasNode {
+		if slices.Contains(above, n.Alias) {
+			return d.errorf(n, "the alias *%s is within what it repeats", n.Value)
+		}
+		return d.bounded(n.Alias, append(above, n.Alias), aliased)
+	}
+	for _, c := range n.Content {
+		if err := d.bounded(c, above, aliased); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *document) errorf(n *yaml.Node, format string, args ...any) error {
@@ -178,6 +222,9 @@ func (d *document) textMap(out *map[string]string) func(*yaml.Node) error {
 		}
 		m := map[string]string{}
 		for i := 0; i < len(n.Content); i += 2 {
+			if _, twice := m[n.Content[i].Value]; twice {
+				return d.errorf(n.Content[i], "the key %q is there twice", n.Content[i].Value)
+			}
 			var s string
 			if err := d.text(&s)(deref(n.Content[i+1])); err != nil {
 				return err
