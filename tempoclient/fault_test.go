@@ -866,7 +866,8 @@ func TestProblemsAreNamedUpToABoundAndThenCounted(t *testing.T) {
 		ids[i] = id(i)
 	}
 	f := (&fake{search: finds(ids...), trace: says(404, "")}).start(t)
-	report, err := f.client(t, nil).Traces(t.Context(), theRange(), collect(map[trace.ID]int{}))
+	// Each is asked for again for two seconds: all at once.
+	report, err := f.client(t, func(c *tempoclient.Config) { c.Concurrency = len(ids) }).Traces(t.Context(), theRange(), collect(map[trace.ID]int{}))
 	require.NoError(t, err)
 	require.Len(t, report.Problems, 100)
 	require.Equal(t, 30, report.MoreProblems)

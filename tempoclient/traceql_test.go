@@ -493,8 +493,11 @@ func (c *corpus) search(query string, metrics *searchMetrics) (map[trace.ID]bool
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s %s %v", query, resp.Status, body, err)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", query, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s %s", query, resp.Status, body)
 	}
 	var answer struct {
 		Traces  []struct{ TraceID string }
