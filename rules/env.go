@@ -338,7 +338,7 @@ func (c *checker) visit(x ast.Expr) {
 	switch x.Kind() {
 	case ast.SelectKind:
 		operand := x.AsSelect().Operand()
-		if isKind(c.typeOf(operand), types.DynKind) {
+		if isKind(ofOptional(c.typeOf(operand)), types.DynKind) {
 			c.refuse(x, "a field %q of an attribute's value: write the whole key in brackets, as in s.attributes[\"a.b\"]", x.AsSelect().FieldName())
 		}
 	case ast.StructKind:

@@ -121,11 +121,29 @@ func (e *evaluation) selection(s ast.SelectExpr) ref.Val {
 	if types.IsError(operand) {
 		return operand
 	}
-	field := fieldOf(operand, s.FieldName())
-	if s.IsTestOnly() {
+	o, isOptional := operand.(*types.Optional)
+	field := absent
+	switch {
+	case !isOptional:
+		field = fieldOf(operand, s.FieldName())
+	case o.HasValue():
+		field = fieldOf(o.GetValue(), s.FieldName())
+	}
+	switch {
+	case s.IsTestOnly():
 		return types.Bool(!isAbsent(field))
+	case isOptional:
+		return optionalOf(field)
 	}
 	return field
+}
+
+// optionalOf is what is selected of an optional value.
+func optionalOf(found ref.Val) ref.Val {
+	if isAbsent(found) || types.IsError(found) {
+		return types.OptionalNone
+	}
+	return types.OptionalOf(found)
 }
 
 // fieldOf returns a field of an object, or the value of a map's key.
@@ -319,6 +337,11 @@ func (e *evaluation) matches(x ast.Expr, text, pattern ref.Val) ref.Val {
 // index is v[key]: an attribute of a span, an element of a list, a value of a map.
 func index(v, key ref.Val) ref.Val {
 	switch v := v.(type) {
+	case *types.Optional:
+		if !v.HasValue() {
+			return v
+		}
+		return optionalOf(index(v.GetValue(), key))
 	case spanVal:
 		if k, ok := key.(types.String); ok {
 			return valueOf(v.span().Attribute(string(k)))
@@ -369,10 +392,7 @@ func (e *evaluation) optional(operand, key ast.Expr, isField bool) ref.Val {
 	} else {
 		found = index(v, k)
 	}
-	if isAbsent(found) || types.IsError(found) {
-		return types.OptionalNone
-	}
-	return types.OptionalOf(found)
+	return optionalOf(found)
 }
 
 // orValue is o.or(other) and o.orValue(other), which evaluate other only if need be.

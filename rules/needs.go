@@ -160,13 +160,22 @@ func (c *needsCollector) optionalField(field ast.Expr) {
 }
 
 func (p *program) isKind(x ast.Expr, kinds ...types.Kind) bool {
-	t := p.types[x.ID()]
+	t := ofOptional(p.types[x.ID()])
 	return t != nil && slices.Contains(kinds, t.Kind())
 }
 
 func (p *program) isA(x ast.Expr, typeName string) bool {
-	t := p.types[x.ID()]
+	t := ofOptional(p.types[x.ID()])
 	return t != nil && t.TypeName() == typeName
+}
+
+// ofOptional returns the type of an optional's value: what is selected of an
+// optional is selected of its value.
+func ofOptional(t *types.Type) *types.Type {
+	for t != nil && t.Kind() == types.OpaqueKind && t.TypeName() == "optional_type" {
+		t = t.Parameters()[0]
+	}
+	return t
 }
 
 // attributeMap recognises s.attributes, s.resource, e.attributes and l.attributes.

@@ -147,6 +147,7 @@ func TestMistakesAreRefusedWithTheirPosition(t *testing.T) {
 		{"a bad regular expression", `when: spans.exists(s, s.name.matches("("))`, `bad regular expression: error parsing regexp`},
 		{"a bad duration", `when: trace.duration > duration("5 minutes")`, `bad duration: time:`},
 		{"a bad timestamp", `when: trace.start > timestamp("yesterday")`, `bad timestamp`},
+		{"a field of an attribute, of an optional", `when: spans.exists(s, s[?"a"].b.hasValue())`, `write the whole key in brackets`},
 		{"a message type", `when: google.protobuf.Int64Value{value:1} == 1`, `messages cannot be made here`},
 		{"bad TraceQL", `traceql: '{ .a = }'`, `pack.yaml:9:22: rule "r": traceql: TraceQL, line 1, column 8: want an attribute`},
 		{"a pipeline", `traceql: '{ .a = 1 } | count() > 2'`, `a pipeline (|) is not read here`},
@@ -431,6 +432,11 @@ func TestNeedsNameWhatIsRead(t *testing.T) {
 		{`when: spans.filter(s, s["a"] == 1)[0].attributes.b == 2`, `.a span.b`, nil},
 		{`when: spans.filter(s, s["a"] == 1)[0].attributes.exists(k, k == "x")`, `.a`, []traceql.Scope{traceql.ScopeSpan}},
 		{`when: '"c" in spans.filter(s, s["a"] == 1)[0].resource'`, `.a resource.c`, nil},
+		// What is selected of an optional is read as of its value.
+		{`when: spans.exists(s, s.?parent.attributes["a"].orValue(0) == 1 && has(s.?parent.resource.b))`, `span.a resource.b`, nil},
+		{`when: spans.exists(s, s.?parent.attributes.orValue({}).size() == 1)`, ``, []traceql.Scope{traceql.ScopeSpan}},
+		{`when: spans.first().service.orValue("") == "x" && spans.first().events.hasValue()`, `resource.service.name`, nil},
+		{`when: spans.exists(s, s[?"m"]["b"].orValue(0) == 1)`, `.b .m`, nil},
 	} {
 		r, err := parseOne(t, tt.rule)
 		require.NoError(t, err, tt.rule)
@@ -454,6 +460,8 @@ func TestNeedsSayWhetherEventsAndLinksAreRead(t *testing.T) {
 		{`when: spans.exists(s, s.links.exists(l, l.traceId == trace.id))`, false, true},
 		{`when: spans.exists(s, s.events[0].attributes.k == 1)`, true, false},
 		{`when: spans.exists(s, s.?events.hasValue())`, true, false},
+		{`when: spans.exists(s, s.?parent.events.hasValue())`, true, false},
+		{`when: spans.exists(s, s.?parent.links[0].traceId.orValue("") == trace.id)`, false, true},
 		{`when: spans.exists(s, s.?links.hasValue())`, false, true},
 		{`traceql: '{ event:name = "x" }'`, true, false},
 		{`traceql: '{ event.k = 1 }'`, true, false},
