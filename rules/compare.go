@@ -163,7 +163,7 @@ func compareOrder(op string, a, b ref.Val) ref.Val {
 func contains(element, in ref.Val) ref.Val {
 	switch in := in.(type) {
 	case traits.Mapper:
-		_, ok := in.Find(element)
+		_, ok := find(in, element)
 		return types.Bool(ok)
 	case traits.Lister:
 		for it := in.Iterator(); it.HasNext() == types.True; {
@@ -173,6 +173,16 @@ func contains(element, in ref.Val) ref.Val {
 		}
 	}
 	return types.False
+}
+
+// find returns the value of a map's key; no map has a key that is no text, number
+// or truth value.
+func find(m traits.Mapper, key ref.Val) (ref.Val, bool) {
+	switch key.(type) {
+	case types.String, types.Int, types.Uint, types.Double, types.Bool:
+		return m.Find(key)
+	}
+	return nil, false
 }
 
 // arithmetic calculates with +, -, *, / and %. Numbers of different types are

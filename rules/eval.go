@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -213,7 +214,7 @@ func (e *evaluation) call(x ast.Expr, call ast.CallExpr) ref.Val {
 		return e.unfit(x)
 	}
 	result := e.apply(x, call, values)
-	if isNoSuchOverload(result) {
+	if isAbsent(result) || isUnfit(result) {
 		return e.unfit(x)
 	}
 	return e.built(result)
@@ -228,9 +229,19 @@ func (e *evaluation) unfit(x ast.Expr) ref.Val {
 	return absent
 }
 
-func isNoSuchOverload(v ref.Val) bool {
+// unfitErrors are what cel-go's functions say of operands that are absent, or of
+// types that do not fit, also within a list.
+var unfitErrors = []string{
+	"no such overload",
+	", was given ",                       // format
+	"list elements must be comparable",   // sort, sortBy
+	"list elements must have the same t", // sort, sortBy
+	"optional.none() dereference",
+}
+
+func isUnfit(v ref.Val) bool {
 	err, ok := v.(*types.Err)
-	return ok && strings.HasPrefix(err.Error(), "no such overload")
+	return ok && slices.ContainsFunc(unfitErrors, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 
 // logical is && (decided by false) and || (decided by true). An error stands only
@@ -271,8 +282,9 @@ func (e *evaluation) apply(x ast.Expr, call ast.CallExpr, v []ref.Val) ref.Val {
 	case operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo:
 		return arithmetic(name, v[0], v[1])
 	case operators.Negate:
-		if n, ok := v[0].(traits.Negater); ok {
-			return n.Negate()
+		switch n := v[0].(type) {
+		case types.Int, types.Uint, types.Double, types.Duration:
+			return n.(traits.Negater).Negate()
 		}
 		return absent
 	case operators.Index:
@@ -292,7 +304,18 @@ func (e *evaluation) apply(x ast.Expr, call ast.CallExpr, v []ref.Val) ref.Val {
 	return invoke(o, v)
 }
 
-func invoke(o *functions.Overload, v []ref.Val) ref.Val {
+// invoke calls one of cel-go's functions. Some take for granted that a value of a
+// type that is only known at run time is what they need, and panic.
+func invoke(o *functions.Overload, v []ref.Val) (result ref.Val) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *runtime.TypeAssertionError:
+			result = types.NoSuchOverloadErr()
+		default:
+			result = types.NewErr("%s: %v", o.Operator, r)
+		}
+	}()
 	switch {
 	case len(v) == 1 && o.Unary != nil:
 		return o.Unary(v[0])
@@ -349,7 +372,7 @@ func index(v, key ref.Val) ref.Val {
 	case attrMap:
 		return v.Get(key)
 	case traits.Mapper:
-		if found, ok := v.Find(key); ok {
+		if found, ok := find(v, key); ok {
 			return found
 		}
 		return types.NewErr("no such key: %v", key.Value())
