@@ -51,6 +51,15 @@ var settings = append([]setting{
 	{key: "scan.tries", flag: "tries", value: 5, help: "how often a request is tried that fails in a way that may pass"},
 	{key: "limits.max_cost", value: 1e11, help: "the most that a rule may cost, see betrace rules explain"},
 	{key: "limits.max_expression_bytes", value: 16 << 10, help: "the longest expression"},
+	{key: "limits.trace.spans", value: rules.DefaultSizes.Spans, help: "the trace that a rule's cost is worked out for when it is loaded: how many spans it has"},
+	{key: "limits.trace.descendants", value: rules.DefaultSizes.Descendants, help: "how many of them a span has below it at most"},
+	{key: "limits.trace.children", value: rules.DefaultSizes.Children, help: "how many children a span has at most"},
+	{key: "limits.trace.ancestors", value: rules.DefaultSizes.Ancestors, help: "how many ancestors"},
+	{key: "limits.trace.events", value: rules.DefaultSizes.Events, help: "how many events"},
+	{key: "limits.trace.links", value: rules.DefaultSizes.Links, help: "how many links"},
+	{key: "limits.trace.attributes", value: rules.DefaultSizes.Attributes, help: "how many attributes"},
+	{key: "limits.trace.text_bytes", value: rules.DefaultSizes.Text, help: "how long a text is at most"},
+	{key: "limits.trace.list", value: rules.DefaultSizes.List, help: "how long a list in an attribute is at most"},
 }, append(accessSettings("tempo"), accessSettings("loki")...)...)
 
 // accessSettings say how a server is reached.
@@ -206,17 +215,28 @@ func (c *config) checkTypes() error {
 			} else if _, ok := have.(time.Duration); !ok {
 				err = errors.New("want a duration with its unit, as 15m")
 			}
+			if err == nil {
+				err = s.checkSign(float64(c.viper.GetDuration(s.key)))
+			}
 		case int, float64:
-			if text := fmt.Sprint(have); c.viper.GetFloat64(s.key) == 0 && text != "0" {
+			n := c.viper.GetFloat64(s.key)
+			if text := fmt.Sprint(have); n == 0 && text != "0" {
 				err = errors.New("want a number")
+			} else {
+				err = s.checkSign(n)
 			}
 		case bool:
 			if text := fmt.Sprint(have); text != "true" && text != "false" {
 				err = errors.New("want true or false")
 			}
 		case string:
-			if _, ok := have.(string); !ok {
+			text, ok := have.(string)
+			if !ok {
 				err = errors.New("want a text")
+			}
+			if u, parseErr := url.Parse(text); parseErr == nil && u.User != nil && strings.HasPrefix(u.Scheme, "http") {
+				server, _, _ := strings.Cut(s.key, ".")
+				errs = append(errs, fmt.Errorf("configuration: %s holds a user: set %s.user and %[2]s.password, which are not shown", s.key, server))
 			}
 		case []string:
 			err = checkList(have)
@@ -228,6 +248,17 @@ func (c *config) checkTypes() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkSign refuses what no setting means: below 0, and 0 of what a trace has.
+func (s *setting) checkSign(n float64) error {
+	switch {
+	case n < 0:
+		return errors.New("want 0 or more")
+	case n == 0 && strings.HasPrefix(s.key, "limits.trace."):
+		return errors.New("want more than 0")
+	}
+	return nil
 }
 
 func checkList(have any) error {
@@ -319,7 +350,14 @@ func (c *config) otlp() (tempoclient.WriterConfig, error) {
 }
 
 func (c *config) ruleOptions() rules.Options {
-	return rules.Options{MaxCost: c.viper.GetFloat64("limits.max_cost"), MaxExpressionBytes: c.viper.GetInt("limits.max_expression_bytes")}
+	size := func(key string) int { return c.viper.GetInt("limits.trace." + key) }
+	return rules.Options{
+		MaxCost: c.viper.GetFloat64("limits.max_cost"), MaxExpressionBytes: c.viper.GetInt("limits.max_expression_bytes"),
+		Sizes: rules.Sizes{
+			Spans: size("spans"), Descendants: size("descendants"), Children: size("children"), Ancestors: size("ancestors"),
+			Events: size("events"), Links: size("links"), Attributes: size("attributes"), Text: size("text_bytes"), List: size("list"),
+		},
+	}
 }
 
 func (p *program) configCommand() *cobra.Command {

@@ -132,13 +132,14 @@ func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
 	if err != nil {
 		return err
 	}
+	sizes := p.config.ruleOptions().Sizes
 	var all []explanation
 	for _, pack := range packs {
 		for _, r := range pack.Rules {
 			needs := r.Needs()
 			e := explanation{
 				Rule: pack.Name + "/" + r.ID, Prefilter: r.Prefilter().String(), Sent: r.Prefilter().Prefilter().String(),
-				Attributes: []string{}, Cost: r.Cost(rules.DefaultSizes), MaxCost: p.config.viper.GetFloat64("limits.max_cost"), Digest: r.Digest,
+				Attributes: []string{}, Cost: r.Cost(sizes), MaxCost: p.config.viper.GetFloat64("limits.max_cost"), Digest: r.Digest,
 			}
 			for _, f := range needs.Attributes {
 				e.Attributes = append(e.Attributes, f.String())
@@ -164,7 +165,7 @@ func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
 			if reads == "" {
 				reads = "no attributes"
 			}
-			fmt.Fprintf(p.stdout, "%s\n  prefilter   %s\n  to Tempo    %s\n  reads       %s\n  cost        %.3g of %.3g, on a trace of %s\n", e.Rule, e.Prefilter, e.Sent, reads, e.Cost, e.MaxCost, rules.DefaultSizes)
+			fmt.Fprintf(p.stdout, "%s\n  prefilter   %s\n  to Tempo    %s\n  reads       %s\n  cost        %.3g of %.3g, on a trace of %s\n", e.Rule, e.Prefilter, e.Sent, reads, e.Cost, e.MaxCost, sizes)
 		}
 		return nil
 	}

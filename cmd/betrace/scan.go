@@ -37,7 +37,12 @@ a range is scanned, and read back. Traces from files are judged only: nothing is
 
 Exit code: 0 no violation, 1 violations, 2 something could not be done: a rule was refused, a verdict is an
 error, something was not read or not written.`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("scan: what is %q? Packs are named by --rules, files of traces by --traces; give either again, or with commas, for several", args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.config.load(cmd.Flags()); err != nil {
 				return err
