@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -109,6 +110,18 @@ func TestASpanIsBounded(t *testing.T) {
 	line, err := v.Record()
 	require.NoError(t, err)
 	require.Less(t, len(line), 64<<10)
+
+	// Long names, and control characters that JSON writes as six.
+	for i := range v.About {
+		v.About[i].Name = strings.Repeat("SELECT * ", 1000)
+	}
+	v.Services = slices.Repeat([]string{strings.Repeat("\x01", 100)}, 10_000)
+	line, err = v.Record()
+	require.NoError(t, err)
+	require.Less(t, len(line), 200<<10+1)
+	require.Greater(t, len(line), 50<<10, "as much is kept as fits")
+	require.Contains(t, string(line), v.ID)
+	require.Len(t, v.Services, 10_000, "the violation itself is left as it is")
 }
 
 func TestOnlyBeTracesOwnTracesAreItsOwn(t *testing.T) {

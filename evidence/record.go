@@ -57,8 +57,12 @@ type recordWindow struct {
 	End   string `json:"end"`
 }
 
-// maxAbout bounds the spans that a record names; Loki takes 256 KiB a line.
-const maxAbout = 128
+// Bounds on a record: the spans that it names, and its length. Loki takes 256 KiB a
+// line, and refuses what is longer.
+const (
+	maxAbout       = 128
+	maxRecordBytes = 200 << 10
+)
 
 // Record returns the violation's record: canonical JSON that depends on what was
 // found only, not on when it is filed.
@@ -78,15 +82,21 @@ func (v *Violation) Record() ([]byte, error) {
 		}
 		r.About = append(r.About, recordSpan{ID: ref.ID.String(), Name: cut(ref.Name), Service: cut(ref.Service)})
 	}
-	plain, err := json.Marshal(r)
-	if err != nil {
-		return nil, fmt.Errorf("record of violation %s: %w", v.ID, err)
+	for {
+		plain, err := json.Marshal(r)
+		if err != nil {
+			return nil, fmt.Errorf("record of violation %s: %w", v.ID, err)
+		}
+		canonical, err := jcs.Transform(plain)
+		if err != nil {
+			return nil, fmt.Errorf("record of violation %s: %w", v.ID, err)
+		}
+		if len(canonical) <= maxRecordBytes || len(r.About)+len(r.Trace.Services) == 0 {
+			return canonical, nil
+		}
+		// The last names go, as many as it takes.
+		r.About, r.Trace.Services = r.About[:len(r.About)/2], r.Trace.Services[:len(r.Trace.Services)/2]
 	}
-	canonical, err := jcs.Transform(plain)
-	if err != nil {
-		return nil, fmt.Errorf("record of violation %s: %w", v.ID, err)
-	}
-	return canonical, nil
 }
 
 func nonNil(list []string) []string {
