@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"golang.org/x/term"
 
 	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/analyzer/trace/tracetest"
@@ -81,13 +83,21 @@ func (d *demo) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	d.title("Done in %s; the servers are stopped now", time.Since(start).Round(time.Second))
+	after := "the servers are stopped now"
+	if !d.stack.Started() {
+		after = "the servers, which ran before, are left as they are"
+	}
+	d.title("Done in %s; %s", time.Since(start).Round(time.Second), after)
 	d.say("To look around with your own hands: make up, then bin/betrace scan --help, and make down.")
 	return nil
 }
 
 func (d *demo) title(format string, args ...any) {
-	fmt.Fprintf(d.out, "\n\033[1m"+format+"\033[0m\n\n", args...)
+	bold, plain := "", ""
+	if f, ok := d.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		bold, plain = "\033[1m", "\033[0m"
+	}
+	fmt.Fprintf(d.out, "\n"+bold+format+plain+"\n\n", args...)
 }
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
@@ -208,6 +218,7 @@ func (d *demo) readBack(ctx context.Context) error {
 	var inTempo, inLoki map[violation]bool
 	err := until(ctx, "Tempo's search finds the violation spans", func() (ok bool, err error) {
 		inTempo, err = tempoViolations(ctx, d.stack.TempoURL)
+		d.keepGenerated(inTempo)
 		return len(inTempo) >= len(d.planted), err
 	})
 	if err != nil {
@@ -216,6 +227,7 @@ func (d *demo) readBack(ctx context.Context) error {
 	if inLoki, err = lokiViolations(ctx, d.stack.LokiURL); err != nil {
 		return err
 	}
+	d.keepGenerated(inLoki)
 	w := tabwriter.NewWriter(d.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "RULE\tGENERATED\tIN TEMPO\tIN LOKI")
 	for _, rule := range rulesOf(d.planted, inTempo, inLoki) {
@@ -239,6 +251,16 @@ func (d *demo) readBack(ctx context.Context) error {
 	d.say("  curl -G %s/api/search --data-urlencode 'q=%s'", d.stack.TempoURL, violationQuery)
 	d.say("  curl -G %s/loki/api/v1/query_range --data-urlencode 'query=%s'", d.stack.LokiURL, recordQuery)
 	return nil
+}
+
+// keepGenerated leaves out the violations of traces that were there before, in servers
+// that ran already.
+func (d *demo) keepGenerated(vs map[violation]bool) {
+	generated := map[string]bool{}
+	for _, g := range d.generated {
+		generated[g.ID.String()] = true
+	}
+	maps.DeleteFunc(vs, func(v violation, _ bool) bool { return !generated[v.trace] })
 }
 
 // judgeTempo judges traces of real software: those of the stack's Tempo itself.

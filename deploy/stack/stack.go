@@ -1,11 +1,14 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -95,11 +98,19 @@ func Start(ctx context.Context, opts Options) (*Stack, error) {
 	return s, nil
 }
 
-// runningTempo uses the Tempo that the environment names, if it names one.
+// runningTempo uses the Tempo that the environment names, if it names one. What is
+// not said of its ports is as Tempo has it.
 func (s *Stack) runningTempo() bool {
-	s.TempoURL, s.TempoGRPC = os.Getenv("TEMPO_URL"), os.Getenv("TEMPO_GRPC")
-	s.OTLPGRPC, s.OTLPHTTP = os.Getenv("TEMPO_OTLP_GRPC"), os.Getenv("TEMPO_OTLP_HTTP")
-	return s.TempoURL != ""
+	s.TempoURL = os.Getenv("TEMPO_URL")
+	u, err := url.Parse(s.TempoURL)
+	if s.TempoURL == "" || err != nil {
+		return s.TempoURL != ""
+	}
+	at := func(port string) string { return net.JoinHostPort(u.Hostname(), port) }
+	s.TempoGRPC = cmp.Or(os.Getenv("TEMPO_GRPC"), at("9095"))
+	s.OTLPGRPC = cmp.Or(os.Getenv("TEMPO_OTLP_GRPC"), at("4317"))
+	s.OTLPHTTP = cmp.Or(os.Getenv("TEMPO_OTLP_HTTP"), "http://"+at("4318"))
+	return true
 }
 
 func (s *Stack) runningLoki() bool {
@@ -206,6 +217,10 @@ func (s *Stack) Flush(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Started says whether there are servers that Start started: those that ran already
+// are not.
+func (s *Stack) Started() bool { return len(s.processes) > 0 }
 
 // Stop ends the servers that Start started and removes their folder if Start made
 // it. Further calls return the first one's error.

@@ -400,6 +400,7 @@ func TestServersRunUntilStopAndLeaveNothing(t *testing.T) {
 	require.Equal(t, filepath.Join(s.Dir, "tempo", "blocks"), s.TempoBlocks)
 	running := servers(t, pids)
 	require.Len(t, running, 2)
+	require.True(t, s.Started())
 	var environments string
 	for _, pid := range running {
 		b, err := os.ReadFile(filepath.Join(pids, strconv.Itoa(pid)))
@@ -445,8 +446,17 @@ func TestServersThatRunAlreadyAreUsedAndLeftAlone(t *testing.T) {
 	require.Equal(t, []string{"http://127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "http://127.0.0.1:4", "http://127.0.0.1:5"},
 		[]string{s.TempoURL, s.TempoGRPC, s.OTLPGRPC, s.OTLPHTTP, s.LokiURL})
 	require.Empty(t, s.TempoConfig)
+	require.False(t, s.Started())
 	require.NoError(t, s.Stop())
 	require.Empty(t, servers(t, pids), "nothing was started")
+
+	for _, name := range []string{"TEMPO_GRPC", "TEMPO_OTLP_GRPC", "TEMPO_OTLP_HTTP"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("TEMPO_URL", "http://tempo.example:3200")
+	s = startStack(t, Options{Tempo: true})
+	require.Equal(t, []string{"http://tempo.example:3200", "tempo.example:9095", "tempo.example:4317", "http://tempo.example:4318"},
+		[]string{s.TempoURL, s.TempoGRPC, s.OTLPGRPC, s.OTLPHTTP})
 }
 
 func TestAServerThatExitsIsAnErrorThatHoldsTheEndOfItsLog(t *testing.T) {
