@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -211,7 +212,8 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 	if nodes["traceql"] != nil {
 		filter, err := traceql.Parse(query)
 		if err != nil {
-			errs = append(errs, d.errorIn(nodes["traceql"], 1, offsetOf(err), fmt.Errorf("%s: traceql: %w", what, err)))
+			line, column := placeOf(err)
+			errs = append(errs, d.errorIn(nodes["traceql"], line, column, fmt.Errorf("%s: traceql: %w", what, err)))
 		}
 		r.TraceQL = filter
 	}
@@ -265,12 +267,15 @@ func appendText(d *document, n *yaml.Node, to *[]string) error {
 	return nil
 }
 
-// offsetOf returns where in a one-line filter a TraceQL error is.
-func offsetOf(err error) int {
-	if e := (*traceql.Error)(nil); errors.As(err, &e) && !strings.Contains(e.Query, "\n") {
-		return e.Offset
+// placeOf returns at which line and column (from 1 and 0) of a filter a TraceQL
+// error is.
+func placeOf(err error) (line, column int) {
+	e := (*traceql.Error)(nil)
+	if !errors.As(err, &e) {
+		return 1, 0
 	}
-	return 0
+	before := e.Query[:e.Offset]
+	return 1 + strings.Count(before, "\n"), utf8.RuneCountInString(before[strings.LastIndex(before, "\n")+1:])
 }
 
 func unjoin(err error) []error {

@@ -167,7 +167,14 @@ func TestMistakesAreRefusedWithTheirPosition(t *testing.T) {
 		{"a test's bad kind", "when: 'true'\ntests: [{name: x, want: pass, trace: [{name: a, kind: srv}]}]", `"srv" is none of unspecified`},
 		{"a test's bad link", "when: 'true'\ntests: [{name: x, want: pass, trace: [{name: a, links: [{spanId: zz}]}]}]", `span ID "zz"`},
 		{"block text", "when: |\n  true &&\n    trace.idd == \"x\"", `pack.yaml:11:14: rule "r": when: undefined field 'idd'`},
-		{"folded text", "when: >\n  true &&\n  trace.idd == \"x\"", `pack.yaml:10:1: rule "r": when: undefined field 'idd'`},
+		{"folded text", "when: >\n  true &&\n  trace.idd == \"x\"", `pack.yaml:11:12: rule "r": when: undefined field 'idd'`},
+		{"folded text, an empty line and an indented one", "when: >-\n  true\n\n\n    && trace.idd == \"x\"", `pack.yaml:13:17: rule "r": when: undefined field 'idd'`},
+		{"block text with an empty line", "when: |\n  true &&\n\n  trace.idd == \"x\"", `pack.yaml:12:12: rule "r": when: undefined field 'idd'`},
+		{"plain text of several lines", "when: trace.id == \"ä\" &&\n\n     trace.idd == \"x\"", `pack.yaml:11:15: rule "r": when: undefined field 'idd'`},
+		{"quoted text of several lines", "when: 'trace.id == \"it''s\" &&\n  trace.idd == \"x\"'", `pack.yaml:10:12: rule "r": when: undefined field 'idd'`},
+		{"escaped text", `when: "trace.id == \"\u00e4\" && trace.idd == 1"`, `pack.yaml:9:43: rule "r": when: undefined field 'idd'`},
+		{"escaped text that goes on", "when: \"trace.id == 'a' \\\n   && trace.idd == 1\"", `pack.yaml:10:16: rule "r": when: undefined field 'idd'`},
+		{"TraceQL of several lines", "traceql: |\n  { name = \"a\"\n    && }", `pack.yaml:11:12: rule "r": traceql: TraceQL, line 2, column 6`},
 		{"quoted text", "when: 'trace.idd == \"x\"'", `pack.yaml:9:17: rule "r": when: undefined field 'idd'`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

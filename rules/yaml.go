@@ -2,13 +2,16 @@ package rules
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -101,29 +104,88 @@ func (d *document) errorf(n *yaml.Node, format string, args ...any) error {
 // errorIn is an error at line and column (from 1 and 0, in characters) of the
 // text that a scalar holds.
 func (d *document) errorIn(n *yaml.Node, line, column int, err error) error {
-	at := &PositionError{d.file, n.Line, n.Column, err}
-	switch n.Style {
-	case yaml.LiteralStyle:
-		// The text begins on the line after the indicator, all of it indented as
-		// its first line that is not empty.
-		at.Line = n.Line + line
-		at.Column = column + 1
-		for _, text := range d.lines[min(n.Line, len(d.lines)):] {
-			if trimmed := strings.TrimLeft(text, " "); trimmed != "" {
-				at.Column += len(text) - len(trimmed)
+	offset := column
+	for i, text := range strings.SplitAfter(n.Value, "\n") {
+		if i < line-1 {
+			offset += utf8.RuneCountInString(text)
+		}
+	}
+	at := d.place(n, offset)
+	return &PositionError{d.file, at.line + 1, at.column + 1, err}
+}
+
+// escapes are the lengths of what is not two characters.
+var escapes = map[rune]int{'x': 4, 'u': 6, 'U': 10}
+
+// place is a position in the file, from 0, in characters.
+type place struct{ line, column int }
+
+// place returns where the character of that offset in a scalar's text is written.
+func (d *document) place(n *yaml.Node, offset int) place {
+	at := place{n.Line - 1, n.Column - 1}
+	start := at
+	isBlock := n.Style == yaml.LiteralStyle || n.Style == yaml.FoldedStyle
+	indent := math.MaxInt // what of a line's indentation is not part of the text
+	switch {
+	case isBlock:
+		// The text begins on the line after the indicator, all of it indented as its
+		// first line that is not empty.
+		at.line++
+		for i := at.line; i < len(d.lines); i++ {
+			if strings.TrimSpace(d.lines[i]) != "" {
+				indent = indentation(d.lines[i])
 				break
 			}
 		}
-	case yaml.FoldedStyle:
-		at.Line++
-		at.Column = 1
-	case yaml.DoubleQuotedStyle, yaml.SingleQuotedStyle:
-		at.Column += column + 1
-	default:
-		at.Column += column
+		at.column = indent
+	case n.Style == yaml.DoubleQuotedStyle || n.Style == yaml.SingleQuotedStyle:
+		at.column++
+	}
+	for offset > 0 && at.line < len(d.lines) {
+		text := []rune(strings.TrimRight(d.lines[at.line], " \t\r"))
+		switch {
+		case n.Style == yaml.LiteralStyle && at.column >= len([]rune(d.lines[at.line])):
+			at = place{at.line + 1, indent}
+		case n.Style == yaml.LiteralStyle:
+			at.column++
+		case at.column >= len(text):
+			// A line break is a space; with empty lines after it, as many line breaks. In a
+			// block those before and after a line that is indented further stay too.
+			further := indentation(d.lines[at.line]) > indent
+			empty := 0
+			for at.line++; at.line < len(d.lines) && strings.TrimSpace(d.lines[at.line]) == ""; at.line++ {
+				empty++
+			}
+			if at.line < len(d.lines) {
+				further = further || indentation(d.lines[at.line]) > indent
+				at.column = min(indent, indentation(d.lines[at.line]))
+			}
+			if offset -= empty; empty > 0 && !further {
+				offset++
+			}
+		case n.Style == yaml.DoubleQuotedStyle && text[at.column] == '\\' && at.column == len(text)-1:
+			// Neither the line break nor what follows it is part of the text.
+			at.line++
+			if at.line < len(d.lines) {
+				at.column = indentation(d.lines[at.line])
+			}
+			continue
+		case n.Style == yaml.DoubleQuotedStyle && text[at.column] == '\\':
+			at.column += cmp.Or(escapes[text[at.column+1]], 2)
+		case n.Style == yaml.SingleQuotedStyle && text[at.column] == '\'':
+			at.column += 2
+		default:
+			at.column++
+		}
+		offset--
+	}
+	if at.line >= len(d.lines) {
+		return start
 	}
 	return at
 }
+
+func indentation(line string) int { return len(line) - len(strings.TrimLeft(line, " \t")) }
 
 // fields reads a mapping. Each key is given to the reader of that name; what has
 // none is an error. All errors are returned, joined.
