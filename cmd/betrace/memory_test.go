@@ -299,4 +299,5 @@ func TestTheExitCodeIsTheWorstThatHappened(t *testing.T) {
 
 func TestTextsOfATraceDoNotSteerATerminal(t *testing.T) {
 	require.Equal(t, "a b [31mc d e größe 😀", oneLine("a\nb\x1b[31mc\x7fd\u009be größe 😀"))
+	require.Equal(t, "paid  false", oneLine("paid \u202efalse"), "nor turn it round")
 }

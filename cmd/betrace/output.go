@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/evidence"
@@ -34,11 +35,17 @@ func newOutput(format string, w io.Writer) (output, error) {
 type tableOutput struct {
 	w     io.Writer
 	shown bool
+	// ruleWidth is how wide the column of rules is, at least that of the first violations.
+	ruleWidth int
 }
 
 func (o *tableOutput) violations(vs []evidence.Violation) error {
 	if !o.shown {
 		o.shown = true
+		o.ruleWidth = 40
+		for _, v := range vs {
+			o.ruleWidth = max(o.ruleWidth, len(v.Pack)+1+len(v.RuleID))
+		}
 		if err := o.row("SEVERITY", "RULE", "TRACE", "STARTED", "MESSAGE"); err != nil {
 			return err
 		}
@@ -52,14 +59,14 @@ func (o *tableOutput) violations(vs []evidence.Violation) error {
 }
 
 func (o *tableOutput) row(severity, rule, traceID, started, message string) error {
-	_, err := fmt.Fprintf(o.w, "%-8s  %-40s  %-32s  %-24s  %s\n", severity, rule, traceID, started, message)
+	_, err := fmt.Fprintf(o.w, "%-8s  %-*s  %-32s  %-24s  %s\n", severity, o.ruleWidth, rule, traceID, started, message)
 	return err
 }
 
 // oneLine keeps what a trace says from breaking lines or steering a terminal.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || unicode.Is(unicode.Bidi_Control, r) {
 			return ' '
 		}
 		return r
