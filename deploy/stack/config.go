@@ -28,8 +28,29 @@ type settings struct {
 	Dir         string
 	Fast        bool
 	Multitenant bool
+	FlushOnly   bool
+	Dedicated   []attribute
 	// Ports are free ports of 127.0.0.1.
 	HTTP, GRPC, OTLPGRPC, OTLPHTTP, Gossip int
+}
+
+// attribute is one that has a column of its own.
+type attribute struct{ Scope, Name string }
+
+// parseDedicated reads Options.Dedicated.
+func parseDedicated(list string) ([]attribute, error) {
+	if list == "" {
+		return nil, nil
+	}
+	var attributes []attribute
+	for name := range strings.SplitSeq(list, ",") {
+		scope, key, _ := strings.Cut(name, ".")
+		if scope != "span" && scope != "resource" || key == "" {
+			return nil, fmt.Errorf("stack: dedicated column %q: write span.<key> or resource.<key>", name)
+		}
+		attributes = append(attributes, attribute{scope, key})
+	}
+	return attributes, nil
 }
 
 func render(name string, s settings) (string, error) {

@@ -29,6 +29,14 @@ type Options struct {
 	Profile Profile
 	// Multitenant makes both servers want a tenant with each request.
 	Multitenant bool
+	// FlushOnly has Tempo cut blocks when Flush is called and at no other time, date
+	// them by their spans however old these are, and neither compact them nor let
+	// them expire: what is sent decides what is stored.
+	FlushOnly bool
+	// Dedicated lists the attributes to which Tempo gives columns of their own, as
+	// TraceQL names them, separated by commas: "span.tier,resource.region". They hold
+	// texts only. Default: none.
+	Dedicated string
 	// SelfTrace has Tempo send the traces of its own work to itself, as the
 	// service tempo-all.
 	SelfTrace bool
@@ -170,6 +178,10 @@ func (s *Stack) launch(ctx context.Context, opts Options, dir, tmpl string, run 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("stack: %w", err)
 	}
+	dedicated, err := parseDedicated(opts.Dedicated)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("no answer after %s", readyTimeout))
 	defer cancel()
 	for try := 1; ; try++ {
@@ -178,7 +190,7 @@ func (s *Stack) launch(ctx context.Context, opts Options, dir, tmpl string, run 
 			return nil, err
 		}
 		c := settings{
-			Dir: dir, Fast: opts.Profile == Fast, Multitenant: opts.Multitenant,
+			Dir: dir, Fast: opts.Profile == Fast, Multitenant: opts.Multitenant, FlushOnly: opts.FlushOnly, Dedicated: dedicated,
 			HTTP: ports[0], GRPC: ports[1], OTLPGRPC: ports[2], OTLPHTTP: ports[3], Gossip: ports[4],
 		}
 		text, err := render(tmpl, c)

@@ -253,6 +253,36 @@ func TestEveryConfigurationListensOnLoopbackOnly(t *testing.T) {
 	require.ErrorContains(t, err, "none.tmpl")
 }
 
+func TestBlocksAreCutAndLaidOutAsAskedFor(t *testing.T) {
+	attributes, err := parseDedicated("span.tier,resource.cloud.region")
+	require.NoError(t, err)
+	text, err := render("tempo.yaml.tmpl", settings{Dir: "/data", Fast: true, FlushOnly: true, Dedicated: attributes})
+	require.NoError(t, err)
+	var config struct {
+		Ingester  map[string]any
+		Compactor struct{ Disabled bool }
+		Storage   struct {
+			Trace struct {
+				Block struct {
+					Dedicated []map[string]string `yaml:"parquet_dedicated_columns"`
+				}
+			}
+		}
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &config))
+	require.Equal(t, "8760h", config.Ingester["max_block_duration"])
+	require.True(t, config.Compactor.Disabled)
+	require.Equal(t, []map[string]string{
+		{"scope": "span", "name": "tier", "type": "string"},
+		{"scope": "resource", "name": "cloud.region", "type": "string"},
+	}, config.Storage.Trace.Block.Dedicated)
+
+	for _, list := range []string{"tier", "event.tier", "span.", "span.a,"} {
+		_, err := parseDedicated(list)
+		require.ErrorContains(t, err, "write span.<key> or resource.<key>", list)
+	}
+}
+
 func TestFreePortsDiffer(t *testing.T) {
 	ports, err := freePorts(t.Context(), 50)
 	require.NoError(t, err)
