@@ -1,0 +1,168 @@
+// Command bench-read measures how fast BeTrace reads traces from Tempo's blocks, and
+// prints a line "name value unit" for each figure. Progress goes to standard error.
+//
+// Ratios are of things that were run in turn in one process on the same two cores, and
+// are medians of several repetitions; what is larger than 1 in a throughput's ratio is
+// faster than what it is compared with. Data sets are made once, by a real Tempo, and
+// kept in the user's cache.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/betracehq/betrace/bench/dataset"
+)
+
+// cores is how many cores every measurement has, Tempo's too.
+const cores = 2
+
+// figures are measured in this order; those of a row come from the same runs.
+var figures = []struct {
+	names []string
+	run   func(context.Context, *bench) error
+}{
+	{[]string{"fill_vs_raw_columns", "fill_spans_per_second", "raw_columns_spans_per_second"}, fill},
+	{[]string{"fill_generic_vs_raw_columns", "fill_generic_spans_per_second", "raw_generic_columns_spans_per_second"}, fillGeneric},
+	{[]string{"fill_intrinsic_vs_raw_columns", "fill_intrinsic_spans_per_second", "raw_intrinsic_columns_spans_per_second"}, fillIntrinsic},
+	{[]string{"fill_slow_storage_vs_local", "fill_slow_storage_spans_per_second"}, fillSlow},
+	{[]string{"requests_per_block", "bytes_vs_needed_columns"}, requests},
+	{[]string{"selective_bytes_vs_full", "selective_name_bytes_vs_full", "selective_dedicated_bytes_vs_full", "selective_spans_per_second"}, selective},
+	{[]string{"peak_rss_mib"}, peak},
+	{[]string{"peak_rss_1000_blocks_mib"}, peakManyBlocks},
+	{[]string{"peak_rss_4x_vs_1x"}, peakGrowth},
+	{[]string{"blocks_vs_one_traceql_query", "traceql_query_seconds", "traceql_query_spans_per_second"}, againstQuery},
+}
+
+// bench is one run.
+type bench struct {
+	spans, repeat int
+	a, b          func(context.Context) (dataset.Data, error) // made when first asked for
+}
+
+func (b *bench) progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}
+
+// print prints a figure.
+func (b *bench) print(name string, value float64, unit string) {
+	digits := 3
+	if value >= 1000 {
+		digits = 0
+	}
+	fmt.Println(name, strconv.FormatFloat(value, 'f', digits, 64), unit)
+}
+
+func main() {
+	runtime.GOMAXPROCS(cores)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench-read:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	pattern := flag.String("figures", "", "measure only the figures whose names match this regular expression, and those that come from the same runs")
+	list := flag.Bool("list", false, "print the names of the figures and measure nothing")
+	prepare := flag.Bool("prepare", false, "make the data sets and measure nothing")
+	spans := flag.Int("spans", 5_000_000, "spans of each data set at least; fewer for a quick trial, whose figures say little")
+	repeat := flag.Int("repeat", 5, "how often each measurement is repeated; figures are medians")
+	child := flag.String("child", "", "read the blocks of this folder once and print what memory it took (how peak memory is measured, in a process of its own)")
+	flag.Parse()
+	if *child != "" {
+		return runChild(ctx, *child)
+	}
+	selected, err := regexp.Compile(*pattern)
+	if err != nil {
+		return fmt.Errorf("-figures: %w", err)
+	}
+	if *spans < 1000 || *repeat < 1 {
+		return errors.New("-spans is at least 1000 and -repeat at least 1")
+	}
+	// For the processes that are started.
+	if err := os.Setenv("GOMAXPROCS", strconv.Itoa(cores)); err != nil {
+		return err
+	}
+	b := &bench{spans: *spans, repeat: *repeat}
+	b.a, b.b = once(dataset.A(*spans)), once(dataset.B(*spans))
+	if *prepare {
+		for _, makeSet := range []func(context.Context) (dataset.Data, error){b.a, b.b, b.manyBlocks} {
+			if _, err := makeSet(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var errs []error
+	for _, f := range figures {
+		if !matchesAny(selected, f.names) {
+			continue
+		}
+		if *list {
+			fmt.Println(strings.Join(f.names, "\n"))
+			continue
+		}
+		b.progress("measuring %s", f.names[0])
+		began := time.Now()
+		if err := f.run(ctx, b); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			errs = append(errs, fmt.Errorf("%s: %w", f.names[0], err))
+			b.progress("%s: not measured: %v", f.names[0], err)
+			continue
+		}
+		b.progress("measured in %s", time.Since(began).Round(time.Second))
+	}
+	return errors.Join(errs...)
+}
+
+func matchesAny(pattern *regexp.Regexp, names []string) bool {
+	for _, name := range names {
+		if pattern.MatchString(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// once makes a set when it is first asked for.
+func once(s dataset.Set) func(context.Context) (dataset.Data, error) {
+	var mu sync.Mutex
+	var data *dataset.Data
+	return func(ctx context.Context) (dataset.Data, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if data == nil {
+			d, err := dataset.Make(ctx, s, os.Stderr)
+			if err != nil {
+				return dataset.Data{}, err
+			}
+			data = &d
+		}
+		return *data, nil
+	}
+}
+
+// manyBlocks are A's spans in 1,000 blocks.
+func (b *bench) manyBlocks(ctx context.Context) (dataset.Data, error) {
+	a, err := b.a(ctx)
+	if err != nil {
+		return dataset.Data{}, err
+	}
+	return dataset.Cut(ctx, a, 1000)
+}

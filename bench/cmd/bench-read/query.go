@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/betracehq/betrace/bench/dataset"
+	"github.com/betracehq/betrace/deploy/stack"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+)
+
+// againstQuery compares reading the needed columns of all spans with Tempo answering
+// one structural query on the same blocks.
+func againstQuery(ctx context.Context, b *bench) (err error) {
+	data, err := b.a(ctx)
+	if err != nil {
+		return err
+	}
+	needs, err := fullNeeds()
+	if err != nil {
+		return err
+	}
+	// Beside the data, since links do not lead to another file system.
+	dir, err := os.MkdirTemp(filepath.Dir(filepath.Dir(data.Dir)), ".query-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := dataset.Link(data, filepath.Join(dir, "tempo", "blocks")); err != nil {
+		return err
+	}
+	server, err := stack.Start(ctx, stack.Options{Tempo: true, FlushOnly: true, Dir: dir, Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	store, err := blocks.OpenFolder(ctx, data.Dir)
+	if err != nil {
+		return err
+	}
+	defer store.Close() //nolint:errcheck // it was only read
+	_, query, ratio, err := b.inTurn(ctx,
+		func() error { return readAll(ctx, store, data, needs) },
+		func() error { return structural(ctx, server.TempoURL, data) })
+	if err != nil {
+		return err
+	}
+	b.print("blocks_vs_one_traceql_query", ratio, "ratio")
+	b.print("traceql_query_seconds", query, "s")
+	b.print("traceql_query_spans_per_second", float64(data.Spans)/query, "spans/s")
+	return nil
+}
+
+// structural asks Tempo for all traces in which a span has another beneath it, and
+// makes sure that it answers with all.
+func structural(ctx context.Context, tempo string, data dataset.Data) error {
+	query := url.Values{
+		"q":     {fmt.Sprintf(`{ name = %q } >> { name = %q }`, dataset.NameAbove, dataset.NameBelow)},
+		"start": {strconv.FormatInt(data.From.Unix(), 10)},
+		"end":   {strconv.FormatInt(data.To.Unix(), 10)},
+		"limit": {strconv.Itoa(data.Traces + 1)},
+		"spss":  {"1"},
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, tempo+"/api/search?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("tempo search: %s", resp.Status)
+	}
+	var answer struct {
+		Traces []struct {
+			ID string `json:"traceID"`
+		} `json:"traces"`
+		Metrics struct {
+			Completed int `json:"completedJobs"`
+			Total     int `json:"totalJobs"`
+		} `json:"metrics"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("tempo search: %w", err)
+	}
+	if len(answer.Traces) != data.Structural || answer.Metrics.Completed != answer.Metrics.Total {
+		return fmt.Errorf("tempo found %d of %d traces in %d of %d jobs", len(answer.Traces), data.Structural, answer.Metrics.Completed, answer.Metrics.Total)
+	}
+	return nil
+}

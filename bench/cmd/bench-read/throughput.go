@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/betracehq/betrace/bench/dataset"
+	"github.com/betracehq/betrace/bench/packs"
+	"github.com/betracehq/betrace/bench/pages"
+	"github.com/betracehq/betrace/bench/slowbucket"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// inTurn runs two things in turn, several times, and returns the medians of how long
+// each took, in seconds, and of the first's time relative to the second's of the same
+// turn: what else the machine does then disturbs both.
+func (b *bench) inTurn(ctx context.Context, first, second func() error) (firstSeconds, secondSeconds, ratio float64, err error) {
+	var firsts, seconds, ratios []float64
+	for i := range b.repeat {
+		var took [2]float64
+		// Who goes first changes, since who goes first may warm something.
+		for k := range 2 {
+			which := (i + k) % 2
+			run := first
+			if which == 1 {
+				run = second
+			}
+			runtime.GC()
+			began := time.Now()
+			if err := run(); err != nil {
+				return 0, 0, 0, err
+			}
+			if ctx.Err() != nil {
+				return 0, 0, 0, context.Cause(ctx)
+			}
+			took[which] = time.Since(began).Seconds()
+		}
+		b.progress("  %d of %d: %.2f s and %.2f s", i+1, b.repeat, took[0], took[1])
+		firsts, seconds, ratios = append(firsts, took[0]), append(seconds, took[1]), append(ratios, took[0]/took[1])
+	}
+	return median(firsts), median(seconds), median(ratios), nil
+}
+
+func median(of []float64) float64 {
+	slices.Sort(of)
+	n := len(of)
+	return (of[(n-1)/2] + of[n/2]) / 2
+}
+
+func fill(ctx context.Context, b *bench) error {
+	return b.fillAgainstRaw(ctx, b.a, fullNeeds, "")
+}
+
+func fillGeneric(ctx context.Context, b *bench) error {
+	return b.fillAgainstRaw(ctx, b.b, fullNeeds, "_generic")
+}
+
+func fillIntrinsic(ctx context.Context, b *bench) error {
+	return b.fillAgainstRaw(ctx, b.a, intrinsicNeeds, "_intrinsic")
+}
+
+// fillAgainstRaw compares reading a set with decoding the pages of the same columns.
+func (b *bench) fillAgainstRaw(ctx context.Context, set func(context.Context) (dataset.Data, error), of func() (blocks.Needs, error), suffix string) error {
+	data, err := set(ctx)
+	if err != nil {
+		return err
+	}
+	needs, err := of()
+	if err != nil {
+		return err
+	}
+	raw, err := pages.Open(ctx, data.Dir, dataset.Tenant)
+	if err != nil {
+		return err
+	}
+	defer raw.Close() //nolint:errcheck // it was only read
+	store, err := blocks.OpenFolder(ctx, data.Dir)
+	if err != nil {
+		return err
+	}
+	defer store.Close() //nolint:errcheck // it was only read
+	bytes, columns := raw.Bytes(packs.Names(needs))
+	b.progress("  %d spans in %d blocks; %d columns, %.0f bytes a span", data.Spans, data.Blocks, columns, float64(bytes)/float64(data.Spans))
+	decode, read, ratio, err := b.inTurn(ctx,
+		func() error { return raw.Decode(ctx, packs.Names(needs), cores) },
+		func() error { return readAll(ctx, store, data, needs) })
+	if err != nil {
+		return err
+	}
+	b.print("fill"+suffix+"_vs_raw_columns", ratio, "ratio")
+	b.print("fill"+suffix+"_spans_per_second", float64(data.Spans)/read, "spans/s")
+	b.print("raw"+suffix+"_columns_spans_per_second", float64(data.Spans)/decode, "spans/s")
+	return nil
+}
+
+// objectStorage is how slow storage is for fillSlow.
+var objectStorage = slowbucket.Options{Latency: 30 * time.Millisecond, BytesPerSecond: 80e6}
+
+func fillSlow(ctx context.Context, b *bench) error {
+	data, err := b.a(ctx)
+	if err != nil {
+		return err
+	}
+	needs, err := fullNeeds()
+	if err != nil {
+		return err
+	}
+	local, err := blocks.OpenFolder(ctx, data.Dir)
+	if err != nil {
+		return err
+	}
+	defer local.Close() //nolint:errcheck // it was only read
+	slow := blocks.NewStore(slowbucket.Open(data.Dir, objectStorage).Bucket, "slow storage")
+	defer slow.Close() //nolint:errcheck // it was only read
+	_, slowly, ratio, err := b.inTurn(ctx,
+		func() error { return readAll(ctx, local, data, needs) },
+		func() error { return readAll(ctx, slow, data, needs) })
+	if err != nil {
+		return err
+	}
+	b.print("fill_slow_storage_vs_local", ratio, "ratio")
+	b.print("fill_slow_storage_spans_per_second", float64(data.Spans)/slowly, "spans/s")
+	return nil
+}
+
+// counted reads a set once and returns what was asked of its storage.
+func counted(ctx context.Context, data dataset.Data, req blocks.Request) (spans int64, report blocks.Report, counts slowbucket.Counts, err error) {
+	bucket := slowbucket.Open(data.Dir, slowbucket.Options{})
+	store := blocks.NewStore(bucket.Bucket, "counted storage")
+	defer store.Close() //nolint:errcheck // it was only read
+	spans, report, err = read(ctx, store, req)
+	return spans, report, bucket.Counts(), err
+}
+
+func requests(ctx context.Context, b *bench) error {
+	data, err := b.a(ctx)
+	if err != nil {
+		return err
+	}
+	needs, err := fullNeeds()
+	if err != nil {
+		return err
+	}
+	spans, _, counts, err := counted(ctx, data, blocks.Request{Tenant: dataset.Tenant, Needs: needs})
+	if err != nil {
+		return err
+	}
+	if spans != data.Spans {
+		return fmt.Errorf("%d spans were read of %d", spans, data.Spans)
+	}
+	raw, err := pages.Open(ctx, data.Dir, dataset.Tenant)
+	if err != nil {
+		return err
+	}
+	defer raw.Close() //nolint:errcheck // it was only read
+	least, _ := raw.Bytes(packs.Names(needs))
+	b.print("requests_per_block", float64(counts.Requests)/float64(data.Blocks), "requests")
+	b.print("bytes_vs_needed_columns", float64(counts.Bytes)/float64(least), "ratio")
+	return nil
+}
+
+// selective compares what is read for a prefilter that few traces match with a full
+// read for the same needs.
+func selective(ctx context.Context, b *bench) error {
+	data, err := b.a(ctx)
+	if err != nil {
+		return err
+	}
+	needs, err := fullNeeds()
+	if err != nil {
+		return err
+	}
+	worst := 0.0
+	var seconds []float64
+	for _, c := range []struct {
+		name, filter string
+		matches      int
+	}{
+		{"selective_name_bytes_vs_full", fmt.Sprintf(`{ name = %q }`, dataset.RareName), data.RareNames},
+		{"selective_dedicated_bytes_vs_full", fmt.Sprintf(`{ span.%s = %q }`, dataset.RareKey, dataset.RareValue), data.RareValues},
+	} {
+		filter, err := traceql.Parse(c.filter)
+		if err != nil {
+			return err
+		}
+		full := blocks.Request{Tenant: dataset.Tenant, Needs: needs.With(filter)}
+		_, _, all, err := counted(ctx, data, full)
+		if err != nil {
+			return err
+		}
+		req, err := matching(full, filter)
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		_, report, some, err := counted(ctx, data, req)
+		if err != nil {
+			return err
+		}
+		seconds = append(seconds, time.Since(began).Seconds())
+		if report.Delivered < c.matches {
+			return fmt.Errorf("%s: %d traces were delivered of %d that match", c.filter, report.Delivered, c.matches)
+		}
+		ratio := float64(some.Bytes) / float64(all.Bytes)
+		worst = max(worst, ratio)
+		b.progress("  %s: %d traces delivered, %d match; %d of %d requests", c.filter, report.Delivered, c.matches, some.Requests, all.Requests)
+		b.print(c.name, ratio, "ratio")
+	}
+	b.print("selective_bytes_vs_full", worst, "ratio")
+	b.print("selective_spans_per_second", float64(data.Spans)/median(seconds), "spans/s")
+	return nil
+}

@@ -1,0 +1,118 @@
+// Package packs makes the rule packs whose needs the benchmarks read.
+package packs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// templates are rules with a number that makes each of a pack its own. Together they
+// read 15 attributes of package dataset, 8 generic ones and 7 that set A has in
+// dedicated columns.
+var templates = []struct{ when, always string }{
+	{
+		`spans.exists(s, s["http.request.method"] == "POST" && s["http.response.status_code"] >= %d)`,
+		`spans.exists(s, s.name == "session.validate" && s["auth.mfa"] == true)`,
+	},
+	{
+		`spans.exists(s, s["payment.amount"] > %d.5)`,
+		`spans.exists(s, s["peer.service"] == "peer-service-07")`,
+	},
+	{
+		`spans.exists(s, s["customer.tier"] == "enterprise" && s["http.request.body.size"] > %d)`,
+		`spans.all(s, s.resource["cloud.region"] != "sa-east-1")`,
+	},
+	{
+		`spans.exists(s, s["user.id"] == "user-%05d")`,
+		`spans.exists(s, s["deployment.environment.name"] == "production")`,
+	},
+	{
+		`spans.exists(s, s["retry.count"] > 3 && s["http.request.body.size"] > %d)`,
+		`spans.exists(s, s["cache.hit"] == false)`,
+	},
+	{
+		`spans.exists(s, s["db.system.name"] == "postgresql" && s["payment.amount"] < %d.25)`,
+		`spans.exists(s, s["http.route"].startsWith("/api/v2/resources-1"))`,
+	},
+	{
+		`spans.exists(s, s["messaging.destination.name"] == "orders.events.05" && s["http.request.body.size"] < %d)`,
+		`!spans.exists(s, s.kind == "consumer" && s.duration > duration("1s"))`,
+	},
+}
+
+// Full is a pack of n rules that reads 15 attributes.
+func Full(n int) (*rules.Pack, error) {
+	var b strings.Builder
+	header(&b, "full")
+	for i := range n {
+		t := templates[i%len(templates)]
+		rule(&b, i, fmt.Sprintf(t.when, 100+i*7), t.always)
+	}
+	return parse("full", b.String())
+}
+
+// Intrinsic is a pack that reads what every span has, the tree, and one attribute that
+// set A has in a dedicated column.
+func Intrinsic(n int) (*rules.Pack, error) {
+	var b strings.Builder
+	header(&b, "intrinsic")
+	for i := range n {
+		rule(&b, i,
+			fmt.Sprintf(`spans.exists(s, s.name == "checkout.submit" && s.duration > duration("%dms") && s.attributes["http.route"] == "/api/v2/resources-%02d/{id}/items")`, 10+i, i%60),
+			`spans.exists(s, s.name == "ledger.post" && s.ancestors().exists(a, a.service == "checkout"))`)
+	}
+	return parse("intrinsic", b.String())
+}
+
+func header(b *strings.Builder, name string) {
+	fmt.Fprintf(b, "apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: bench-%s, version: 1.0.0}\nrules:\n", name)
+}
+
+func rule(b *strings.Builder, i int, when, always string) {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+	fmt.Fprintf(b, "  - id: rule-%03d\n    title: Rule %d\n    severity: low\n    when: %s\n    always: [%s]\n", i, i, quote(when), quote(always))
+}
+
+func parse(name, text string) (*rules.Pack, error) {
+	pack, err := rules.Parse("bench-"+name+".yaml", []byte(text), rules.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("pack %s: %w", name, err)
+	}
+	return pack, nil
+}
+
+// Needs returns what the rules of a pack read.
+func Needs(pack *rules.Pack) blocks.Needs {
+	var needs blocks.Needs
+	for _, r := range pack.Rules {
+		n := r.Needs()
+		needs.Attributes = append(needs.Attributes, n.Attributes...)
+		needs.Whole = append(needs.Whole, n.Whole...)
+		needs.Events = needs.Events || n.Events
+		needs.Links = needs.Links || n.Links
+	}
+	slices.SortFunc(needs.Attributes, func(a, b traceql.Field) int { return strings.Compare(a.String(), b.String()) })
+	needs.Attributes = slices.Compact(needs.Attributes)
+	return needs
+}
+
+// Names returns needed attributes as span.<key>, resource.<key> and, of either, .<key>.
+func Names(needs blocks.Needs) []string {
+	var names []string
+	for _, f := range needs.Attributes {
+		switch f.Scope {
+		case traceql.ScopeSpan:
+			names = append(names, "span."+f.Key)
+		case traceql.ScopeResource:
+			names = append(names, "resource."+f.Key)
+		case traceql.ScopeAny:
+			names = append(names, "."+f.Key)
+		}
+	}
+	return names
+}

@@ -1,0 +1,45 @@
+package packs_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/bench/dataset"
+	"github.com/betracehq/betrace/bench/packs"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+)
+
+// keys returns which of the listed attributes are needed.
+func keys(needs blocks.Needs, of []string) (found []string) {
+	for _, name := range of {
+		_, key, _ := strings.Cut(name, ".")
+		for _, f := range needs.Attributes {
+			if f.Key == key && !slices.Contains(found, name) {
+				found = append(found, name)
+			}
+		}
+	}
+	return found
+}
+
+func TestTheFullPackReadsEightGenericAndSevenDedicatedAttributes(t *testing.T) {
+	pack, err := packs.Full(100)
+	require.NoError(t, err)
+	require.Len(t, pack.Rules, 100)
+	needs := packs.Needs(pack)
+	require.Len(t, keys(needs, dataset.Generic), 8)
+	require.Len(t, keys(needs, dataset.Dedicated), 7)
+	require.Len(t, needs.Attributes, 15, "each is asked for in one way: %v", needs.Attributes)
+	require.False(t, needs.Events || needs.Links || needs.All || needs.Whole != nil)
+}
+
+func TestTheIntrinsicPackReadsOneDedicatedAttribute(t *testing.T) {
+	pack, err := packs.Intrinsic(20)
+	require.NoError(t, err)
+	needs := packs.Needs(pack)
+	require.Equal(t, []string{"resource.service.name", "span.http.route"}, packs.Names(needs), "the service has a column of its own in every block")
+	require.Equal(t, []string{"span.http.route"}, keys(needs, dataset.Dedicated))
+}
