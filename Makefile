@@ -8,7 +8,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
 COVERED := ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
-.PHONY: help build demo up down status test test-short equal race mutation lint generate clean
+.PHONY: help build demo up down status test test-short equal bench-read race mutation lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ test-short: ## run the tests that need no server
 equal: ## compare what 200 data sets were sent as with what blocks and the API give (about 15 minutes)
 	go run ./deploy/stack/cmd/stack build
 	go test ./tempoclient/blocks -run '^TestEqual$$' -v -timeout 60m -equal.sets=200
+
+bench-read: ## measure how fast blocks are read; FIGURES=<regexp> picks figures (the first run makes the data: about 10 minutes)
+	cd bench && go run ./cmd/bench-read $(if $(FIGURES),-figures '$(FIGURES)') $(BENCH_FLAGS)
 
 race: ## run all tests under the race detector
 	go run ./deploy/stack/cmd/stack build
