@@ -8,7 +8,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
 COVERED := ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
-.PHONY: help build demo up down status test test-short equal bench-read race mutation lint generate clean
+.PHONY: help build demo up down status test test-short equal bench-read bench-plots race mutation lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,9 +34,11 @@ test: ## run all tests, on real servers too, and check the coverage (the first r
 	go vet ./...
 	go test -timeout 40m -coverpkg=./... -coverprofile=coverage.out ./...
 	go run ./tools/coverage -min 85 coverage.out
+	cd bench && go vet ./... && go test ./...
 
 test-short: ## run the tests that need no server
 	go test -short ./...
+	cd bench && go test -short ./...
 
 equal: ## compare what 200 data sets were sent as with what blocks and the API give (about 15 minutes)
 	go run ./deploy/stack/cmd/stack build
@@ -44,6 +46,9 @@ equal: ## compare what 200 data sets were sent as with what blocks and the API g
 
 bench-read: ## measure how fast blocks are read; FIGURES=<regexp> picks figures (the first run makes the data: about 10 minutes)
 	cd bench && go run ./cmd/bench-read $(if $(FIGURES),-figures '$(FIGURES)') $(BENCH_FLAGS)
+
+bench-plots: ## plot how the time and memory of reading blocks grow, into docs/performance.md
+	cd bench && go run ./cmd/bench-plots $(BENCH_FLAGS)
 
 race: ## run all tests under the race detector
 	go run ./deploy/stack/cmd/stack build
@@ -55,6 +60,7 @@ mutation: ## break the code in many places and see whether the tests notice
 
 lint: ## run the pinned linter
 	go tool -modfile=tools/lint/go.mod golangci-lint run ./...
+	cd bench && go tool -modfile=../tools/lint/go.mod golangci-lint run ./...
 
 generate: ## make generated files again (schemas, reference pages, protobuf)
 	go generate ./...

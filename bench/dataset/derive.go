@@ -107,7 +107,7 @@ type small struct {
 	dir    string
 	id     string
 	file   *os.File
-	writer *parquet.Writer
+	writer *parquet.GenericWriter[any]
 	rows   int
 }
 
@@ -143,7 +143,7 @@ func cutBlock(ctx context.Context, from, dir string, n int) (err error) {
 		if p.file, err = os.Create(filepath.Join(p.dir, "data.parquet")); err != nil {
 			return err
 		}
-		p.writer = parquet.NewWriter(p.file, file.Schema())
+		p.writer = parquet.NewGenericWriter[any](p.file, file.Schema())
 		parts[i] = p
 	}
 	if err := deal(ctx, file, parts); err != nil {

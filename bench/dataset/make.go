@@ -60,7 +60,7 @@ func (s Set) store(ctx context.Context, server *stack.Stack, log io.Writer) (Man
 	if err != nil {
 		return Manifest{}, err
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // all answers are there
 	m := Manifest{Traces: s.traces(), Blocks: s.Blocks}
 	began := time.Now()
 	for block := range s.Blocks {

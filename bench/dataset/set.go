@@ -139,7 +139,7 @@ func inspect(ctx context.Context, dir string) (live []blocks.Meta, spans int64, 
 	if err != nil {
 		return nil, 0, err
 	}
-	defer store.Close()
+	defer store.Close() //nolint:errcheck // it was only read
 	listing, err := store.List(ctx, Tenant)
 	if err != nil {
 		return nil, 0, err

@@ -38,7 +38,7 @@ func Open(ctx context.Context, dir, tenant string) (*Blocks, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer store.Close()
+	defer store.Close() //nolint:errcheck // it was only read
 	listing, err := store.List(ctx, tenant)
 	if err != nil {
 		return nil, err

@@ -23,10 +23,8 @@ import (
 	"time"
 
 	"github.com/betracehq/betrace/bench/dataset"
+	"github.com/betracehq/betrace/bench/reading"
 )
-
-// cores is how many cores every measurement has, Tempo's too.
-const cores = 2
 
 // figures are measured in this order; those of a row come from the same runs.
 var figures = []struct {
@@ -65,7 +63,6 @@ func (b *bench) print(name string, value float64, unit string) {
 }
 
 func main() {
-	runtime.GOMAXPROCS(cores)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx)
 	stop()
@@ -76,16 +73,15 @@ func main() {
 }
 
 func run(ctx context.Context) error {
+	if was, err := reading.Child(ctx); was {
+		return err
+	}
 	pattern := flag.String("figures", "", "measure only the figures whose names match this regular expression, and those that come from the same runs")
 	list := flag.Bool("list", false, "print the names of the figures and measure nothing")
 	prepare := flag.Bool("prepare", false, "make the data sets and measure nothing")
 	spans := flag.Int("spans", 5_000_000, "spans of each data set at least; fewer for a quick trial, whose figures say little")
 	repeat := flag.Int("repeat", 5, "how often each measurement is repeated; figures are medians")
-	child := flag.String("child", "", "read the blocks of this folder once and print what memory it took (how peak memory is measured, in a process of its own)")
 	flag.Parse()
-	if *child != "" {
-		return runChild(ctx, *child)
-	}
 	selected, err := regexp.Compile(*pattern)
 	if err != nil {
 		return fmt.Errorf("-figures: %w", err)
@@ -93,8 +89,9 @@ func run(ctx context.Context) error {
 	if *spans < 1000 || *repeat < 1 {
 		return errors.New("-spans is at least 1000 and -repeat at least 1")
 	}
-	// For the processes that are started.
-	if err := os.Setenv("GOMAXPROCS", strconv.Itoa(cores)); err != nil {
+	// Tempo has as many.
+	runtime.GOMAXPROCS(reading.Cores)
+	if err := os.Setenv("GOMAXPROCS", strconv.Itoa(reading.Cores)); err != nil {
 		return err
 	}
 	b := &bench{spans: *spans, repeat: *repeat}

@@ -12,8 +12,8 @@ import (
 	"strconv"
 
 	"github.com/betracehq/betrace/bench/dataset"
+	"github.com/betracehq/betrace/bench/reading"
 	"github.com/betracehq/betrace/deploy/stack"
-	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
 // againstQuery compares reading the needed columns of all spans with Tempo answering
@@ -23,7 +23,7 @@ func againstQuery(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	needs, err := fullNeeds()
+	full, err := reading.Full(data)
 	if err != nil {
 		return err
 	}
@@ -41,13 +41,8 @@ func againstQuery(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	store, err := blocks.OpenFolder(ctx, data.Dir)
-	if err != nil {
-		return err
-	}
-	defer store.Close() //nolint:errcheck // it was only read
 	_, query, ratio, err := b.inTurn(ctx,
-		func() error { return readAll(ctx, store, data, needs) },
+		readAll(ctx, full, data),
 		func() error { return structural(ctx, server.TempoURL, data) })
 	if err != nil {
 		return err

@@ -8,11 +8,9 @@ import (
 	"time"
 
 	"github.com/betracehq/betrace/bench/dataset"
-	"github.com/betracehq/betrace/bench/packs"
 	"github.com/betracehq/betrace/bench/pages"
+	"github.com/betracehq/betrace/bench/reading"
 	"github.com/betracehq/betrace/bench/slowbucket"
-	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 // inTurn runs two things in turn, several times, and returns the medians of how long
@@ -52,24 +50,24 @@ func median(of []float64) float64 {
 }
 
 func fill(ctx context.Context, b *bench) error {
-	return b.fillAgainstRaw(ctx, b.a, fullNeeds, "")
+	return b.fillAgainstRaw(ctx, b.a, reading.Full, "")
 }
 
 func fillGeneric(ctx context.Context, b *bench) error {
-	return b.fillAgainstRaw(ctx, b.b, fullNeeds, "_generic")
+	return b.fillAgainstRaw(ctx, b.b, reading.Full, "_generic")
 }
 
 func fillIntrinsic(ctx context.Context, b *bench) error {
-	return b.fillAgainstRaw(ctx, b.a, intrinsicNeeds, "_intrinsic")
+	return b.fillAgainstRaw(ctx, b.a, reading.Intrinsic, "_intrinsic")
 }
 
 // fillAgainstRaw compares reading a set with decoding the pages of the same columns.
-func (b *bench) fillAgainstRaw(ctx context.Context, set func(context.Context) (dataset.Data, error), of func() (blocks.Needs, error), suffix string) error {
+func (b *bench) fillAgainstRaw(ctx context.Context, set func(context.Context) (dataset.Data, error), of func(dataset.Data) (reading.Reading, error), suffix string) error {
 	data, err := set(ctx)
 	if err != nil {
 		return err
 	}
-	needs, err := of()
+	r, err := of(data)
 	if err != nil {
 		return err
 	}
@@ -78,16 +76,11 @@ func (b *bench) fillAgainstRaw(ctx context.Context, set func(context.Context) (d
 		return err
 	}
 	defer raw.Close() //nolint:errcheck // it was only read
-	store, err := blocks.OpenFolder(ctx, data.Dir)
-	if err != nil {
-		return err
-	}
-	defer store.Close() //nolint:errcheck // it was only read
-	bytes, columns := raw.Bytes(packs.Names(needs))
+	bytes, columns := raw.Bytes(r.Attributes)
 	b.progress("  %d spans in %d blocks; %d columns, %.0f bytes a span", data.Spans, data.Blocks, columns, float64(bytes)/float64(data.Spans))
 	decode, read, ratio, err := b.inTurn(ctx,
-		func() error { return raw.Decode(ctx, packs.Names(needs), cores) },
-		func() error { return readAll(ctx, store, data, needs) })
+		func() error { return raw.Decode(ctx, r.Attributes, reading.Cores) },
+		readAll(ctx, r, data))
 	if err != nil {
 		return err
 	}
@@ -95,6 +88,14 @@ func (b *bench) fillAgainstRaw(ctx context.Context, set func(context.Context) (d
 	b.print("fill"+suffix+"_spans_per_second", float64(data.Spans)/read, "spans/s")
 	b.print("raw"+suffix+"_columns_spans_per_second", float64(data.Spans)/decode, "spans/s")
 	return nil
+}
+
+// readAll reads all of a set.
+func readAll(ctx context.Context, r reading.Reading, data dataset.Data) func() error {
+	return func() error {
+		_, err := r.All(ctx, data)
+		return err
+	}
 }
 
 // objectStorage is how slow storage is for fillSlow.
@@ -105,20 +106,13 @@ func fillSlow(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	needs, err := fullNeeds()
+	local, err := reading.Full(data)
 	if err != nil {
 		return err
 	}
-	local, err := blocks.OpenFolder(ctx, data.Dir)
-	if err != nil {
-		return err
-	}
-	defer local.Close() //nolint:errcheck // it was only read
-	slow := blocks.NewStore(slowbucket.Open(data.Dir, objectStorage).Bucket, "slow storage")
-	defer slow.Close() //nolint:errcheck // it was only read
-	_, slowly, ratio, err := b.inTurn(ctx,
-		func() error { return readAll(ctx, local, data, needs) },
-		func() error { return readAll(ctx, slow, data, needs) })
+	slow := local
+	slow.Storage = &objectStorage
+	_, slowly, ratio, err := b.inTurn(ctx, readAll(ctx, local, data), readAll(ctx, slow, data))
 	if err != nil {
 		return err
 	}
@@ -127,39 +121,28 @@ func fillSlow(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// counted reads a set once and returns what was asked of its storage.
-func counted(ctx context.Context, data dataset.Data, req blocks.Request) (spans int64, report blocks.Report, counts slowbucket.Counts, err error) {
-	bucket := slowbucket.Open(data.Dir, slowbucket.Options{})
-	store := blocks.NewStore(bucket.Bucket, "counted storage")
-	defer store.Close() //nolint:errcheck // it was only read
-	spans, report, err = read(ctx, store, req)
-	return spans, report, bucket.Counts(), err
-}
-
 func requests(ctx context.Context, b *bench) error {
 	data, err := b.a(ctx)
 	if err != nil {
 		return err
 	}
-	needs, err := fullNeeds()
+	r, err := reading.Full(data)
 	if err != nil {
 		return err
 	}
-	spans, _, counts, err := counted(ctx, data, blocks.Request{Tenant: dataset.Tenant, Needs: needs})
+	r.Storage = &slowbucket.Options{}
+	all, err := r.All(ctx, data)
 	if err != nil {
 		return err
-	}
-	if spans != data.Spans {
-		return fmt.Errorf("%d spans were read of %d", spans, data.Spans)
 	}
 	raw, err := pages.Open(ctx, data.Dir, dataset.Tenant)
 	if err != nil {
 		return err
 	}
 	defer raw.Close() //nolint:errcheck // it was only read
-	least, _ := raw.Bytes(packs.Names(needs))
-	b.print("requests_per_block", float64(counts.Requests)/float64(data.Blocks), "requests")
-	b.print("bytes_vs_needed_columns", float64(counts.Bytes)/float64(least), "ratio")
+	least, _ := raw.Bytes(r.Attributes)
+	b.print("requests_per_block", float64(all.Counts.Requests)/float64(data.Blocks), "requests")
+	b.print("bytes_vs_needed_columns", float64(all.Counts.Bytes)/float64(least), "ratio")
 	return nil
 }
 
@@ -170,44 +153,41 @@ func selective(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	needs, err := fullNeeds()
-	if err != nil {
-		return err
-	}
 	worst := 0.0
 	var seconds []float64
 	for _, c := range []struct {
 		name, filter string
+		attributes   []string // that the filter reads
 		matches      int
 	}{
-		{"selective_name_bytes_vs_full", fmt.Sprintf(`{ name = %q }`, dataset.RareName), data.RareNames},
-		{"selective_dedicated_bytes_vs_full", fmt.Sprintf(`{ span.%s = %q }`, dataset.RareKey, dataset.RareValue), data.RareValues},
+		{"selective_name_bytes_vs_full", fmt.Sprintf(`{ name = %q }`, dataset.RareName), nil, data.RareNames},
+		{
+			"selective_dedicated_bytes_vs_full", fmt.Sprintf(`{ span.%s = %q }`, dataset.RareKey, dataset.RareValue),
+			[]string{"span." + dataset.RareKey}, data.RareValues,
+		},
 	} {
-		filter, err := traceql.Parse(c.filter)
+		r, err := reading.Full(data)
 		if err != nil {
 			return err
 		}
-		full := blocks.Request{Tenant: dataset.Tenant, Needs: needs.With(filter)}
-		_, _, all, err := counted(ctx, data, full)
+		r.Attributes = append(r.Attributes, c.attributes...)
+		r.Storage = &slowbucket.Options{}
+		all, err := r.All(ctx, data)
 		if err != nil {
 			return err
 		}
-		req, err := matching(full, filter)
+		r.Filter = c.filter
+		some, err := r.Run(ctx)
 		if err != nil {
 			return err
 		}
-		began := time.Now()
-		_, report, some, err := counted(ctx, data, req)
-		if err != nil {
-			return err
+		if some.Traces < c.matches {
+			return fmt.Errorf("%s: %d traces were delivered of %d that match", c.filter, some.Traces, c.matches)
 		}
-		seconds = append(seconds, time.Since(began).Seconds())
-		if report.Delivered < c.matches {
-			return fmt.Errorf("%s: %d traces were delivered of %d that match", c.filter, report.Delivered, c.matches)
-		}
-		ratio := float64(some.Bytes) / float64(all.Bytes)
+		ratio := float64(some.Counts.Bytes) / float64(all.Counts.Bytes)
 		worst = max(worst, ratio)
-		b.progress("  %s: %d traces delivered, %d match; %d of %d requests", c.filter, report.Delivered, c.matches, some.Requests, all.Requests)
+		seconds = append(seconds, some.Seconds)
+		b.progress("  %s: %d traces delivered, %d match; %d requests, %d for all", c.filter, some.Traces, c.matches, some.Counts.Requests, all.Counts.Requests)
 		b.print(c.name, ratio, "ratio")
 	}
 	b.print("selective_bytes_vs_full", worst, "ratio")

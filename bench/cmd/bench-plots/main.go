@@ -1,0 +1,103 @@
+// Command bench-plots measures how the time and the memory of reading Tempo's blocks
+// grow, and writes plots and a page that shows them: docs/performance.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/betracehq/betrace/bench/dataset"
+	"github.com/betracehq/betrace/bench/reading"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench-plots:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	if was, err := reading.Child(ctx); was {
+		return err
+	}
+	spans := flag.Int("spans", 5_000_000, "spans of the data set at least")
+	repeat := flag.Int("repeat", 3, "how often each point is measured; what is shown is the median")
+	docs := flag.String("docs", "../docs", "where performance.md and the folder performance/ are written")
+	flag.Parse()
+	if *spans < 1000 || *repeat < 1 {
+		return errors.New("-spans is at least 1000 and -repeat at least 1")
+	}
+	data, err := dataset.Make(ctx, dataset.A(*spans), os.Stderr)
+	if err != nil {
+		return err
+	}
+	images := filepath.Join(*docs, "performance")
+	if err := os.MkdirAll(images, 0o755); err != nil {
+		return err
+	}
+	var measured []series
+	for _, a := range axes {
+		s := series{axis: a}
+		points, err := a.points(ctx, data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.name, err)
+		}
+		for _, p := range points {
+			if err := p.measure(ctx, *repeat); errors.Is(err, reading.ErrNoPrefilter) {
+				continue
+			} else if err != nil {
+				return fmt.Errorf("%s, %s: %w", a.name, p.label, err)
+			}
+			fmt.Fprintf(os.Stderr, "%s: %s: %.2f s, %.0f MiB, %.0f MB read\n", a.name, p.label, p.seconds, p.mib, p.megabytes)
+			s.points = append(s.points, p)
+		}
+		if len(s.points) == 0 {
+			continue
+		}
+		if err := s.draw(filepath.Join(images, a.name+".svg")); err != nil {
+			return fmt.Errorf("%s: %w", a.name, err)
+		}
+		measured = append(measured, s)
+	}
+	return writePage(filepath.Join(*docs, "performance.md"), data, *repeat, measured)
+}
+
+// measure fills a point in.
+func (p *point) measure(ctx context.Context, repeat int) error {
+	var seconds, mib, megabytes []float64
+	for range repeat {
+		if p.reading.Filter != "" {
+			// Said here, as the process of its own could not.
+			if err := p.reading.Supported(); err != nil {
+				return err
+			}
+		}
+		r, err := p.reading.Apart(ctx)
+		if err != nil {
+			return err
+		}
+		if p.spans > 0 && r.Spans != p.spans {
+			return fmt.Errorf("%d spans were read of %d", r.Spans, p.spans)
+		}
+		seconds, mib, megabytes = append(seconds, r.Seconds), append(mib, r.PeakMiB), append(megabytes, float64(r.Counts.Bytes)/1e6)
+	}
+	p.seconds, p.mib, p.megabytes = median(seconds), median(mib), median(megabytes)
+	return nil
+}
+
+func median(of []float64) float64 {
+	slices.Sort(of)
+	n := len(of)
+	return (of[(n-1)/2] + of[n/2]) / 2
+}

@@ -1,0 +1,141 @@
+// Package reading reads a data set once, in this process or in one of its own, and
+// says what it took.
+package reading
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/bench/dataset"
+	"github.com/betracehq/betrace/bench/packs"
+	"github.com/betracehq/betrace/bench/slowbucket"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// Cores is how many cores every measurement has that does not say otherwise.
+const Cores = 2
+
+// Reading says what is read, and from where.
+type Reading struct {
+	// Dir is a folder as Tempo's local backend has it.
+	Dir string `json:"dir"`
+	// Attributes are read besides what every span has, as span.<key>, resource.<key>
+	// or .<key>.
+	Attributes []string `json:"attributes"`
+	// Filter, a TraceQL span filter, is the prefilter, if any.
+	Filter string `json:"filter"`
+	// Storage is how slow the storage is; nil: the source reads the folder itself.
+	Storage *slowbucket.Options `json:"storage"`
+	// Cores is how many a process of its own has. Default: [Cores].
+	Cores int `json:"cores"`
+}
+
+// Result is what a reading took.
+type Result struct {
+	Spans   int64   `json:"spans"`
+	Traces  int     `json:"traces"`
+	Seconds float64 `json:"seconds"`
+	// Counts are what was asked of the storage, if [Reading.Storage] is set.
+	Counts slowbucket.Counts `json:"counts"`
+	// PeakMiB is the most memory the process had resident; only [Reading.Apart] knows.
+	PeakMiB float64 `json:"peak_mib"`
+}
+
+// Full returns a reading of a set for a pack of 100 rules that reads 15 attributes.
+func Full(d dataset.Data) (Reading, error) {
+	pack, err := packs.Full(100)
+	if err != nil {
+		return Reading{}, err
+	}
+	return Reading{Dir: d.Dir, Attributes: packs.Names(packs.Needs(pack))}, nil
+}
+
+// Intrinsic returns a reading of a set for a pack that reads what every span has, the
+// tree, and one attribute that A has in a dedicated column.
+func Intrinsic(d dataset.Data) (Reading, error) {
+	pack, err := packs.Intrinsic(20)
+	if err != nil {
+		return Reading{}, err
+	}
+	return Reading{Dir: d.Dir, Attributes: packs.Names(packs.Needs(pack))}, nil
+}
+
+// ErrNoPrefilter is returned where the block source cannot take a filter.
+var ErrNoPrefilter = errors.New("the block source takes no prefilter yet")
+
+// Run reads, all of the set's traces or those that the filter may match.
+func (r Reading) Run(ctx context.Context) (Result, error) {
+	req, err := r.request()
+	if err != nil {
+		return Result{}, err
+	}
+	runtime.GC() // what was read before is not this reading's
+	began := time.Now()
+	var bucket *slowbucket.Bucket
+	var store *blocks.Store
+	if r.Storage != nil {
+		bucket = slowbucket.Open(r.Dir, *r.Storage)
+		store = blocks.NewStore(bucket.Bucket, "counted storage")
+	} else if store, err = blocks.OpenFolder(ctx, r.Dir); err != nil {
+		return Result{}, err
+	}
+	defer store.Close() //nolint:errcheck // it was only read
+	var result Result
+	report, err := store.Traces(ctx, req, func(t *trace.Trace) error {
+		result.Spans += int64(len(t.Spans))
+		return nil
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	if len(report.Problems) > 0 {
+		return Result{}, fmt.Errorf("%s was not read: %w", report.Problems[0].What, report.Problems[0].Err)
+	}
+	result.Seconds = time.Since(began).Seconds()
+	result.Traces = report.Delivered
+	if bucket != nil {
+		result.Counts = bucket.Counts()
+	}
+	return result, nil
+}
+
+// All reads, and makes sure that all of the set's spans came.
+func (r Reading) All(ctx context.Context, d dataset.Data) (Result, error) {
+	result, err := r.Run(ctx)
+	if err == nil && result.Spans != d.Spans {
+		err = fmt.Errorf("%d spans were read of %d", result.Spans, d.Spans)
+	}
+	return result, err
+}
+
+// Supported says whether the block source can do the reading.
+func (r Reading) Supported() error {
+	_, err := r.request()
+	return err
+}
+
+// request puts the reading into the source's words.
+func (r Reading) request() (blocks.Request, error) {
+	req := blocks.Request{Tenant: dataset.Tenant}
+	for _, name := range r.Attributes {
+		scope, key, _ := strings.Cut(name, ".")
+		field := traceql.Field{Scope: traceql.ScopeAny, Key: key}
+		switch scope {
+		case "span":
+			field.Scope = traceql.ScopeSpan
+		case "resource":
+			field.Scope = traceql.ScopeResource
+		}
+		req.Needs.Attributes = append(req.Needs.Attributes, field)
+	}
+	if r.Filter != "" {
+		return blocks.Request{}, ErrNoPrefilter
+	}
+	return req, nil
+}
