@@ -1,84 +1,69 @@
 package rules
 
 import (
-	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 
 	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
-// Needs are the attributes, events and links that rules read. What they do not name
-// need not be read; a span's own fields and service.name always are.
-type Needs struct {
-	// Attributes are the attributes read, by scope and key, sorted, each once.
-	// traceql.ScopeAny is s["key"]: the span's, else the resource's.
-	Attributes []traceql.Field
-	// Whole are the scopes of which all attributes are read, because a rule ranges
-	// over them or takes a key from data.
-	Whole []traceql.Scope
-	// Events and Links say whether spans' events and links are read.
-	Events, Links bool
-}
-
-// Needs returns the attributes that the rule reads to decide, and to say of its
-// violations.
-func (r *Rule) Needs() Needs {
-	c := needsCollector{attributes: map[traceql.Field]bool{}, whole: map[traceql.Scope]bool{}}
+// Needs returns what the rule reads of spans to decide, and to say of its violations.
+func (r *Rule) Needs() trace.Needs {
+	c := needsCollector{attributes: map[trace.AttributeKey]bool{}, whole: map[trace.Scope]bool{}}
 	for _, p := range r.programs(true) {
 		c.program = p
 		c.walk(p.root)
 	}
+	needs := c.needs()
 	if r.TraceQL != nil {
-		for _, f := range r.TraceQL.Fields() {
-			switch {
-			case f.Scope != traceql.ScopeIntrinsic:
-				c.attributes[f] = true
-				c.events = c.events || f.Scope == traceql.ScopeEvent
-				c.links = c.links || f.Scope == traceql.ScopeLink
-			case strings.HasPrefix(f.Key, "event:"):
-				c.events = true
-			case strings.HasPrefix(f.Key, "link:"):
-				c.links = true
-			}
-		}
+		needs = needs.Union(r.TraceQL.Needs())
 	}
-	return c.needs()
+	return needs
 }
+
+var serviceName = trace.AttributeKey{Scope: trace.ScopeResource, Key: trace.ServiceName}
 
 type needsCollector struct {
-	program       *program
-	events, links bool
-	attributes    map[traceql.Field]bool
-	whole         map[traceql.Scope]bool
+	program    *program
+	fields     trace.Needs // its flags
+	attributes map[trace.AttributeKey]bool
+	whole      map[trace.Scope]bool
 }
 
-func (c *needsCollector) needs() Needs {
-	n := Needs{Events: c.events, Links: c.links}
-	for f := range c.attributes {
-		if !c.whole[f.Scope] {
-			n.Attributes = append(n.Attributes, f)
+func (c *needsCollector) needs() trace.Needs {
+	n := c.fields
+	for a := range c.attributes {
+		if !c.whole[a.Scope] {
+			n.Attributes = append(n.Attributes, a)
 		}
 	}
-	slices.SortFunc(n.Attributes, func(a, b traceql.Field) int {
-		return cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Key, b.Key))
-	})
 	for s := range c.whole {
 		n.Whole = append(n.Whole, s)
 	}
-	slices.Sort(n.Whole)
-	return n
+	return n.Union(trace.Needs{})
+}
+
+// field notes that a span's field is read.
+func (c *needsCollector) field(name string) {
+	switch name {
+	case "events":
+		c.fields.Events = true
+	case "links":
+		c.fields.Links = true
+	case "statusMessage":
+		c.fields.StatusMessage = true
+	case "scope", "scopeVersion":
+		c.fields.Instrumentation = true
+	}
 }
 
 // walk finds what is read below x.
 func (c *needsCollector) walk(x ast.Expr) {
 	if scope, key, ok := c.program.attribute(x); ok {
-		c.attributes[traceql.Attribute(scope, key)] = true
+		c.attributes[trace.AttributeKey{Scope: scope, Key: key}] = true
 		c.walk(subject(x))
 		return
 	}
@@ -89,15 +74,14 @@ func (c *needsCollector) walk(x ast.Expr) {
 	}
 	switch x.Kind() {
 	case ast.SelectKind:
-		if c.program.isA(x.AsSelect().Operand(), "Span") {
-			c.events = c.events || x.AsSelect().FieldName() == "events"
-			c.links = c.links || x.AsSelect().FieldName() == "links"
+		if c.program.isA(x.AsSelect().Operand(), "Span") || c.program.isKind(x.AsSelect().Operand(), types.DynKind) {
+			c.field(x.AsSelect().FieldName())
 		}
 		if x.AsSelect().FieldName() == "service" && c.program.isA(x.AsSelect().Operand(), "Span") {
-			c.attributes[traceql.Attribute(traceql.ScopeResource, trace.ServiceName)] = true
+			c.attributes[serviceName] = true
 		}
 		if x.AsSelect().FieldName() == "services" && c.program.isA(x.AsSelect().Operand(), "Trace") {
-			c.attributes[traceql.Attribute(traceql.ScopeResource, trace.ServiceName)] = true
+			c.attributes[serviceName] = true
 		}
 		c.walk(x.AsSelect().Operand())
 	case ast.CallKind:
@@ -137,25 +121,23 @@ func (c *needsCollector) index(v, key ast.Expr) {
 	dynamic := c.program.isKind(v, types.DynKind)
 	switch {
 	case dynamic && literal:
-		c.attributes[traceql.Attribute(traceql.ScopeAny, text)] = true
+		c.attributes[trace.AttributeKey{Scope: trace.ScopeAny, Key: text}] = true
 	case dynamic && c.program.isKind(key, types.StringKind, types.DynKind), c.program.isA(v, "Span"):
-		c.whole[traceql.ScopeAny] = true
+		c.whole[trace.ScopeAny] = true
 	}
 }
 
 // optionalField notes v.?field, whatever v is.
 func (c *needsCollector) optionalField(field ast.Expr) {
-	switch name, _ := literalString(field); name {
+	name, _ := literalString(field)
+	c.field(name)
+	switch name {
 	case "attributes":
-		c.whole[traceql.ScopeSpan], c.whole[traceql.ScopeEvent], c.whole[traceql.ScopeLink] = true, true, true
-	case "events":
-		c.events = true
-	case "links":
-		c.links = true
+		c.whole[trace.ScopeSpan], c.whole[trace.ScopeEvent], c.whole[trace.ScopeLink] = true, true, true
 	case "resource":
-		c.whole[traceql.ScopeResource] = true
+		c.whole[trace.ScopeResource] = true
 	case "service", "services":
-		c.attributes[traceql.Attribute(traceql.ScopeResource, trace.ServiceName)] = true
+		c.attributes[serviceName] = true
 	}
 }
 
@@ -179,20 +161,20 @@ func ofOptional(t *types.Type) *types.Type {
 }
 
 // attributeMap recognises s.attributes, s.resource, e.attributes and l.attributes.
-func (p *program) attributeMap(x ast.Expr) (traceql.Scope, bool) {
+func (p *program) attributeMap(x ast.Expr) (trace.Scope, bool) {
 	if x.Kind() != ast.SelectKind || x.AsSelect().IsTestOnly() {
 		return 0, false
 	}
 	operand, field := x.AsSelect().Operand(), x.AsSelect().FieldName()
 	switch {
 	case field == "attributes" && p.isA(operand, "Span"):
-		return traceql.ScopeSpan, true
+		return trace.ScopeSpan, true
 	case field == "resource" && p.isA(operand, "Span"):
-		return traceql.ScopeResource, true
+		return trace.ScopeResource, true
 	case field == "attributes" && p.isA(operand, "Event"):
-		return traceql.ScopeEvent, true
+		return trace.ScopeEvent, true
 	case field == "attributes" && p.isA(operand, "Link"):
-		return traceql.ScopeLink, true
+		return trace.ScopeLink, true
 	}
 	return 0, false
 }
@@ -200,7 +182,7 @@ func (p *program) attributeMap(x ast.Expr) (traceql.Scope, bool) {
 // attribute recognises one attribute by its key: s["key"], s.attributes.key,
 // s.attributes["key"], has(s.attributes.key) and "key" in s.attributes, their
 // optional forms, and the same of resources, events and links.
-func (p *program) attribute(x ast.Expr) (traceql.Scope, string, bool) {
+func (p *program) attribute(x ast.Expr) (trace.Scope, string, bool) {
 	switch x.Kind() {
 	case ast.SelectKind:
 		if scope, ok := p.attributeMap(x.AsSelect().Operand()); ok {
@@ -218,7 +200,7 @@ func (p *program) attribute(x ast.Expr) (traceql.Scope, string, bool) {
 				return scope, key, true
 			}
 			if p.isA(args[0], "Span") && x.AsCall().FunctionName() != operators.OptSelect {
-				return traceql.ScopeAny, key, true
+				return trace.ScopeAny, key, true
 			}
 		case isIn:
 			key, ok := literalString(args[0])

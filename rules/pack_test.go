@@ -450,7 +450,7 @@ func TestNeedsNameWhatIsRead(t *testing.T) {
 		needs := r.Needs()
 		var have []string
 		for _, f := range needs.Attributes {
-			have = append(have, strings.TrimSuffix(strings.TrimPrefix(traceql.MustNew(traceql.Compare(f, traceql.OpNotEqual, traceql.Nil)).String(), "{ "), " != nil }"))
+			have = append(have, strings.TrimSuffix(strings.TrimPrefix(traceql.MustNew(traceql.Compare(traceql.Field(f), traceql.OpNotEqual, traceql.Nil)).String(), "{ "), " != nil }"))
 		}
 		require.Equal(t, tt.want, strings.Join(have, " "), tt.rule)
 		require.Equal(t, tt.whole, needs.Whole, tt.rule)

@@ -332,7 +332,7 @@ func (c *Column) Put(row int32, v Value) (repeated bool) {
 		case d < 0:
 			return true
 		}
-		c.remove(row)
+		c.Remove(row)
 		repeated = true
 	}
 	switch v.Type() {
@@ -362,8 +362,8 @@ func (c *Column) Put(row int32, v Value) (repeated bool) {
 	return repeated
 }
 
-// remove takes the value of a row away.
-func (c *Column) remove(row int32) {
+// Remove takes the value of a row away.
+func (c *Column) Remove(row int32) {
 	if c.Text.Codes != nil {
 		c.Text.Codes[row] = 0
 	}
@@ -494,7 +494,7 @@ func (c *Column) keepGreatest(row int32, repeated func(row int32)) {
 	default:
 		v = BoolValue(c.Bools.Has(row))
 	}
-	c.remove(row)
+	c.Remove(row)
 	c.Put(row, v)
 	repeated(row)
 }

@@ -494,7 +494,7 @@ func (f *Filler) mend(t int32) {
 			values[i] = c.Value(row)
 		}
 		for i, v := range values {
-			c.remove(lo + int32(i))
+			c.Remove(lo + int32(i))
 			c.Put(lo+int32(i), v)
 		}
 	}

@@ -11,8 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
-	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 func (p *program) blocksCommand() *cobra.Command {
@@ -72,7 +73,7 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 		return errors.New("where are the blocks? Name Tempo's storage with --tempo-blocks, or its configuration with --tempo-config")
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	needs := blocks.Needs{All: true}
+	needs := trace.Needs{All: true}
 	if paths := p.config.viper.GetStringSlice("rules"); len(paths) > 0 {
 		packs, refused, err := p.loadRules(paths)
 		if err != nil {
@@ -110,7 +111,7 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 		}
 		list.Blocks = append(list.Blocks, row)
 		for _, name := range info.Generic(needs) {
-			if name != ownSpans.String() {
+			if name != traceql.Field(ownSpans).String() {
 				list.Dedicate[name]++
 			}
 		}

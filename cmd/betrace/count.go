@@ -14,7 +14,6 @@ import (
 
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/blocks"
 	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
@@ -75,7 +74,7 @@ func (p *program) count(cmd *cobra.Command, f selectionFlags, by, format string)
 	defer func() { err = errors.Join(err, s.close()) }()
 	c := counting{Problems: []analyzer.Problem{}, By: []bucket{}}
 	buckets := map[string]*bucket{}
-	reading, err := s.each(cmd.Context(), blocks.Needs{}, func(t *trace.Trace) error {
+	reading, err := s.each(cmd.Context(), trace.Needs{}, func(t *trace.Trace) error {
 		c.Traces++
 		c.Spans += len(t.Spans)
 		at := t.Start().Time().Format(layout)
@@ -119,11 +118,11 @@ func (p *program) printCount(c counting, by, format string) error {
 
 // each gives every selected trace that matches the query. A selection without a range
 // or a query gives all.
-func (s *selection) each(ctx context.Context, needs blocks.Needs, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+func (s *selection) each(ctx context.Context, needs trace.Needs, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
 	filter := traceql.All
 	if s.query != nil {
 		filter = s.query
-		needs = needs.With(filter)
+		needs = needs.Union(filter.Needs())
 	}
 	reading, err := s.source(needs, filter)(ctx, func(t *trace.Trace) error {
 		if s.query != nil && !s.query.Matches(t) {

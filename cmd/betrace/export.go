@@ -10,7 +10,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
 func (p *program) exportCommand() *cobra.Command {
@@ -49,7 +48,7 @@ func (p *program) export(cmd *cobra.Command, f selectionFlags, format string) (e
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	traces, spans := 0, 0
-	reading, err := s.each(cmd.Context(), blocks.Needs{All: true}, func(t *trace.Trace) error {
+	reading, err := s.each(cmd.Context(), trace.Needs{All: true}, func(t *trace.Trace) error {
 		if err := write(p.stdout, t.ToOTLP()); err != nil {
 			return fmt.Errorf("trace %s: %w", t.ID, err)
 		}

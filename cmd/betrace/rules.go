@@ -142,7 +142,7 @@ func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
 				Attributes: []string{}, Cost: r.Cost(sizes), MaxCost: p.config.viper.GetFloat64("limits.max_cost"), Digest: r.Digest,
 			}
 			for _, f := range needs.Attributes {
-				e.Attributes = append(e.Attributes, f.String())
+				e.Attributes = append(e.Attributes, traceql.Field(f).String())
 			}
 			for _, s := range needs.Whole {
 				e.Whole = append(e.Whole, scopeNames[s])

@@ -191,7 +191,7 @@ func (s *selection) close() error {
 
 // source returns where traces come from. Only what needs name is read where that is
 // cheaper, and only traces that match the filter need to come.
-func (s *selection) source(needs blocks.Needs, filter *traceql.Filter) analyzer.SourceFunc {
+func (s *selection) source(needs trace.Needs, filter *traceql.Filter) analyzer.SourceFunc {
 	switch {
 	case len(s.flags.files) > 0:
 		return s.fromFiles
@@ -218,7 +218,7 @@ func (s *selection) fromAPI(ctx context.Context, from time.Time, skip func(trace
 	return reading, err
 }
 
-func (s *selection) fromBlocks(ctx context.Context, needs blocks.Needs, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+func (s *selection) fromBlocks(ctx context.Context, needs trace.Needs, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
 	report, err := s.store.Traces(ctx, blocks.Request{
 		Tenant: s.config.viper.GetString("tenant"), From: s.from, To: s.to, Needs: needs,
 		MaxTraceDuration: s.config.viper.GetDuration("scan.max_trace_duration"), MemoryBytes: int64(s.config.viper.GetInt("scan.memory_bytes")),
@@ -237,7 +237,7 @@ func (s *selection) fromBlocks(ctx context.Context, needs blocks.Needs, deliver 
 // begins near the seam may seem to begin on either side of it, as more of it is known
 // here or there: the API is asked from well before the seam, and what blocks gave
 // is left out.
-func (s *selection) fromBoth(ctx context.Context, needs blocks.Needs, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+func (s *selection) fromBoth(ctx context.Context, needs trace.Needs, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
 	overlap := s.young.Add(-s.config.viper.GetDuration("scan.max_trace_duration"))
 	given := map[trace.ID]bool{}
 	seam, near := trace.TimeOf(s.young), trace.TimeOf(overlap)
@@ -334,20 +334,16 @@ func interruptible(ctx context.Context, in io.Reader) (io.Reader, func()) {
 }
 
 // ownSpans is the attribute by which BeTrace knows its own spans.
-var ownSpans = traceql.Attribute(traceql.ScopeSpan, "betrace.violation.id")
+var ownSpans = trace.AttributeKey{Scope: trace.ScopeSpan, Key: "betrace.violation.id"}
 
 // needsOf returns what the rules, and a query, read.
-func needsOf(rs []*rules.Rule, query *traceql.Filter) blocks.Needs {
-	needs := blocks.Needs{Attributes: []traceql.Field{ownSpans}}
+func needsOf(rs []*rules.Rule, query *traceql.Filter) trace.Needs {
+	needs := trace.Needs{Attributes: []trace.AttributeKey{ownSpans}}
 	for _, r := range rs {
-		n := r.Needs()
-		needs.Attributes = append(needs.Attributes, n.Attributes...)
-		needs.Whole = append(needs.Whole, n.Whole...)
-		needs.Events = needs.Events || n.Events
-		needs.Links = needs.Links || n.Links
+		needs = needs.Union(r.Needs())
 	}
 	if query != nil {
-		needs = needs.With(query)
+		needs = needs.Union(query.Needs())
 	}
 	return needs
 }

@@ -59,8 +59,8 @@ func BenchmarkRead(b *testing.B) {
 	require.NoError(b, err)
 	for _, c := range []struct {
 		name  string
-		needs blocks.Needs
-	}{{"intrinsics", blocks.Needs{}}, {"pack", needsOf(pack)}, {"all", blocks.Needs{All: true}}} {
+		needs trace.Needs
+	}{{"intrinsics", trace.Needs{}}, {"pack", needsOf(pack)}, {"all", trace.Needs{All: true}}} {
 		b.Run(c.name+"/pages", func(b *testing.B) {
 			for b.Loop() {
 				require.NoError(b, store.ReadPages(b.Context(), name, c.needs))

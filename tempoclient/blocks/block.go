@@ -1,8 +1,10 @@
 package blocks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"sort"
@@ -26,6 +28,7 @@ type readStats struct{ requests, bytes atomic.Int64 }
 // block is an open block: its footer, and where its trace IDs are.
 type block struct {
 	Meta
+	in   io.ReaderAt // its file
 	file *parquet.File
 	cols columns
 	// groups hold, for each row group, every sampleEvery-th trace ID.
@@ -45,7 +48,7 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}
-	b := &block{Meta: m}
+	b := &block{Meta: m, in: r}
 	if b.file, err = openParquet(r, attrs.Size); err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}
@@ -122,22 +125,24 @@ func (b *block) sample() (err error) {
 	b.groups = make([][]trace.ID, len(b.file.RowGroups()))
 	var last trace.ID
 	for g, group := range b.file.RowGroups() {
-		for from := int64(0); from < group.NumRows(); from += 1 << 16 {
-			e, err := id.read(group, from, min(from+1<<16, group.NumRows()))
-			if err != nil {
-				return fmt.Errorf("column TraceID: %w", err)
-			}
-			for i, text := range e.texts {
+		row := int64(0)
+		if err := id.eachPage(group, b.in, 0, group.NumRows(), func(p *page) error {
+			var unsorted error
+			err := eachText(p, func(_ int, text []byte) {
 				var at trace.ID
 				pad(at[:], text)
 				if at.Compare(last) < 0 {
-					return fmt.Errorf("trace %s stands after %s: the rows are not sorted by trace ID", at, last)
+					unsorted = fmt.Errorf("trace %s stands after %s: the rows are not sorted by trace ID", at, last)
 				}
 				last = at
-				if (from+int64(i))%sampleEvery == 0 {
+				if row%sampleEvery == 0 {
 					b.groups[g] = append(b.groups[g], at)
 				}
-			}
+				row++
+			})
+			return cmp.Or(unsorted, err)
+		}); err != nil {
+			return fmt.Errorf("column TraceID: %w", err)
 		}
 	}
 	return nil
@@ -160,29 +165,8 @@ func (b *block) rows(group int, ids idRange) (from, to int64) {
 	return from, max(from, to)
 }
 
-// read decodes the rows of the range, in order.
-func (b *block) read(needs Needs, ids idRange) (segments []*segment, err error) {
-	defer recovered(&err)
-	for g, group := range b.file.RowGroups() {
-		from, to := b.rows(g, ids)
-		if from == to {
-			continue
-		}
-		s, err := decode(b.Meta, b.cols, needs, group, from, to)
-		if err != nil {
-			return nil, err
-		}
-		segments = append(segments, s)
-	}
-	return segments, nil
-}
-
 // idRange is a range of trace IDs: from counts, to does not; the last has no end.
 type idRange struct {
 	from, to trace.ID
 	last     bool
-}
-
-func (r idRange) has(id trace.ID) bool {
-	return id.Compare(r.from) >= 0 && (r.last || id.Compare(r.to) < 0)
 }

@@ -62,7 +62,7 @@ func wantEqual(t testing.TB, sent []*trace.Trace, got map[trace.ID]*trace.Trace)
 
 func TestBlocksOfTempo3GiveWhatWasSent(t *testing.T) {
 	store, sent := fixture(t)
-	got, report := readAll(t, store, blocks.Request{Needs: blocks.Needs{All: true}})
+	got, report := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}})
 	require.Empty(t, report.Problems)
 	require.Len(t, report.Blocks, 3)
 	// A dedicated column for lists does not tell "a" from ["a"].
@@ -171,14 +171,14 @@ func TestBlocksOfTempo2GiveWhatWasSent(t *testing.T) {
 		total += int64(len(tr.Spans))
 	}
 	w.flush(t, total)
-	got, report := readAll(t, w.store, blocks.Request{Tenant: w.name, Needs: blocks.Needs{All: true}})
+	got, report := readAll(t, w.store, blocks.Request{Tenant: w.name, Needs: trace.Needs{All: true}})
 	require.Empty(t, report.Problems)
 	t.Logf("%d traces, %d spans from %d blocks", len(got), total, len(report.Blocks))
 	require.Greater(t, len(report.Blocks), 1)
 	wantEqual(t, sent, got)
 
 	// The same in little memory, in many ranges.
-	got, report = readAll(t, w.store, blocks.Request{Tenant: w.name, Needs: blocks.Needs{All: true}, MemoryBytes: 1, Workers: 3})
+	got, report = readAll(t, w.store, blocks.Request{Tenant: w.name, Needs: trace.Needs{All: true}, MemoryBytes: 1, Workers: 3})
 	require.Empty(t, report.Problems)
 	wantEqual(t, sent, got)
 }

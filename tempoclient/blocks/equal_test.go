@@ -127,7 +127,7 @@ func (d *dataSet) compare(t *testing.T, pack *rules.Pack) (blocksRead int) {
 	var report blocks.Report
 	deadline := time.Now().Add(time.Minute)
 	for { // until all that is on its way has arrived in blocks
-		got, report = readAll(t, d.store, blocks.Request{Tenant: d.name, Needs: blocks.Needs{All: true}})
+		got, report = readAll(t, d.store, blocks.Request{Tenant: d.name, Needs: trace.Needs{All: true}})
 		stored := int64(0)
 		for _, tr := range got {
 			stored += int64(len(tr.Spans))
@@ -205,14 +205,9 @@ func (d *dataSet) wantSent(t *testing.T, way string, got map[trace.ID]*trace.Tra
 	}
 }
 
-func needsOf(pack *rules.Pack) blocks.Needs {
-	var needs blocks.Needs
+func needsOf(pack *rules.Pack) (needs trace.Needs) {
 	for _, r := range pack.Rules {
-		n := r.Needs()
-		needs.Attributes = append(needs.Attributes, n.Attributes...)
-		needs.Whole = append(needs.Whole, n.Whole...)
-		needs.Events = needs.Events || n.Events
-		needs.Links = needs.Links || n.Links
+		needs = needs.Union(r.Needs())
 	}
 	return needs
 }

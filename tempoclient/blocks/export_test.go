@@ -7,11 +7,13 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/betracehq/betrace/analyzer/trace"
 )
 
 // ReadPages decodes the pages of the needed columns of a tenant's blocks and does
 // nothing with them: what reading costs at least.
-func (s *Store) ReadPages(ctx context.Context, tenant string, needs Needs) error {
+func (s *Store) ReadPages(ctx context.Context, tenant string, needs trace.Needs) error {
 	listing, err := s.List(ctx, tenant)
 	if err != nil {
 		return err

@@ -98,7 +98,7 @@ func TestADamagedBlockIsSaidAndNoHalfTraceIsGiven(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, report := readAll(t, broken(t, tt.do), blocks.Request{Needs: blocks.Needs{All: true}})
+			got, report := readAll(t, broken(t, tt.do), blocks.Request{Needs: trace.Needs{All: true}})
 			require.Empty(t, got)
 			require.NotEmpty(t, report.Problems)
 			require.Equal(t, "block "+firstBlock, report.Problems[0].What)

@@ -45,7 +45,7 @@ func (s *Store) Inspect(ctx context.Context, m Meta) (Info, error) {
 
 // Needed returns how many bytes of the block are read for the needs, its footer not
 // counted.
-func (i *Info) Needed(needs Needs) int64 {
+func (i *Info) Needed(needs trace.Needs) int64 {
 	sum := int64(0)
 	for path := range i.neededColumns(needs) {
 		sum += i.columnBytes[path]
@@ -54,13 +54,16 @@ func (i *Info) Needed(needs Needs) int64 {
 }
 
 // neededColumns returns the paths of the columns that are read for the needs.
-func (i *Info) neededColumns(needs Needs) map[string]bool {
-	paths := map[string]bool{}
-	for _, path := range []string{"TraceID", pathResource + "ServiceName", pathScope + "Name", pathScope + "Version", pathSpan + "SpanID"} {
-		paths[path] = true
+func (i *Info) neededColumns(needs trace.Needs) map[string]bool {
+	paths := map[string]bool{"TraceID": true, pathResource + "ServiceName": true}
+	for _, name := range []string{"SpanID", "ParentSpanID", "StartTimeUnixNano", "DurationNano", "Kind", "StatusCode", "Name"} {
+		paths[pathSpan+name] = true
 	}
-	for _, c := range intrinsicColumns {
-		paths[pathSpan+c.name] = true
+	if needs.All || needs.StatusMessage {
+		paths[pathSpan+"StatusMessage"] = true
+	}
+	if needs.All || needs.Instrumentation {
+		paths[pathScope+"Name"], paths[pathScope+"Version"] = true, true
 	}
 	if needs.All || needs.Events {
 		paths[pathEvent+"Name"], paths[pathEvent+"TimeSinceStartNano"] = true, true
@@ -69,7 +72,7 @@ func (i *Info) neededColumns(needs Needs) map[string]bool {
 		paths[pathLink+"TraceID"], paths[pathLink+"SpanID"] = true, true
 	}
 	for _, scope := range attributeScopes {
-		need := needs.of(scope.scope)
+		need := keysOf(&needs, scope.scope)
 		if need.none() {
 			continue
 		}
@@ -89,7 +92,7 @@ func (i *Info) neededColumns(needs Needs) map[string]bool {
 
 // Generic returns the needed attributes, as TraceQL names them, that have no column
 // of their own in the block and could have one: they are read from the columns of all.
-func (i *Info) Generic(needs Needs) []string {
+func (i *Info) Generic(needs trace.Needs) []string {
 	var names []string
 	for _, scope := range attributeScopes[:2] { // spans and resources
 		own := map[string]bool{trace.ServiceName: true}
@@ -98,7 +101,7 @@ func (i *Info) Generic(needs Needs) []string {
 		}
 		for _, f := range needs.Attributes {
 			// What is asked of either is nearly always the span's.
-			isHere := f.Scope == scope.scope || f.Scope == traceql.ScopeAny && scope.scope == traceql.ScopeSpan
+			isHere := f.Scope == scope.scope || f.Scope == trace.ScopeAny && scope.scope == trace.ScopeSpan
 			if isHere && !own[f.Key] {
 				names = append(names, traceql.Attribute(scope.scope, f.Key).String())
 			}
@@ -109,7 +112,7 @@ func (i *Info) Generic(needs Needs) []string {
 }
 
 // columnsOf returns the columns of single attributes of a scope, by their paths.
-func (i *Info) columnsOf(scope traceql.Scope) map[string]string {
+func (i *Info) columnsOf(scope trace.Scope) map[string]string {
 	own := map[string]string{}
 	for _, s := range attributeScopes {
 		if s.scope != scope {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"time"
@@ -22,7 +23,7 @@ type Request struct {
 	// MaxTraceDuration is how long a trace may last: blocks whose rows all lie so far
 	// outside the range are not read. Default 1 h.
 	MaxTraceDuration time.Duration
-	Needs            Needs
+	Needs            trace.Needs
 	// MemoryBytes is about how much the spans may take that are held at a time.
 	// Default 256 MiB. One trace is always held whole.
 	MemoryBytes int64
@@ -56,14 +57,27 @@ type Report struct {
 	Requests, Bytes int64
 }
 
-// Traces reads every trace of the tenant's live blocks that starts in the range, and
-// gives each once, whole, to deliver, from one goroutine at a time, in no order. It
-// ends early, with an error, if the storage cannot be listed, deliver fails or the
-// context ends; what else fails is a problem in the report.
+// Traces is [Store.Batches] for those who want one trace after another.
+func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Trace) error) (Report, error) {
+	return s.Batches(ctx, req, func(b *trace.Batch) error {
+		for t := range b.NumTraces() {
+			if err := deliver(b.Trace(t)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Batches reads every trace of the tenant's live blocks that starts in the range, and
+// gives each once, whole, to deliver, from one goroutine at a time, in the order of
+// trace IDs. A batch is valid until deliver returns. It ends early, with an error, if
+// the storage cannot be listed, deliver fails or the context ends; what else fails is
+// a problem in the report.
 //
 // Work goes by ranges of trace IDs, so that what is held at a time does not grow
 // with the number of blocks.
-func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Trace) error) (Report, error) {
+func (s *Store) Batches(ctx context.Context, req Request, deliver func(*trace.Batch) error) (Report, error) {
 	req.MaxTraceDuration = cmp.Or(req.MaxTraceDuration, time.Hour)
 	req.MemoryBytes = cmp.Or(req.MemoryBytes, 256<<20)
 	req.Workers = cmp.Or(req.Workers, runtime.GOMAXPROCS(0))
@@ -96,7 +110,7 @@ func (r *reading) problem(what string, err error) {
 	r.report.Problems = append(r.report.Problems, Problem{what, err})
 }
 
-func (r *reading) run(ctx context.Context, deliver func(*trace.Trace) error) error {
+func (r *reading) run(ctx context.Context, deliver func(*trace.Batch) error) error {
 	listing, err := r.store.List(ctx, r.req.Tenant)
 	if err != nil {
 		return err
@@ -153,30 +167,44 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 
 // part is what was read of a range of IDs.
 type part struct {
-	traces   []*trace.Trace
+	batch    *trace.Batch
+	filling  *filling // to be used again once the batch was delivered
 	skipped  int
 	outside  int
 	problems []Problem
 }
 
 // readAll reads range by range, several at once, and delivers in their order.
-func (r *reading) readAll(ctx context.Context, deliver func(*trace.Trace) error) error {
+func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error) error {
 	ranges := r.plan()
 	group, ctx := errgroup.WithContext(ctx)
 	results := make([]chan part, len(ranges))
 	for i := range results {
 		results[i] = make(chan part, 1)
 	}
-	slots := make(chan struct{}, r.req.Workers)
+	// A batch's memory is free once it was delivered: one more than there are workers,
+	// so that they go on meanwhile.
+	free := make(chan *filling, r.req.Workers+1)
+	for range cap(free) {
+		free <- r.filling(ctx)
+	}
+	workers := make(chan struct{}, r.req.Workers)
 	group.Go(func() error {
 		for i, ids := range ranges {
+			var f *filling
 			select {
-			case slots <- struct{}{}: // given back once the part was delivered
+			case f = <-free:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			select {
+			case workers <- struct{}{}:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
 			group.Go(func() error {
-				results[i] <- r.read(ctx, ids)
+				results[i] <- r.read(f, ids)
+				<-workers
 				return nil
 			})
 		}
@@ -193,13 +221,13 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Trace) error)
 			r.report.Skipped += p.skipped
 			r.report.OutsideRange += p.outside
 			r.report.Problems = append(r.report.Problems, p.problems...)
-			for _, t := range p.traces {
-				if err := deliver(t); err != nil {
+			if p.batch != nil {
+				if err := deliver(p.batch); err != nil {
 					return err
 				}
-				r.report.Delivered++
+				r.report.Delivered += p.batch.NumTraces()
 			}
-			<-slots
+			free <- p.filling
 			if r.req.Progress != nil {
 				r.req.Progress(Progress{Read: float64(i+1) / float64(len(ranges)), Traces: r.report.Delivered})
 			}
@@ -209,9 +237,22 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Trace) error)
 	return group.Wait()
 }
 
-// spanBytes is about what a span takes that was read: itself, its attributes, and
-// the columns it came from.
-const spanBytes = 1500
+func (r *reading) filling(ctx context.Context) *filling {
+	f := &filling{ctx: ctx, needs: r.req.Needs, from: r.from, to: r.to, filler: trace.NewFiller(r.req.Needs)}
+	for _, s := range attributeScopes {
+		f.needed[s.scope] = keysOf(&r.req.Needs, s.scope)
+	}
+	return f
+}
+
+// spanBytes is about how much a span takes in a batch and while it is made: what
+// places it, its fields, and the needed attributes.
+func (r *reading) spanBytes() float64 {
+	if r.req.Needs.All || len(r.req.Needs.Whole) > 0 {
+		return 4000 // hundreds of keys, most of them absent
+	}
+	return 130 + 12*float64(len(r.req.Needs.Attributes))
+}
 
 // plan cuts the IDs into ranges whose spans fit into the memory of one worker.
 func (r *reading) plan() []idRange {
@@ -237,15 +278,20 @@ func (r *reading) plan() []idRange {
 		return nil
 	}
 	slices.SortFunc(samples, func(a, b sample) int { return a.id.Compare(b.id) })
-	// Parts are delivered in order, so one more may be waiting.
-	each := max(float64(r.req.MemoryBytes)/float64(r.req.Workers+1)/spanBytes, 1000)
+	most := max(float64(r.req.MemoryBytes)/float64(r.req.Workers+1)/r.spanBytes(), 1000)
+	// Ranges of one size, and as many as keep all workers busy to the end.
+	n := math.Ceil(total / most)
+	if w := float64(r.req.Workers); total > 50_000*w {
+		n = math.Ceil(n/w) * w
+	}
+	each := total / n
 	var ranges []idRange
 	current, filled := idRange{}, 0.0
 	for i, s := range samples {
 		if filled >= each && s.id != samples[i-1].id {
 			current.to = s.id
 			ranges = append(ranges, current)
-			current, filled = idRange{from: s.id}, 0
+			current, filled = idRange{from: s.id}, filled-each
 		}
 		filled += s.spans
 	}
@@ -253,75 +299,34 @@ func (r *reading) plan() []idRange {
 	return append(ranges, current)
 }
 
-// read reads a range of IDs from all blocks and unites their traces.
-func (r *reading) read(ctx context.Context, ids idRange) part {
-	var p part
-	var segments []*segment
+// read reads a range of IDs from all blocks.
+func (r *reading) read(f *filling, ids idRange) part {
+	p := part{filling: f}
+	blocks := slices.Clone(r.blocks)
 	torn := r.torn
-	for _, b := range r.blocks {
-		if ctx.Err() != nil {
-			return part{}
-		}
-		s, err := b.read(r.req.Needs, ids)
-		if err != nil && ctx.Err() == nil { // storage fails for moments
-			s, err = b.read(r.req.Needs, ids)
-		}
-		if err != nil {
-			p.problems = append(p.problems, Problem{"block " + b.ID, err})
-			torn = true
-			continue
-		}
-		segments = append(segments, s...)
-	}
-	for id, spans := range united(segments, ids) {
-		if torn {
-			p.skipped++ // any trace may have spans in what was not read
-			continue
-		}
-		t := trace.New(id, spans)
-		if t.Start() < r.from || t.Start() >= r.to {
-			p.outside++
-			continue
-		}
-		p.traces = append(p.traces, t)
-	}
-	return p
-}
-
-// united gives each trace's spans from all segments, by ID.
-func united(segments []*segment, ids idRange) func(yield func(trace.ID, []trace.Span) bool) {
-	return func(yield func(trace.ID, []trace.Span) bool) {
-		at := make([]int, len(segments))
-		for i, s := range segments {
-			for at[i] < len(s.ids) && s.ids[at[i]].Compare(ids.from) < 0 {
-				at[i]++
+	for {
+		b, outside, failed, err := f.read(blocks, ids)
+		switch {
+		case f.ctx.Err() != nil:
+			return p
+		case err == nil && !torn:
+			p.batch, p.outside = b, outside
+			return p
+		case err == nil: // any trace may have spans in what was not read
+			if b != nil {
+				p.skipped = b.NumTraces()
 			}
+			return p
 		}
-		for {
-			var least *trace.ID
-			for i, s := range segments {
-				if at[i] < len(s.ids) && ids.has(s.ids[at[i]]) && (least == nil || s.ids[at[i]].Compare(*least) < 0) {
-					least = &s.ids[at[i]]
-				}
-			}
-			if least == nil {
-				return
-			}
-			id := *least
-			var spans []trace.Span
-			for i, s := range segments {
-				for at[i] < len(s.ids) && s.ids[at[i]] == id {
-					if row := s.row(at[i]); spans == nil {
-						spans = row
-					} else {
-						spans = append(slices.Clip(spans), row...)
-					}
-					at[i]++
-				}
-			}
-			if len(spans) > 0 && !yield(id, spans) {
-				return
-			}
+		what := "the blocks"
+		if failed != nil {
+			what = "block " + failed.ID
+			blocks = slices.DeleteFunc(blocks, func(b *block) bool { return b == failed })
+		}
+		p.problems = append(p.problems, Problem{what, err})
+		torn = true
+		if failed == nil || len(blocks) == 0 {
+			return p
 		}
 	}
 }

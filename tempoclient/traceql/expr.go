@@ -44,16 +44,16 @@ func (t Type) String() string { return typeNames[t] }
 func (t Type) isNumber() bool { return t == TypeInt || t == TypeFloat || t == TypeDuration }
 
 // Scope says whose attribute a [Field] is.
-type Scope uint8
+type Scope = trace.Scope
 
 // The scopes of attributes. ScopeAny is the span's attribute, else the resource's.
 const (
-	ScopeIntrinsic Scope = iota // no attribute: see Field.Intrinsic
-	ScopeAny
-	ScopeSpan
-	ScopeResource
-	ScopeEvent
-	ScopeLink
+	ScopeIntrinsic = trace.ScopeIntrinsic // no attribute: see Field.Intrinsic
+	ScopeAny       = trace.ScopeAny
+	ScopeSpan      = trace.ScopeSpan
+	ScopeResource  = trace.ScopeResource
+	ScopeEvent     = trace.ScopeEvent
+	ScopeLink      = trace.ScopeLink
 )
 
 var scopePrefix = [...]string{"", ".", "span.", "resource.", "event.", "link."}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/betracehq/betrace/analyzer/trace"
 )
 
 // Bounds on what is parsed, far above what anybody writes.
@@ -117,6 +119,25 @@ func (f *Filter) Fields() []Field {
 	}
 	walk(f.expr)
 	return fields
+}
+
+// Needs returns what of spans the filter reads.
+func (f *Filter) Needs() trace.Needs {
+	var n trace.Needs
+	for _, field := range f.Fields() {
+		n.Events = n.Events || field.Scope == ScopeEvent || field.isIntrinsicOf("event:")
+		n.Links = n.Links || field.Scope == ScopeLink || field.isIntrinsicOf("link:")
+		n.Instrumentation = n.Instrumentation || field.isIntrinsicOf("instrumentation:")
+		n.StatusMessage = n.StatusMessage || field == Intrinsic("span:statusMessage")
+		if field.Scope != ScopeIntrinsic {
+			n.Attributes = append(n.Attributes, trace.AttributeKey(field))
+		}
+	}
+	return n.Union(trace.Needs{})
+}
+
+func (f Field) isIntrinsicOf(prefix string) bool {
+	return f.Scope == ScopeIntrinsic && strings.HasPrefix(f.Key, prefix)
 }
 
 type parser struct {

@@ -1,0 +1,77 @@
+package blocks
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// leaf is one column of a file: where it is, and how its levels are read.
+//
+// Dremel's levels, in short: each entry of a column has a repetition level, which
+// says at which of the nested lists it starts a new element (0: a new row), and a
+// definition level, which says how much of its path is there.
+type leaf struct {
+	index int
+	kind  parquet.Kind
+	// depth is how many lists the column is nested in; present[d] is the definition
+	// level from which on an element of the list at depth d is there; defined that of
+	// a value.
+	depth   int
+	present []byte
+	defined byte
+}
+
+// columns are the leaves of a file by their paths, without the groups "list" and
+// "element" that vParquet4 has around what is repeated.
+type columns map[string]leaf
+
+func columnsOf(schema *parquet.Schema) columns {
+	cols := columns{}
+	var walk func(n parquet.Node, path []string, present []byte, defined byte)
+	next := 0
+	walk = func(n parquet.Node, path []string, present []byte, defined byte) {
+		if n.Optional() {
+			defined++
+		}
+		if n.Repeated() {
+			defined++
+			present = append(slices.Clone(present), defined)
+		}
+		if n.Leaf() {
+			cols[strings.Join(path, ".")] = leaf{index: next, kind: n.Type().Kind(), depth: len(present) - 1, present: present, defined: defined}
+			next++
+			return
+		}
+		for _, f := range n.Fields() {
+			name := path
+			if f.Name() != "list" && f.Name() != "element" {
+				name = append(slices.Clone(path), f.Name())
+			}
+			walk(f, name, present, defined)
+		}
+	}
+	walk(schema, nil, []byte{0}, 0)
+	return cols
+}
+
+// keySet says which attributes of one scope are needed.
+type keySet struct {
+	all  bool
+	keys map[string]bool
+}
+
+func keysOf(needs *trace.Needs, scope trace.Scope) keySet {
+	set := keySet{keys: map[string]bool{}}
+	_, set.all = needs.Reads(scope)
+	for _, key := range needs.Keys(scope) {
+		set.keys[key] = true
+	}
+	return set
+}
+
+func (s keySet) none() bool          { return !s.all && len(s.keys) == 0 }
+func (s keySet) has(key string) bool { return s.all || s.keys[key] }

@@ -1,0 +1,160 @@
+package blocks
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding"
+)
+
+// page is the part of a decoded page that lies in the rows that are read: entries with
+// their levels, and the values of those entries that are defined. It is valid until
+// the next is read.
+type page struct {
+	rep, def []byte // nil where the column is in no list, or not optional
+	entries  int
+
+	// Values are texts by code of dict (codes), plain texts (bytes, ends: text i is
+	// bytes[ends[i]:ends[i+1]]), or numbers, or bits from bit on.
+	dict    parquet.Dictionary
+	codes   []int32
+	bytes   []byte
+	ends    []uint32
+	ints    []int64
+	ints32  []int32
+	doubles []float64
+	bits    []byte
+	bit     int
+}
+
+// values returns how many values the page has.
+func (p *page) values(defined byte) int {
+	if p.def == nil {
+		return p.entries
+	}
+	return bytes.Count(p.def, []byte{defined})
+}
+
+// text returns plain text i.
+func (p *page) text(i int) []byte { return p.bytes[p.ends[i]:p.ends[i+1]] }
+
+// bool returns truth value i.
+func (p *page) bool(i int) bool {
+	i += p.bit
+	return p.bits[i>>3]&(1<<(i&7)) != 0
+}
+
+// eachPage reads rows [from, to) of a column of a row group, a page at a time.
+func (l leaf) eachPage(group parquet.RowGroup, in io.ReaderAt, from, to int64, do func(*page) error) (err error) {
+	chunk, ok := group.ColumnChunks()[l.index].(*parquet.FileColumnChunk)
+	if !ok {
+		return fmt.Errorf("the column is no part of a file: %T", group.ColumnChunks()[l.index])
+	}
+	pages := chunk.PagesFrom(in)
+	defer func() { err = errors.Join(err, pages.Close()) }()
+	// Begin at the start of a page: what is sliced is copied.
+	row := int64(0)
+	if index, err := chunk.OffsetIndex(); err == nil && index != nil && index.NumPages() > 0 {
+		n := sort.Search(index.NumPages(), func(i int) bool { return index.FirstRowIndex(i) > from }) - 1
+		row = index.FirstRowIndex(max(n, 0))
+	}
+	if err := pages.SeekToRow(row); err != nil {
+		return err
+	}
+	for row < to {
+		decoded, err := pages.ReadPage()
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("the column ends at row %d of %d: %w", row, to, io.ErrUnexpectedEOF)
+		}
+		if err != nil {
+			return err
+		}
+		next := row + decoded.NumRows()
+		var p page
+		if next > from {
+			if err = l.cut(decoded, from-row, to-row, &p); err == nil && p.entries > 0 {
+				err = do(&p)
+			}
+		}
+		parquet.Release(decoded)
+		if err != nil {
+			return err
+		}
+		row = next
+	}
+	return nil
+}
+
+// cut takes rows [from, to) of a page.
+func (l leaf) cut(decoded parquet.Page, from, to int64, p *page) error {
+	p.rep, p.def, p.entries = decoded.RepetitionLevels(), decoded.DefinitionLevels(), int(decoded.NumValues())
+	rows := decoded.NumRows()
+	first, last := 0, p.entries
+	if from > 0 {
+		first = entryOfRow(p.rep, from)
+	}
+	if to < rows {
+		last = entryOfRow(p.rep, to)
+	}
+	skip := first
+	if p.def != nil {
+		skip = bytes.Count(p.def[:first], []byte{l.defined})
+		p.def = p.def[first:last]
+	}
+	if p.rep != nil {
+		p.rep = p.rep[first:last]
+	}
+	p.entries = last - first
+	n := p.values(l.defined)
+	data := decoded.Data()
+	p.dict = decoded.Dictionary()
+	switch {
+	case data.Kind() == encoding.Undefined: // no value at all
+		if n > 0 {
+			return fmt.Errorf("a page has levels for %d values, and none", n)
+		}
+	case l.kind == parquet.ByteArray && p.dict != nil:
+		p.codes = data.Int32()[skip : skip+n]
+	case l.kind == parquet.ByteArray:
+		b, offsets := data.ByteArray()
+		if n > 0 {
+			p.bytes, p.ends = b, offsets[skip:skip+n+1]
+		}
+	case p.dict != nil:
+		return fmt.Errorf("values of the type %s in a dictionary are not read", l.kind)
+	case l.kind == parquet.Int64:
+		p.ints = data.Int64()[skip : skip+n]
+	case l.kind == parquet.Int32:
+		p.ints32 = data.Int32()[skip : skip+n]
+	case l.kind == parquet.Double:
+		p.doubles = data.Double()[skip : skip+n]
+	case l.kind == parquet.Boolean:
+		p.bits, p.bit = data.Boolean(), skip
+	default:
+		return fmt.Errorf("values of the type %s are not read", l.kind)
+	}
+	return nil
+}
+
+// entryOfRow returns the entry with which a row of a page begins.
+func entryOfRow(rep []byte, row int64) int {
+	if rep == nil {
+		return int(row)
+	}
+	at := 0
+	for ; ; row-- {
+		i := bytes.IndexByte(rep[at:], 0)
+		if i < 0 {
+			return len(rep)
+		}
+		at += i
+		if row == 0 {
+			return at
+		}
+		at++
+	}
+}
