@@ -3,12 +3,10 @@ package packs
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
+	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
-	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 // templates are rules with a number that makes each of a pack its own. Together they
@@ -87,30 +85,23 @@ func parse(name, text string) (*rules.Pack, error) {
 }
 
 // Needs returns what the rules of a pack read.
-func Needs(pack *rules.Pack) blocks.Needs {
-	var needs blocks.Needs
+func Needs(pack *rules.Pack) (needs trace.Needs) {
 	for _, r := range pack.Rules {
-		n := r.Needs()
-		needs.Attributes = append(needs.Attributes, n.Attributes...)
-		needs.Whole = append(needs.Whole, n.Whole...)
-		needs.Events = needs.Events || n.Events
-		needs.Links = needs.Links || n.Links
+		needs = needs.Union(r.Needs())
 	}
-	slices.SortFunc(needs.Attributes, func(a, b traceql.Field) int { return strings.Compare(a.String(), b.String()) })
-	needs.Attributes = slices.Compact(needs.Attributes)
 	return needs
 }
 
 // Names returns needed attributes as span.<key>, resource.<key> and, of either, .<key>.
-func Names(needs blocks.Needs) []string {
+func Names(needs trace.Needs) []string {
 	var names []string
 	for _, f := range needs.Attributes {
 		switch f.Scope {
-		case traceql.ScopeSpan:
+		case trace.ScopeSpan:
 			names = append(names, "span."+f.Key)
-		case traceql.ScopeResource:
+		case trace.ScopeResource:
 			names = append(names, "resource."+f.Key)
-		case traceql.ScopeAny:
+		case trace.ScopeAny:
 			names = append(names, "."+f.Key)
 		}
 	}

@@ -7,13 +7,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/dataset"
 	"github.com/betracehq/betrace/bench/packs"
-	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
 // keys returns which of the listed attributes are needed.
-func keys(needs blocks.Needs, of []string) (found []string) {
+func keys(needs trace.Needs, of []string) (found []string) {
 	for _, name := range of {
 		_, key, _ := strings.Cut(name, ".")
 		for _, f := range needs.Attributes {

@@ -15,7 +15,6 @@ import (
 	"github.com/betracehq/betrace/bench/packs"
 	"github.com/betracehq/betrace/bench/slowbucket"
 	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 // Cores is how many cores every measurement has that does not say otherwise.
@@ -87,8 +86,8 @@ func (r Reading) Run(ctx context.Context) (Result, error) {
 	}
 	defer store.Close() //nolint:errcheck // it was only read
 	var result Result
-	report, err := store.Traces(ctx, req, func(t *trace.Trace) error {
-		result.Spans += int64(len(t.Spans))
+	report, err := store.Batches(ctx, req, func(b *trace.Batch) error {
+		result.Spans += int64(b.NumSpans())
 		return nil
 	})
 	if err != nil {
@@ -125,12 +124,12 @@ func (r Reading) request() (blocks.Request, error) {
 	req := blocks.Request{Tenant: dataset.Tenant}
 	for _, name := range r.Attributes {
 		scope, key, _ := strings.Cut(name, ".")
-		field := traceql.Field{Scope: traceql.ScopeAny, Key: key}
+		field := trace.AttributeKey{Scope: trace.ScopeAny, Key: key}
 		switch scope {
 		case "span":
-			field.Scope = traceql.ScopeSpan
+			field.Scope = trace.ScopeSpan
 		case "resource":
-			field.Scope = traceql.ScopeResource
+			field.Scope = trace.ScopeResource
 		}
 		req.Needs.Attributes = append(req.Needs.Attributes, field)
 	}
