@@ -70,8 +70,8 @@ func (f *Filler) Reset(n int) {
 		f.Place[i] = -1
 	}
 	b.IDs, b.Flags, b.First = b.IDs[:0], b.Flags[:0], append(b.First[:0], 0)
-	b.SpanIDs, b.ParentIDs, b.Parents = b.SpanIDs[:0], b.ParentIDs[:0], b.Parents[:0]
-	b.Starts, b.Ends, b.Kinds = b.Starts[:0], b.Ends[:0], b.Kinds[:0]
+	b.SpanIDs, b.ParentIDs, b.Parents = sized(b.SpanIDs, n)[:0], sized(b.ParentIDs, n)[:0], sized(b.Parents, n)[:0]
+	b.Starts, b.Ends, b.Kinds = sized(b.Starts, n)[:0], sized(b.Ends, n)[:0], sized(b.Kinds, n)[:0]
 	f.copies, f.copyKeys = f.copies[:0], f.copyKeys[:0]
 }
 
@@ -81,40 +81,47 @@ func (f *Filler) AddTrace(id ID, keys []SpanKey) {
 	b := &f.b
 	base := int32(len(b.SpanIDs))
 	flags := Flags(0)
-	f.order = f.order[:0]
+	n := len(keys)
+	f.order = sized(f.order, n)
+	order := f.order[:n]
 	sorted := true
+	last := Time(0)
 	for i := range keys {
-		if keys[i].End < keys[i].Start {
-			keys[i].End = keys[i].Start
+		k := &keys[i]
+		if k.End < k.Start {
+			k.End = k.Start
 			flags |= FlagEndBeforeStart
 		}
-		f.order = append(f.order, orderKey{keys[i].Start, int32(i)})
-		sorted = sorted && (i == 0 || keys[i-1].Start < keys[i].Start)
+		order[i] = orderKey{k.Start, int32(i)}
+		sorted = sorted && (i == 0 || last < k.Start)
+		last = k.Start
 	}
 	if !sorted {
 		f.sort(keys)
 	}
-	f.table.reset(len(keys))
+	f.table.reset(n)
 	unique := true
-	for j, o := range f.order {
+	// Reset made room for them all.
+	end := int(base) + n
+	b.SpanIDs, b.ParentIDs, b.Starts, b.Ends, b.Kinds = b.SpanIDs[:end], b.ParentIDs[:end], b.Starts[:end], b.Ends[:end], b.Kinds[:end]
+	ids, parentIDs, starts, ends, kinds := b.SpanIDs[base:end], b.ParentIDs[base:end], b.Starts[base:end], b.Ends[base:end], b.Kinds[base:end]
+	for j, o := range order {
 		k := &keys[o.i]
-		b.SpanIDs = append(b.SpanIDs, k.ID)
-		b.ParentIDs = append(b.ParentIDs, k.ParentID)
-		b.Starts = append(b.Starts, k.Start)
-		b.Ends = append(b.Ends, k.End)
-		b.Kinds = append(b.Kinds, k.Kind)
+		ids[j], parentIDs[j], starts[j], ends[j], kinds[j] = k.ID, k.ParentID, k.Start, k.End, k.Kind
 		f.Place[k.At] = base + int32(j)
 		unique = f.table.add(binary.NativeEndian.Uint64(k.ID[:]), int32(j)) && unique
 	}
 	if unique {
-		for _, p := range b.ParentIDs[base:] {
+		b.Parents = b.Parents[:end]
+		parents := b.Parents[base:end]
+		for j := range parentIDs {
 			parent := int32(-1)
-			if !p.IsZero() {
-				if parent = f.table.find(binary.NativeEndian.Uint64(p[:])); parent >= 0 {
+			if p := binary.NativeEndian.Uint64(parentIDs[j][:]); p != 0 {
+				if parent = f.table.find(p); parent >= 0 {
 					parent += base
 				}
 			}
-			b.Parents = append(b.Parents, parent)
+			parents[j] = parent
 		}
 	} else {
 		f.uniteCopies(keys, base)

@@ -66,7 +66,7 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 func openParquet(r *objectReader, size int64) (f *parquet.File, err error) {
 	defer recovered(&err)
 	// With the page index a row is found without reading the pages before it.
-	return parquet.OpenFile(r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(256<<10))
+	return parquet.OpenFile(r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(16<<10))
 }
 
 // recovered makes an error of a panic over a damaged file.
@@ -126,7 +126,7 @@ func (b *block) sample() (err error) {
 	var last trace.ID
 	for g, group := range b.file.RowGroups() {
 		row := int64(0)
-		if err := id.eachPage(group, b.in, 0, group.NumRows(), func(p *page) error {
+		if err := id.eachPage(b.file, g, &runReader{in: b.in}, 0, group.NumRows(), func(p *page) error {
 			var unsorted error
 			err := eachText(p, func(_ int, text []byte) {
 				var at trace.ID

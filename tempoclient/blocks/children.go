@@ -118,7 +118,7 @@ func (f *filling) events(s *segment, place []int32, n int) error {
 	}); err != nil {
 		return err
 	}
-	return f.attributes(s, owners{trace.ScopeEvent, pathEvent, 4, bySlot(c.rows(), c.slots), n})
+	return f.attributes(s, owners{trace.ScopeEvent, pathEvent, 4, f.bySlot(c.rows(), c.slots), n})
 }
 
 func (f *filling) links(s *segment, place []int32, n int) error {
@@ -138,5 +138,5 @@ func (f *filling) links(s *segment, place []int32, n int) error {
 	}); err != nil {
 		return err
 	}
-	return f.attributes(s, owners{trace.ScopeLink, pathLink, 4, bySlot(c.rows(), c.slots), n})
+	return f.attributes(s, owners{trace.ScopeLink, pathLink, 4, f.bySlot(c.rows(), c.slots), n})
 }

@@ -3,7 +3,6 @@ package blocks
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
@@ -26,22 +25,27 @@ type filling struct {
 
 	segments []*segment
 	spare    []*segment
-	rows     []rowOf
+	in       runReader
+	heap     rowHeap
+	shared   []nextRow
 	keys     []trace.SpanKey
 	needed   [trace.ScopeLink + 1]keySet // which attributes are needed, by scope
 	codes    translator
 	generics generics
+	// dropped is set if a span has no place, or an entry is none.
+	dropped bool
 }
 
 // segment is what is known of adjacent rows of a row group: which traces, and which
 // spans with what keys.
 type segment struct {
 	b        *block
-	in       io.ReaderAt
-	group    parquet.RowGroup
+	in       *runReader
+	group    int
 	from, to int64
 
-	ids []trace.ID
+	ids    []trace.ID
+	shared []int32 // by row: alone, or where in filling.shared its trace's rows are
 	// first is by row the first span, and the end.
 	first []int32
 	// By span.
@@ -60,12 +64,6 @@ type segment struct {
 	events, links            children
 }
 
-// rowOf is a row of a segment.
-type rowOf struct {
-	id           trace.ID
-	segment, row int32
-}
-
 func (s *segment) spans() int { return len(s.spanIDs) }
 
 func (s *segment) leaf(path string) (leaf, error) {
@@ -82,7 +80,7 @@ func (s *segment) column(path string, do func(leaf, *page) error) error {
 	if err != nil {
 		return err
 	}
-	if err := l.eachPage(s.group, s.in, s.from, s.to, func(p *page) error { return do(l, p) }); err != nil {
+	if err := l.eachPage(s.b.file, s.group, s.in, s.from, s.to, func(p *page) error { return do(l, p) }); err != nil {
 		return fmt.Errorf("column %s: %w", path, err)
 	}
 	return nil
@@ -183,32 +181,40 @@ func (f *filling) structure(s *segment) error {
 			gaps = true
 			spanSlots, resourceSlots, scopeSlots = iota32(next), iota32(resources), iota32(scopes)
 		}
+		if full {
+			for i := 0; i < len(p.rep); {
+				if p.rep[i] == 0 {
+					s.first = append(s.first, next)
+				}
+				if p.rep[i] <= 1 {
+					resources++
+				}
+				scopes++
+				begin := i
+				for i++; i < len(p.rep) && p.rep[i] == 3; i++ {
+				}
+				n := i - begin
+				next += int32(n)
+				s.resource, s.scope = repeat(s.resource, resources-1, n), repeat(s.scope, scopes-1, n)
+			}
+			s.resources, s.scopes = resources, scopes
+			return nil
+		}
 		for i, rep := range p.rep {
 			if rep <= 2 {
 				if rep == 0 {
 					s.first = append(s.first, next)
 				}
-				if full {
-					if rep <= 1 {
-						resources++
-					}
-					scopes++
-				} else {
-					def := p.def[i]
-					if rep <= 1 {
-						resourceSlots = slot(resourceSlots, &resources, def >= l.present[1])
-					}
-					scopeSlots = slot(scopeSlots, &scopes, def >= l.present[2])
+				def := p.def[i]
+				if rep <= 1 {
+					resourceSlots = slot(resourceSlots, &resources, def >= l.present[1])
 				}
+				scopeSlots = slot(scopeSlots, &scopes, def >= l.present[2])
 			}
-			if !full {
-				isSpan := p.def[i] >= l.present[3]
-				spanSlots = slot(spanSlots, &next, isSpan)
-				if !isSpan {
-					continue
-				}
-			} else {
-				next++
+			isSpan := p.def[i] >= l.present[3]
+			spanSlots = slot(spanSlots, &next, isSpan)
+			if !isSpan {
+				continue
 			}
 			s.resource = append(s.resource, resources-1)
 			s.scope = append(s.scope, scopes-1)
@@ -227,6 +233,16 @@ func (f *filling) structure(s *segment) error {
 		return fmt.Errorf("column %sSpanID has %d IDs for %d spans, and %d rows of %d", pathSpan, len(s.spanIDs), len(s.resource), len(s.first)-1, len(s.ids))
 	}
 	return nil
+}
+
+// repeat appends v n times.
+func repeat(to []int32, v int32, n int) []int32 {
+	begin := len(to)
+	to = slices.Grow(to, n)[:begin+n]
+	for i := range to[begin:] {
+		to[begin+i] = v
+	}
+	return to
 }
 
 func slot(slots []int32, n *int32, isThere bool) []int32 {
@@ -286,7 +302,8 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 	f.spare, f.segments = append(f.spare, f.segments...), f.segments[:0]
 	for _, blk := range blocks {
 		failed = blk
-		for g, group := range blk.file.RowGroups() {
+		f.in.in = blk.in
+		for g := range blk.file.RowGroups() {
 			from, to := blk.rows(g, ids)
 			if from == to {
 				continue
@@ -295,7 +312,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 				return nil, 0, blk, err
 			}
 			s := f.segment()
-			s.b, s.in, s.group, s.from, s.to = blk, blk.in, group, from, to
+			s.b, s.in, s.group, s.from, s.to = blk, &f.in, g, from, to
 			if err := f.keysOf(s, ids); err != nil {
 				return nil, 0, blk, fmt.Errorf("rows %d to %d: %w", from, to, err)
 			}
@@ -316,6 +333,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 		failed = s.b
 		s.firstResource = int32(resources)
 		resources += int(s.resources)
+		f.in.in = s.b.in
 		if err := f.childrenOf(s, &events, &links); err != nil {
 			return nil, 0, s.b, err
 		}
@@ -326,6 +344,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 		if err := f.ctx.Err(); err != nil {
 			return nil, 0, s.b, err
 		}
+		f.in.in = s.b.in
 		if err := f.values(s, resources, events, links); err != nil {
 			return nil, 0, s.b, fmt.Errorf("rows %d to %d: %w", s.from, s.to, err)
 		}
@@ -345,42 +364,90 @@ func (f *filling) segment() *segment {
 // arrange gives all spans their places, trace by trace, and leaves out the traces that
 // start at another time than asked for.
 func (f *filling) arrange() (outside int) {
-	f.rows = f.rows[:0]
 	spans := int32(0)
-	for i, s := range f.segments {
+	for _, s := range f.segments {
 		s.firstSpan = spans
 		spans += int32(s.spans())
-		for row, id := range s.ids {
-			f.rows = append(f.rows, rowOf{id, int32(i), int32(row)})
-		}
-	}
-	if len(f.segments) > 1 {
-		slices.SortStableFunc(f.rows, func(a, b rowOf) int { return a.id.Compare(b.id) })
 	}
 	f.filler.Reset(int(spans))
-	for i := 0; i < len(f.rows); {
-		id := f.rows[i].id
-		f.keys = f.keys[:0]
-		for ; i < len(f.rows) && f.rows[i].id == id; i++ {
-			s := f.segments[f.rows[i].segment]
-			row := f.rows[i].row
-			for j := s.first[row]; j < s.first[row+1]; j++ {
-				start := trace.Time(s.starts[j])
-				f.keys = append(f.keys, trace.SpanKey{
-					ID: s.spanIDs[j], ParentID: s.parentIDs[j], Start: start, End: start + trace.Time(s.durations[j]), Kind: trace.Kind(s.kinds[j]), At: s.firstSpan + j,
-				})
+	f.dropped = false
+	f.findShared()
+	// A segment's traces stand together, so that its columns are written from front to
+	// back; those that are in several segments stand with the first.
+	for i, s := range f.segments {
+		for row, id := range s.ids {
+			f.keys = f.keys[:0]
+			switch group := s.shared[row]; {
+			case group == alone:
+				f.keys = s.appendKeys(f.keys, int32(row))
+			case f.shared[group].segment != int32(i) || f.shared[group].row != int32(row):
+				continue
+			default:
+				for _, r := range f.shared[group:] {
+					if r.id != id {
+						break
+					}
+					f.keys = f.segments[r.segment].appendKeys(f.keys, r.row)
+				}
 			}
-		}
-		if len(f.keys) == 0 {
-			continue
-		}
-		f.filler.AddTrace(id, f.keys)
-		if start := f.filler.LastStart(); start < f.from || start >= f.to {
-			f.filler.Drop(f.keys)
-			outside++
+			if len(f.keys) == 0 {
+				continue
+			}
+			f.filler.AddTrace(id, f.keys)
+			if start := f.filler.LastStart(); start < f.from || start >= f.to {
+				f.filler.Drop(f.keys)
+				f.dropped = true
+				outside++
+			}
 		}
 	}
 	return outside
+}
+
+// alone is the group of a row whose trace has no other.
+const alone = -1
+
+// findShared finds the traces that have several rows: in f.shared they stand next to
+// each other, and the rows' shared says where.
+func (f *filling) findShared() {
+	f.shared = f.shared[:0]
+	for _, s := range f.segments {
+		s.shared = sized(s.shared, len(s.ids))
+		for i := range s.shared {
+			s.shared[i] = alone
+		}
+	}
+	f.heap.begin(f.segments)
+	for len(f.heap) > 0 {
+		first := f.heap[0]
+		f.heap.next(f.segments)
+		if len(f.heap) == 0 || f.heap[0].id != first.id {
+			continue
+		}
+		group := int32(len(f.shared))
+		f.shared = append(f.shared, first)
+		for len(f.heap) > 0 && f.heap[0].id == first.id {
+			f.shared = append(f.shared, f.heap[0])
+			f.heap.next(f.segments)
+		}
+		for _, r := range f.shared[group:] {
+			f.segments[r.segment].shared[r.row] = group
+		}
+	}
+}
+
+// appendKeys appends the keys of a row's spans.
+func (s *segment) appendKeys(keys []trace.SpanKey, row int32) []trace.SpanKey {
+	from, to := s.first[row], s.first[row+1]
+	begin := len(keys)
+	keys = slices.Grow(keys, int(to-from))[:begin+int(to-from)]
+	added, starts, durations := keys[begin:], s.starts[from:to], s.durations[from:to]
+	ids, parents, kinds := s.spanIDs[from:to], s.parentIDs[from:to], s.kinds[from:to]
+	for j := range added {
+		start := trace.Time(starts[j])
+		added[j] = trace.SpanKey{ID: ids[j], ParentID: parents[j], Start: start, End: start + trace.Time(durations[j]), Kind: trace.Kind(kinds[j]), At: s.firstSpan + from + int32(j)}
+	}
+	return keys
 }
 
 // values reads all other columns of a segment into the batch.
@@ -430,10 +497,10 @@ func (f *filling) values(s *segment, resources, events, links int) error {
 	if err := f.texts(s, pathResource+"ServiceName", &service.Text, resourceRows); err != nil { // "" stands for absent
 		return err
 	}
-	if err := f.attributes(s, owners{trace.ScopeResource, pathResource, 1, bySlot(resourceRows, s.resourceSlots), resources}); err != nil {
+	if err := f.attributes(s, owners{trace.ScopeResource, pathResource, 1, f.bySlot(resourceRows, s.resourceSlots), resources}); err != nil {
 		return err
 	}
-	if err := f.attributes(s, owners{trace.ScopeSpan, pathSpan, 3, bySlot(place, s.spanSlots), len(b.SpanIDs)}); err != nil {
+	if err := f.attributes(s, owners{trace.ScopeSpan, pathSpan, 3, f.bySlot(place, s.spanSlots), len(b.SpanIDs)}); err != nil {
 		return err
 	}
 	if err := f.events(s, place, events); err != nil {
@@ -443,10 +510,11 @@ func (f *filling) values(s *segment, resources, events, links int) error {
 }
 
 // bySlot returns the rows of elements by slot.
-func bySlot(rows []int32, slots []int32) []int32 {
+func (f *filling) bySlot(rows []int32, slots []int32) []int32 {
 	if slots == nil {
 		return rows
 	}
+	f.dropped = true
 	out := make([]int32, len(slots))
 	for i, element := range slots {
 		out[i] = -1

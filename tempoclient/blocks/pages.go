@@ -48,20 +48,75 @@ func (p *page) bool(i int) bool {
 	return p.bits[i>>3]&(1<<(i&7)) != 0
 }
 
-// eachPage reads rows [from, to) of a column of a row group, a page at a time.
-func (l leaf) eachPage(group parquet.RowGroup, in io.ReaderAt, from, to int64, do func(*page) error) (err error) {
-	chunk, ok := group.ColumnChunks()[l.index].(*parquet.FileColumnChunk)
-	if !ok {
-		return fmt.Errorf("the column is no part of a file: %T", group.ColumnChunks()[l.index])
+// runReader gives the bytes of some pages of a column, which it reads in one request,
+// and those of its dictionary. Its memory is used again.
+type runReader struct {
+	in   io.ReaderAt
+	runs [2]run
+}
+
+type run struct {
+	at    int64
+	bytes []byte
+}
+
+// read reads bytes [from, to) as run n.
+func (r *runReader) read(n int, from, to int64) error {
+	r.runs[n].at, r.runs[n].bytes = from, sized(r.runs[n].bytes, int(max(to-from, 0)))
+	if to <= from {
+		return nil
 	}
-	pages := chunk.PagesFrom(in)
-	defer func() { err = errors.Join(err, pages.Close()) }()
+	_, err := r.in.ReadAt(r.runs[n].bytes, from)
+	return err
+}
+
+// ReadAt reads what lies in the runs, up to their ends; anything else it asks for.
+func (r *runReader) ReadAt(p []byte, off int64) (int, error) {
+	for i := range r.runs {
+		if at := off - r.runs[i].at; at >= 0 && at < int64(len(r.runs[i].bytes)) {
+			return copy(p, r.runs[i].bytes[at:]), nil
+		}
+	}
+	return r.in.ReadAt(p, off)
+}
+
+// chunk returns the column's part of a row group.
+func (l leaf) chunk(file *parquet.File, group int) (*parquet.FileColumnChunk, error) {
+	chunk, ok := file.RowGroups()[group].ColumnChunks()[l.index].(*parquet.FileColumnChunk)
+	if !ok {
+		return nil, fmt.Errorf("the column is no part of a file: %T", file.RowGroups()[group].ColumnChunks()[l.index])
+	}
+	return chunk, nil
+}
+
+// eachPage reads rows [from, to) of a column of a row group, a page at a time.
+func (l leaf) eachPage(file *parquet.File, group int, in *runReader, from, to int64, do func(*page) error) (err error) {
+	chunk, err := l.chunk(file, group)
+	if err != nil {
+		return err
+	}
 	// Begin at the start of a page: what is sliced is copied.
 	row := int64(0)
 	if index, err := chunk.OffsetIndex(); err == nil && index != nil && index.NumPages() > 0 {
-		n := sort.Search(index.NumPages(), func(i int) bool { return index.FirstRowIndex(i) > from }) - 1
-		row = index.FirstRowIndex(max(n, 0))
+		n := index.NumPages()
+		first := max(sort.Search(n, func(i int) bool { return index.FirstRowIndex(i) > from })-1, 0)
+		last := max(sort.Search(n, func(i int) bool { return index.FirstRowIndex(i) >= to })-1, first)
+		row = index.FirstRowIndex(first)
+		meta := &file.Metadata().RowGroups[group].Columns[l.index].MetaData
+		if meta.DictionaryPageOffset != 0 {
+			err = in.read(1, meta.DictionaryPageOffset, meta.DataPageOffset)
+		} else {
+			err = in.read(1, 0, 0)
+		}
+		if err != nil {
+			return err
+		}
+		if err := in.read(0, index.Offset(first), index.Offset(last)+index.CompressedPageSize(last)); err != nil {
+			return err
+		}
 	}
+	pages := chunk.PagesFrom(in)
+	defer func() { err = errors.Join(err, pages.Close()) }()
 	if err := pages.SeekToRow(row); err != nil {
 		return err
 	}

@@ -70,8 +70,8 @@ func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Tra
 }
 
 // Batches reads every trace of the tenant's live blocks that starts in the range, and
-// gives each once, whole, to deliver, from one goroutine at a time, in the order of
-// trace IDs. A batch is valid until deliver returns. It ends early, with an error, if
+// gives each once, whole, to deliver, from one goroutine at a time, in no
+// order. A batch is valid until deliver returns. It ends early, with an error, if
 // the storage cannot be listed, deliver fails or the context ends; what else fails is
 // a problem in the report.
 //
@@ -182,13 +182,11 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 	for i := range results {
 		results[i] = make(chan part, 1)
 	}
-	// A batch's memory is free once it was delivered: one more than there are workers,
-	// so that they go on meanwhile.
-	free := make(chan *filling, r.req.Workers+1)
+	// A batch's memory is free once it was delivered.
+	free := make(chan *filling, r.req.Workers)
 	for range cap(free) {
 		free <- r.filling(ctx)
 	}
-	workers := make(chan struct{}, r.req.Workers)
 	group.Go(func() error {
 		for i, ids := range ranges {
 			var f *filling
@@ -197,14 +195,8 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
-			select {
-			case workers <- struct{}{}:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
 			group.Go(func() error {
 				results[i] <- r.read(f, ids)
-				<-workers
 				return nil
 			})
 		}
@@ -251,7 +243,7 @@ func (r *reading) spanBytes() float64 {
 	if r.req.Needs.All || len(r.req.Needs.Whole) > 0 {
 		return 4000 // hundreds of keys, most of them absent
 	}
-	return 130 + 12*float64(len(r.req.Needs.Attributes))
+	return 140 + 8*float64(len(r.req.Needs.Attributes))
 }
 
 // plan cuts the IDs into ranges whose spans fit into the memory of one worker.
@@ -278,7 +270,7 @@ func (r *reading) plan() []idRange {
 		return nil
 	}
 	slices.SortFunc(samples, func(a, b sample) int { return a.id.Compare(b.id) })
-	most := max(float64(r.req.MemoryBytes)/float64(r.req.Workers+1)/r.spanBytes(), 1000)
+	most := max(float64(r.req.MemoryBytes)/float64(r.req.Workers)/r.spanBytes(), 1000)
 	// Ranges of one size, and as many as keep all workers busy to the end.
 	n := math.Ceil(total / most)
 	if w := float64(r.req.Workers); total > 50_000*w {

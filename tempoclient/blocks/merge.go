@@ -1,0 +1,65 @@
+package blocks
+
+import (
+	"bytes"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// rowHeap gives the rows of segments, which are sorted, in the order of their trace
+// IDs: a binary heap of each segment's next row, the least first. Of one ID the first
+// segment's comes first.
+type rowHeap []nextRow
+
+type nextRow struct {
+	id           trace.ID
+	segment, row int32
+}
+
+func (h rowHeap) less(i, j int) bool {
+	c := bytes.Compare(h[i].id[:], h[j].id[:])
+	return c < 0 || c == 0 && h[i].segment < h[j].segment
+}
+
+// begin sets the heap to the segments' first rows.
+func (h *rowHeap) begin(segments []*segment) {
+	*h = (*h)[:0]
+	for i, s := range segments {
+		if len(s.ids) > 0 {
+			*h = append(*h, nextRow{s.ids[0], int32(i), 0})
+		}
+	}
+	for i := len(*h)/2 - 1; i >= 0; i-- {
+		h.down(i)
+	}
+}
+
+// next takes the least row away and takes in the one behind it.
+func (h *rowHeap) next(segments []*segment) {
+	least := &(*h)[0]
+	least.row++
+	if s := segments[least.segment]; int(least.row) < len(s.ids) {
+		least.id = s.ids[least.row]
+	} else {
+		*least = (*h)[len(*h)-1]
+		*h = (*h)[:len(*h)-1]
+	}
+	h.down(0)
+}
+
+func (h rowHeap) down(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			return
+		}
+		if child+1 < len(h) && h.less(child+1, child) {
+			child++
+		}
+		if !h.less(child, i) {
+			return
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
+}
