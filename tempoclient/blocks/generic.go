@@ -2,6 +2,7 @@ package blocks
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -33,12 +34,15 @@ type generics struct {
 
 // keyEntries are the entries of one needed key.
 type keyEntries struct {
-	column        *trace.Column
-	entries, rows []int32
-	next          int // the first that lies behind the pages that were read
-	left          int // how many have no value yet
-	words         translator
+	column  *trace.Column
+	entries []keyEntry
+	next    int // the first that lies behind the pages that were read
+	left    int // how many have no value yet
+	words   translator
 }
+
+// keyEntry is an entry of a key, and the row of its owner.
+type keyEntry struct{ entry, row int32 }
 
 // owner is whose an entry is.
 type owner struct {
@@ -87,7 +91,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 			n = int32(len(g.keys))
 			g.keys = slices.Grow(g.keys, 1)[:n+1]
 			k := &g.keys[n] // its memory is used again
-			k.column, k.entries, k.rows, k.next = f.filler.Column(o.scope, string(key), o.n), k.entries[:0], k.rows[:0], 0
+			k.column, k.entries, k.next = f.filler.Column(o.scope, string(key), o.n), k.entries[:0], 0
 			k.words.reset()
 			g.byKey[k.column.Key] = n
 		}
@@ -141,7 +145,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 			at++
 			if n >= 0 && row >= 0 {
 				k := &keys[n]
-				k.entries, k.rows = append(k.entries, first+int32(i)), append(k.rows, row)
+				k.entries = append(k.entries, keyEntry{first + int32(i), row})
 			}
 		}
 		g.entries += p.entries
@@ -164,8 +168,8 @@ func (g *generics) findOwners() {
 	}
 	for i := range g.keys {
 		k := &g.keys[i]
-		for n, entry := range k.entries {
-			g.owners[entry] = owner{k.rows[n], k.column}
+		for _, e := range k.entries {
+			g.owners[e.entry] = owner{e.row, k.column}
 		}
 	}
 }
@@ -263,27 +267,27 @@ func (f *filling) valueColumn(s *segment, o owners, path string) error {
 // valuesOf reads the values of one key in a page whose first entry has the number
 // first: entry by entry, since the page has no lists.
 func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
-	d := &f.generics.defined
+	d := f.generics.defined
 	n, end := k.next, first+int32(p.entries)
-	for n < len(k.entries) && k.entries[n] < first { // of pages with lists
+	for n < len(k.entries) && k.entries[n].entry < first { // of pages with lists
 		n++
 	}
-	entries, rows := k.entries, k.rows[:len(k.entries)]
-	c := k.column
+	entries := k.entries
+	c, left := k.column, k.left
 	again := int32(-1) // the row before, for a key that comes twice
 	if n > 0 {
-		again = rows[n-1]
+		again = entries[n-1].row
 	}
 	switch {
 	case p.codes != nil:
 		known := k.words.of(p.dict)
-		for ; n < len(entries) && entries[n] < end; n++ {
-			at, ok := d.value(entries[n] - first)
+		for ; n < len(entries) && entries[n].entry < end; n++ {
+			at, ok := d.value(entries[n].entry - first)
 			if !ok {
 				continue
 			}
-			k.left--
-			word, row := p.codes[at], rows[n]
+			left--
+			word, row := p.codes[at], entries[n].row
 			code := known[word]
 			if c.Text.Codes == nil {
 				c.NeedTexts()
@@ -299,13 +303,13 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 			c.Text.Codes[row] = code - 1
 		}
 	case p.ends != nil:
-		for ; n < len(entries) && entries[n] < end; n++ {
-			at, ok := d.value(entries[n] - first)
+		for ; n < len(entries) && entries[n].entry < end; n++ {
+			at, ok := d.value(entries[n].entry - first)
 			if !ok {
 				continue
 			}
-			k.left--
-			row := rows[n]
+			left--
+			row := entries[n].row
 			c.NeedTexts()
 			if row == again {
 				f.put(o, c, row, p.value(at))
@@ -315,13 +319,13 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 			c.Text.Codes[row] = c.Text.InternLikely(p.text(at))
 		}
 	case p.ints != nil:
-		for ; n < len(entries) && entries[n] < end; n++ {
-			at, ok := d.value(entries[n] - first)
+		for ; n < len(entries) && entries[n].entry < end; n++ {
+			at, ok := d.value(entries[n].entry - first)
 			if !ok {
 				continue
 			}
-			k.left--
-			row := rows[n]
+			left--
+			row := entries[n].row
 			c.NeedInts()
 			if row == again {
 				f.put(o, c, row, p.value(at))
@@ -332,13 +336,13 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 			c.IsInt.Set(row)
 		}
 	case p.doubles != nil:
-		for ; n < len(entries) && entries[n] < end; n++ {
-			at, ok := d.value(entries[n] - first)
+		for ; n < len(entries) && entries[n].entry < end; n++ {
+			at, ok := d.value(entries[n].entry - first)
 			if !ok {
 				continue
 			}
-			k.left--
-			row := rows[n]
+			left--
+			row := entries[n].row
 			c.NeedDoubles()
 			if row == again {
 				f.put(o, c, row, p.value(at))
@@ -349,13 +353,13 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 			c.IsDouble.Set(row)
 		}
 	case p.bits != nil:
-		for ; n < len(entries) && entries[n] < end; n++ {
-			at, ok := d.value(entries[n] - first)
+		for ; n < len(entries) && entries[n].entry < end; n++ {
+			at, ok := d.value(entries[n].entry - first)
 			if !ok {
 				continue
 			}
-			k.left--
-			row := rows[n]
+			left--
+			row := entries[n].row
 			c.NeedBools()
 			if row == again {
 				f.put(o, c, row, p.value(at))
@@ -368,27 +372,27 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 			}
 		}
 	default: // no value in the page
-		i, _ := slices.BinarySearch(entries[n:], end)
+		i, _ := slices.BinarySearchFunc(entries[n:], end, func(e keyEntry, end int32) int { return cmp.Compare(e.entry, end) })
 		n += i
 	}
-	k.next = n
+	k.next, k.left = n, left
 }
 
 // definedEntries says of each entry of a page whether it is defined, and the number of
 // its value: a bit an entry, and how many are set before each 64.
-type definedEntries struct {
-	bits   []uint64
-	before []int32
+type definedEntries []struct {
+	bits   uint64
+	before int
 }
 
 // find reads the levels of a page.
 func (d *definedEntries) find(def []byte, level byte) {
 	const low, high = 0x7f7f7f7f7f7f7f7f, 0x8080808080808080
 	n := (len(def) + 63) / 64
-	d.bits, d.before = sized(d.bits, n), sized(d.before, n)
+	*d = sized(*d, n)
 	pattern := uint64(level) * 0x0101010101010101
-	count := int32(0)
-	for w := range d.bits {
+	count := 0
+	for w := range *d {
 		word := uint64(0)
 		if part := def[w*64:]; len(part) >= 64 {
 			for i := 0; i < 64; i += 8 {
@@ -403,15 +407,15 @@ func (d *definedEntries) find(def []byte, level byte) {
 				}
 			}
 		}
-		d.bits[w], d.before[w] = word, count
-		count += int32(bits.OnesCount64(word))
+		(*d)[w].bits, (*d)[w].before = word, count
+		count += bits.OnesCount64(word)
 	}
 }
 
 // value returns the number of an entry's value, and whether it has one.
-func (d *definedEntries) value(entry int32) (int, bool) {
-	word, bit := d.bits[entry>>6], uint64(1)<<(entry&63)
-	return int(d.before[entry>>6]) + bits.OnesCount64(word&(bit-1)), word&bit != 0
+func (d definedEntries) value(entry int32) (int, bool) {
+	word, bit := &d[entry>>6], uint64(1)<<(entry&63)
+	return word.before + bits.OnesCount64(word.bits&(bit-1)), word.bits&bit != 0
 }
 
 // listValues reads a page some of whose entries may have several values.
