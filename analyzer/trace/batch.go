@@ -13,6 +13,9 @@ type Batch struct {
 	IDs   []ID
 	Flags []Flags
 	First []int32
+	// Known are the traces of which a part may have been delivered before, by a source
+	// that was asked for what is new; otherwise nil.
+	Known Bits
 
 	// By span.
 	SpanIDs   []SpanID

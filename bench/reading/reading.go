@@ -15,6 +15,7 @@ import (
 	"github.com/betracehq/betrace/bench/packs"
 	"github.com/betracehq/betrace/bench/slowbucket"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 // Cores is how many cores every measurement has that does not say otherwise.
@@ -65,9 +66,6 @@ func Intrinsic(d dataset.Data) (Reading, error) {
 	return Reading{Dir: d.Dir, Attributes: packs.Names(packs.Needs(pack))}, nil
 }
 
-// ErrNoPrefilter is returned where the block source cannot take a filter.
-var ErrNoPrefilter = errors.New("the block source takes no prefilter yet")
-
 // Run reads, all of the set's traces or those that the filter may match.
 func (r Reading) Run(ctx context.Context) (Result, error) {
 	req, err := r.request()
@@ -113,12 +111,6 @@ func (r Reading) All(ctx context.Context, d dataset.Data) (Result, error) {
 	return result, err
 }
 
-// Supported says whether the block source can do the reading.
-func (r Reading) Supported() error {
-	_, err := r.request()
-	return err
-}
-
 // request puts the reading into the source's words.
 func (r Reading) request() (blocks.Request, error) {
 	req := blocks.Request{Tenant: dataset.Tenant}
@@ -134,7 +126,11 @@ func (r Reading) request() (blocks.Request, error) {
 		req.Needs.Attributes = append(req.Needs.Attributes, field)
 	}
 	if r.Filter != "" {
-		return blocks.Request{}, ErrNoPrefilter
+		f, err := traceql.Parse(r.Filter)
+		if err != nil {
+			return blocks.Request{}, err
+		}
+		req.Filter, req.Needs = f, req.Needs.Union(f.Needs())
 	}
 	return req, nil
 }

@@ -19,7 +19,9 @@ import (
 type filling struct {
 	ctx      context.Context
 	needs    trace.Needs
-	from, to trace.Time // when traces start
+	from, to trace.Time           // when traces start
+	filter   *condition           // what traces must meet; nil: nothing
+	judged   func(id string) bool // blocks that hold nothing new; nil: all do
 	filler   *trace.Filler
 	batch    *trace.Batch
 
@@ -40,6 +42,8 @@ type filling struct {
 // spans with what keys.
 type segment struct {
 	b        *block
+	judged   bool              // the block holds nothing new
+	wanted   map[trace.ID]bool // nil: all its traces are
 	in       *runReader
 	group    int
 	from, to int64
@@ -105,9 +109,8 @@ func (s *segment) required(path string, n int, do func(p *page, at int) error) e
 	return err
 }
 
-// keysOf reads what is known of the spans before they have a place. Rows with IDs
-// outside the range are left out.
-func (f *filling) keysOf(s *segment, ids idRange) error {
+// idsOf reads the trace IDs of a segment, and leaves out its rows outside the range.
+func (s *segment) idsOf(ids idRange) error {
 	s.ids = s.ids[:0]
 	if err := s.required("TraceID", int(s.to-s.from), func(p *page, _ int) error {
 		return eachText(p, func(_ int, text []byte) {
@@ -122,11 +125,11 @@ func (f *filling) keysOf(s *segment, ids idRange) error {
 	s.ids = s.ids[first:end]
 	s.to = s.from + int64(end)
 	s.from += int64(first)
-	if len(s.ids) == 0 {
-		s.first = append(s.first[:0], 0)
-		s.spanIDs = s.spanIDs[:0]
-		return nil
-	}
+	return nil
+}
+
+// keysOf reads what is known of the spans before they have a place.
+func (f *filling) keysOf(s *segment) error {
 	if err := f.structure(s); err != nil {
 		return err
 	}
@@ -312,8 +315,8 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 				return nil, 0, blk, err
 			}
 			s := f.segment()
-			s.b, s.in, s.group, s.from, s.to = blk, &f.in, g, from, to
-			if err := f.keysOf(s, ids); err != nil {
+			s.b, s.judged, s.wanted, s.in, s.group, s.from, s.to = blk, false, nil, &f.in, g, from, to
+			if err := s.idsOf(ids); err != nil {
 				return nil, 0, blk, fmt.Errorf("rows %d to %d: %w", from, to, err)
 			}
 			if len(s.ids) > 0 {
@@ -321,6 +324,19 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 			} else {
 				f.spare = append(f.spare, s)
 			}
+		}
+	}
+	if failed, err = f.leaveOut(); err != nil {
+		return nil, 0, failed, err
+	}
+	for _, s := range f.segments {
+		failed = s.b
+		f.in.in = s.b.in
+		if err := f.ctx.Err(); err != nil {
+			return nil, 0, failed, err
+		}
+		if err := f.keysOf(s); err != nil {
+			return nil, 0, failed, fmt.Errorf("rows %d to %d: %w", s.from, s.to, err)
 		}
 	}
 	failed = nil
@@ -349,7 +365,9 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 			return nil, 0, s.b, fmt.Errorf("rows %d to %d: %w", s.from, s.to, err)
 		}
 	}
-	return f.filler.Finish(), outside, nil, nil
+	f.filler.Finish()
+	f.markKnown()
+	return f.batch, outside, nil, nil
 }
 
 func (f *filling) segment() *segment {
@@ -376,6 +394,10 @@ func (f *filling) arrange() (outside int) {
 	// back; those that are in several segments stand with the first.
 	for i, s := range f.segments {
 		for row, id := range s.ids {
+			if s.wanted != nil && !s.wanted[id] {
+				f.dropped = true
+				continue
+			}
 			f.keys = f.keys[:0]
 			switch group := s.shared[row]; {
 			case group == alone:

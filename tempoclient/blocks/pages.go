@@ -9,6 +9,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding"
+	"github.com/parquet-go/parquet-go/format"
 )
 
 // page is the part of a decoded page that lies in the rows that are read: entries with
@@ -87,6 +88,21 @@ func (l leaf) chunk(file *parquet.File, group int) (*parquet.FileColumnChunk, er
 		return nil, fmt.Errorf("the column is no part of a file: %T", file.RowGroups()[group].ColumnChunks()[l.index])
 	}
 	return chunk, nil
+}
+
+// onlyWords says whether all data pages of a column are words of its dictionary, as its
+// metadata tell. A writer goes over to plain pages when a dictionary gets too large.
+func (l leaf) onlyWords(meta *format.ColumnMetaData) bool {
+	if len(meta.EncodingStats) == 0 {
+		return false
+	}
+	for _, s := range meta.EncodingStats {
+		isData := s.PageType == format.DataPage || s.PageType == format.DataPageV2
+		if isData && s.Encoding != format.RLEDictionary && s.Encoding != format.PlainDictionary {
+			return false
+		}
+	}
+	return true
 }
 
 // eachPage reads rows [from, to) of a column of a row group, a page at a time.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 // Request asks for the traces of a tenant.
@@ -24,6 +25,13 @@ type Request struct {
 	// outside the range are not read. Default 1 h.
 	MaxTraceDuration time.Duration
 	Needs            trace.Needs
+	// Filter: traces without a span that matches may be left out; what cannot be told
+	// cheaply comes all the same. Nil: all come.
+	Filter *traceql.Filter
+	// Judged, if not nil, tells IDs of blocks that hold nothing new: only traces that
+	// have a span in another block come, united with their spans in all blocks. Batches
+	// say which may have come before ([trace.Batch.Known]).
+	Judged func(blockID string) bool
 	// MemoryBytes is about how much the spans may take that are held at a time.
 	// Default 256 MiB. One trace is always held whole.
 	MemoryBytes int64
@@ -230,7 +238,7 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 }
 
 func (r *reading) filling(ctx context.Context) *filling {
-	f := &filling{ctx: ctx, needs: r.req.Needs, from: r.from, to: r.to, filler: trace.NewFiller(r.req.Needs)}
+	f := &filling{ctx: ctx, filter: conditionOf(r.req.Filter), judged: r.req.Judged, needs: r.req.Needs, from: r.from, to: r.to, filler: trace.NewFiller(r.req.Needs)}
 	for _, s := range attributeScopes {
 		f.needed[s.scope] = keysOf(&r.req.Needs, s.scope)
 	}

@@ -142,6 +142,21 @@ type Binary struct {
 	regex       *regexp.Regexp // of =~ and !~
 }
 
+// OnText returns, of a comparison with a constant text, whether it holds for a text;
+// nil for any other expression.
+func (b Binary) OnText() func(text []byte) bool {
+	c, ok := b.Right.(Const)
+	if !ok || c.Type != TypeString || !b.Op.isComparison() {
+		return nil
+	}
+	if b.regex != nil {
+		return func(text []byte) bool { return b.regex.Match(text) == (b.Op == OpRegex) }
+	}
+	return func(text []byte) bool {
+		return holds(b.Op, TypeString, trace.StringValue(string(text)), TypeString, c.Value)
+	}
+}
+
 // Not is !x.
 type Not struct{ X Expr }
 

@@ -54,9 +54,7 @@ func run(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}
 		for _, p := range points {
-			if err := p.measure(ctx, *repeat); errors.Is(err, reading.ErrNoPrefilter) {
-				continue
-			} else if err != nil {
+			if err := p.measure(ctx, *repeat); err != nil {
 				return fmt.Errorf("%s, %s: %w", a.name, p.label, err)
 			}
 			fmt.Fprintf(os.Stderr, "%s: %s: %.2f s, %.0f MiB, %.0f MB read\n", a.name, p.label, p.seconds, p.mib, p.megabytes)
@@ -77,12 +75,6 @@ func run(ctx context.Context) error {
 func (p *point) measure(ctx context.Context, repeat int) error {
 	var seconds, mib, megabytes []float64
 	for range repeat {
-		if p.reading.Filter != "" {
-			// Said here, as the process of its own could not.
-			if err := p.reading.Supported(); err != nil {
-				return err
-			}
-		}
 		r, err := p.reading.Apart(ctx)
 		if err != nil {
 			return err

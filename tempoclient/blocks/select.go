@@ -1,0 +1,349 @@
+package blocks
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// condition is what can be told of a trace from single columns, before its spans are
+// read: whether one of its spans, in whatever block, could match a filter. It never
+// says no to a trace that matches. A nil condition says nothing.
+//
+// It joins what is true of a trace, not of one span: of copies of a span that differ,
+// merged, each field is one copy's, and the copies may be in several blocks.
+type condition struct {
+	op          traceql.Op // OpAnd, OpOr; of an atom, its own
+	left, right *condition
+	field       traceql.Field
+	holds       func(text []byte) bool
+}
+
+// conditionOf returns the condition of a filter, nil if there is none.
+func conditionOf(f *traceql.Filter) *condition {
+	if f == nil {
+		return nil
+	}
+	return conditionOn(f.Prefilter().Expr())
+}
+
+func conditionOn(x traceql.Expr) *condition {
+	b, ok := x.(traceql.Binary)
+	if !ok {
+		return nil
+	}
+	switch b.Op {
+	case traceql.OpAnd:
+		left, right := conditionOn(b.Left), conditionOn(b.Right)
+		switch {
+		case left == nil:
+			return right
+		case right == nil:
+			return left
+		}
+		return &condition{op: b.Op, left: left, right: right}
+	case traceql.OpOr:
+		left, right := conditionOn(b.Left), conditionOn(b.Right)
+		if left == nil || right == nil {
+			return nil
+		}
+		return &condition{op: b.Op, left: left, right: right}
+	}
+	field, isField := b.Left.(traceql.Field)
+	holds := b.OnText()
+	if !isField || holds == nil {
+		return nil
+	}
+	switch field.Scope {
+	case traceql.ScopeIntrinsic:
+		if field != traceql.Intrinsic("span:name") {
+			return nil
+		}
+	case traceql.ScopeSpan, traceql.ScopeResource, traceql.ScopeAny:
+	default:
+		return nil
+	}
+	return &condition{op: b.Op, field: field, holds: holds}
+}
+
+// wanted returns which of the traces of the segments may meet the condition, by ID; nil:
+// all may.
+func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
+	switch c.op {
+	case traceql.OpAnd, traceql.OpOr:
+		left, failed, err := f.wanted(c.left)
+		if err != nil || left == nil && c.op == traceql.OpOr {
+			return nil, failed, err
+		}
+		right, failed, err := f.wanted(c.right)
+		switch {
+		case err != nil || right == nil && c.op == traceql.OpOr:
+			return nil, failed, err
+		case c.op == traceql.OpOr:
+			for id := range right {
+				left[id] = true
+			}
+			return left, nil, nil
+		case left == nil:
+			return right, nil, nil
+		case right == nil:
+			return left, nil, nil
+		}
+		for id := range left {
+			if !right[id] {
+				delete(left, id)
+			}
+		}
+		return left, nil, nil
+	}
+	ids := map[trace.ID]bool{}
+	for _, s := range f.segments {
+		f.in.in = s.b.in
+		known, err := f.matching(s, c, ids)
+		if err != nil || !known {
+			return nil, s.b, err
+		}
+	}
+	return ids, nil, nil
+}
+
+// matching adds the IDs of the segment's traces that have a text for which the
+// condition holds. It reports whether its columns can tell.
+func (f *filling) matching(s *segment, c *condition, ids map[trace.ID]bool) (known bool, err error) {
+	var paths []string
+	switch {
+	case c.field.Scope == traceql.ScopeIntrinsic:
+		paths = []string{pathSpan + "Name"}
+	default:
+		for _, scope := range attributeScopes[:2] { // spans and resources
+			if c.field.Scope != scope.scope && c.field.Scope != traceql.ScopeAny {
+				continue
+			}
+			own, generic, err := s.columnsOf(scope.scope, scope.path, c.field.Key)
+			if err != nil || generic {
+				return false, err
+			}
+			paths = append(paths, own...)
+		}
+	}
+	for _, path := range paths {
+		if err := s.rowsWith(path, c.holds, func(row int) { ids[s.ids[row]] = true }); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// columnsOf returns the columns of its own that an attribute has in a block, and
+// whether its values may be among the generic ones, too: those of another type are.
+func (s *segment) columnsOf(scope trace.Scope, path, key string) (own []string, generic bool, err error) {
+	if scope == trace.ScopeResource && key == trace.ServiceName {
+		own = append(own, path+"ServiceName")
+	}
+	for column, name := range wellKnown[path] {
+		if _, ok := s.b.cols[path+column]; ok && name == key {
+			own = append(own, path+column)
+		}
+	}
+	eachDedicated(s.b.DedicatedColumns, scope, func(column string, c DedicatedColumn) {
+		if c.Name == key {
+			own = append(own, path+column)
+		}
+	})
+	l, err := s.leaf(path + "Attrs.Key")
+	if err != nil {
+		return nil, false, err
+	}
+	dict, err := l.dictionary(s)
+	if err != nil || dict == nil {
+		return own, true, err
+	}
+	data := dict.Page().Data()
+	words, ends := data.ByteArray()
+	for i := range len(ends) - 1 {
+		if string(words[ends[i]:ends[i+1]]) == key {
+			return own, true, nil
+		}
+	}
+	return own, false, nil
+}
+
+// dictionary returns a column's dictionary, nil unless all its pages are made of it.
+func (l leaf) dictionary(s *segment) (dict parquet.Dictionary, err error) {
+	chunk, err := l.chunk(s.b.file, s.group)
+	if err != nil {
+		return nil, err
+	}
+	meta := &s.b.file.Metadata().RowGroups[s.group].Columns[l.index].MetaData
+	if meta.DictionaryPageOffset == 0 || !l.onlyWords(meta) {
+		return nil, nil
+	}
+	if err := s.in.read(1, meta.DictionaryPageOffset, meta.DataPageOffset); err != nil {
+		return nil, err
+	}
+	pages := chunk.PagesFrom(s.in)
+	dict, err = pages.ReadDictionary()
+	if closeErr := pages.Close(); err == nil {
+		err = closeErr
+	}
+	return dict, err
+}
+
+// rowsWith gives the rows of a segment in which a column of texts has one for which
+// holds is true.
+func (s *segment) rowsWith(path string, holds func([]byte) bool, do func(row int)) error {
+	l, err := s.leaf(path)
+	if err != nil {
+		return err
+	}
+	if l.kind != parquet.ByteArray {
+		return nil // numbers: texts for the attribute are among the generic ones
+	}
+	dict, err := l.dictionary(s)
+	if err != nil {
+		return fmt.Errorf("column %s: %w", path, err)
+	}
+	var matches []bool
+	wordsOf := func(dict parquet.Dictionary) bool {
+		data := dict.Page().Data()
+		words, ends := data.ByteArray()
+		matches = make([]bool, max(len(ends)-1, 0))
+		for i := range matches {
+			matches[i] = holds(words[ends[i]:ends[i+1]])
+		}
+		return slices.Contains(matches, true)
+	}
+	if dict != nil && !wordsOf(dict) {
+		return nil
+	}
+	row, last := -1, parquet.Dictionary(nil)
+	return s.column(path, func(l leaf, p *page) error {
+		if p.dict != nil && p.dict != last {
+			last = p.dict
+			wordsOf(p.dict)
+		}
+		at := 0
+		for i := range p.entries {
+			if p.rep == nil || p.rep[i] == 0 {
+				row++
+			}
+			if p.def != nil && p.def[i] != l.defined {
+				continue
+			}
+			if p.codes != nil && matches[p.codes[at]] || p.codes == nil && holds(p.text(at)) {
+				if row < 0 || row >= len(s.ids) {
+					return fmt.Errorf("it has more than %d rows", len(s.ids))
+				}
+				do(row)
+			}
+			at++
+		}
+		return nil
+	})
+}
+
+// leaveOut leaves out the rows of traces that need not be read: those of which no span
+// can match the filter, and those without a span in a new block.
+func (f *filling) leaveOut() (failed *block, err error) {
+	var wanted map[trace.ID]bool
+	if f.filter != nil {
+		if wanted, failed, err = f.wanted(f.filter); err != nil {
+			return failed, err
+		}
+	}
+	if f.judged != nil {
+		fresh := map[trace.ID]bool{}
+		for _, s := range f.segments {
+			if s.judged = f.judged(s.b.ID); s.judged {
+				continue
+			}
+			for _, id := range s.ids {
+				if wanted == nil || wanted[id] {
+					fresh[id] = true
+				}
+			}
+		}
+		wanted = fresh
+	}
+	if wanted == nil {
+		return nil, nil
+	}
+	var kept []*segment
+	for _, s := range f.segments {
+		kept = f.keep(kept, s, wanted)
+	}
+	f.segments = kept
+	return nil, nil
+}
+
+// keepAllFrom is the share of rows from which on all are read: decoding a page costs the
+// same for one row as for all.
+const keepAllFrom = 0.2
+
+// keep appends the parts of a segment whose traces are wanted. Where that is most of
+// it, it stays whole, and what is not wanted is left out when traces are put together.
+func (f *filling) keep(kept []*segment, s *segment, wanted map[trace.ID]bool) []*segment {
+	n := 0
+	for _, id := range s.ids {
+		if wanted[id] {
+			n++
+		}
+	}
+	if n == 0 {
+		f.spare = append(f.spare, s)
+		return kept
+	}
+	s.wanted = nil
+	if float64(n) >= keepAllFrom*float64(len(s.ids)) {
+		if n < len(s.ids) {
+			s.wanted = wanted
+		}
+		return append(kept, s)
+	}
+	for i := 0; i < len(s.ids); {
+		if !wanted[s.ids[i]] {
+			i++
+			continue
+		}
+		end := i + 1
+		for end < len(s.ids) && wanted[s.ids[end]] {
+			end++
+		}
+		part := f.segment()
+		part.b, part.judged, part.in, part.group, part.wanted = s.b, s.judged, s.in, s.group, nil
+		part.from, part.to = s.from+int64(i), s.from+int64(end)
+		part.ids = append(part.ids[:0], s.ids[i:end]...)
+		kept = append(kept, part)
+		i = end
+	}
+	f.spare = append(f.spare, s)
+	return kept
+}
+
+// markKnown marks the traces of the batch of which a part was in judged blocks.
+func (f *filling) markKnown() {
+	f.batch.Known = f.batch.Known[:0]
+	if f.judged == nil {
+		return
+	}
+	known := map[trace.ID]bool{}
+	for _, s := range f.segments {
+		if s.judged {
+			for _, id := range s.ids {
+				known[id] = true
+			}
+		}
+	}
+	for range (f.batch.NumTraces() + 63) / 64 {
+		f.batch.Known = append(f.batch.Known, 0)
+	}
+	for i, id := range f.batch.IDs {
+		if known[id] {
+			f.batch.Known.Set(int32(i))
+		}
+	}
+}

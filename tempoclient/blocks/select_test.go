@@ -1,0 +1,111 @@
+package blocks_test
+
+import (
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// A prefilter leaves no matching trace out, and what comes is whole.
+func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
+	store, _ := fixture(t)
+	all, full := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}})
+	words := map[string][]string{}
+	for _, tr := range all {
+		for _, s := range tr.Spans {
+			words["name"] = append(words["name"], s.Name)
+			words["resource.service.name"] = append(words["resource.service.name"], s.Service())
+			for _, key := range []string{"http.request.method", "url.path", "tags", "k8s.cluster.name", "retry.count"} {
+				if v := s.Attribute(key); v.Type() == trace.TypeString {
+					words["."+key] = append(words["."+key], v.Str())
+					words["span."+key] = append(words["span."+key], v.Str())
+				}
+			}
+		}
+	}
+	queries := []string{`{ name = "no such span" }`, `{ span.url.path = "/nowhere" }`, `{ .zzz = "x" }`, `{ resource.k8s.cluster.name =~ ".*" }`, `{ name != "" }`, `{ }`}
+	for field, texts := range words {
+		slices.Sort(texts)
+		texts = slices.Compact(texts)
+		require.NotEmpty(t, texts, field)
+		for _, text := range texts[len(texts)/2:][:1] {
+			queries = append(queries,
+				`{ `+field+` = `+quote(text)+` }`, `{ `+field+` != `+quote(text)+` }`, `{ `+field+` > `+quote(text)+` }`,
+				`{ `+field+` = `+quote(text)+` && name =~ ".*[aeiou]" }`, `{ `+field+` = `+quote(text)+` || name = "no such span" }`,
+				`{ `+field+` = `+quote(text)+` && duration > 1ms }`, `{ `+field+` = `+quote(text)+` || duration > 1h }`)
+		}
+	}
+	left, fewer := 0, 0
+	for _, query := range queries {
+		f, err := traceql.Parse(query)
+		require.NoError(t, err, query)
+		got, report := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}, Filter: f})
+		require.Empty(t, report.Problems, query)
+		for id, tr := range all {
+			if got[id] == nil {
+				require.False(t, f.Matches(tr), "%s leaves out trace %s", query, id)
+				left++
+				continue
+			}
+			require.Len(t, got[id].Spans, len(tr.Spans), query)
+		}
+		if report.Bytes < full.Bytes/2 {
+			fewer++
+		}
+	}
+	require.Greater(t, left, len(all)*len(queries)/5, "filters leave something out")
+	require.Positive(t, fewer)
+	t.Logf("%d queries: %d of %d traces left out", len(queries), left, len(all)*len(queries))
+}
+
+func quote(s string) string { return strconv.Quote(s) }
+
+// What is new is every trace with a span in a block that was not judged, whole.
+func TestWhatIsNewComesWithAllItsSpans(t *testing.T) {
+	store, _ := fixture(t)
+	needs := trace.Needs{All: true}
+	all, report := readAll(t, store, blocks.Request{Needs: needs})
+	in := map[string]map[trace.ID]bool{} // by block: the traces that have spans in it
+	for _, m := range report.Blocks {
+		got, _ := readAll(t, store, blocks.Request{Needs: needs, Judged: func(id string) bool { return id != m.ID }})
+		in[m.ID] = map[trace.ID]bool{}
+		for id := range got {
+			in[m.ID][id] = true
+		}
+		require.Len(t, got, m.Traces, "block %s", m.ID)
+	}
+	none, _ := readAll(t, store, blocks.Request{Needs: needs, Judged: func(string) bool { return true }})
+	require.Empty(t, none)
+	for _, old := range report.Blocks {
+		seen, known := 0, 0
+		_, err := store.Batches(t.Context(), blocks.Request{Needs: needs, MemoryBytes: 1, Judged: func(id string) bool { return id == old.ID }}, func(b *trace.Batch) error {
+			for i, id := range b.IDs {
+				seen++
+				require.Equal(t, in[old.ID][id], b.Known.Has(int32(i)), "trace %s, block %s", id, old.ID)
+				if b.Known.Has(int32(i)) {
+					known++
+				}
+				require.Empty(t, cmp.Diff(all[id].Spans, b.Trace(i).Spans))
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		want := map[trace.ID]bool{}
+		for id, ids := range in {
+			for trace := range ids {
+				if id != old.ID {
+					want[trace] = true
+				}
+			}
+		}
+		require.Equal(t, len(want), seen, "without block %s", old.ID)
+		require.Positive(t, known)
+	}
+}
