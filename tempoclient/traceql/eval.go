@@ -23,10 +23,19 @@ func (f *Filter) MatchesSpan(t *trace.Trace, i int) bool {
 	return (&evaluation{t: t, i: i, s: &t.Spans[i]}).truth(f.expr)
 }
 
+// evaluation is of one span: span i of t, or that of row.
 type evaluation struct {
-	t *trace.Trace
-	i int
-	s *trace.Span
+	t   *trace.Trace
+	i   int
+	s   *trace.Span
+	row *batchRow
+}
+
+func (e *evaluation) traceID() trace.ID {
+	if e.row != nil {
+		return e.row.f.b.IDs[e.row.t]
+	}
+	return e.t.ID
 }
 
 // operand is what an expression gives for one span: no values (absent), one, or
@@ -92,7 +101,7 @@ func (e *evaluation) compare(x Binary) bool {
 // ID is found with and without leading zeros. Regular expressions see it as
 // Tempo shows it, without them.
 func (e *evaluation) compareTraceID(x Binary) bool {
-	trimmed := strings.TrimLeft(e.t.ID.String(), "0")
+	trimmed := strings.TrimLeft(e.traceID().String(), "0")
 	if x.regex != nil {
 		return x.regex.MatchString(trimmed) == (x.Op == OpRegex)
 	}
@@ -196,6 +205,9 @@ func (e *evaluation) operand(x Expr) operand {
 }
 
 func (e *evaluation) field(f Field) operand {
+	if e.row != nil {
+		return e.row.field(f)
+	}
 	switch f.Scope {
 	case ScopeAny:
 		return operand{one: e.s.Attribute(f.Key)}
@@ -222,17 +234,9 @@ func (e *evaluation) intrinsic(name string) operand {
 	case "span:statusMessage":
 		return str(e.s.StatusMessage)
 	case "span:status":
-		status := e.s.Status
-		if status != trace.StatusOK && status != trace.StatusError {
-			status = trace.StatusUnset
-		}
-		return num(int64(status))
+		return num(int64(knownStatus(e.s.Status)))
 	case "span:kind":
-		kind := e.s.Kind
-		if kind < 0 || int(kind) >= len(trace.KindNames) {
-			kind = trace.KindUnspecified
-		}
-		return num(int64(kind))
+		return num(int64(knownKind(e.s.Kind)))
 	case "span:duration":
 		return num(int64(e.s.Duration()))
 	case "span:id":
@@ -270,6 +274,21 @@ func (e *evaluation) intrinsic(name string) operand {
 		return str(e.s.ScopeVersion)
 	}
 	return operand{}
+}
+
+// knownStatus and knownKind give numbers that OTLP does not know their meaning.
+func knownStatus(s trace.Status) trace.Status {
+	if s != trace.StatusOK && s != trace.StatusError {
+		return trace.StatusUnset
+	}
+	return s
+}
+
+func knownKind(k trace.Kind) trace.Kind {
+	if k < 0 || int(k) >= len(trace.KindNames) {
+		return trace.KindUnspecified
+	}
+	return k
 }
 
 func (e *evaluation) events(of func(trace.Event) trace.Value) operand {
