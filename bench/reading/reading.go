@@ -4,7 +4,6 @@ package reading
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
