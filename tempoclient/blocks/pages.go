@@ -71,6 +71,13 @@ func (r *runReader) read(n int, from, to int64) error {
 	return err
 }
 
+// forget forgets what was read, maybe of another file.
+func (r *runReader) forget() {
+	for i := range r.runs {
+		r.runs[i].bytes = r.runs[i].bytes[:0]
+	}
+}
+
 // ReadAt reads what lies in the runs, up to their ends; anything else it asks for.
 func (r *runReader) ReadAt(p []byte, off int64) (int, error) {
 	for i := range r.runs {
@@ -113,6 +120,7 @@ func (l leaf) eachPage(file *parquet.File, group int, in *runReader, from, to in
 	}
 	// Begin at the start of a page: what is sliced is copied.
 	row := int64(0)
+	in.forget()
 	if index, err := chunk.OffsetIndex(); err == nil && index != nil && index.NumPages() > 0 {
 		n := index.NumPages()
 		first := max(sort.Search(n, func(i int) bool { return index.FirstRowIndex(i) > from })-1, 0)
@@ -120,12 +128,9 @@ func (l leaf) eachPage(file *parquet.File, group int, in *runReader, from, to in
 		row = index.FirstRowIndex(first)
 		meta := &file.Metadata().RowGroups[group].Columns[l.index].MetaData
 		if meta.DictionaryPageOffset != 0 {
-			err = in.read(1, meta.DictionaryPageOffset, meta.DataPageOffset)
-		} else {
-			err = in.read(1, 0, 0)
-		}
-		if err != nil {
-			return err
+			if err := in.read(1, meta.DictionaryPageOffset, meta.DataPageOffset); err != nil {
+				return err
+			}
 		}
 		if err := in.read(0, index.Offset(first), index.Offset(last)+index.CompressedPageSize(last)); err != nil {
 			return err

@@ -182,6 +182,7 @@ func (l leaf) dictionary(s *segment) (dict parquet.Dictionary, err error) {
 	if meta.DictionaryPageOffset == 0 || !l.onlyWords(meta) {
 		return nil, nil
 	}
+	s.in.forget()
 	if err := s.in.read(1, meta.DictionaryPageOffset, meta.DataPageOffset); err != nil {
 		return nil, err
 	}
