@@ -28,9 +28,10 @@ type readStats struct{ requests, bytes atomic.Int64 }
 // block is an open block: its footer, and where its trace IDs are.
 type block struct {
 	Meta
-	in   io.ReaderAt // its file
-	file *parquet.File
-	cols columns
+	object *objectReader
+	in     io.ReaderAt // its file: the object, or what was read ahead of it
+	file   *parquet.File
+	cols   columns
 	// groups hold, for each row group, every sampleEvery-th trace ID.
 	groups [][]trace.ID
 	// earliest and latest bound its rows' starts and ends; latest is 0 if unknown.
@@ -48,9 +49,17 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}
-	b := &block{Meta: m, in: r}
-	if b.file, err = openParquet(r, attrs.Size); err != nil {
+	b := &block{Meta: m, object: r, in: r}
+	if !s.near {
+		if b.in, err = readTail(r, attrs.Size, m.FooterSize); err != nil {
+			return nil, err
+		}
+	}
+	if b.file, err = openParquet(b.in, attrs.Size); err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
+	}
+	if t, ok := b.in.(*tailReader); ok {
+		t.kept = nil // the footer was read
 	}
 	b.cols = columnsOf(b.file.Schema())
 	b.earliest, b.latest = b.times()
@@ -63,10 +72,40 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 }
 
 // openParquet reads a footer. The library panics on some that are damaged.
-func openParquet(r *objectReader, size int64) (f *parquet.File, err error) {
+func openParquet(r io.ReaderAt, size int64) (f *parquet.File, err error) {
 	defer recovered(&err)
 	// With the page index a row is found without reading the pages before it.
 	return parquet.OpenFile(r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(16<<10))
+}
+
+// tailReader has the end of a file, where its footer and the indexes of its pages are.
+type tailReader struct {
+	io.ReaderAt
+	tail byteRange
+	kept []byte
+}
+
+// indexBytes is about what the indexes of a file's pages take before its footer.
+const indexBytes = 192 << 10
+
+func readTail(r *objectReader, size, footer int64) (*tailReader, error) {
+	t := &tailReader{ReaderAt: r, tail: byteRange{max(size-footer-indexBytes-8, 0), size}}
+	t.kept = make([]byte, t.tail.to-t.tail.from)
+	if _, err := r.ReadAt(t.kept, t.tail.from); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// ReadAt reads from what is kept, or from the file.
+func (t *tailReader) ReadAt(p []byte, off int64) (int, error) {
+	switch {
+	case off >= t.tail.from && off+int64(len(p)) <= t.tail.to && t.kept != nil:
+		return copy(p, t.kept[off-t.tail.from:]), nil
+	case off == 0 && len(p) == 4: // a file begins as it ends
+		return copy(p, "PAR1"), nil
+	}
+	return t.ReaderAt.ReadAt(p, off)
 }
 
 // recovered makes an error of a panic over a damaged file.

@@ -2,7 +2,9 @@ package blocks
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
@@ -28,6 +30,9 @@ type filling struct {
 	segments []*segment
 	spare    []*segment
 	in       runReader
+	store    *Store
+	spoolDir string
+	spool    *spool // what was read ahead; nil: nothing
 	heap     rowHeap
 	shared   []nextRow
 	keys     []trace.SpanKey
@@ -305,7 +310,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 	f.spare, f.segments = append(f.spare, f.segments...), f.segments[:0]
 	for _, blk := range blocks {
 		failed = blk
-		f.in.in = blk.in
+		f.in.in = f.readerOf(blk)
 		for g := range blk.file.RowGroups() {
 			from, to := blk.rows(g, ids)
 			if from == to {
@@ -326,12 +331,19 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 			}
 		}
 	}
-	if failed, err = f.leaveOut(); err != nil {
-		return nil, 0, failed, err
+	if f.filter != nil || f.judged != nil {
+		if failed, err = f.leaveOut(); err != nil {
+			return nil, 0, failed, err
+		}
+		var end func() error
+		if end, err = f.aheadOf(f.segments); err != nil {
+			return nil, 0, nil, err
+		}
+		defer func() { err = errors.Join(err, end()) }()
 	}
 	for _, s := range f.segments {
 		failed = s.b
-		f.in.in = s.b.in
+		f.in.in = f.readerOf(s.b)
 		if err := f.ctx.Err(); err != nil {
 			return nil, 0, failed, err
 		}
@@ -349,7 +361,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 		failed = s.b
 		s.firstResource = int32(resources)
 		resources += int(s.resources)
-		f.in.in = s.b.in
+		f.in.in = f.readerOf(s.b)
 		if err := f.childrenOf(s, &events, &links); err != nil {
 			return nil, 0, s.b, err
 		}
@@ -360,7 +372,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 		if err := f.ctx.Err(); err != nil {
 			return nil, 0, s.b, err
 		}
-		f.in.in = s.b.in
+		f.in.in = f.readerOf(s.b)
 		if err := f.values(s, resources, events, links); err != nil {
 			return nil, 0, s.b, fmt.Errorf("rows %d to %d: %w", s.from, s.to, err)
 		}
@@ -368,6 +380,14 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 	f.filler.Finish()
 	f.markKnown()
 	return f.batch, outside, nil, nil
+}
+
+// readerOf returns what a block is read from: what was read ahead, if anything was.
+func (f *filling) readerOf(b *block) io.ReaderAt {
+	if f.spool == nil {
+		return b.in
+	}
+	return spoolReader{f.ctx, f.spool, b}
 }
 
 func (f *filling) segment() *segment {

@@ -3,6 +3,7 @@ package blocks
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -55,6 +56,11 @@ func (i *Info) Needed(needs trace.Needs) int64 {
 
 // neededColumns returns the paths of the columns that are read for the needs.
 func (i *Info) neededColumns(needs trace.Needs) map[string]bool {
+	return neededColumns(slices.Collect(maps.Keys(i.columnBytes)), i.DedicatedColumns, needs)
+}
+
+// neededColumns returns which of a file's columns are read for the needs.
+func neededColumns(all []string, dedicated []DedicatedColumn, needs trace.Needs) map[string]bool {
 	paths := map[string]bool{"TraceID": true, pathResource + "ServiceName": true}
 	for _, name := range []string{"SpanID", "ParentSpanID", "StartTimeUnixNano", "DurationNano", "Kind", "StatusCode", "Name"} {
 		paths[pathSpan+name] = true
@@ -65,10 +71,10 @@ func (i *Info) neededColumns(needs trace.Needs) map[string]bool {
 	if needs.All || needs.Instrumentation {
 		paths[pathScope+"Name"], paths[pathScope+"Version"] = true, true
 	}
-	if needs.All || needs.Events {
+	if needs.ReadsEvents() {
 		paths[pathEvent+"Name"], paths[pathEvent+"TimeSinceStartNano"] = true, true
 	}
-	if needs.All || needs.Links {
+	if needs.ReadsLinks() {
 		paths[pathLink+"TraceID"], paths[pathLink+"SpanID"] = true, true
 	}
 	for _, scope := range attributeScopes {
@@ -76,13 +82,12 @@ func (i *Info) neededColumns(needs trace.Needs) map[string]bool {
 		if need.none() {
 			continue
 		}
-		for path := range i.columnBytes {
+		own := ownColumns(all, dedicated, scope.scope)
+		for _, path := range all {
 			if name, ok := strings.CutPrefix(path, scope.path+"Attrs."); ok && !strings.Contains(name, ".") {
 				paths[path] = true
 			}
-		}
-		for path, key := range i.columnsOf(scope.scope) {
-			if need.has(key) {
+			if key, ok := own[path]; ok && need.has(key) {
 				paths[path] = true
 			}
 		}
@@ -96,7 +101,7 @@ func (i *Info) Generic(needs trace.Needs) []string {
 	var names []string
 	for _, scope := range attributeScopes[:2] { // spans and resources
 		own := map[string]bool{trace.ServiceName: true}
-		for _, key := range i.columnsOf(scope.scope) {
+		for _, key := range ownColumns(slices.Collect(maps.Keys(i.columnBytes)), i.DedicatedColumns, scope.scope) {
 			own[key] = true
 		}
 		for _, f := range needs.Attributes {
@@ -111,19 +116,19 @@ func (i *Info) Generic(needs trace.Needs) []string {
 	return slices.Compact(names)
 }
 
-// columnsOf returns the columns of single attributes of a scope, by their paths.
-func (i *Info) columnsOf(scope trace.Scope) map[string]string {
+// ownColumns returns the columns of single attributes of a scope, by their paths.
+func ownColumns(all []string, dedicated []DedicatedColumn, scope trace.Scope) map[string]string {
 	own := map[string]string{}
 	for _, s := range attributeScopes {
 		if s.scope != scope {
 			continue
 		}
 		for column, key := range wellKnown[s.path] {
-			if _, ok := i.columnBytes[s.path+column]; ok {
+			if slices.Contains(all, s.path+column) {
 				own[s.path+column] = key
 			}
 		}
-		eachDedicated(i.DedicatedColumns, scope, func(column string, c DedicatedColumn) {
+		eachDedicated(dedicated, scope, func(column string, c DedicatedColumn) {
 			own[s.path+column] = c.Name
 		})
 	}

@@ -112,6 +112,14 @@ func (l leaf) onlyWords(meta *format.ColumnMetaData) bool {
 	return true
 }
 
+// pagesOf returns the first and the last page with rows [from, to).
+func pagesOf(index parquet.OffsetIndex, from, to int64) (first, last int) {
+	n := index.NumPages()
+	first = max(sort.Search(n, func(i int) bool { return index.FirstRowIndex(i) > from })-1, 0)
+	last = max(sort.Search(n, func(i int) bool { return index.FirstRowIndex(i) >= to })-1, first)
+	return first, last
+}
+
 // eachPage reads rows [from, to) of a column of a row group, a page at a time.
 func (l leaf) eachPage(file *parquet.File, group int, in *runReader, from, to int64, do func(*page) error) (err error) {
 	chunk, err := l.chunk(file, group)
@@ -122,9 +130,7 @@ func (l leaf) eachPage(file *parquet.File, group int, in *runReader, from, to in
 	row := int64(0)
 	in.forget()
 	if index, err := chunk.OffsetIndex(); err == nil && index != nil && index.NumPages() > 0 {
-		n := index.NumPages()
-		first := max(sort.Search(n, func(i int) bool { return index.FirstRowIndex(i) > from })-1, 0)
-		last := max(sort.Search(n, func(i int) bool { return index.FirstRowIndex(i) >= to })-1, first)
+		first, last := pagesOf(index, from, to)
 		row = index.FirstRowIndex(first)
 		meta := &file.Metadata().RowGroups[group].Columns[l.index].MetaData
 		if meta.DictionaryPageOffset != 0 {

@@ -2,6 +2,7 @@ package blocks
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
@@ -70,6 +71,32 @@ func conditionOn(x traceql.Expr) *condition {
 	return &condition{op: b.Op, field: field, holds: holds}
 }
 
+// addPaths adds the columns of a block by which the condition is told.
+func (c *condition) addPaths(b *block, paths map[string]bool) {
+	if c.left != nil {
+		c.left.addPaths(b, paths)
+		c.right.addPaths(b, paths)
+		return
+	}
+	if c.field.Scope == traceql.ScopeIntrinsic {
+		paths[pathSpan+"Name"] = true
+		return
+	}
+	if c.field.Scope != traceql.ScopeSpan && c.field.Key == trace.ServiceName {
+		paths[pathResource+"ServiceName"] = true
+	}
+	for _, scope := range attributeScopes[:2] {
+		if c.field.Scope != scope.scope && c.field.Scope != traceql.ScopeAny {
+			continue
+		}
+		for path, key := range ownColumns(slices.Collect(maps.Keys(b.cols)), b.DedicatedColumns, scope.scope) {
+			if key == c.field.Key {
+				paths[path] = true
+			}
+		}
+	}
+}
+
 // wanted returns which of the traces of the segments may meet the condition, by ID; nil:
 // all may.
 func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
@@ -102,7 +129,7 @@ func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
 	}
 	ids := map[trace.ID]bool{}
 	for _, s := range f.segments {
-		f.in.in = s.b.in
+		f.in.in = f.readerOf(s.b)
 		known, err := f.matching(s, c, ids)
 		if err != nil || !known {
 			return nil, s.b, err

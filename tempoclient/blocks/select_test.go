@@ -1,12 +1,14 @@
 package blocks_test
 
 import (
+	"os"
 	"slices"
 	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
+	"gocloud.dev/blob/fileblob"
 
 	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/blocks"
@@ -108,4 +110,38 @@ func TestWhatIsNewComesWithAllItsSpans(t *testing.T) {
 		require.Equal(t, len(want), seen, "without block %s", old.ID)
 		require.Positive(t, known)
 	}
+}
+
+// What is read ahead from distant storage is what is there.
+func TestDistantStorageGivesTheSame(t *testing.T) {
+	near, _ := fixture(t)
+	bucket, err := fileblob.OpenBucket("testdata/vparquet5", nil)
+	require.NoError(t, err)
+	distant := blocks.NewStore(bucket, "a distant folder")
+	defer func() { require.NoError(t, distant.Close()) }()
+	rare, err := traceql.Parse(`{ name = "GET /cart" || span.url.path = "/cart" }`)
+	require.NoError(t, err)
+	for name, req := range map[string]blocks.Request{
+		"all":        {Needs: trace.Needs{All: true}},
+		"in parts":   {Needs: trace.Needs{All: true}, MemoryBytes: 1, SpoolBytes: 200_000},
+		"few fields": {MemoryBytes: 1},
+		"a filter":   {Needs: trace.Needs{All: true}, Filter: rare},
+		"what is new": {Needs: trace.Needs{All: true}, MemoryBytes: 1, Judged: func(id string) bool {
+			return id != "0bbebe00-5d53-42ce-b219-aac987622c8d"
+		}},
+	} {
+		want, _ := readAll(t, near, req)
+		req.SpoolDir = t.TempDir()
+		got, report := readAll(t, distant, req)
+		require.Empty(t, report.Problems, name)
+		require.Len(t, got, len(want), name)
+		for id := range want {
+			require.Empty(t, cmp.Diff(want[id].Spans, got[id].Spans), name)
+		}
+		left, err := os.ReadDir(req.SpoolDir)
+		require.NoError(t, err)
+		require.Empty(t, left, name)
+	}
+	_, err = distant.Traces(t.Context(), blocks.Request{SpoolDir: "/nowhere"}, func(*trace.Trace) error { return nil })
+	require.ErrorContains(t, err, "a file for what is read ahead")
 }

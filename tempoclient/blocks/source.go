@@ -3,6 +3,7 @@ package blocks
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -35,6 +36,11 @@ type Request struct {
 	// MemoryBytes is about how much the spans may take that are held at a time.
 	// Default 256 MiB. One trace is always held whole.
 	MemoryBytes int64
+	// SpoolDir is the folder of the temporary files for what is read ahead from storage
+	// that is not on this machine, SpoolBytes about how much they may take. Defaults: the
+	// system's folder for temporary files, 4 GiB.
+	SpoolDir   string
+	SpoolBytes int64
 	// Workers is how many parts are read at once. Default: one a core.
 	Workers int
 	// Progress, if not nil, is told what was done, from one goroutine at a time.
@@ -88,6 +94,7 @@ func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Tra
 func (s *Store) Batches(ctx context.Context, req Request, deliver func(*trace.Batch) error) (Report, error) {
 	req.MaxTraceDuration = cmp.Or(req.MaxTraceDuration, time.Hour)
 	req.MemoryBytes = cmp.Or(req.MemoryBytes, 256<<20)
+	req.SpoolBytes = cmp.Or(req.SpoolBytes, 4<<30)
 	req.Workers = cmp.Or(req.Workers, runtime.GOMAXPROCS(0))
 	r := &reading{store: s, req: req, stats: &readStats{}, from: 0, to: ^trace.Time(0)}
 	if !req.From.IsZero() {
@@ -182,11 +189,86 @@ type part struct {
 	problems []Problem
 }
 
+// stretch is some adjacent ranges whose columns are read ahead together.
+type stretch struct {
+	ranges []idRange
+	spool  *spool
+}
+
+// stretches divides the ranges so that what is read ahead of two stretches fits into
+// the spool. Where nothing is read ahead there is one.
+func (r *reading) stretches(ranges []idRange) []stretch {
+	n := 1
+	if !r.store.near {
+		bytes := int64(0)
+		for _, b := range r.blocks {
+			for g, group := range b.file.RowGroups() {
+				for _, part := range b.rangesOf(r.pathsAhead(b), g, 0, group.NumRows(), spoolGap) {
+					bytes += part.to - part.from
+				}
+			}
+		}
+		// The second half comes while the first is read.
+		n = max(int(2*bytes/r.req.SpoolBytes)+1, min(2, int(bytes/(16<<20))))
+	}
+	n = max(min(n, len(ranges)), 1)
+	all := make([]stretch, n)
+	for i := range all {
+		all[i].ranges = ranges[i*len(ranges)/n : (i+1)*len(ranges)/n]
+	}
+	return all
+}
+
+// pathsAhead returns the columns of a block that are read ahead of a stretch: all that
+// are needed, or where traces are chosen first, those by which they are.
+func (r *reading) pathsAhead(b *block) map[string]bool {
+	if r.req.Filter == nil && r.req.Judged == nil {
+		return b.needed(r.req.Needs)
+	}
+	paths := map[string]bool{"TraceID": true}
+	if c := conditionOf(r.req.Filter); c != nil {
+		c.addPaths(b, paths)
+	}
+	return paths
+}
+
+// begin begins to read ahead of a stretch.
+func (r *reading) begin(ctx context.Context, s *stretch) (err error) {
+	if r.store.near || s.spool != nil || len(s.ranges) == 0 {
+		return nil
+	}
+	last := s.ranges[len(s.ranges)-1]
+	ids := idRange{from: s.ranges[0].from, to: last.to, last: last.last}
+	parts := map[*block][]byteRange{}
+	for _, b := range r.blocks {
+		var ranges []byteRange
+		for g := range b.file.RowGroups() {
+			if from, to := b.rows(g, ids); from < to {
+				ranges = append(ranges, b.rangesOf(r.pathsAhead(b), g, from, to, spoolGap)...)
+			}
+		}
+		parts[b] = coalesced(ranges, spoolGap)
+	}
+	s.spool, err = r.store.newSpool(ctx, r.req.SpoolDir, r.blocks, parts)
+	return err
+}
+
 // readAll reads range by range, several at once, and delivers in their order.
-func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error) error {
-	ranges := r.plan()
+func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error) (err error) {
+	all := r.stretches(r.plan())
+	defer func() {
+		for i := range all {
+			if s := all[i].spool; s != nil {
+				err = errors.Join(err, s.close())
+			}
+		}
+	}()
+	n := 0
+	for _, s := range all {
+		n += len(s.ranges)
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	results := make([]chan part, len(ranges))
+	results := make([]chan part, n)
 	for i := range results {
 		results[i] = make(chan part, 1)
 	}
@@ -196,22 +278,33 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 		free <- r.filling(ctx)
 	}
 	group.Go(func() error {
-		for i, ids := range ranges {
-			var f *filling
-			select {
-			case f = <-free:
-			case <-ctx.Done():
-				return context.Cause(ctx)
+		i := 0
+		for k := range all {
+			for ahead := k; ahead < min(k+2, len(all)); ahead++ {
+				if err := r.begin(ctx, &all[ahead]); err != nil {
+					return err
+				}
 			}
-			group.Go(func() error {
-				results[i] <- r.read(f, ids)
-				return nil
-			})
+			for _, ids := range all[k].ranges {
+				var f *filling
+				select {
+				case f = <-free:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+				f.spool = all[k].spool
+				result := results[i]
+				i++
+				group.Go(func() error {
+					result <- r.read(f, ids)
+					return nil
+				})
+			}
 		}
 		return nil
 	})
 	group.Go(func() error {
-		for i := range ranges {
+		for i := range results {
 			var p part
 			select {
 			case p = <-results[i]:
@@ -229,7 +322,7 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 			}
 			free <- p.filling
 			if r.req.Progress != nil {
-				r.req.Progress(Progress{Read: float64(i+1) / float64(len(ranges)), Traces: r.report.Delivered})
+				r.req.Progress(Progress{Read: float64(i+1) / float64(n), Traces: r.report.Delivered})
 			}
 		}
 		return nil
@@ -238,7 +331,7 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 }
 
 func (r *reading) filling(ctx context.Context) *filling {
-	f := &filling{ctx: ctx, filter: conditionOf(r.req.Filter), judged: r.req.Judged, needs: r.req.Needs, from: r.from, to: r.to, filler: trace.NewFiller(r.req.Needs)}
+	f := &filling{ctx: ctx, store: r.store, spoolDir: r.req.SpoolDir, filter: conditionOf(r.req.Filter), judged: r.req.Judged, needs: r.req.Needs, from: r.from, to: r.to, filler: trace.NewFiller(r.req.Needs)}
 	for _, s := range attributeScopes {
 		f.needed[s.scope] = keysOf(&r.req.Needs, s.scope)
 	}

@@ -30,6 +30,8 @@ const metaConcurrency = 16
 type Store struct {
 	bucket *blob.Bucket
 	url    string
+	// near says that a request costs next to nothing, so that nothing is read ahead.
+	near bool
 }
 
 // Open opens the storage at a URL of gocloud.dev/blob: file:///var/tempo/blocks,
@@ -40,7 +42,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("blocks at %s: %w", url, err)
 	}
-	return &Store{bucket: bucket, url: url}, nil
+	return &Store{bucket: bucket, url: url, near: strings.HasPrefix(url, "file:")}, nil
 }
 
 // NewStore returns the storage in a bucket that is open already; Close closes it.
@@ -231,6 +233,25 @@ func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
 	}
 	m.Tenant = cmp.Or(m.Tenant, tenant)
 	return m, nil
+}
+
+// copyRange copies a part of the block's file in one request.
+func (b *block) copyRange(ctx context.Context, r byteRange, to io.Writer) error {
+	b.object.stats.requests.Add(1)
+	in, err := b.object.bucket.NewRangeReader(ctx, b.object.key, r.from, r.to-r.from, nil)
+	if err != nil {
+		return fmt.Errorf("read %s, %d bytes at %d: %w", b.object.key, r.to-r.from, r.from, err)
+	}
+	defer in.Close()
+	n, err := io.CopyBuffer(to, struct{ io.Reader }{in}, make([]byte, spoolBuffer))
+	b.object.stats.bytes.Add(n)
+	if err == nil && n != r.to-r.from {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("read %s, %d bytes at %d: the object ended or broke off after %d: %w", b.object.key, r.to-r.from, r.from, n, err)
+	}
+	return nil
 }
 
 // objectReader reads ranges of one object.

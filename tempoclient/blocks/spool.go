@@ -1,0 +1,202 @@
+package blocks
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// What a request to object storage costs against what reading on costs: about 30 ms and
+// 80 MB/s. Up to so far apart it is cheaper to read two runs as one.
+const (
+	spoolGap = 1 << 20
+	// A few rows are read for few bytes, too: it is their number that users pay for then.
+	selectedGap      = 64 << 10
+	spoolConcurrency = 32
+	spoolBuffer      = 256 << 10
+)
+
+// byteRange is a part of a file.
+type byteRange struct{ from, to int64 }
+
+// coalesced joins ranges that lie close together.
+func coalesced(ranges []byteRange, gap int64) []byteRange {
+	slices.SortFunc(ranges, func(a, b byteRange) int { return cmp.Compare(a.from, b.from) })
+	joined := ranges[:0]
+	for _, r := range ranges {
+		if n := len(joined); n > 0 && r.from <= joined[n-1].to+gap {
+			joined[n-1].to = max(joined[n-1].to, r.to)
+			continue
+		}
+		joined = append(joined, r)
+	}
+	return joined
+}
+
+// spool holds parts of blocks that are read ahead from distant storage, all at once, in
+// a temporary file: so a scan waits for few requests, and holds little in memory.
+type spool struct {
+	file  *os.File
+	parts map[*block][]*spooled
+	stop  context.CancelFunc
+	group *errgroup.Group
+}
+
+// spooled is one part, at a place of the file.
+type spooled struct {
+	byteRange
+	at   int64
+	done chan struct{}
+	err  error
+}
+
+// newSpool begins to read the parts of the blocks, in the order of blocks. The file is
+// gone when the spool is closed, or the program ends.
+func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts map[*block][]byteRange) (*spool, error) {
+	file, err := os.CreateTemp(dir, "betrace-spool-*")
+	if err != nil {
+		return nil, fmt.Errorf("a file for what is read ahead: %w", err)
+	}
+	if err := os.Remove(file.Name()); err != nil { // it lives until it is closed
+		return nil, errors.Join(fmt.Errorf("a file for what is read ahead: %w", err), file.Close())
+	}
+	ctx, stop := context.WithCancel(ctx)
+	sp := &spool{file: file, parts: map[*block][]*spooled{}, stop: stop, group: &errgroup.Group{}}
+	sp.group.SetLimit(spoolConcurrency + 1)
+	at := int64(0)
+	type job struct {
+		b    *block
+		part *spooled
+	}
+	var jobs []job
+	for _, b := range blocks {
+		for _, r := range parts[b] {
+			part := &spooled{byteRange: r, at: at, done: make(chan struct{})}
+			at += r.to - r.from
+			sp.parts[b] = append(sp.parts[b], part)
+			jobs = append(jobs, job{b, part})
+		}
+	}
+	sp.group.Go(func() error {
+		for _, j := range jobs {
+			sp.group.Go(func() error {
+				defer close(j.part.done)
+				j.part.err = j.b.copyRange(ctx, j.part.byteRange, io.NewOffsetWriter(file, j.part.at))
+				return nil
+			})
+		}
+		return nil
+	})
+	return sp, nil
+}
+
+// close ends what is being read and gives the file back.
+func (sp *spool) close() error {
+	sp.stop()
+	err := sp.group.Wait()
+	return errors.Join(err, sp.file.Close())
+}
+
+// spoolReader reads a block from the spool, and what the spool does not have from its
+// storage.
+type spoolReader struct {
+	ctx   context.Context
+	spool *spool
+	block *block
+}
+
+// ReadAt waits until what it reads has come.
+func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
+	parts := r.spool.parts[r.block]
+	i, found := slices.BinarySearchFunc(parts, off, func(s *spooled, off int64) int { return cmp.Compare(s.from, off) })
+	if !found {
+		i--
+	}
+	if i < 0 || off+int64(len(p)) > parts[i].to {
+		return r.block.in.ReadAt(p, off)
+	}
+	part := parts[i]
+	select {
+	case <-part.done:
+	case <-r.ctx.Done():
+		return 0, context.Cause(r.ctx)
+	}
+	if part.err != nil {
+		return 0, part.err
+	}
+	return r.spool.file.ReadAt(p, part.at+off-part.from)
+}
+
+// rangesOf returns the bytes of columns that hold the rows, with their dictionaries. A
+// column of no more than gap bytes is taken whole.
+func (b *block) rangesOf(paths map[string]bool, group int, from, to, gap int64) []byteRange {
+	var ranges []byteRange
+	for path := range paths {
+		l, ok := b.cols[path]
+		if !ok {
+			continue
+		}
+		chunk, err := l.chunk(b.file, group)
+		if err != nil {
+			continue
+		}
+		meta := &b.file.Metadata().RowGroups[group].Columns[l.index].MetaData
+		begin := meta.DataPageOffset
+		if meta.DictionaryPageOffset != 0 {
+			begin = meta.DictionaryPageOffset
+		}
+		index, err := chunk.OffsetIndex()
+		if err != nil || index == nil || index.NumPages() == 0 || meta.TotalCompressedSize <= gap {
+			ranges = append(ranges, byteRange{begin, begin + meta.TotalCompressedSize})
+			continue
+		}
+		if begin < meta.DataPageOffset {
+			ranges = append(ranges, byteRange{begin, meta.DataPageOffset})
+		}
+		first, last := pagesOf(index, from, to)
+		ranges = append(ranges, byteRange{index.Offset(first), index.Offset(last) + index.CompressedPageSize(last)})
+	}
+	return ranges
+}
+
+// needed returns the columns of the block that are read for the needs.
+func (b *block) needed(needs trace.Needs) map[string]bool {
+	return neededColumns(slices.Collect(maps.Keys(b.cols)), b.DedicatedColumns, needs)
+}
+
+// aheadOf begins to read what is needed of the segments, if their storage is distant.
+// What it returns ends it.
+func (f *filling) aheadOf(segments []*segment) (end func() error, err error) {
+	if f.store.near {
+		return func() error { return nil }, nil
+	}
+	var blocks []*block
+	parts := map[*block][]byteRange{}
+	for _, s := range segments {
+		if parts[s.b] == nil {
+			blocks = append(blocks, s.b)
+		}
+		parts[s.b] = append(parts[s.b], s.b.rangesOf(s.b.needed(f.needs), s.group, s.from, s.to, selectedGap)...)
+	}
+	for b := range parts {
+		parts[b] = coalesced(parts[b], selectedGap)
+	}
+	before := f.spool
+	if f.spool, err = f.store.newSpool(f.ctx, f.spoolDir, blocks, parts); err != nil {
+		return nil, err
+	}
+	own := f.spool
+	return func() error {
+		f.spool = before
+		return own.close()
+	}, nil
+}
