@@ -45,6 +45,7 @@ type Filler struct {
 	byKey     map[AttributeKey]*Column
 	resources int
 	finished  []SpanKey // the keys of one trace, in order
+	proto     protoFill
 }
 
 // spanCopy is a further copy of the span at row of.

@@ -20,19 +20,8 @@ type Collector struct {
 // ID, which OTLP calls invalid, is an error that names the span; nothing of the
 // message is taken then.
 func (c *Collector) Add(td ptrace.Traces) error {
-	for _, rs := range td.ResourceSpans().All() {
-		for _, ss := range rs.ScopeSpans().All() {
-			for i, s := range ss.Spans().All() {
-				if s.TraceID().IsEmpty() || s.SpanID().IsEmpty() {
-					service := ""
-					if v, ok := rs.Resource().Attributes().Get(ServiceName); ok {
-						service = v.AsString()
-					}
-					return fmt.Errorf("span %d (%q, service %q, trace ID %q, span ID %q) has no valid ID: OTLP wants 16 bytes for a trace and 8 for a span, not all zero",
-						i, s.Name(), service, s.TraceID().String(), s.SpanID().String())
-				}
-			}
-		}
+	if err := checkIDs(td); err != nil {
+		return err
 	}
 	if c.spans == nil {
 		c.spans, c.flags = map[ID][]Span{}, map[ID]Flags{}
@@ -51,6 +40,25 @@ func (c *Collector) Add(td ptrace.Traces) error {
 				id := ID(s.TraceID())
 				c.spans[id] = append(c.spans[id], span)
 				c.flags[id] |= flags
+			}
+		}
+	}
+	return nil
+}
+
+// checkIDs returns an error that names the first span without valid IDs.
+func checkIDs(td ptrace.Traces) error {
+	for _, rs := range td.ResourceSpans().All() {
+		for _, ss := range rs.ScopeSpans().All() {
+			for i, s := range ss.Spans().All() {
+				if s.TraceID().IsEmpty() || s.SpanID().IsEmpty() {
+					service := ""
+					if v, ok := rs.Resource().Attributes().Get(ServiceName); ok {
+						service = v.AsString()
+					}
+					return fmt.Errorf("span %d (%q, service %q, trace ID %q, span ID %q) has no valid ID: OTLP wants 16 bytes for a trace and 8 for a span, not all zero",
+						i, s.Name(), service, s.TraceID().String(), s.SpanID().String())
+				}
 			}
 		}
 	}

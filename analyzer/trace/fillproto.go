@@ -1,0 +1,575 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"slices"
+
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// FillOTLP makes a batch of the traces in OTLP protobuf messages: TracesData,
+// ExportTraceServiceRequest or tempopb.Trace, which are the same on the wire. Traces
+// come in the order of their IDs, with all their spans, whatever messages they are in.
+//
+// It is what [Collector] and [NewBatch] make of the same messages, read straight into
+// the columns: once for the keys of all spans, and once more for the rest. What is not
+// needed is skipped and not looked into: it may be malformed, and flags do not tell of
+// it. A span without valid IDs is an error that names the span, as in [Collector.Add];
+// then, and where a message is malformed, there is no batch.
+//
+// Nothing of the messages is kept. Together they have less than 2 GiB.
+func (f *Filler) FillOTLP(messages ...[]byte) (*Batch, error) {
+	p := &f.proto
+	p.f = f
+	p.reset(messages)
+	defer p.release()
+	size := 0
+	for i, m := range messages {
+		if size += len(m); size > math.MaxInt32 {
+			return nil, fmt.Errorf("the messages have over %d bytes: make more than one batch of them", math.MaxInt32)
+		}
+		if err := p.readKeys(int32(i)); err != nil {
+			return nil, fmt.Errorf("OTLP protobuf: message %d: %w", i+1, err)
+		}
+	}
+	p.arrange()
+	p.layout()
+	for i := range p.resources {
+		r := &p.resources[i]
+		if err := p.fillResource(r, int32(i)); err != nil {
+			return nil, fmt.Errorf("OTLP protobuf: message %d: %w", r.message+1, err)
+		}
+	}
+	return f.Finish(), nil
+}
+
+// protoFill is what FillOTLP knows of the messages. Its memory is used again.
+type protoFill struct {
+	f        *Filler
+	b        *Batch
+	messages [][]byte
+
+	// ResourceSpans, ScopeSpans and spans, in the order of the wire.
+	resources []protoResource
+	scopes    []protoPart
+	spans     []protoPart
+	keys      []SpanKey
+	runs      []protoRun
+	oneTrace  []SpanKey
+
+	events, links   int
+	event, link     int32 // rows that are free
+	spanKeys        protoColumns
+	resourceKeys    protoColumns
+	eventKeys       protoColumns
+	linkKeys        protoColumns
+	repeated        bool // in the resource or span that is read, an attribute has several values
+	readsEvents     bool
+	readsLinks      bool
+	readsStatusText bool
+	readsScopes     bool
+}
+
+// protoPart is a part of a message. Its children, of a scope the spans, are those from
+// first to the first of the next.
+type protoPart struct{ from, to, first int32 }
+
+type protoResource struct {
+	protoPart
+	message int32
+}
+
+// protoRun are adjacent spans of one trace.
+type protoRun struct {
+	id       ID
+	from, to int32
+}
+
+func (p *protoFill) reset(messages [][]byte) {
+	needs := &p.f.needs
+	p.messages = messages
+	p.readsEvents, p.readsLinks = needs.ReadsEvents(), needs.ReadsLinks()
+	p.readsStatusText, p.readsScopes = needs.All || needs.StatusMessage, needs.All || needs.Instrumentation
+	p.resources, p.scopes, p.spans, p.keys, p.runs = p.resources[:0], p.scopes[:0], p.spans[:0], p.keys[:0], p.runs[:0]
+	p.events, p.links, p.event, p.link = 0, 0, 0, 0
+}
+
+// release lets go of the messages.
+func (p *protoFill) release() {
+	p.messages, p.b = nil, nil
+}
+
+// The fields of OTLP that are read, by number.
+var (
+	tracesFields        = []wireField{1: {"TracesData.resource_spans", wireLen}}
+	resourceSpansFields = []wireField{1: {"ResourceSpans.resource", wireLen}, 2: {"ResourceSpans.scope_spans", wireLen}}
+	scopeSpansFields    = []wireField{1: {"ScopeSpans.scope", wireLen}, 2: {"ScopeSpans.spans", wireLen}}
+	resourceFields      = []wireField{1: {"Resource.attributes", wireLen}}
+	scopeFields         = []wireField{1: {"InstrumentationScope.name", wireLen}, 2: {"InstrumentationScope.version", wireLen}}
+	spanFields          = []wireField{
+		1: {"Span.trace_id", wireLen}, 2: {"Span.span_id", wireLen}, 4: {"Span.parent_span_id", wireLen}, 5: {"Span.name", wireLen}, 6: {"Span.kind", wireVarint},
+		7: {"Span.start_time_unix_nano", wireI64}, 8: {"Span.end_time_unix_nano", wireI64}, 9: {"Span.attributes", wireLen},
+		11: {"Span.events", wireLen}, 13: {"Span.links", wireLen}, 15: {"Span.status", wireLen},
+	}
+	statusFields = []wireField{2: {"Status.message", wireLen}, 3: {"Status.code", wireVarint}}
+	eventFields  = []wireField{1: {"Event.time_unix_nano", wireI64}, 2: {"Event.name", wireLen}, 3: {"Event.attributes", wireLen}}
+	linkFields   = []wireField{1: {"Link.trace_id", wireLen}, 2: {"Link.span_id", wireLen}, 4: {"Link.attributes", wireLen}}
+)
+
+var errInvalidIDs = errors.New("a span has no valid ID")
+
+// readKeys notes what parts a message has, and the keys of its spans.
+func (p *protoFill) readKeys(m int32) error {
+	f := message(p.messages[m])
+	for f.next() {
+		if f.tag != 1<<3|wireLen {
+			f.skip(tracesFields)
+			continue
+		}
+		p.resources = append(p.resources, protoResource{protoPart{int32(f.from), int32(f.i), int32(len(p.scopes))}, m})
+		if err := p.readResourceSpans(f.sub()); err != nil {
+			if errors.Is(err, errInvalidIDs) {
+				err = namesInvalidIDs(p.messages[m], err)
+			}
+			return err
+		}
+	}
+	return f.err
+}
+
+func (p *protoFill) readResourceSpans(f fields) error {
+	for f.next() {
+		if f.tag != 2<<3|wireLen {
+			f.skip(resourceSpansFields)
+			continue
+		}
+		p.scopes = append(p.scopes, protoPart{int32(f.from), int32(f.i), int32(len(p.spans))})
+		scope := f.sub()
+		for scope.next() {
+			if scope.tag != 2<<3|wireLen {
+				scope.skip(scopeSpansFields)
+				continue
+			}
+			p.spans = append(p.spans, protoPart{from: int32(scope.from), to: int32(scope.i)})
+			if err := p.readKey(scope.sub()); err != nil {
+				return err
+			}
+		}
+		if scope.err != nil {
+			return scope.err
+		}
+	}
+	return f.err
+}
+
+func (p *protoFill) readKey(f fields) error {
+	at := int32(len(p.keys))
+	p.keys = append(p.keys, SpanKey{At: at})
+	k := &p.keys[at]
+	var id ID
+	for f.next() {
+		switch f.tag {
+		case 1<<3 | wireLen:
+			f.id(id[:])
+		case 2<<3 | wireLen:
+			f.id(k.ID[:])
+		case 4<<3 | wireLen:
+			f.id(k.ParentID[:])
+		case 6<<3 | wireVarint:
+			k.Kind = Kind(f.value)
+		case 7<<3 | wireI64:
+			k.Start = Time(f.value)
+		case 8<<3 | wireI64:
+			k.End = Time(f.value)
+		case 11<<3 | wireLen:
+			p.events++
+		case 13<<3 | wireLen:
+			p.links++
+		case 5<<3 | wireLen, 9<<3 | wireLen, 15<<3 | wireLen:
+		default:
+			f.skip(spanFields)
+		}
+	}
+	if f.err != nil {
+		return f.err
+	}
+	if id.IsZero() || k.ID.IsZero() {
+		return errInvalidIDs
+	}
+	if n := len(p.runs); n > 0 && p.runs[n-1].id == id {
+		p.runs[n-1].to++
+	} else {
+		p.runs = append(p.runs, protoRun{id, at, at + 1})
+	}
+	return nil
+}
+
+// id reads an ID, which is nothing or has the right length.
+func (f *fields) id(to []byte) {
+	switch c := f.content(); len(c) {
+	case 0:
+		clear(to)
+	case len(to):
+		copy(to, c)
+	default:
+		f.stop(fmt.Errorf("before byte %d: an ID has %d bytes, OTLP wants %d", f.i, len(c), len(to)))
+	}
+}
+
+// namesInvalidIDs returns the error of [Collector.Add] for a message that has a span
+// without valid IDs.
+func namesInvalidIDs(m []byte, otherwise error) error {
+	td, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(m)
+	if err == nil {
+		err = checkIDs(td)
+	}
+	if err == nil {
+		err = otherwise
+	}
+	return err
+}
+
+// arrange gives all spans their places, trace by trace.
+func (p *protoFill) arrange() {
+	byID := func(a, b protoRun) int { return a.id.Compare(b.id) }
+	if !slices.IsSortedFunc(p.runs, byID) {
+		slices.SortStableFunc(p.runs, byID)
+	}
+	p.f.Reset(len(p.spans))
+	for i := 0; i < len(p.runs); {
+		run := p.runs[i]
+		keys := p.keys[run.from:run.to]
+		if i++; i < len(p.runs) && p.runs[i].id == run.id {
+			p.oneTrace = append(p.oneTrace[:0], keys...)
+			for ; i < len(p.runs) && p.runs[i].id == run.id; i++ {
+				p.oneTrace = append(p.oneTrace, p.keys[p.runs[i].from:p.runs[i].to]...)
+			}
+			keys = p.oneTrace
+		}
+		p.f.AddTrace(run.id, keys)
+	}
+}
+
+func (p *protoFill) layout() {
+	if !p.readsEvents {
+		p.events = 0
+	}
+	if !p.readsLinks {
+		p.links = 0
+	}
+	p.b = p.f.Layout(len(p.resources), p.events, p.links)
+	p.spanKeys.reset(p.f, ScopeSpan, len(p.b.SpanIDs))
+	p.resourceKeys.reset(p.f, ScopeResource, len(p.resources))
+	p.eventKeys.reset(p.f, ScopeEvent, p.events)
+	p.linkKeys.reset(p.f, ScopeLink, p.links)
+}
+
+// fillResource fills the row of a resource, and those of its spans.
+func (p *protoFill) fillResource(r *protoResource, row int32) error {
+	m := p.messages[r.message]
+	p.repeated = false
+	f := fields{b: m[:r.to], i: int(r.from)}
+	for f.next() {
+		if f.tag != 1<<3|wireLen {
+			continue
+		}
+		resource := f.sub()
+		for resource.next() {
+			if resource.tag != 1<<3|wireLen {
+				resource.skip(resourceFields)
+				continue
+			}
+			if err := p.attribute(resource.sub(), &p.resourceKeys, row); err != nil {
+				return err
+			}
+		}
+		if resource.err != nil {
+			return resource.err
+		}
+	}
+	if f.err != nil {
+		return f.err
+	}
+	repeated := p.repeated
+
+	scopes := p.scopes[r.first:]
+	if int(row)+1 < len(p.resources) {
+		scopes = p.scopes[r.first:p.resources[row+1].first]
+	}
+	for i, s := range scopes {
+		var name, version uint32
+		if p.readsScopes {
+			var err error
+			if name, version, err = p.scope(fields{b: m[:s.to], i: int(s.from)}); err != nil {
+				return err
+			}
+		}
+		last := len(p.spans)
+		if next := int(r.first) + i + 1; next < len(p.scopes) {
+			last = int(p.scopes[next].first)
+		}
+		for j := int(s.first); j < last; j++ {
+			at := p.f.Place[j]
+			p.b.Resources[at] = row
+			if p.readsScopes {
+				p.b.Scopes.Codes[at], p.b.ScopeVersions.Codes[at] = name, version
+			}
+			p.repeated = repeated
+			if err := p.fillSpan(fields{b: m[:p.spans[j].to], i: int(p.spans[j].from)}, at); err != nil {
+				return err
+			}
+			if p.repeated {
+				p.f.FlagSpan(at, FlagRepeatedKey)
+			}
+		}
+	}
+	return nil
+}
+
+// scope returns the codes of a scope's name and version.
+func (p *protoFill) scope(f fields) (name, version uint32, err error) {
+	for f.next() {
+		if f.tag != 1<<3|wireLen {
+			continue
+		}
+		scope := f.sub()
+		for scope.next() {
+			switch scope.tag {
+			case 1<<3 | wireLen:
+				name = p.b.Scopes.codeOf(scope.content())
+			case 2<<3 | wireLen:
+				version = p.b.ScopeVersions.codeOf(scope.content())
+			default:
+				scope.skip(scopeFields)
+			}
+		}
+		if scope.err != nil {
+			return 0, 0, scope.err
+		}
+	}
+	return name, version, f.err
+}
+
+// codeOf returns the code of a text, 0 of the empty one.
+func (c *TextColumn) codeOf(text []byte) uint32 {
+	if len(text) == 0 {
+		return 0
+	}
+	return c.InternLikely(text)
+}
+
+// fillSpan fills the row of a span with all that is not in its key.
+func (p *protoFill) fillSpan(f fields, row int32) error {
+	b := p.b
+	if p.events > 0 {
+		b.Events.From[row] = p.event
+	}
+	if p.links > 0 {
+		b.Links.From[row] = p.link
+	}
+	for f.next() {
+		var err error
+		switch f.tag {
+		case 5<<3 | wireLen:
+			b.Names.Codes[row] = b.Names.codeOf(f.content())
+		case 9<<3 | wireLen:
+			err = p.attribute(f.sub(), &p.spanKeys, row)
+		case 11<<3 | wireLen:
+			if p.events > 0 {
+				err = p.fillEvent(f.sub())
+			}
+		case 13<<3 | wireLen:
+			if p.links > 0 {
+				err = p.fillLink(f.sub())
+			}
+		case 15<<3 | wireLen:
+			err = p.fillStatus(f.sub(), row)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if p.events > 0 {
+		b.Events.To[row] = p.event
+	}
+	if p.links > 0 {
+		b.Links.To[row] = p.link
+	}
+	return f.err
+}
+
+func (p *protoFill) fillStatus(f fields, row int32) error {
+	for f.next() {
+		switch f.tag {
+		case 2<<3 | wireLen:
+			if p.readsStatusText {
+				p.b.StatusMessages.Codes[row] = p.b.StatusMessages.codeOf(f.content())
+			}
+		case 3<<3 | wireVarint:
+			p.b.Statuses[row] = Status(f.value)
+		default:
+			f.skip(statusFields)
+		}
+	}
+	return f.err
+}
+
+func (p *protoFill) fillEvent(f fields) error {
+	e, row := &p.b.Events, p.event
+	p.event++
+	for f.next() {
+		switch f.tag {
+		case 1<<3 | wireI64:
+			e.Times[row] = Time(f.value)
+		case 2<<3 | wireLen:
+			e.Names.Codes[row] = e.Names.codeOf(f.content())
+		case 3<<3 | wireLen:
+			if err := p.attribute(f.sub(), &p.eventKeys, row); err != nil {
+				return err
+			}
+		default:
+			f.skip(eventFields)
+		}
+	}
+	return f.err
+}
+
+func (p *protoFill) fillLink(f fields) error {
+	l, row := &p.b.Links, p.link
+	p.link++
+	for f.next() {
+		switch f.tag {
+		case 1<<3 | wireLen:
+			f.id(l.TraceIDs[row][:])
+		case 2<<3 | wireLen:
+			f.id(l.SpanIDs[row][:])
+		case 4<<3 | wireLen:
+			if err := p.attribute(f.sub(), &p.linkKeys, row); err != nil {
+				return err
+			}
+		default:
+			f.skip(linkFields)
+		}
+	}
+	return f.err
+}
+
+// attribute puts a KeyValue into its column, if it is needed.
+func (p *protoFill) attribute(f fields, cols *protoColumns, row int32) error {
+	var key []byte
+	var value fields
+	values, start := 0, f.i
+	for f.next() {
+		switch f.tag {
+		case 1<<3 | wireLen:
+			key = f.content()
+		case 2<<3 | wireLen:
+			value = f.sub()
+			values++
+		default:
+			f.skip(keyValueFields)
+		}
+	}
+	if f.err != nil {
+		return f.err
+	}
+	c := cols.find(key)
+	if c == nil && !cols.all {
+		return nil
+	}
+	// Nearly all are one scalar that comes once.
+	if values == 1 && (c == nil || c.row != row) && value.next() && value.i == len(value.b) {
+		switch value.tag {
+		case tagString, tagBool, tagInt, tagDouble:
+			if c == nil {
+				c = cols.add(key)
+			}
+			c.row = row
+			c.putScalar(row, &value)
+			return nil
+		}
+	}
+	var v protoValue
+	if _, err := v.readKeyValue(fields{b: f.b, i: start}, 0); err != nil {
+		return err
+	}
+	p.repeated = p.repeated || v.repeated
+	if v.IsAbsent() {
+		return nil
+	}
+	if c == nil {
+		c = cols.add(key)
+	}
+	c.row = row
+	p.repeated = c.Put(row, v.Value) || p.repeated
+	return nil
+}
+
+// protoColumns are the columns of a scope's attributes.
+type protoColumns struct {
+	f     *Filler
+	scope Scope
+	rows  int
+	all   bool // attributes are needed whatever their key is
+
+	columns []protoColumn
+	slots   []int32 // 1 + the number of a column: an open hash table
+}
+
+type protoColumn struct {
+	*Column
+	row int32 // that has got a value last
+}
+
+func (p *protoColumns) reset(f *Filler, scope Scope, rows int) {
+	p.f, p.scope, p.rows = f, scope, rows
+	_, p.all = f.needs.Reads(scope)
+	p.columns = p.columns[:0]
+	clear(p.slots)
+	for _, c := range *f.columnsOf(scope) {
+		p.put(c)
+	}
+}
+
+// find returns the column of a key, nil if there is none.
+func (p *protoColumns) find(key []byte) *protoColumn {
+	if len(p.columns) == 0 {
+		return nil
+	}
+	mask := uint64(len(p.slots) - 1)
+	for i := maphash.Bytes(textSeed, key) & mask; ; i = (i + 1) & mask {
+		n := p.slots[i]
+		if n == 0 {
+			return nil
+		}
+		if c := &p.columns[n-1]; c.Key == string(key) {
+			return c
+		}
+	}
+}
+
+// add makes the column of a key.
+func (p *protoColumns) add(key []byte) *protoColumn {
+	return p.put(p.f.Column(p.scope, string(key), p.rows))
+}
+
+func (p *protoColumns) put(c *Column) *protoColumn {
+	p.columns = append(p.columns, protoColumn{c, -1})
+	first := len(p.columns) - 1
+	if 4*len(p.columns) > len(p.slots) {
+		p.slots = make([]int32, max(64, 2*len(p.slots)))
+		first = 0
+	}
+	mask := uint64(len(p.slots) - 1)
+	for n := first; n < len(p.columns); n++ {
+		i := maphash.String(textSeed, p.columns[n].Key) & mask
+		for p.slots[i] != 0 {
+			i = (i + 1) & mask
+		}
+		p.slots[i] = int32(n + 1)
+	}
+	return &p.columns[len(p.columns)-1]
+}

@@ -1,0 +1,160 @@
+package trace
+
+import (
+	"errors"
+	"math"
+)
+
+// The fields of AnyValue, by tag.
+const (
+	tagString = uint64(TypeString)<<3 | wireLen
+	tagBool   = uint64(TypeBool)<<3 | wireVarint
+	tagInt    = uint64(TypeInt)<<3 | wireVarint
+	tagDouble = uint64(TypeDouble)<<3 | wireI64
+	tagArray  = uint64(TypeArray)<<3 | wireLen
+	tagMap    = uint64(TypeMap)<<3 | wireLen
+	tagBytes  = uint64(TypeBytes)<<3 | wireLen
+	// A text by its number in a table that traces do not have: a value without a type.
+	tagIndex = 8<<3 | wireVarint
+)
+
+var (
+	anyValueFields = []wireField{
+		1: {"AnyValue.string_value", wireLen}, 2: {"AnyValue.bool_value", wireVarint}, 3: {"AnyValue.int_value", wireVarint}, 4: {"AnyValue.double_value", wireI64},
+		5: {"AnyValue.array_value", wireLen}, 6: {"AnyValue.kvlist_value", wireLen}, 7: {"AnyValue.bytes_value", wireLen}, 8: {"AnyValue.string_value_strindex", wireVarint},
+	}
+	keyValueFields = []wireField{1: {"KeyValue.key", wireLen}, 2: {"KeyValue.value", wireLen}}
+	arrayFields    = []wireField{1: {"ArrayValue.values", wireLen}}
+	mapFields      = []wireField{1: {"KeyValueList.values", wireLen}}
+)
+
+// maxDepth is how many messages of an attribute lie one in the other at the most, as
+// in pdata's unmarshaler.
+const maxDepth = 100
+
+var errTooDeep = errors.New("a value is nested too deeply")
+
+// putScalar gives a row that has none the value that was read from an AnyValue.
+func (c *Column) putScalar(row int32, f *fields) {
+	switch f.tag {
+	case tagString:
+		c.NeedTexts()
+		c.Text.Codes[row] = c.Text.InternLikely(f.content())
+	case tagInt:
+		c.NeedInts()
+		c.Ints[row] = int64(f.value)
+		c.IsInt.Set(row)
+	case tagDouble:
+		c.NeedDoubles()
+		c.Doubles[row] = math.Float64frombits(f.value)
+		c.IsDouble.Set(row)
+	case tagBool:
+		c.NeedBools()
+		c.IsBool.Set(row)
+		if f.value != 0 {
+			c.Bools.Set(row)
+		}
+	}
+}
+
+// protoValue is a value that is read. A field that comes again replaces it.
+type protoValue struct {
+	Value
+	repeated bool // a map in it had a key with unequal values
+}
+
+// readKeyValue reads a KeyValue of any kind. It is the plain way, for what is rare.
+func (v *protoValue) readKeyValue(f fields, depth int) (key []byte, err error) {
+	if depth >= maxDepth {
+		return nil, errTooDeep
+	}
+	for f.next() {
+		switch f.tag {
+		case 1<<3 | wireLen:
+			key = f.content()
+		case 2<<3 | wireLen:
+			if err := v.read(f.sub(), depth+1); err != nil {
+				return nil, err
+			}
+		default:
+			f.skip(keyValueFields)
+		}
+	}
+	return key, f.err
+}
+
+// read reads an AnyValue.
+func (v *protoValue) read(f fields, depth int) error {
+	if depth >= maxDepth {
+		return errTooDeep
+	}
+	for f.next() {
+		var err error
+		switch f.tag {
+		case tagString:
+			*v = protoValue{Value: StringValue(string(f.content()))}
+		case tagBool:
+			*v = protoValue{Value: BoolValue(f.value != 0)}
+		case tagInt:
+			*v = protoValue{Value: IntValue(int64(f.value))}
+		case tagDouble:
+			*v = protoValue{Value: DoubleValue(math.Float64frombits(f.value))}
+		case tagArray:
+			*v, err = readArray(f.sub(), depth+1)
+		case tagMap:
+			*v, err = readMap(f.sub(), depth+1)
+		case tagBytes:
+			*v = protoValue{Value: BytesValue(f.content())}
+		case tagIndex:
+			*v = protoValue{}
+		default:
+			f.skip(anyValueFields)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return f.err
+}
+
+func readArray(f fields, depth int) (protoValue, error) {
+	if depth >= maxDepth {
+		return protoValue{}, errTooDeep
+	}
+	var list []Value
+	repeated := false
+	for f.next() {
+		if f.tag != 1<<3|wireLen {
+			f.skip(arrayFields)
+			continue
+		}
+		var v protoValue
+		if err := v.read(f.sub(), depth+1); err != nil {
+			return v, err
+		}
+		list, repeated = append(list, v.Value), repeated || v.repeated
+	}
+	return protoValue{ArrayValue(list...), repeated}, f.err
+}
+
+func readMap(f fields, depth int) (protoValue, error) {
+	if depth >= maxDepth {
+		return protoValue{}, errTooDeep
+	}
+	var attrs []Attribute
+	repeated := false
+	for f.next() {
+		if f.tag != 1<<3|wireLen {
+			f.skip(mapFields)
+			continue
+		}
+		var v protoValue
+		key, err := v.readKeyValue(f.sub(), depth+1)
+		if err != nil {
+			return v, err
+		}
+		attrs, repeated = append(attrs, Attribute{string(key), v.Value}), repeated || v.repeated
+	}
+	normal, again := NewAttributes(attrs)
+	return protoValue{MapValue(normal), repeated || again}, f.err
+}
