@@ -282,7 +282,7 @@ func (p *protoFill) fillResource(r *protoResource, row int32) error {
 				resource.skip(resourceFields)
 				continue
 			}
-			if err := p.attribute(resource.sub(), &p.resourceKeys, row); err != nil {
+			if err := p.attribute(resource.b[:resource.i], resource.from, &p.resourceKeys, row); err != nil {
 				return err
 			}
 		}
@@ -376,7 +376,7 @@ func (p *protoFill) fillSpan(f fields, row int32) error {
 		case 5<<3 | wireLen:
 			b.Names.Codes[row] = b.Names.codeOf(f.content())
 		case 9<<3 | wireLen:
-			err = p.attribute(f.sub(), &p.spanKeys, row)
+			err = p.attribute(f.b[:f.i], f.from, &p.spanKeys, row)
 		case 11<<3 | wireLen:
 			if p.events > 0 {
 				err = p.fillEvent(f.sub())
@@ -427,7 +427,7 @@ func (p *protoFill) fillEvent(f fields) error {
 		case 2<<3 | wireLen:
 			e.Names.Codes[row] = e.Names.codeOf(f.content())
 		case 3<<3 | wireLen:
-			if err := p.attribute(f.sub(), &p.eventKeys, row); err != nil {
+			if err := p.attribute(f.b[:f.i], f.from, &p.eventKeys, row); err != nil {
 				return err
 			}
 		default:
@@ -447,7 +447,7 @@ func (p *protoFill) fillLink(f fields) error {
 		case 2<<3 | wireLen:
 			f.id(l.SpanIDs[row][:])
 		case 4<<3 | wireLen:
-			if err := p.attribute(f.sub(), &p.linkKeys, row); err != nil {
+			if err := p.attribute(f.b[:f.i], f.from, &p.linkKeys, row); err != nil {
 				return err
 			}
 		default:
@@ -457,18 +457,80 @@ func (p *protoFill) fillLink(f fields) error {
 	return f.err
 }
 
-// attribute puts a KeyValue into its column, if it is needed.
-func (p *protoFill) attribute(f fields, cols *protoColumns, row int32) error {
+// attribute puts a KeyValue, which is b from i on, into its column if it is needed.
+func (p *protoFill) attribute(b []byte, i int, cols *protoColumns, row int32) error {
+	// Nearly all are a key and then a scalar, each once: those are read here, without
+	// going through their fields, which took twice as long. All others go the plain way.
+	key, value, ok := splitKeyValue(b, i)
+	if !ok {
+		return p.anyAttribute(fields{b: b, i: i}, cols, row)
+	}
+	c := cols.find(key)
+	if c == nil {
+		if !cols.all {
+			return nil
+		}
+		return p.anyAttribute(fields{b: b, i: i}, cols, row)
+	}
+	if c.row != row && c.putScalar(row, value) {
+		c.row = row
+		return nil
+	}
+	return p.anyAttribute(fields{b: b, i: i}, cols, row)
+}
+
+// splitKeyValue takes a KeyValue apart that is one key and one value. (pdata writes the
+// value first.)
+func splitKeyValue(b []byte, i int) (key, value []byte, ok bool) {
+	if i >= len(b) {
+		return nil, nil, false
+	}
+	const keyTag, valueTag = 1<<3 | wireLen, 2<<3 | wireLen
+	first, second := byte(keyTag), byte(valueTag)
+	if b[i] == valueTag {
+		first, second = valueTag, keyTag
+	}
+	from, to, ok := onlyLen(b, i, first)
+	if !ok {
+		return nil, nil, false
+	}
+	from2, to2, ok := onlyLen(b, to, second)
+	if !ok || to2 != len(b) {
+		return nil, nil, false
+	}
+	if first == keyTag {
+		return b[from:to], b[from2:to2], true
+	}
+	return b[from2:to2], b[from:to], true
+}
+
+// onlyLen returns where the content of a length-delimited field is, which begins at i,
+// if the field is the one of the tag and has less than 16 KiB.
+func onlyLen(b []byte, i int, tag byte) (from, to int, ok bool) {
+	if len(b)-i < 2 || b[i] != tag {
+		return 0, 0, false
+	}
+	n := int(b[i+1])
+	i += 2
+	if n >= 0x80 {
+		if i == len(b) || b[i] >= 0x80 {
+			return 0, 0, false
+		}
+		n = n&0x7f | int(b[i])<<7
+		i++
+	}
+	return i, i + n, n <= len(b)-i
+}
+
+// anyAttribute puts a KeyValue of any kind into its column if it is needed.
+func (p *protoFill) anyAttribute(f fields, cols *protoColumns, row int32) error {
 	var key []byte
-	var value fields
-	values, start := 0, f.i
+	start := f.i
 	for f.next() {
 		switch f.tag {
 		case 1<<3 | wireLen:
 			key = f.content()
 		case 2<<3 | wireLen:
-			value = f.sub()
-			values++
 		default:
 			f.skip(keyValueFields)
 		}
@@ -479,18 +541,6 @@ func (p *protoFill) attribute(f fields, cols *protoColumns, row int32) error {
 	c := cols.find(key)
 	if c == nil && !cols.all {
 		return nil
-	}
-	// Nearly all are one scalar that comes once.
-	if values == 1 && (c == nil || c.row != row) && value.next() && value.i == len(value.b) {
-		switch value.tag {
-		case tagString, tagBool, tagInt, tagDouble:
-			if c == nil {
-				c = cols.add(key)
-			}
-			c.row = row
-			c.putScalar(row, &value)
-			return nil
-		}
 	}
 	var v protoValue
 	if _, err := v.readKeyValue(fields{b: f.b, i: start}, 0); err != nil {

@@ -1,21 +1,21 @@
 package trace
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 )
 
 // The fields of AnyValue, by tag.
 const (
-	tagString = uint64(TypeString)<<3 | wireLen
-	tagBool   = uint64(TypeBool)<<3 | wireVarint
-	tagInt    = uint64(TypeInt)<<3 | wireVarint
-	tagDouble = uint64(TypeDouble)<<3 | wireI64
-	tagArray  = uint64(TypeArray)<<3 | wireLen
-	tagMap    = uint64(TypeMap)<<3 | wireLen
-	tagBytes  = uint64(TypeBytes)<<3 | wireLen
-	// A text by its number in a table that traces do not have: a value without a type.
-	tagIndex = 8<<3 | wireVarint
+	tagString = 1<<3 | wireLen
+	tagBool   = 2<<3 | wireVarint
+	tagInt    = 3<<3 | wireVarint
+	tagDouble = 4<<3 | wireI64
+	tagArray  = 5<<3 | wireLen
+	tagMap    = 6<<3 | wireLen
+	tagBytes  = 7<<3 | wireLen
+	tagIndex  = 8<<3 | wireVarint // a text by its number in a table that traces do not have: a value without a type
 )
 
 var (
@@ -34,27 +34,49 @@ const maxDepth = 100
 
 var errTooDeep = errors.New("a value is nested too deeply")
 
-// putScalar gives a row that has none the value that was read from an AnyValue.
-func (c *Column) putScalar(row int32, f *fields) {
-	switch f.tag {
+// putScalar gives a row that has none the value of an AnyValue, if that is one text,
+// number or truth value.
+func (c *Column) putScalar(row int32, any []byte) bool {
+	if len(any) < 2 {
+		return false
+	}
+	switch any[0] {
 	case tagString:
+		from, to, ok := onlyLen(any, 0, tagString)
+		if !ok || to != len(any) {
+			return false
+		}
 		c.NeedTexts()
-		c.Text.Codes[row] = c.Text.InternLikely(f.content())
+		c.Text.Codes[row] = c.Text.InternLikely(any[from:to])
 	case tagInt:
+		f := fields{b: any}
+		v, end := f.varint(1)
+		if end != len(any) {
+			return false
+		}
 		c.NeedInts()
-		c.Ints[row] = int64(f.value)
+		c.Ints[row] = int64(v)
 		c.IsInt.Set(row)
 	case tagDouble:
+		if len(any) != 9 {
+			return false
+		}
 		c.NeedDoubles()
-		c.Doubles[row] = math.Float64frombits(f.value)
+		c.Doubles[row] = math.Float64frombits(binary.LittleEndian.Uint64(any[1:]))
 		c.IsDouble.Set(row)
 	case tagBool:
+		if len(any) != 2 || any[1] >= 0x80 {
+			return false
+		}
 		c.NeedBools()
 		c.IsBool.Set(row)
-		if f.value != 0 {
+		if any[1] != 0 {
 			c.Bools.Set(row)
 		}
+	default:
+		return false
 	}
+	return true
 }
 
 // protoValue is a value that is read. A field that comes again replaces it.
