@@ -1,5 +1,6 @@
-// Command bench-read measures how fast BeTrace reads traces from Tempo's blocks, and
-// prints a line "name value unit" for each figure. Progress goes to standard error.
+// Command bench-read measures how fast BeTrace reads traces from Tempo's blocks and from
+// its answers by ID, and prints a line "name value unit" for each figure. Progress goes
+// to standard error.
 //
 // Ratios are of things that were run in turn in one process on the same two cores, and
 // are medians of several repetitions; what is larger than 1 in a throughput's ratio is
@@ -41,6 +42,7 @@ var figures = []struct {
 	{[]string{"peak_rss_1000_blocks_mib"}, peakManyBlocks},
 	{[]string{"peak_rss_4x_vs_1x"}, peakGrowth},
 	{[]string{"blocks_vs_one_traceql_query", "traceql_query_seconds", "traceql_query_spans_per_second"}, againstQuery},
+	{[]string{"protobuf_fill_vs_tempopb_unmarshal", "protobuf_fill_spans_per_second", "tempopb_unmarshal_spans_per_second"}, fillProtobuf},
 }
 
 // bench is one run.
