@@ -3,7 +3,6 @@ package trace
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"math"
 	"slices"
 
@@ -17,7 +16,8 @@ import (
 // It is what [Collector] and [NewBatch] make of the same messages, read straight into
 // the columns: once for the keys of all spans, and once more for the rest. What is not
 // needed is skipped and not looked into: it may be malformed, and flags do not tell of
-// it. A span without valid IDs is an error that names the span, as in [Collector.Add];
+// it; nor does it have a say in which of two copies' lists of events, or links, is the
+// greater. A span without valid IDs is an error that names the span, as in [Collector.Add];
 // then, and where a message is malformed, there is no batch.
 //
 // Nothing of the messages is kept. Together they have less than 2 GiB.
@@ -119,13 +119,16 @@ var (
 	linkFields   = []wireField{1: {"Link.trace_id", wireLen}, 2: {"Link.span_id", wireLen}, 4: {"Link.attributes", wireLen}}
 )
 
+// tagAttributes is the field of a span that comes most often.
+const tagAttributes = 9<<3 + wireLen
+
 var errInvalidIDs = errors.New("a span has no valid ID")
 
 // readKeys notes what parts a message has, and the keys of its spans.
 func (p *protoFill) readKeys(m int32) error {
 	f := message(p.messages[m])
 	for f.next() {
-		if f.tag != 1<<3|wireLen {
+		if f.tag != 1<<3+wireLen {
 			f.skip(tracesFields)
 			continue
 		}
@@ -142,14 +145,14 @@ func (p *protoFill) readKeys(m int32) error {
 
 func (p *protoFill) readResourceSpans(f fields) error {
 	for f.next() {
-		if f.tag != 2<<3|wireLen {
+		if f.tag != 2<<3+wireLen {
 			f.skip(resourceSpansFields)
 			continue
 		}
 		p.scopes = append(p.scopes, protoPart{int32(f.from), int32(f.i), int32(len(p.spans))})
 		scope := f.sub()
 		for scope.next() {
-			if scope.tag != 2<<3|wireLen {
+			if scope.tag != 2<<3+wireLen {
 				scope.skip(scopeSpansFields)
 				continue
 			}
@@ -170,25 +173,25 @@ func (p *protoFill) readKey(f fields) error {
 	p.keys = append(p.keys, SpanKey{At: at})
 	k := &p.keys[at]
 	var id ID
-	for f.next() {
+	for f.skipAll(tagAttributes) && f.next() {
 		switch f.tag {
-		case 1<<3 | wireLen:
+		case 1<<3 + wireLen:
 			f.id(id[:])
-		case 2<<3 | wireLen:
+		case 2<<3 + wireLen:
 			f.id(k.ID[:])
-		case 4<<3 | wireLen:
+		case 4<<3 + wireLen:
 			f.id(k.ParentID[:])
-		case 6<<3 | wireVarint:
+		case 6<<3 + wireVarint:
 			k.Kind = Kind(f.value)
-		case 7<<3 | wireI64:
+		case 7<<3 + wireI64:
 			k.Start = Time(f.value)
-		case 8<<3 | wireI64:
+		case 8<<3 + wireI64:
 			k.End = Time(f.value)
-		case 11<<3 | wireLen:
+		case 11<<3 + wireLen:
 			p.events++
-		case 13<<3 | wireLen:
+		case 13<<3 + wireLen:
 			p.links++
-		case 5<<3 | wireLen, 9<<3 | wireLen, 15<<3 | wireLen:
+		case 5<<3 + wireLen, tagAttributes, 15<<3 + wireLen:
 		default:
 			f.skip(spanFields)
 		}
@@ -273,12 +276,12 @@ func (p *protoFill) fillResource(r *protoResource, row int32) error {
 	p.repeated = false
 	f := fields{b: m[:r.to], i: int(r.from)}
 	for f.next() {
-		if f.tag != 1<<3|wireLen {
+		if f.tag != 1<<3+wireLen {
 			continue
 		}
 		resource := f.sub()
 		for resource.next() {
-			if resource.tag != 1<<3|wireLen {
+			if resource.tag != 1<<3+wireLen {
 				resource.skip(resourceFields)
 				continue
 			}
@@ -332,15 +335,15 @@ func (p *protoFill) fillResource(r *protoResource, row int32) error {
 // scope returns the codes of a scope's name and version.
 func (p *protoFill) scope(f fields) (name, version uint32, err error) {
 	for f.next() {
-		if f.tag != 1<<3|wireLen {
+		if f.tag != 1<<3+wireLen {
 			continue
 		}
 		scope := f.sub()
 		for scope.next() {
 			switch scope.tag {
-			case 1<<3 | wireLen:
+			case 1<<3 + wireLen:
 				name = p.b.Scopes.codeOf(scope.content())
-			case 2<<3 | wireLen:
+			case 2<<3 + wireLen:
 				version = p.b.ScopeVersions.codeOf(scope.content())
 			default:
 				scope.skip(scopeFields)
@@ -370,22 +373,31 @@ func (p *protoFill) fillSpan(f fields, row int32) error {
 	if p.links > 0 {
 		b.Links.From[row] = p.link
 	}
-	for f.next() {
+	for {
+		for from, to, ok := onlyLen(f.b, f.i, tagAttributes); ok; from, to, ok = onlyLen(f.b, f.i, tagAttributes) {
+			if err := p.attribute(f.b[:to], from, &p.spanKeys, row); err != nil {
+				return err
+			}
+			f.i = to
+		}
+		if !f.next() {
+			break
+		}
 		var err error
 		switch f.tag {
-		case 5<<3 | wireLen:
+		case 5<<3 + wireLen:
 			b.Names.Codes[row] = b.Names.codeOf(f.content())
-		case 9<<3 | wireLen:
+		case tagAttributes: // a large one
 			err = p.attribute(f.b[:f.i], f.from, &p.spanKeys, row)
-		case 11<<3 | wireLen:
+		case 11<<3 + wireLen:
 			if p.events > 0 {
 				err = p.fillEvent(f.sub())
 			}
-		case 13<<3 | wireLen:
+		case 13<<3 + wireLen:
 			if p.links > 0 {
 				err = p.fillLink(f.sub())
 			}
-		case 15<<3 | wireLen:
+		case 15<<3 + wireLen:
 			err = p.fillStatus(f.sub(), row)
 		}
 		if err != nil {
@@ -404,11 +416,11 @@ func (p *protoFill) fillSpan(f fields, row int32) error {
 func (p *protoFill) fillStatus(f fields, row int32) error {
 	for f.next() {
 		switch f.tag {
-		case 2<<3 | wireLen:
+		case 2<<3 + wireLen:
 			if p.readsStatusText {
 				p.b.StatusMessages.Codes[row] = p.b.StatusMessages.codeOf(f.content())
 			}
-		case 3<<3 | wireVarint:
+		case 3<<3 + wireVarint:
 			p.b.Statuses[row] = Status(f.value)
 		default:
 			f.skip(statusFields)
@@ -422,11 +434,11 @@ func (p *protoFill) fillEvent(f fields) error {
 	p.event++
 	for f.next() {
 		switch f.tag {
-		case 1<<3 | wireI64:
+		case 1<<3 + wireI64:
 			e.Times[row] = Time(f.value)
-		case 2<<3 | wireLen:
+		case 2<<3 + wireLen:
 			e.Names.Codes[row] = e.Names.codeOf(f.content())
-		case 3<<3 | wireLen:
+		case 3<<3 + wireLen:
 			if err := p.attribute(f.b[:f.i], f.from, &p.eventKeys, row); err != nil {
 				return err
 			}
@@ -442,11 +454,11 @@ func (p *protoFill) fillLink(f fields) error {
 	p.link++
 	for f.next() {
 		switch f.tag {
-		case 1<<3 | wireLen:
+		case 1<<3 + wireLen:
 			f.id(l.TraceIDs[row][:])
-		case 2<<3 | wireLen:
+		case 2<<3 + wireLen:
 			f.id(l.SpanIDs[row][:])
-		case 4<<3 | wireLen:
+		case 4<<3 + wireLen:
 			if err := p.attribute(f.b[:f.i], f.from, &p.linkKeys, row); err != nil {
 				return err
 			}
@@ -455,171 +467,4 @@ func (p *protoFill) fillLink(f fields) error {
 		}
 	}
 	return f.err
-}
-
-// attribute puts a KeyValue, which is b from i on, into its column if it is needed.
-func (p *protoFill) attribute(b []byte, i int, cols *protoColumns, row int32) error {
-	// Nearly all are a key and then a scalar, each once: those are read here, without
-	// going through their fields, which took twice as long. All others go the plain way.
-	key, value, ok := splitKeyValue(b, i)
-	if !ok {
-		return p.anyAttribute(fields{b: b, i: i}, cols, row)
-	}
-	c := cols.find(key)
-	if c == nil {
-		if !cols.all {
-			return nil
-		}
-		return p.anyAttribute(fields{b: b, i: i}, cols, row)
-	}
-	if c.row != row && c.putScalar(row, value) {
-		c.row = row
-		return nil
-	}
-	return p.anyAttribute(fields{b: b, i: i}, cols, row)
-}
-
-// splitKeyValue takes a KeyValue apart that is one key and one value. (pdata writes the
-// value first.)
-func splitKeyValue(b []byte, i int) (key, value []byte, ok bool) {
-	if i >= len(b) {
-		return nil, nil, false
-	}
-	const keyTag, valueTag = 1<<3 | wireLen, 2<<3 | wireLen
-	first, second := byte(keyTag), byte(valueTag)
-	if b[i] == valueTag {
-		first, second = valueTag, keyTag
-	}
-	from, to, ok := onlyLen(b, i, first)
-	if !ok {
-		return nil, nil, false
-	}
-	from2, to2, ok := onlyLen(b, to, second)
-	if !ok || to2 != len(b) {
-		return nil, nil, false
-	}
-	if first == keyTag {
-		return b[from:to], b[from2:to2], true
-	}
-	return b[from2:to2], b[from:to], true
-}
-
-// onlyLen returns where the content of a length-delimited field is, which begins at i,
-// if the field is the one of the tag and has less than 16 KiB.
-func onlyLen(b []byte, i int, tag byte) (from, to int, ok bool) {
-	if len(b)-i < 2 || b[i] != tag {
-		return 0, 0, false
-	}
-	n := int(b[i+1])
-	i += 2
-	if n >= 0x80 {
-		if i == len(b) || b[i] >= 0x80 {
-			return 0, 0, false
-		}
-		n = n&0x7f | int(b[i])<<7
-		i++
-	}
-	return i, i + n, n <= len(b)-i
-}
-
-// anyAttribute puts a KeyValue of any kind into its column if it is needed.
-func (p *protoFill) anyAttribute(f fields, cols *protoColumns, row int32) error {
-	var key []byte
-	start := f.i
-	for f.next() {
-		switch f.tag {
-		case 1<<3 | wireLen:
-			key = f.content()
-		case 2<<3 | wireLen:
-		default:
-			f.skip(keyValueFields)
-		}
-	}
-	if f.err != nil {
-		return f.err
-	}
-	c := cols.find(key)
-	if c == nil && !cols.all {
-		return nil
-	}
-	var v protoValue
-	if _, err := v.readKeyValue(fields{b: f.b, i: start}, 0); err != nil {
-		return err
-	}
-	p.repeated = p.repeated || v.repeated
-	if v.IsAbsent() {
-		return nil
-	}
-	if c == nil {
-		c = cols.add(key)
-	}
-	c.row = row
-	p.repeated = c.Put(row, v.Value) || p.repeated
-	return nil
-}
-
-// protoColumns are the columns of a scope's attributes.
-type protoColumns struct {
-	f     *Filler
-	scope Scope
-	rows  int
-	all   bool // attributes are needed whatever their key is
-
-	columns []protoColumn
-	slots   []int32 // 1 + the number of a column: an open hash table
-}
-
-type protoColumn struct {
-	*Column
-	row int32 // that has got a value last
-}
-
-func (p *protoColumns) reset(f *Filler, scope Scope, rows int) {
-	p.f, p.scope, p.rows = f, scope, rows
-	_, p.all = f.needs.Reads(scope)
-	p.columns = p.columns[:0]
-	clear(p.slots)
-	for _, c := range *f.columnsOf(scope) {
-		p.put(c)
-	}
-}
-
-// find returns the column of a key, nil if there is none.
-func (p *protoColumns) find(key []byte) *protoColumn {
-	if len(p.columns) == 0 {
-		return nil
-	}
-	mask := uint64(len(p.slots) - 1)
-	for i := maphash.Bytes(textSeed, key) & mask; ; i = (i + 1) & mask {
-		n := p.slots[i]
-		if n == 0 {
-			return nil
-		}
-		if c := &p.columns[n-1]; c.Key == string(key) {
-			return c
-		}
-	}
-}
-
-// add makes the column of a key.
-func (p *protoColumns) add(key []byte) *protoColumn {
-	return p.put(p.f.Column(p.scope, string(key), p.rows))
-}
-
-func (p *protoColumns) put(c *Column) *protoColumn {
-	p.columns = append(p.columns, protoColumn{c, -1})
-	first := len(p.columns) - 1
-	if 4*len(p.columns) > len(p.slots) {
-		p.slots = make([]int32, max(64, 2*len(p.slots)))
-		first = 0
-	}
-	mask := uint64(len(p.slots) - 1)
-	for n := first; n < len(p.columns); n++ {
-		i := maphash.String(textSeed, p.columns[n].Key) & mask
-		for p.slots[i] != 0 {
-			i = (i + 1) & mask
-		}
-		p.slots[i] = int32(n + 1)
-	}
-	return &p.columns[len(p.columns)-1]
 }

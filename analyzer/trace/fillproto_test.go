@@ -275,6 +275,20 @@ func TestMalformedOTLPIsAnError(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotNeededIsNotLookedInto(t *testing.T) {
+	ids := lenField(1, strings.Repeat("\x01", 16)) + lenField(2, strings.Repeat("\x02", 8))
+	long := strings.Repeat("long", 10_000)
+	attributes := lenField(9, lenField(1, "wanted")+lenField(2, lenField(1, long))) + lenField(9, lenField(1, "unwanted")+lenField(2, "\xff")) +
+		lenField(9, lenField(1, long)+lenField(2, "\xff")) + lenField(9, lenField(2, lenField(1, "v"))+lenField(1, "also wanted"))
+	m := []byte(lenField(1, lenField(2, lenField(2, ids+attributes+lenField(11, "\xff")+lenField(13, "\xff")+lenField(3, "a trace state")))))
+	b, err := trace.NewFiller(trace.Needs{Attributes: []trace.AttributeKey{{Scope: trace.ScopeSpan, Key: "wanted"}, {Scope: trace.ScopeAny, Key: "also wanted"}}}).FillOTLP(m)
+	require.NoError(t, err)
+	want := trace.Attributes{{Key: "also wanted", Value: trace.StringValue("v")}, {Key: "wanted", Value: trace.StringValue(long)}}
+	require.Equal(t, want, b.Trace(0).Spans[0].Attributes)
+	_, err = trace.NewFiller(trace.Needs{All: true}).FillOTLP(m)
+	require.Error(t, err)
+}
+
 // lenField returns a length-delimited field.
 func lenField(num int, content string) string {
 	return string(appendLen(nil, int32(num), []byte(content)))

@@ -8,14 +8,14 @@ import (
 
 // The fields of AnyValue, by tag.
 const (
-	tagString = 1<<3 | wireLen
-	tagBool   = 2<<3 | wireVarint
-	tagInt    = 3<<3 | wireVarint
-	tagDouble = 4<<3 | wireI64
-	tagArray  = 5<<3 | wireLen
-	tagMap    = 6<<3 | wireLen
-	tagBytes  = 7<<3 | wireLen
-	tagIndex  = 8<<3 | wireVarint // a text by its number in a table that traces do not have: a value without a type
+	tagString = 1<<3 + wireLen
+	tagBool   = 2<<3 + wireVarint
+	tagInt    = 3<<3 + wireVarint
+	tagDouble = 4<<3 + wireI64
+	tagArray  = 5<<3 + wireLen
+	tagMap    = 6<<3 + wireLen
+	tagBytes  = 7<<3 + wireLen
+	tagIndex  = 8<<3 + wireVarint // a text by its number in a table that traces do not have: a value without a type
 )
 
 var (
@@ -92,9 +92,9 @@ func (v *protoValue) readKeyValue(f fields, depth int) (key []byte, err error) {
 	}
 	for f.next() {
 		switch f.tag {
-		case 1<<3 | wireLen:
+		case 1<<3 + wireLen:
 			key = f.content()
-		case 2<<3 | wireLen:
+		case 2<<3 + wireLen:
 			if err := v.read(f.sub(), depth+1); err != nil {
 				return nil, err
 			}
@@ -146,7 +146,7 @@ func readArray(f fields, depth int) (protoValue, error) {
 	var list []Value
 	repeated := false
 	for f.next() {
-		if f.tag != 1<<3|wireLen {
+		if f.tag != 1<<3+wireLen {
 			f.skip(arrayFields)
 			continue
 		}
@@ -166,7 +166,7 @@ func readMap(f fields, depth int) (protoValue, error) {
 	var attrs []Attribute
 	repeated := false
 	for f.next() {
-		if f.tag != 1<<3|wireLen {
+		if f.tag != 1<<3+wireLen {
 			f.skip(mapFields)
 			continue
 		}
