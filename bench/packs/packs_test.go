@@ -40,6 +40,6 @@ func TestTheIntrinsicPackReadsOneDedicatedAttribute(t *testing.T) {
 	pack, err := packs.Intrinsic(20)
 	require.NoError(t, err)
 	needs := packs.Needs(pack)
-	require.Equal(t, []string{"resource.service.name", "span.http.route"}, packs.Names(needs), "the service has a column of its own in every block")
+	require.Equal(t, []string{"span.http.route", "resource.service.name"}, packs.Names(needs), "the service has a column of its own in every block")
 	require.Equal(t, []string{"span.http.route"}, keys(needs, dataset.Dedicated))
 }
