@@ -258,29 +258,28 @@ func (c *Column) reset(rows int) {
 // Rows returns how many rows the column has.
 func (c *Column) Rows() int { return c.rows }
 
-// NeedTexts, NeedInts, NeedDoubles and NeedBools make the part of that type, without
-// values, if the column does not have it.
+// NeedTexts makes the part for texts, without values, if the column does not have it.
 func (c *Column) NeedTexts() {
 	if c.Text.Codes == nil {
 		c.Text.Codes = zeroed(c.kept.codes, c.rows)
 	}
 }
 
-// NeedInts makes the part for whole numbers.
+// NeedInts makes the part for whole numbers, as NeedTexts does.
 func (c *Column) NeedInts() {
 	if c.IsInt == nil {
 		c.Ints, c.IsInt = sized(c.kept.ints, c.rows), zeroed(c.kept.isInt, numWords(c.rows))
 	}
 }
 
-// NeedDoubles makes the part for doubles.
+// NeedDoubles makes the part for doubles, as NeedTexts does.
 func (c *Column) NeedDoubles() {
 	if c.IsDouble == nil {
 		c.Doubles, c.IsDouble = sized(c.kept.doubles, c.rows), zeroed(c.kept.isDouble, numWords(c.rows))
 	}
 }
 
-// NeedBools makes the part for truth values.
+// NeedBools makes the part for truth values, as NeedTexts does.
 func (c *Column) NeedBools() {
 	if c.IsBool == nil {
 		c.Bools, c.IsBool = zeroed(c.kept.bools, numWords(c.rows)), zeroed(c.kept.isBool, numWords(c.rows))

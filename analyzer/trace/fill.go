@@ -44,7 +44,6 @@ type Filler struct {
 	spare     map[Scope][]*Column
 	byKey     map[AttributeKey]*Column
 	resources int
-	finished  []SpanKey // the keys of one trace, in order
 	proto     protoFill
 }
 

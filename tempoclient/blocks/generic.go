@@ -135,7 +135,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 			if defs[i] != level {
 				continue
 			}
-			n := int32(-1)
+			var n int32
 			if numbers != nil {
 				n = numbers[codes[at]]
 			} else {

@@ -105,7 +105,7 @@ func (l leaf) onlyWords(meta *format.ColumnMetaData) bool {
 	}
 	for _, s := range meta.EncodingStats {
 		isData := s.PageType == format.DataPage || s.PageType == format.DataPageV2
-		if isData && s.Encoding != format.RLEDictionary && s.Encoding != format.PlainDictionary {
+		if isData && s.Encoding != format.RLEDictionary {
 			return false
 		}
 	}

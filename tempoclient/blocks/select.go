@@ -142,20 +142,18 @@ func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
 // condition holds. It reports whether its columns can tell.
 func (f *filling) matching(s *segment, c *condition, ids map[trace.ID]bool) (known bool, err error) {
 	var paths []string
-	switch {
-	case c.field.Scope == traceql.ScopeIntrinsic:
+	if c.field.Scope == traceql.ScopeIntrinsic {
 		paths = []string{pathSpan + "Name"}
-	default:
-		for _, scope := range attributeScopes[:2] { // spans and resources
-			if c.field.Scope != scope.scope && c.field.Scope != traceql.ScopeAny {
-				continue
-			}
-			own, generic, err := s.columnsOf(scope.scope, scope.path, c.field.Key)
-			if err != nil || generic {
-				return false, err
-			}
-			paths = append(paths, own...)
+	}
+	for _, scope := range attributeScopes[:2] { // spans and resources
+		if c.field.Scope != scope.scope && c.field.Scope != traceql.ScopeAny {
+			continue
 		}
+		own, generic, err := s.columnsOf(scope.scope, scope.path, c.field.Key)
+		if err != nil || generic {
+			return false, err
+		}
+		paths = append(paths, own...)
 	}
 	for _, path := range paths {
 		if err := s.rowsWith(path, c.holds, func(row int) { ids[s.ids[row]] = true }); err != nil {
