@@ -46,7 +46,7 @@ var settings = append([]setting{
 	{key: "scan.max_trace_duration", flag: "max-trace-duration", value: time.Hour, help: "how long a trace may last; search runs so far beyond the end of the range"},
 	{key: "scan.settle", flag: "settle", value: 15 * time.Minute, help: "how long spans may still arrive; what is younger is provisional"},
 	{key: "scan.source", flag: "source", value: "auto", help: "where traces are read: `way`: blocks, api, or auto: what is settled from blocks, if they are named, the rest by the API"},
-	{key: "scan.memory_bytes", value: 256 << 20, help: "about how much the spans may take that are held at a time while blocks are read"},
+	{key: "scan.memory_bytes", value: 192 << 20, help: "about how much the spans may take that are held at a time while blocks are read"},
 	{key: "scan.request_timeout", flag: "request-timeout", value: time.Minute, help: "how long one try of a request may take"},
 	{key: "scan.tries", flag: "tries", value: 5, help: "how often a request is tried that fails in a way that may pass"},
 	{key: "limits.max_cost", value: 1e11, help: "the most that a rule may cost, see betrace rules explain"},

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"sort"
+	"sync"
 	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
@@ -29,14 +30,23 @@ type readStats struct{ requests, bytes atomic.Int64 }
 type block struct {
 	Meta
 	object *objectReader
-	in     io.ReaderAt // its file: the object, or what was read ahead of it
-	file   *parquet.File
+	in     io.ReaderAt   // its file: the object, or what was read ahead of it
+	file   *parquet.File // nil while it is closed: see use
+	size   int64         // of the file, in bytes
+	rowsIn []int64       // by row group
 	cols   columns
 	// groups hold, for each row group, every sampleEvery-th trace ID.
 	groups [][]trace.ID
 	// earliest and latest bound its rows' starts and ends; latest is 0 if unknown.
 	earliest, latest trace.Time
 	spans            int64
+
+	// A file that is open takes some 300 KB, whatever it holds. Of many blocks those are
+	// closed that are not in use; their footers are kept.
+	mu      sync.Mutex
+	users   int
+	closing bool
+	footer  *tailReader
 }
 
 // open reads a block's footer and its trace IDs.
@@ -51,7 +61,7 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 	}
 	b := &block{Meta: m, object: r, in: r}
 	if !s.near {
-		if b.in, err = readTail(r, attrs.Size, m.FooterSize); err != nil {
+		if b.in, err = readTail(r, attrs.Size, m.FooterSize, indexBytes); err != nil {
 			return nil, err
 		}
 	}
@@ -61,7 +71,11 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 	if t, ok := b.in.(*tailReader); ok {
 		t.kept = nil // the footer was read
 	}
+	b.size = attrs.Size
 	b.cols = columnsOf(b.file.Schema())
+	for _, g := range b.file.RowGroups() {
+		b.rowsIn = append(b.rowsIn, g.NumRows())
+	}
 	b.earliest, b.latest = b.times()
 	if span, ok := b.cols[pathSpan+"SpanID"]; ok {
 		for _, g := range b.file.RowGroups() {
@@ -72,10 +86,46 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 }
 
 // openParquet reads a footer. The library panics on some that are damaged.
-func openParquet(r io.ReaderAt, size int64) (f *parquet.File, err error) {
+func openParquet(r io.ReaderAt, size int64, options ...parquet.FileOption) (f *parquet.File, err error) {
 	defer recovered(&err)
 	// With the page index a row is found without reading the pages before it.
-	return parquet.OpenFile(r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(16<<10))
+	return parquet.OpenFile(r, size, append(options, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(16<<10))...)
+}
+
+// closeUnused closes the block's file whenever it is not in use.
+func (b *block) closeUnused() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	index := int64(0)
+	if _, distant := b.in.(*tailReader); distant {
+		index = indexBytes // or each column's would be a request
+	}
+	var err error
+	if b.footer, err = readTail(b.object, b.size, b.FooterSize, index); err != nil {
+		return err
+	}
+	b.file, b.closing = nil, true
+	return nil
+}
+
+// use opens the block's file if it is closed, until the function is called that it
+// returns.
+func (b *block) use() (done func(), err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.file == nil {
+		if b.file, err = openParquet(b.footer, b.size, parquet.SkipPageIndex(b.footer.ReaderAt == b.in)); err != nil {
+			return nil, err
+		}
+	}
+	b.users++
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.users--; b.users == 0 && b.closing {
+			b.file = nil
+		}
+	}, nil
 }
 
 // tailReader has the end of a file, where its footer and the indexes of its pages are.
@@ -88,8 +138,8 @@ type tailReader struct {
 // indexBytes is about what the indexes of a file's pages take before its footer.
 const indexBytes = 192 << 10
 
-func readTail(r *objectReader, size, footer int64) (*tailReader, error) {
-	t := &tailReader{ReaderAt: r, tail: byteRange{max(size-footer-indexBytes-8, 0), size}}
+func readTail(r *objectReader, size, footer, index int64) (*tailReader, error) {
+	t := &tailReader{ReaderAt: r, tail: byteRange{max(size-footer-index-8, 0), size}}
 	t.kept = make([]byte, t.tail.to-t.tail.from)
 	if _, err := r.ReadAt(t.kept, t.tail.from); err != nil {
 		return nil, err
@@ -196,7 +246,7 @@ func (b *block) rows(group int, ids idRange) (from, to int64) {
 	if first > 0 {
 		from = int64(first-1) * sampleEvery
 	}
-	to = b.file.RowGroups()[group].NumRows()
+	to = b.rowsIn[group]
 	if !ids.last {
 		end := sort.Search(len(sample), func(i int) bool { return sample[i].Compare(ids.to) >= 0 })
 		to = min(to, int64(end)*sampleEvery)

@@ -96,7 +96,7 @@ func (d *dataSet) round(t *testing.T, round int) (sent bool) {
 // TestEqual: what was sent through a real Tempo is what comes from its blocks and by
 // its API, in normal form, and the verdicts are those that were planted.
 func TestEqual(t *testing.T) {
-	pack, err := rules.Parse("tracetest.yaml", []byte(tracetest.Pack), rules.Options{})
+	pack, err := rules.Parse("tracetest.yaml", []byte(tracetest.Pack), rules.Options{MaxCost: 1e15})
 	require.NoError(t, err)
 	const together = 20 // tenants at a time
 	traces, spans, blocksRead := 0, int64(0), 0

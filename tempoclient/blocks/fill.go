@@ -30,6 +30,8 @@ type filling struct {
 	segments []*segment
 	spare    []*segment
 	in       runReader
+	taken    *block // whose file is open
+	done     func() // closes it
 	store    *Store
 	spoolDir string
 	spool    *spool // what was read ahead; nil: nothing
@@ -307,11 +309,14 @@ func pad(to []byte, id []byte) {
 // for. Of what cannot be read it says which block it is in.
 func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside int, failed *block, err error) {
 	defer recovered(&err)
+	defer f.letGo()
 	f.spare, f.segments = append(f.spare, f.segments...), f.segments[:0]
 	for _, blk := range blocks {
 		failed = blk
-		f.in.in = f.readerOf(blk)
-		for g := range blk.file.RowGroups() {
+		if err := f.take(blk); err != nil {
+			return nil, 0, blk, err
+		}
+		for g := range blk.rowsIn {
 			from, to := blk.rows(g, ids)
 			if from == to {
 				continue
@@ -343,7 +348,9 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 	}
 	for _, s := range f.segments {
 		failed = s.b
-		f.in.in = f.readerOf(s.b)
+		if err := f.take(s.b); err != nil {
+			return nil, 0, failed, err
+		}
 		if err := f.ctx.Err(); err != nil {
 			return nil, 0, failed, err
 		}
@@ -361,7 +368,9 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 		failed = s.b
 		s.firstResource = int32(resources)
 		resources += int(s.resources)
-		f.in.in = f.readerOf(s.b)
+		if err := f.take(s.b); err != nil {
+			return nil, 0, failed, err
+		}
 		if err := f.childrenOf(s, &events, &links); err != nil {
 			return nil, 0, s.b, err
 		}
@@ -372,7 +381,9 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 		if err := f.ctx.Err(); err != nil {
 			return nil, 0, s.b, err
 		}
-		f.in.in = f.readerOf(s.b)
+		if err := f.take(s.b); err != nil {
+			return nil, 0, failed, err
+		}
 		if err := f.values(s, resources, events, links); err != nil {
 			return nil, 0, s.b, fmt.Errorf("rows %d to %d: %w", s.from, s.to, err)
 		}
@@ -380,6 +391,25 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 	f.filler.Finish()
 	f.markKnown()
 	return f.batch, outside, nil, nil
+}
+
+// take turns to a block, whose file is open until it turns to another.
+func (f *filling) take(b *block) (err error) {
+	if f.taken == b {
+		return nil
+	}
+	f.letGo()
+	if f.done, err = b.use(); err == nil {
+		f.taken, f.in.in = b, f.readerOf(b)
+	}
+	return err
+}
+
+func (f *filling) letGo() {
+	if f.taken != nil {
+		f.done()
+	}
+	f.taken = nil
 }
 
 // readerOf returns what a block is read from: what was read ahead, if anything was.

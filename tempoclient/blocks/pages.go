@@ -88,6 +88,10 @@ func (r *runReader) ReadAt(p []byte, off int64) (int, error) {
 	return r.in.ReadAt(p, off)
 }
 
+// smallChunk is up to how many bytes a column of a row group is read whole, without
+// looking for the pages that hold the rows.
+const smallChunk = 16 << 10
+
 // chunk returns the column's part of a row group.
 func (l leaf) chunk(file *parquet.File, group int) (*parquet.FileColumnChunk, error) {
 	chunk, ok := file.RowGroups()[group].ColumnChunks()[l.index].(*parquet.FileColumnChunk)
@@ -129,10 +133,18 @@ func (l leaf) eachPage(file *parquet.File, group int, in *runReader, from, to in
 	// Begin at the start of a page: what is sliced is copied.
 	row := int64(0)
 	in.forget()
-	if index, err := chunk.OffsetIndex(); err == nil && index != nil && index.NumPages() > 0 {
+	meta := &file.Metadata().RowGroups[group].Columns[l.index].MetaData
+	if meta.TotalCompressedSize <= smallChunk {
+		begin := meta.DataPageOffset
+		if meta.DictionaryPageOffset != 0 {
+			begin = meta.DictionaryPageOffset
+		}
+		if err := in.read(0, begin, begin+meta.TotalCompressedSize); err != nil {
+			return err
+		}
+	} else if index, err := chunk.OffsetIndex(); err == nil && index != nil && index.NumPages() > 0 {
 		first, last := pagesOf(index, from, to)
 		row = index.FirstRowIndex(first)
-		meta := &file.Metadata().RowGroups[group].Columns[l.index].MetaData
 		if meta.DictionaryPageOffset != 0 {
 			if err := in.read(1, meta.DictionaryPageOffset, meta.DataPageOffset); err != nil {
 				return err

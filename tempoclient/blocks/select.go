@@ -129,7 +129,9 @@ func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
 	}
 	ids := map[trace.ID]bool{}
 	for _, s := range f.segments {
-		f.in.in = f.readerOf(s.b)
+		if err := f.take(s.b); err != nil {
+			return nil, s.b, err
+		}
 		known, err := f.matching(s, c, ids)
 		if err != nil || !known {
 			return nil, s.b, err

@@ -34,7 +34,7 @@ type Request struct {
 	// say which may have come before ([trace.Batch.Known]).
 	Judged func(blockID string) bool
 	// MemoryBytes is about how much the spans may take that are held at a time.
-	// Default 256 MiB. One trace is always held whole.
+	// Default 192 MiB. One trace is always held whole.
 	MemoryBytes int64
 	// SpoolDir is the folder of the temporary files for what is read ahead from storage
 	// that is not on this machine, SpoolBytes about how much they may take. Defaults: the
@@ -93,7 +93,7 @@ func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Tra
 // with the number of blocks.
 func (s *Store) Batches(ctx context.Context, req Request, deliver func(*trace.Batch) error) (Report, error) {
 	req.MaxTraceDuration = cmp.Or(req.MaxTraceDuration, time.Hour)
-	req.MemoryBytes = cmp.Or(req.MemoryBytes, 256<<20)
+	req.MemoryBytes = cmp.Or(req.MemoryBytes, 192<<20)
 	req.SpoolBytes = cmp.Or(req.SpoolBytes, 4<<30)
 	req.Workers = cmp.Or(req.Workers, runtime.GOMAXPROCS(0))
 	r := &reading{store: s, req: req, stats: &readStats{}, from: 0, to: ^trace.Time(0)}
@@ -143,6 +143,9 @@ func (r *reading) run(ctx context.Context, deliver func(*trace.Batch) error) err
 	return r.readAll(ctx, deliver)
 }
 
+// keptOpen is up to how many blocks their files stay open.
+const keptOpen = 100
+
 // open opens the blocks that have rows near the range.
 func (r *reading) open(ctx context.Context, metas []Meta) error {
 	opened := make([]*block, len(metas))
@@ -156,7 +159,9 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 			b, err := r.store.open(ctx, m, r.stats)
 			if err == nil && b.overlaps(from, to) {
 				opened[i] = b
-				err = b.sample()
+				if err = b.sample(); err == nil && len(metas) > keptOpen {
+					err = b.closeUnused()
+				}
 			}
 			errs[i] = err
 			return context.Cause(ctx)
@@ -202,8 +207,8 @@ func (r *reading) stretches(ranges []idRange) []stretch {
 	if !r.store.near {
 		bytes := int64(0)
 		for _, b := range r.blocks {
-			for g, group := range b.file.RowGroups() {
-				for _, part := range b.rangesOf(r.pathsAhead(b), g, 0, group.NumRows(), spoolGap) {
+			for g, rows := range b.rowsIn {
+				for _, part := range b.rangesOf(r.pathsAhead(b), g, 0, rows, spoolGap) {
 					bytes += part.to - part.from
 				}
 			}
@@ -242,7 +247,7 @@ func (r *reading) begin(ctx context.Context, s *stretch) (err error) {
 	parts := map[*block][]byteRange{}
 	for _, b := range r.blocks {
 		var ranges []byteRange
-		for g := range b.file.RowGroups() {
+		for g := range b.rowsIn {
 			if from, to := b.rows(g, ids); from < to {
 				ranges = append(ranges, b.rangesOf(r.pathsAhead(b), g, from, to, spoolGap)...)
 			}

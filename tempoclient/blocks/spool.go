@@ -140,6 +140,11 @@ func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
 // column of no more than gap bytes is taken whole.
 func (b *block) rangesOf(paths map[string]bool, group int, from, to, gap int64) []byteRange {
 	var ranges []byteRange
+	done, err := b.use()
+	if err != nil {
+		return nil // who reads it will say so
+	}
+	defer done()
 	for path := range paths {
 		l, ok := b.cols[path]
 		if !ok {
