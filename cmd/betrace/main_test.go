@@ -45,6 +45,7 @@ var update = flag.Bool("update", false, "write what scripts compare with")
 //
 //	exits CODE betrace ARG…        runs it and compares the exit code
 //	otlp proto|lengths|gzip IN OUT writes OTLP JSON in another form
+//	same QUERY                     counts in $BLOCKS and in all.jsonl, and compares
 //
 // and the servers $FAULTY/CODE, which answer every request with that status,
 // $FAULTY/html, a login page, and $DOWN, where nobody listens.
@@ -61,7 +62,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PACK", filepath.Join(must(os.Getwd()), "../../analyzer/trace/tracetest/pack.yaml"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "otlp": otlp},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "otlp": otlp, "same": same},
 	})
 }
 
@@ -138,6 +139,23 @@ func otlp(ts *testscript.TestScript, neg bool, args []string) {
 		}))
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), out.Bytes(), 0o644))
+}
+
+// same counts what a query finds in blocks and in a file of all their traces.
+func same(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: same QUERY")
+	}
+	count := func(source ...string) string {
+		ts.Check(ts.Exec("betrace", append([]string{"count", "--query", args[0]}, source...)...))
+		table, _, _ := strings.Cut(ts.ReadFile("stdout"), "\ncomplete, by ")
+		return table
+	}
+	inBlocks := count("--from", "2026-11-23", "--to", "2026-11-24", "--tempo-blocks", ts.Getenv("BLOCKS"), "--source", "blocks")
+	if inFile := count("--traces", "all.jsonl"); inBlocks != inFile {
+		ts.Fatalf("%s: in blocks\n%s\nin the file\n%s", args[0], inBlocks, inFile)
+	}
+	ts.Logf("%s: %s", args[0], inBlocks)
 }
 
 // betrace runs the program in this process.

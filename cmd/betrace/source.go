@@ -203,7 +203,7 @@ func (s *selection) source(needs trace.Needs, filter *traceql.Filter) analyzer.S
 		case s.store == nil, s.way == sourceAuto && s.from.After(s.young):
 			return s.fromAPI(ctx, s.from, nil, filter, deliver)
 		case s.way == sourceBlocks || !s.to.After(s.young):
-			return s.fromBlocks(ctx, needs, deliver)
+			return s.fromBlocks(ctx, needs, filter, deliver)
 		}
 		return s.fromBoth(ctx, needs, filter, deliver)
 	}
@@ -218,9 +218,9 @@ func (s *selection) fromAPI(ctx context.Context, from time.Time, skip func(trace
 	return reading, err
 }
 
-func (s *selection) fromBlocks(ctx context.Context, needs trace.Needs, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+func (s *selection) fromBlocks(ctx context.Context, needs trace.Needs, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
 	report, err := s.store.Traces(ctx, blocks.Request{
-		Tenant: s.config.viper.GetString("tenant"), From: s.from, To: s.to, Needs: needs,
+		Tenant: s.config.viper.GetString("tenant"), From: s.from, To: s.to, Needs: needs, Filter: filter,
 		MaxTraceDuration: s.config.viper.GetDuration("scan.max_trace_duration"), MemoryBytes: int64(s.config.viper.GetInt("scan.memory_bytes")),
 		Progress: func(p blocks.Progress) {
 			s.progress.read(tempoclient.Progress{Searched: p.Read, Found: p.Traces, Read: p.Traces})
@@ -241,7 +241,7 @@ func (s *selection) fromBoth(ctx context.Context, needs trace.Needs, filter *tra
 	overlap := s.young.Add(-s.config.viper.GetDuration("scan.max_trace_duration"))
 	given := map[trace.ID]bool{}
 	seam, near := trace.TimeOf(s.young), trace.TimeOf(overlap)
-	old, err := s.fromBlocks(ctx, needs, func(t *trace.Trace) error {
+	old, err := s.fromBlocks(ctx, needs, filter, func(t *trace.Trace) error {
 		if t.Start() >= seam {
 			return nil
 		}
