@@ -33,11 +33,13 @@ func ofSpans(n int, second int64) *trace.Trace {
 	return trace.New(trace.ID{15: byte(second), 14: 1}, spans)
 }
 
-func TestABatchIsBoundedByItsSpansToo(t *testing.T) {
-	large := []*trace.Trace{ofSpans(30_000, 1), ofSpans(30_000, 2), ofSpans(30_000, 3)}
+func TestWhatIsJudgedAtATimeIsBoundedByItsSpansToo(t *testing.T) {
+	large := trace.NewBatch(trace.Needs{}, ofSpans(30_000, 1), ofSpans(30_000, 2), ofSpans(30_000, 3))
 	var judged []int
 	_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
-		Source:   from(large, analyzer.Reading{}, nil),
+		Source: func(_ context.Context, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
+			return analyzer.Reading{}, deliver(large)
+		},
 		Progress: func(c analyzer.TraceCounts) { judged = append(judged, c.Judged) },
 	})
 	require.NoError(t, err)
@@ -51,7 +53,7 @@ func TestVerdictsThatTheEndOfTheContextSpoiltAreNotCounted(t *testing.T) {
 		Source: from([]*trace.Trace{ofSpans(1, 1)}, analyzer.Reading{}, nil),
 		Rules:  oneRule(t, "lists.range(3000).exists(a, lists.range(3000).exists(b, a + b < 0))"),
 		// Called before the batch is judged.
-		Filter: func(*trace.Trace) bool { cancel(stop); return true },
+		IsOwn: func(*trace.Batch, int) bool { cancel(stop); return false },
 	})
 	require.ErrorIs(t, err, stop)
 	require.Zero(t, result.Rules[0].Error)
@@ -61,18 +63,19 @@ func TestVerdictsThatTheEndOfTheContextSpoiltAreNotCounted(t *testing.T) {
 }
 
 func TestNothingMoreIsReadWhenNothingMoreCanBeWritten(t *testing.T) {
-	full, one := errors.New("disk full"), ofSpans(1, 1)
-	ended := false
+	full, ended := errors.New("disk full"), false
 	_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
-		Source: func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
-			for range 50_000 {
+		Source: analyzer.InBatches(trace.Needs{}, func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+			for i := range 50_000 {
+				one := ofSpans(1, 1)
+				binary.BigEndian.PutUint32(one.ID[:], uint32(i))
 				if err := deliver(one); err != nil {
 					ended = true
 					return analyzer.Reading{}, err
 				}
 			}
 			return analyzer.Reading{}, nil
-		},
+		}),
 		Rules: oneRule(t, "true"),
 		Write: func(context.Context, []analyzer.Violation) error { return full },
 	})
@@ -93,10 +96,41 @@ func TestOneVerdictErrorMakesAScanIncomplete(t *testing.T) {
 func TestAResultSaysWhenItsTracesStart(t *testing.T) {
 	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
 		Source: from([]*trace.Trace{ofSpans(1, 20), ofSpans(2, 10), ofSpans(1, 30), ofSpans(1, 15)}, analyzer.Reading{}, nil), Workers: 1,
-		Filter: func(t *trace.Trace) bool { return t.Start().Time().Unix() != 30 },
+		Filter: where(func(b *trace.Batch, t int) bool { return b.Starts[b.First[t]].Time().Unix() != 30 }),
 	})
 	require.NoError(t, err)
 	require.Equal(t, time.Unix(10, 0).UTC(), result.Earliest)
 	require.Equal(t, time.Unix(20, 0).UTC(), result.Latest, "of those judged")
 	require.Equal(t, analyzer.TraceCounts{Seen: 4, OutsidePrefilter: 1, Judged: 3, Spans: 5}, result.Traces)
+}
+
+func TestTracesAreGatheredIntoBoundedBatchesInTheirOrder(t *testing.T) {
+	var traces []*trace.Trace
+	for i := range 100 {
+		traces = append(traces, ofSpans(1, int64(i)))
+	}
+	traces = append(traces, ofSpans(10_000, 100), ofSpans(1, 101))
+	for i := range 300 {
+		one := ofSpans(2, 102)
+		binary.BigEndian.PutUint32(one.ID[:], uint32(i+1))
+		traces = append(traces, one)
+	}
+	broken := errors.New("broken")
+	var sizes []int
+	at := 0
+	reading, err := from(traces, analyzer.Reading{Skipped: 7}, broken)(t.Context(), func(b *trace.Batch) error {
+		sizes = append(sizes, b.NumTraces())
+		for i := range b.NumTraces() {
+			require.Equal(t, traces[at].ID, b.IDs[i])
+			require.Equal(t, traces[at].Spans, b.Trace(i).Spans)
+			at++
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, broken)
+	require.Equal(t, 7, reading.Skipped)
+	require.Equal(t, []int{101, 256, 45}, sizes, "what was read before the source failed is delivered")
+
+	_, err = from(traces, analyzer.Reading{}, nil)(t.Context(), func(*trace.Batch) error { return broken })
+	require.ErrorIs(t, err, broken)
 }

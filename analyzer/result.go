@@ -27,7 +27,8 @@ type Problem struct {
 
 // Reading is what a source says about what it read.
 type Reading struct {
-	// Basis is how traces were found: "search", "trace-id" or "files".
+	// Basis is how traces were found: "search", "blocks", "blocks and search", "trace-id"
+	// or "files".
 	Basis string
 	// Problems are what it could not read. More than fit here are in MoreProblems.
 	Problems     []Problem
@@ -88,18 +89,21 @@ func newResult(rs []*rules.Rule) *Result {
 	return r
 }
 
-// admit counts a trace and says whether it is to be judged.
-func (r *Result) admit(t *trace.Trace, opts *ScanOptions) bool {
+// see counts a trace that was read, of so many spans.
+func (r *Result) see(spans int) {
 	r.Traces.Seen++
-	r.Traces.Spans += len(t.Spans)
-	if opts.IsOwn != nil && opts.IsOwn(t) {
-		r.Traces.Own++
-		return false
-	}
-	if opts.Filter != nil && !opts.Filter(t) {
-		r.Traces.OutsidePrefilter++
-		return false
-	}
+	r.Traces.Spans += spans
+}
+
+// leaveOut counts a trace of a batch that is not judged, also in why.
+func (r *Result) leaveOut(b *trace.Batch, t int, why *int) {
+	r.see(int(b.First[t+1] - b.First[t]))
+	*why++
+}
+
+// admit counts a trace that is judged.
+func (r *Result) admit(t *trace.Trace) {
+	r.see(len(t.Spans))
 	for _, name := range t.Flags.Names() {
 		r.Flags[name]++
 	}
@@ -110,7 +114,6 @@ func (r *Result) admit(t *trace.Trace, opts *ScanOptions) bool {
 	if start.After(r.Latest) {
 		r.Latest = start
 	}
-	return true
 }
 
 func (r *Result) count(v rules.Verdict, t *trace.Trace) {

@@ -3,7 +3,6 @@ package analyzer
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 
@@ -13,17 +12,19 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// A batch of traces is judged when it has this many traces or spans: enough to
-// keep all cores busy, and a bound on what is held in memory.
+// So many traces of a batch, or of so many spans, are judged at a time: enough to keep
+// all cores busy, and a bound on what is held in memory besides the batch.
 const (
-	batchTraces = 256
-	batchSpans  = 50_000
+	chunkTraces = 256
+	chunkSpans  = 50_000
 )
 
-// SourceFunc reads whole traces and gives each to deliver, from one goroutine
-// at a time. What it could not read it says in Reading.Problems; an error means
-// that it could not go on. It returns deliver's error as it is, or wrapped.
-type SourceFunc func(ctx context.Context, deliver func(*trace.Trace) error) (Reading, error)
+// SourceFunc reads whole traces and gives them to deliver in batches, from one
+// goroutine at a time; a batch is valid until deliver returns. What it could not read
+// it says in Reading.Problems; an error means that it could not go on. It returns
+// deliver's error as it is, or wrapped. [InBatches] makes one of a source that gives
+// trace after trace.
+type SourceFunc func(ctx context.Context, deliver func(*trace.Batch) error) (Reading, error)
 
 // WriteFunc takes the violations of some traces, in the order in which their
 // traces were delivered. An error ends the scan.
@@ -39,13 +40,15 @@ type Violation struct {
 type ScanOptions struct {
 	Source SourceFunc
 	Rules  []*rules.Rule
-	// IsOwn tells BeTrace's own violation traces, which are not judged. Nil: none is.
-	IsOwn func(*trace.Trace) bool
-	// Filter tells which traces are judged: those to which a rule could apply. Nil: all.
-	Filter func(*trace.Trace) bool
+	// IsOwn tells whether trace t of a batch is a violation trace of BeTrace's own, which
+	// is not judged. Nil: none is.
+	IsOwn func(b *trace.Batch, t int) bool
+	// Filter tells which traces of a batch are judged, a bit a trace, until it is called
+	// again: those to which a rule could apply. Nil: all.
+	Filter func(*trace.Batch) trace.Bits
 	// Write takes the violations as they are found. Nil: they are only counted.
 	Write WriteFunc
-	// Progress is told the counts after each batch. Nil: nobody is.
+	// Progress is told the counts now and then. Nil: nobody is.
 	Progress func(TraceCounts)
 	// Workers is how many traces are judged at once; 0: one a core.
 	Workers int
@@ -55,30 +58,20 @@ type ScanOptions struct {
 // never nil: after an error, also a context's, it counts what had been judged
 // and handed to Write until then, and is not complete.
 //
-// It holds at most two batches of traces. The result and the order of
+// Besides a batch it holds at most 256 of its traces. The result and the order of
 // violations do not depend on Workers.
 func Scan(ctx context.Context, opts ScanOptions) (*Result, error) {
 	if opts.Workers <= 0 {
 		opts.Workers = runtime.GOMAXPROCS(0)
 	}
 	result := newResult(opts.Rules)
-	batches := make(chan []*trace.Trace)
-	readCtx, stopReading := context.WithCancelCause(ctx)
-	defer stopReading(nil)
-	var readErr, judgeErr error
-	go func() {
-		defer close(batches)
-		result.Reading, readErr = readBatches(readCtx, opts.Source, batches)
-	}()
-	// What was read before the source failed is still judged.
-	for batch := range batches {
-		if judgeErr != nil {
-			continue
+	var judgeErr, readErr error
+	result.Reading, readErr = opts.Source(ctx, func(b *trace.Batch) error {
+		if judgeErr == nil { // a source may go on, to no avail
+			judgeErr = judgeBatch(ctx, &opts, b, result)
 		}
-		if judgeErr = judgeBatch(ctx, &opts, batch, result); judgeErr != nil {
-			stopReading(judgeErr)
-		}
-	}
+		return judgeErr
+	})
 	for _, c := range result.Rules {
 		if c.Error > 0 {
 			result.Problems = append(result.Problems, Problem{
@@ -94,47 +87,48 @@ func Scan(ctx context.Context, opts ScanOptions) (*Result, error) {
 	return result, err
 }
 
-// readBatches gathers the source's traces into batches.
-func readBatches(ctx context.Context, source SourceFunc, batches chan<- []*trace.Trace) (Reading, error) {
-	var batch []*trace.Trace
+// judgeBatch judges the traces of a batch, some at a time.
+func judgeBatch(ctx context.Context, opts *ScanOptions, b *trace.Batch, result *Result) error {
+	var selected trace.Bits
+	if opts.Filter != nil {
+		selected = opts.Filter(b)
+	}
+	var chunk []int
 	spans := 0
 	flush := func() error {
-		if len(batch) == 0 {
-			return nil
+		err := judgeChunk(ctx, opts, b, chunk, result)
+		chunk, spans = chunk[:0], 0
+		return err
+	}
+	for t := range b.NumTraces() {
+		switch {
+		case opts.IsOwn != nil && opts.IsOwn(b, t):
+			result.leaveOut(b, t, &result.Traces.Own)
+			continue
+		case opts.Filter != nil && !selected.Has(int32(t)):
+			result.leaveOut(b, t, &result.Traces.OutsidePrefilter)
+			continue
 		}
-		select {
-		case batches <- batch:
-			batch, spans = nil, 0
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		chunk = append(chunk, t)
+		spans += int(b.First[t+1] - b.First[t])
+		if len(chunk) >= chunkTraces || spans >= chunkSpans {
+			if err := flush(); err != nil {
+				return err
+			}
 		}
 	}
-	reading, err := source(ctx, func(t *trace.Trace) error {
-		batch = append(batch, t)
-		spans += len(t.Spans)
-		if len(batch) < batchTraces && spans < batchSpans {
-			return nil
-		}
-		return flush()
-	})
-	return reading, errors.Join(err, flush())
+	return flush()
 }
 
-// judgeBatch judges the traces of one batch and hands on what violates.
-func judgeBatch(ctx context.Context, opts *ScanOptions, batch []*trace.Trace, result *Result) error {
-	judged := make([]*trace.Trace, 0, len(batch))
-	for _, t := range batch {
-		if result.admit(t, opts) {
-			judged = append(judged, t)
-		}
-	}
-	verdicts, err := judgeAll(ctx, opts.Rules, judged, opts.Workers)
+// judgeChunk judges some traces of a batch and hands on what violates.
+func judgeChunk(ctx context.Context, opts *ScanOptions, b *trace.Batch, chunk []int, result *Result) error {
+	traces, verdicts, err := judgeAll(ctx, opts.Rules, b, chunk, opts.Workers)
 	if err != nil {
 		return err
 	}
 	var violations []Violation
-	for i, t := range judged {
+	for i, t := range traces {
+		result.admit(t)
 		for _, v := range verdicts[i] {
 			result.count(v, t)
 			if v.Outcome == rules.Violation {
@@ -142,7 +136,7 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, batch []*trace.Trace, re
 			}
 		}
 	}
-	result.Traces.Judged += len(judged)
+	result.Traces.Judged += len(traces)
 	if opts.Write != nil && len(violations) > 0 {
 		if err := opts.Write(ctx, violations); err != nil {
 			return fmt.Errorf("write %d violations: %w", len(violations), err)
@@ -154,19 +148,20 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, batch []*trace.Trace, re
 	return nil
 }
 
-// judgeAll returns the verdicts of all rules on each trace. A context that ends
-// meanwhile is an error, not a verdict.
-func judgeAll(ctx context.Context, rs []*rules.Rule, traces []*trace.Trace, workers int) ([][]rules.Verdict, error) {
-	verdicts := make([][]rules.Verdict, len(traces))
+// judgeAll returns traces of the batch, and the verdicts of all rules on each. A context
+// that ends meanwhile is an error, not a verdict.
+func judgeAll(ctx context.Context, rs []*rules.Rule, b *trace.Batch, chunk []int, workers int) ([]*trace.Trace, [][]rules.Verdict, error) {
+	traces, verdicts := make([]*trace.Trace, len(chunk)), make([][]rules.Verdict, len(chunk))
 	var group errgroup.Group
 	group.SetLimit(workers)
-	for i, t := range traces {
+	for i, t := range chunk {
 		group.Go(func() error {
-			verdicts[i] = Judge(ctx, rs, t)
+			traces[i] = b.Trace(t)
+			verdicts[i] = Judge(ctx, rs, traces[i])
 			return context.Cause(ctx)
 		})
 	}
-	return verdicts, group.Wait()
+	return traces, verdicts, group.Wait()
 }
 
 // Judge returns the verdict of each rule on the trace, in the order of rules.

@@ -34,13 +34,26 @@ func generated(n int) (traces []*trace.Trace, violations map[trace.ID][]string) 
 }
 
 func from(traces []*trace.Trace, reading analyzer.Reading, err error) analyzer.SourceFunc {
-	return func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+	return analyzer.InBatches(trace.Needs{All: true}, func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
 		for _, t := range traces {
 			if err := deliver(t); err != nil {
 				return reading, err
 			}
 		}
 		return reading, err
+	})
+}
+
+// where returns a filter of a condition on a trace.
+func where(holds func(b *trace.Batch, t int) bool) func(*trace.Batch) trace.Bits {
+	return func(b *trace.Batch) trace.Bits {
+		selected := make(trace.Bits, (b.NumTraces()+63)/64)
+		for t := range b.NumTraces() {
+			if holds(b, t) {
+				selected.Set(int32(t))
+			}
+		}
+		return selected
 	}
 }
 
@@ -109,8 +122,8 @@ func TestTracesAreLeftOutAndCounted(t *testing.T) {
 	own, outside := traces[0], traces[1]
 	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
 		Source: from(traces, analyzer.Reading{Young: true}, nil), Rules: generatedRules(t), Workers: 1,
-		IsOwn:  func(t *trace.Trace) bool { return t == own },
-		Filter: func(t *trace.Trace) bool { return t != outside },
+		IsOwn:  func(b *trace.Batch, t int) bool { return b.IDs[t] == own.ID },
+		Filter: where(func(b *trace.Batch, t int) bool { return b.IDs[t] != outside.ID }),
 	})
 	require.NoError(t, err)
 	require.Equal(t, 600, result.Traces.Seen)

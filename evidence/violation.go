@@ -72,13 +72,21 @@ func SpanIDs(violationID string) (trace.ID, trace.SpanID) {
 	return trace.ID(sum[:16]), trace.SpanID(sum[16:24])
 }
 
-// IsOwn reports whether BeTrace itself wrote the trace, which it does not judge: all
-// its spans are violation spans whose IDs follow from the violation's ID that they
-// carry. A service that calls itself betrace is no such thing.
-func IsOwn(t *trace.Trace) bool {
-	for i := range t.Spans {
-		traceID, spanID := SpanIDs(t.Spans[i].Attributes.Get(attrViolationID).Str())
-		if traceID != t.ID || spanID != t.Spans[i].ID {
+// OwnAttribute is what [IsOwn] reads of spans.
+var OwnAttribute = trace.AttributeKey{Scope: trace.ScopeSpan, Key: attrViolationID}
+
+// IsOwn reports whether BeTrace itself wrote trace t of a batch, which it does not
+// judge: all its spans are violation spans whose IDs follow from the violation's ID that
+// they carry. A service that calls itself betrace is no such thing. The batch must hold
+// [OwnAttribute].
+func IsOwn(b *trace.Batch, t int) bool {
+	ids := b.Attribute(attrViolationID)
+	if ids == nil {
+		return false
+	}
+	for i := b.First[t]; i < b.First[t+1]; i++ {
+		traceID, spanID := SpanIDs(ids.Value(i).Str())
+		if traceID != b.IDs[t] || spanID != b.SpanIDs[i] {
 			return false
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient/traceql"
 )
@@ -111,7 +112,7 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 		}
 		list.Blocks = append(list.Blocks, row)
 		for _, name := range info.Generic(needs) {
-			if name != traceql.Field(ownSpans).String() {
+			if name != traceql.Field(evidence.OwnAttribute).String() {
 				list.Dedicate[name]++
 			}
 		}

@@ -56,11 +56,15 @@ type bucket struct {
 	Spans  int    `json:"spans"`
 }
 
-// units are what --by takes: the layouts of the time in which a trace starts.
-var units = map[string]string{"hour": "2006-01-02T15:00Z", "day": time.DateOnly, "total": ""}
+// units are what --by takes: how long one is, 0 for all time, and how its start is
+// written.
+var units = map[string]struct {
+	length time.Duration
+	layout string
+}{"hour": {time.Hour, "2006-01-02T15:00Z"}, "day": {24 * time.Hour, time.DateOnly}, "total": {}}
 
 func (p *program) count(cmd *cobra.Command, f selectionFlags, by, format string) (err error) {
-	layout, ok := units[by]
+	unit, ok := units[by]
 	if !ok {
 		return fmt.Errorf("--by %q: want hour, day or total", by)
 	}
@@ -73,18 +77,23 @@ func (p *program) count(cmd *cobra.Command, f selectionFlags, by, format string)
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	c := counting{Problems: []analyzer.Problem{}, By: []bucket{}}
-	buckets := map[string]*bucket{}
-	reading, err := s.each(cmd.Context(), trace.Needs{}, func(t *trace.Trace) error {
+	buckets := map[trace.Time]*bucket{} // by the start of the unit
+	reading, err := s.each(cmd.Context(), trace.Needs{}, func(batch *trace.Batch, t int) error {
+		first := batch.First[t]
+		spans := int(batch.First[t+1] - first)
 		c.Traces++
-		c.Spans += len(t.Spans)
-		at := t.Start().Time().Format(layout)
+		c.Spans += spans
+		at := trace.Time(0)
+		if unit.length > 0 {
+			at = batch.Starts[first] - batch.Starts[first]%trace.Time(unit.length)
+		}
 		b := buckets[at]
 		if b == nil {
-			b = &bucket{Start: at}
+			b = &bucket{Start: at.Time().Format(unit.layout)}
 			buckets[at] = b
 		}
 		b.Traces++
-		b.Spans += len(t.Spans)
+		b.Spans += spans
 		return nil
 	})
 	c.Basis, c.Problems = reading.Basis, append(c.Problems, reading.Problems...)
@@ -116,19 +125,27 @@ func (p *program) printCount(c counting, by, format string) error {
 	return w.Flush()
 }
 
-// each gives every selected trace that matches the query. A selection without a range
-// or a query gives all.
-func (s *selection) each(ctx context.Context, needs trace.Needs, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+// each gives every selected trace that matches the query, as trace t of a batch. A
+// selection without a range or a query gives all.
+func (s *selection) each(ctx context.Context, needs trace.Needs, deliver func(b *trace.Batch, t int) error) (analyzer.Reading, error) {
 	filter := traceql.All
 	if s.query != nil {
 		filter = s.query
 		needs = needs.Union(filter.Needs())
 	}
-	reading, err := s.source(needs, filter)(ctx, func(t *trace.Trace) error {
-		if s.query != nil && !s.query.Matches(t) {
-			return nil
+	query := filter.OnBatches()
+	var match trace.Bits
+	reading, err := s.source(needs, filter)(ctx, func(b *trace.Batch) error {
+		match = query.SelectTraces(b, match)
+		for t := range b.NumTraces() {
+			if !match.Has(int32(t)) {
+				continue
+			}
+			if err := deliver(b, t); err != nil {
+				return err
+			}
 		}
-		return deliver(t)
+		return nil
 	})
 	s.progress.done()
 	if err != nil {

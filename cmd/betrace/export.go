@@ -48,7 +48,8 @@ func (p *program) export(cmd *cobra.Command, f selectionFlags, format string) (e
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	traces, spans := 0, 0
-	reading, err := s.each(cmd.Context(), trace.Needs{All: true}, func(t *trace.Trace) error {
+	reading, err := s.each(cmd.Context(), trace.Needs{All: true}, func(b *trace.Batch, i int) error {
+		t := b.Trace(i)
 		if err := write(p.stdout, t.ToOTLP()); err != nil {
 			return fmt.Errorf("trace %s: %w", t.ID, err)
 		}

@@ -31,6 +31,38 @@ import (
 	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
+// A batch that is made for a rule's needs holds what its prefilter reads.
+func TestAPrefilterReadsNothingThatItsRuleDoesNotNeed(t *testing.T) {
+	o := tracetest.Mixed(31, 100)
+	generated, _ := generate(o)
+	var traces []*trace.Trace
+	for _, g := range generated {
+		traces = append(traces, g.Trace())
+	}
+	list := parsePack(t, "tracetest.yaml", []byte(tracetest.Pack))
+	files, err := fs.Glob(packs.FS, "*.yaml")
+	require.NoError(t, err)
+	for _, file := range files {
+		data, err := packs.FS.ReadFile(file)
+		require.NoError(t, err)
+		list = append(list, parsePack(t, file, data)...)
+	}
+	list = append(list, randomRules(t, rand.New(rand.NewPCG(5, 7)), traces, 400)...)
+	for _, r := range list {
+		needs, filter := r.Needs(), r.Prefilter()
+		reads := filter.Needs()
+		for _, scope := range []trace.Scope{trace.ScopeSpan, trace.ScopeResource, trace.ScopeEvent, trace.ScopeLink} {
+			if _, whole := needs.Reads(scope); !whole {
+				require.Subset(t, needs.Keys(scope), reads.Keys(scope), "%s: %s", r.ID, filter)
+			}
+		}
+		require.True(t, needs.Events || !reads.Events, "%s: %s", r.ID, filter)
+		require.True(t, needs.Links || !reads.Links, "%s: %s", r.ID, filter)
+		require.True(t, needs.StatusMessage || !reads.StatusMessage, "%s: %s", r.ID, filter)
+		require.True(t, needs.Instrumentation || !reads.Instrumentation, "%s: %s", r.ID, filter)
+	}
+}
+
 // What a rule's prefilter does not find is never judged. So each must find, in a
 // real Tempo, every trace that its rule applies to.
 func TestAPrefilterFindsEveryTraceThatItsRuleAppliesTo(t *testing.T) {

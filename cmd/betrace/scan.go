@@ -140,9 +140,7 @@ func (j *scanJob) run(ctx context.Context) error {
 		Progress: func(c analyzer.TraceCounts) { j.progress.judged(c) },
 	}
 	if filters := j.filters(); !slices.ContainsFunc(filters, (*traceql.Filter).IsAll) || j.query != nil {
-		opts.Filter = func(t *trace.Trace) bool {
-			return (j.query == nil || j.query.Matches(t)) && slices.ContainsFunc(filters, func(f *traceql.Filter) bool { return f.Matches(t) })
-		}
+		opts.Filter = j.selector(filters)
 	}
 	start := time.Now()
 	result, _ := analyzer.Scan(ctx, opts) // why it ended early is among the result's problems
@@ -174,6 +172,24 @@ func (j *scanJob) filters() []*traceql.Filter {
 		filters[i] = r.Prefilter()
 	}
 	return filters
+}
+
+// selector returns which traces of a batch match the query, if there is one, and any of
+// the filters.
+func (j *scanJob) selector(filters []*traceql.Filter) func(*trace.Batch) trace.Bits {
+	applicable := traceql.Or(filters...).OnBatches()
+	if j.query == nil {
+		return func(b *trace.Batch) trace.Bits { return applicable.SelectTraces(b, nil) }
+	}
+	query := j.query.OnBatches()
+	var match, applies trace.Bits
+	return func(b *trace.Batch) trace.Bits {
+		match, applies = query.SelectTraces(b, match), applicable.SelectTraces(b, applies)
+		for i := range match {
+			match[i] &= applies[i]
+		}
+		return match
+	}
 }
 
 // asked returns what a span must match in every trace that is read.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
@@ -194,18 +195,23 @@ func (s *selection) close() error {
 func (s *selection) source(needs trace.Needs, filter *traceql.Filter) analyzer.SourceFunc {
 	switch {
 	case len(s.flags.files) > 0:
-		return s.fromFiles
+		return analyzer.InBatches(needs, s.fromFiles)
 	case s.flags.traceID != "":
-		return s.oneTrace
+		return analyzer.InBatches(needs, s.oneTrace)
 	}
-	return func(ctx context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+	api := func(from time.Time, skip func(trace.ID) bool) analyzer.SourceFunc {
+		return analyzer.InBatches(needs, func(ctx context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+			return s.fromAPI(ctx, from, skip, filter, deliver)
+		})
+	}
+	return func(ctx context.Context, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
 		switch {
 		case s.store == nil, s.way == sourceAuto && s.from.After(s.young):
-			return s.fromAPI(ctx, s.from, nil, filter, deliver)
+			return api(s.from, nil)(ctx, deliver)
 		case s.way == sourceBlocks || !s.to.After(s.young):
-			return s.fromBlocks(ctx, needs, filter, deliver)
+			return s.fromBlocks(ctx, s.to, needs, filter, deliver)
 		}
-		return s.fromBoth(ctx, needs, filter, deliver)
+		return s.fromBoth(ctx, needs, filter, api, deliver)
 	}
 }
 
@@ -218,9 +224,9 @@ func (s *selection) fromAPI(ctx context.Context, from time.Time, skip func(trace
 	return reading, err
 }
 
-func (s *selection) fromBlocks(ctx context.Context, needs trace.Needs, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
-	report, err := s.store.Traces(ctx, blocks.Request{
-		Tenant: s.config.viper.GetString("tenant"), From: s.from, To: s.to, Needs: needs, Filter: filter,
+func (s *selection) fromBlocks(ctx context.Context, to time.Time, needs trace.Needs, filter *traceql.Filter, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
+	report, err := s.store.Batches(ctx, blocks.Request{
+		Tenant: s.config.viper.GetString("tenant"), From: s.from, To: to, Needs: needs, Filter: filter,
 		MaxTraceDuration: s.config.viper.GetDuration("scan.max_trace_duration"), MemoryBytes: int64(s.config.viper.GetInt("scan.memory_bytes")),
 		Progress: func(p blocks.Progress) {
 			s.progress.read(tempoclient.Progress{Searched: p.Read, Found: p.Traces, Read: p.Traces})
@@ -237,18 +243,16 @@ func (s *selection) fromBlocks(ctx context.Context, needs trace.Needs, filter *t
 // begins near the seam may seem to begin on either side of it, as more of it is known
 // here or there: the API is asked from well before the seam, and what blocks gave
 // is left out.
-func (s *selection) fromBoth(ctx context.Context, needs trace.Needs, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+func (s *selection) fromBoth(ctx context.Context, needs trace.Needs, filter *traceql.Filter, api func(time.Time, func(trace.ID) bool) analyzer.SourceFunc, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
 	overlap := s.young.Add(-s.config.viper.GetDuration("scan.max_trace_duration"))
-	given := map[trace.ID]bool{}
-	seam, near := trace.TimeOf(s.young), trace.TimeOf(overlap)
-	old, err := s.fromBlocks(ctx, needs, filter, func(t *trace.Trace) error {
-		if t.Start() >= seam {
-			return nil
+	given, near := map[trace.ID]bool{}, trace.TimeOf(overlap)
+	old, err := s.fromBlocks(ctx, s.young, needs, filter, func(b *trace.Batch) error {
+		for t, id := range b.IDs {
+			if slices.Max(b.Ends[b.First[t]:b.First[t+1]]) >= near {
+				given[id] = true
+			}
 		}
-		if t.End() >= near {
-			given[t.ID] = true
-		}
-		return deliver(t)
+		return deliver(b)
 	})
 	if err != nil {
 		return old, err
@@ -256,7 +260,7 @@ func (s *selection) fromBoth(ctx context.Context, needs trace.Needs, filter *tra
 	if overlap.Before(s.from) {
 		overlap = s.from
 	}
-	recent, err := s.fromAPI(ctx, overlap, func(id trace.ID) bool { return given[id] }, filter, deliver)
+	recent, err := api(overlap, func(id trace.ID) bool { return given[id] })(ctx, deliver)
 	return analyzer.Reading{
 		Basis: "blocks and search", Young: true, Skipped: old.Skipped + recent.Skipped, OutsideRange: old.OutsideRange + recent.OutsideRange,
 		Problems: append(old.Problems, recent.Problems...), MoreProblems: old.MoreProblems + recent.MoreProblems,
@@ -333,12 +337,9 @@ func interruptible(ctx context.Context, in io.Reader) (io.Reader, func()) {
 	}
 }
 
-// ownSpans is the attribute by which BeTrace knows its own spans.
-var ownSpans = trace.AttributeKey{Scope: trace.ScopeSpan, Key: "betrace.violation.id"}
-
 // needsOf returns what the rules, and a query, read.
 func needsOf(rs []*rules.Rule, query *traceql.Filter) trace.Needs {
-	needs := trace.Needs{Attributes: []trace.AttributeKey{ownSpans}}
+	needs := trace.Needs{Attributes: []trace.AttributeKey{evidence.OwnAttribute}}
 	for _, r := range rs {
 		needs = needs.Union(r.Needs())
 	}
