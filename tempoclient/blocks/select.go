@@ -52,7 +52,7 @@ func conditionOn(x traceql.Expr) *condition {
 		if left == nil || right == nil {
 			return nil
 		}
-		return &condition{op: b.Op, left: left, right: right}
+		return left.or(right)
 	}
 	field, isField := b.Left.(traceql.Field)
 	holds := b.OnText()
@@ -95,6 +95,32 @@ func (c *condition) addPaths(b *block, paths map[string]bool) {
 			}
 		}
 	}
+}
+
+// or joins two conditions. Each column is looked at once, however many texts are looked
+// for in it.
+func (c *condition) or(d *condition) *condition {
+	switch {
+	case d.op == traceql.OpOr:
+		return c.or(d.left).or(d.right)
+	case d.left == nil && c.takeIn(d):
+		return c
+	}
+	return &condition{op: traceql.OpOr, left: c, right: d}
+}
+
+// takeIn adds a condition on one field to one on the same field, if c is that or has
+// one that it could be.
+func (c *condition) takeIn(d *condition) bool {
+	switch {
+	case c.op == traceql.OpOr:
+		return c.left.takeIn(d) || c.right.takeIn(d)
+	case c.left != nil || c.field != d.field:
+		return false
+	}
+	one, other := c.holds, d.holds
+	c.holds = func(text []byte) bool { return one(text) || other(text) }
+	return true
 }
 
 // wanted returns which of the traces of the segments may meet the condition, by ID; nil:
@@ -312,8 +338,9 @@ func (f *filling) leaveOut() (failed *block, err error) {
 // same for one row as for all.
 const keepAllFrom = 0.2
 
-// keep appends the parts of a segment whose traces are wanted. Where that is most of
-// it, it stays whole, and what is not wanted is left out when traces are put together.
+// keep appends the parts of a segment whose traces are wanted. Parts between which there
+// is less than a page are one; where they are most of the segment, it stays whole. What
+// they hold besides is left out when traces are put together.
 func (f *filling) keep(kept []*segment, s *segment, wanted map[trace.ID]bool) []*segment {
 	n := 0
 	for _, id := range s.ids {
@@ -332,17 +359,24 @@ func (f *filling) keep(kept []*segment, s *segment, wanted map[trace.ID]bool) []
 		}
 		return append(kept, s)
 	}
+	most := s.rowsOfPage()
 	for i := 0; i < len(s.ids); {
 		if !wanted[s.ids[i]] {
 			i++
 			continue
 		}
-		end := i + 1
-		for end < len(s.ids) && wanted[s.ids[end]] {
-			end++
+		end, all := i+1, true
+		for next := end; next < len(s.ids) && next-end <= most; next++ {
+			if wanted[s.ids[next]] {
+				all = all && next == end
+				end = next + 1
+			}
 		}
 		part := f.segment()
 		part.b, part.judged, part.in, part.group, part.wanted = s.b, s.judged, s.in, s.group, nil
+		if !all {
+			part.wanted = wanted
+		}
 		part.from, part.to = s.from+int64(i), s.from+int64(end)
 		part.ids = append(part.ids[:0], s.ids[i:end]...)
 		kept = append(kept, part)
@@ -350,6 +384,24 @@ func (f *filling) keep(kept []*segment, s *segment, wanted map[trace.ID]bool) []
 	}
 	f.spare = append(f.spare, s)
 	return kept
+}
+
+// rowsOfPage returns about how many rows a page of the spans' IDs has: those of texts and
+// of attributes have fewer, those of small numbers more.
+func (s *segment) rowsOfPage() int {
+	l, err := s.leaf(pathSpan + "SpanID")
+	if err != nil {
+		return 0
+	}
+	chunk, err := l.chunk(s.b.file, s.group)
+	if err != nil {
+		return 0
+	}
+	index, err := chunk.OffsetIndex()
+	if err != nil || index == nil || index.NumPages() == 0 {
+		return len(s.ids) // pages are read from the first on
+	}
+	return int(s.b.file.RowGroups()[s.group].NumRows()) / index.NumPages()
 }
 
 // markKnown marks the traces of the batch of which a part was in judged blocks.

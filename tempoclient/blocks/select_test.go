@@ -41,7 +41,7 @@ func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
 			queries = append(queries,
 				`{ `+field+` = `+quote(text)+` }`, `{ `+field+` != `+quote(text)+` }`, `{ `+field+` > `+quote(text)+` }`,
 				`{ `+field+` = `+quote(text)+` && name =~ ".*[aeiou]" }`, `{ `+field+` = `+quote(text)+` || name = "no such span" }`,
-				`{ `+field+` = `+quote(text)+` && duration > 1ms }`, `{ `+field+` = `+quote(text)+` || duration > 1h }`)
+				`{ `+field+` = `+quote(text)+` && duration > 1ms }`, `{ `+field+` < "b" || `+field+` = `+quote(text)+` || name = "no such span" || `+field+` > "y" }`, `{ `+field+` = `+quote(text)+` || duration > 1h }`)
 		}
 	}
 	left, fewer := 0, 0
@@ -50,6 +50,7 @@ func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
 		require.NoError(t, err, query)
 		got, report := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}, Filter: f})
 		require.Empty(t, report.Problems, query)
+		require.LessOrEqual(t, report.Requests, 2*full.Requests, "%s: pages are read again and again", query)
 		for id, tr := range all {
 			if got[id] == nil {
 				require.False(t, f.Matches(tr), "%s leaves out trace %s", query, id)
