@@ -182,3 +182,45 @@ func TestBlocksOfTempo2GiveWhatWasSent(t *testing.T) {
 	require.Empty(t, report.Problems)
 	wantEqual(t, sent, got)
 }
+
+// What a block is said to need is about what is read of it, and what is worth a column
+// is an attribute that it has.
+func TestABlockSaysWhatReadingItTakes(t *testing.T) {
+	store, _ := fixture(t)
+	keys := func(keys ...string) (needs trace.Needs) {
+		for _, key := range keys {
+			needs.Attributes = append(needs.Attributes, trace.AttributeKey{Scope: trace.ScopeSpan, Key: key})
+		}
+		return needs
+	}
+	listing, err := store.List(t.Context(), "single-tenant")
+	require.NoError(t, err)
+	needed := map[string]int64{}
+	for _, m := range listing.Live {
+		info, err := store.Inspect(t.Context(), m)
+		require.NoError(t, err)
+		require.Equal(t, []string{"span.amount"}, info.Generic(keys("amount", "nowhere", "http.request.method")))
+		require.Empty(t, info.Generic(trace.Needs{All: true}))
+		for name, needs := range map[string]trace.Needs{"none": {}, "nowhere": keys("nowhere"), "amount": keys("amount"), "all": {All: true}} {
+			needed[name] += info.Needed(needs)
+			if name == "amount" {
+				needed["shared"] += info.Shared(needs)
+			} else {
+				require.Zero(t, info.Shared(needs), name)
+			}
+		}
+	}
+	require.Less(t, needed["none"], needed["nowhere"], "the keys are read")
+	require.Less(t, needed["amount"]-needed["shared"], needed["amount"])
+	require.Equal(t, needed["nowhere"], needed["amount"]-needed["shared"])
+	overhead := int64(0) // footers, indexes, IDs read ahead
+	for _, name := range []string{"none", "nowhere", "amount", "all"} {
+		needs := map[string]trace.Needs{"none": {}, "nowhere": keys("nowhere"), "amount": keys("amount"), "all": {All: true}}[name]
+		_, report := readAll(t, store, blocks.Request{Needs: needs, Workers: 1})
+		if name == "none" {
+			overhead = report.Bytes - needed[name]
+			continue
+		}
+		require.InEpsilon(t, needed[name]+overhead, report.Bytes, 0.1, name)
+	}
+}

@@ -24,9 +24,12 @@ type Info struct {
 	Bytes int64
 
 	columnBytes map[string]int64 // by path, compressed
+	// shared are the keys in the columns that attributes share, of spans and resources;
+	// nil where the file does not list them.
+	shared map[trace.Scope]map[string]bool
 }
 
-// Inspect reads a block's footer.
+// Inspect reads a block's footer, and which attributes it has.
 func (s *Store) Inspect(ctx context.Context, m Meta) (Info, error) {
 	b, err := s.open(ctx, m, &readStats{})
 	if err != nil {
@@ -41,15 +44,84 @@ func (s *Store) Inspect(ctx context.Context, m Meta) (Info, error) {
 			info.columnBytes[path] += g.Columns[l.index].MetaData.TotalCompressedSize
 		}
 	}
+	if info.shared, err = b.sharedKeys(); err != nil {
+		return Info{}, fmt.Errorf("block %s: %w", m.ID, err)
+	}
 	return info, nil
 }
 
-// Needed returns how many bytes of the block are read for the needs, its footer not
-// counted.
+// sharedKeys reads which keys are in the columns that attributes share, from the
+// dictionaries of the keys.
+func (b *block) sharedKeys() (shared map[trace.Scope]map[string]bool, err error) {
+	defer recovered(&err)
+	shared = map[trace.Scope]map[string]bool{}
+	for _, scope := range attributeScopes[:2] {
+		keys := map[string]bool{}
+		for g := range b.file.RowGroups() {
+			s := &segment{b: b, in: &runReader{in: b.in}, group: g}
+			l, err := s.leaf(scope.path + "Attrs.Key")
+			if err != nil {
+				return nil, err
+			}
+			dict, err := l.dictionary(s)
+			if err != nil {
+				return nil, fmt.Errorf("column %sAttrs.Key: %w", scope.path, err)
+			}
+			if dict == nil {
+				keys = nil
+				break
+			}
+			data := dict.Page().Data()
+			words, ends := data.ByteArray()
+			for i := range max(len(ends)-1, 0) {
+				keys[string(words[ends[i]:ends[i+1]])] = true
+			}
+		}
+		shared[scope.scope] = keys
+	}
+	return shared, nil
+}
+
+// Needed returns how many bytes of the block are read for the needs, without its footer
+// and page indexes, if no filter leaves traces out.
 func (i *Info) Needed(needs trace.Needs) int64 {
 	sum := int64(0)
 	for path := range i.neededColumns(needs) {
 		sum += i.columnBytes[path]
+	}
+	for _, scope := range attributeScopes[:2] {
+		// Where no needed key is among them, only the keys are read.
+		need, keys := keysOf(&needs, scope.scope), i.shared[scope.scope]
+		if !need.none() && keys != nil && !slices.ContainsFunc(slices.Collect(maps.Keys(keys)), need.has) {
+			sum -= i.sharedBytes(scope.path)
+		}
+	}
+	return sum
+}
+
+// sharedBytes returns how large the columns are that a scope's attributes share, but for
+// the keys.
+func (i *Info) sharedBytes(path string) int64 {
+	sum := int64(0)
+	for column, n := range i.columnBytes {
+		if name, ok := strings.CutPrefix(column, path+"Attrs."); ok && name != "Key" {
+			sum += n
+		}
+	}
+	return sum
+}
+
+// Shared returns how many of the needed bytes are in the columns that all attributes
+// without a column of their own share, and would not be read if those of [Info.Generic]
+// had one. The keys are not counted: values of other types are looked for there.
+func (i *Info) Shared(needs trace.Needs) int64 {
+	sum := int64(0)
+	for _, scope := range attributeScopes[:2] {
+		_, whole := needs.Reads(scope.scope)
+		if whole || len(i.genericOf(needs, scope.scope)) == 0 {
+			continue
+		}
+		sum += i.sharedBytes(scope.path)
 	}
 	return sum
 }
@@ -95,25 +167,32 @@ func neededColumns(all []string, dedicated []DedicatedColumn, needs trace.Needs)
 	return paths
 }
 
-// Generic returns the needed attributes, as TraceQL names them, that have no column
-// of their own in the block and could have one: they are read from the columns of all.
+// Generic returns the needed attributes, as TraceQL names them, that the block has and
+// that have no column of their own: they are read from the columns that all share.
 func (i *Info) Generic(needs trace.Needs) []string {
 	var names []string
 	for _, scope := range attributeScopes[:2] { // spans and resources
-		own := map[string]bool{trace.ServiceName: true}
-		for _, key := range ownColumns(slices.Collect(maps.Keys(i.columnBytes)), i.DedicatedColumns, scope.scope) {
-			own[key] = true
-		}
-		for _, f := range needs.Attributes {
-			// What is asked of either is nearly always the span's.
-			isHere := f.Scope == scope.scope || f.Scope == trace.ScopeAny && scope.scope == trace.ScopeSpan
-			if isHere && !own[f.Key] {
-				names = append(names, traceql.Attribute(scope.scope, f.Key).String())
-			}
-		}
+		names = append(names, i.genericOf(needs, scope.scope)...)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+func (i *Info) genericOf(needs trace.Needs, scope trace.Scope) []string {
+	own := map[string]bool{trace.ServiceName: true}
+	for _, key := range ownColumns(slices.Collect(maps.Keys(i.columnBytes)), i.DedicatedColumns, scope) {
+		own[key] = true
+	}
+	keys := i.shared[scope]
+	var names []string
+	for _, f := range needs.Attributes {
+		// What is asked of either is nearly always the span's.
+		isHere := f.Scope == scope || f.Scope == trace.ScopeAny && scope == trace.ScopeSpan
+		if isHere && !own[f.Key] && (keys == nil || keys[f.Key]) {
+			names = append(names, traceql.Attribute(scope, f.Key).String())
+		}
+	}
+	return names
 }
 
 // ownColumns returns the columns of single attributes of a scope, by their paths.
