@@ -35,11 +35,11 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{config: config, retrier: retrier{tries: config.Tries, timeout: config.RequestTimeout}}
+	c := &Client{config: config, retrier: retrier{tries: config.Tries, timeout: config.RequestTimeout, pace: newPace(&config)}}
 	if c.http, err = config.Access.HTTPClient(); err != nil {
 		return nil, fmt.Errorf("tempo: %w", err)
 	}
-	if c.conn, err = config.Access.dial(config.GRPCAddr); err != nil {
+	if c.conn, err = config.Access.dial(config.GRPCAddr, grpc.WithStatsHandler(countMessages{c})); err != nil {
 		return nil, fmt.Errorf("tempo: %w", err)
 	}
 	c.stream = tempopb.NewStreamingQuerierClient(c.conn)
@@ -100,7 +100,7 @@ func (c *Client) fetch(ctx context.Context, id trace.ID) (*trace.Trace, error) {
 		return nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, c.config.MaxTraceBytes+1))
-	c.bytes.Add(int64(len(body)))
+	c.received(len(body))
 	if err != nil {
 		return nil, &failure{err: fmt.Errorf("the answer broke off after %d bytes: %w", len(body), err), retry: true}
 	}

@@ -122,7 +122,7 @@ func (t *headerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // dial returns a connection to host:port. It connects when it is first used.
-func (a Access) dial(addr string) (*grpc.ClientConn, error) {
+func (a Access) dial(addr string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if !a.PlainText {
 		c, err := a.tls()
@@ -141,7 +141,7 @@ func (a Access) dial(addr string) (*grpc.ClientConn, error) {
 		}
 		return ctx
 	}
-	conn, err := grpc.NewClient(addr,
+	conn, err := grpc.NewClient(addr, append(opts,
 		grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxSearchBytes)),
 		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
@@ -149,7 +149,7 @@ func (a Access) dial(addr string) (*grpc.ClientConn, error) {
 		}),
 		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 			return streamer(with(ctx), desc, cc, method, opts...)
-		}))
+		}))...)
 	if err != nil {
 		return nil, fmt.Errorf("gRPC to %s: %w", addr, err)
 	}
@@ -169,8 +169,12 @@ type Config struct {
 	// not, searches go over HTTP.
 	GRPCAddr string
 	Access   Access
-	// Concurrency bounds requests under way. Default 8.
+	// Concurrency bounds requests under way. Default 8. There are fewer while Tempo
+	// is overloaded.
 	Concurrency int
+	// MaxRequestsPerSecond and MaxBytesPerSecond bound what is asked of Tempo, and
+	// what it answers, on average. Default: no bound.
+	MaxRequestsPerSecond, MaxBytesPerSecond float64
 	// SearchLimit is how many traces one search asks for. Default 5,000.
 	SearchLimit int
 	// MaxTraceDuration is how long a trace may last: search runs so far beyond the
@@ -203,6 +207,9 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.RequestTimeout, time.Minute)
 	setDefault(&c.Tries, 5)
 	setDefault(&c.MaxTraceBytes, 1<<30)
+	if c.MaxRequestsPerSecond < 0 || c.MaxBytesPerSecond < 0 {
+		return c, errors.New("tempo: requests and bytes per second must be 0 or more")
+	}
 	if c.Concurrency < 0 || c.SearchLimit < 0 || c.Tries < 0 || c.MaxTraceDuration < 0 || c.RequestTimeout < 0 {
 		return c, errors.New("tempo: concurrency, search limit, tries and durations must be above 0")
 	}

@@ -29,7 +29,7 @@ type failure struct {
 	retry      bool          // may pass
 	after      time.Duration // not before
 	tooLarge   bool          // the same request for less may succeed
-	overloaded bool          // 429: the server asks for less
+	overloaded bool          // 429 and the like: the server asks for less
 	fatal      bool          // every further request will fail so
 	noStream   bool          // the server does not stream
 }
@@ -40,6 +40,11 @@ func (f *failure) Unwrap() error { return f.err }
 func isTooLarge(err error) bool {
 	var f *failure
 	return errors.As(err, &f) && f.tooLarge
+}
+
+func isOverloaded(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.overloaded
 }
 
 func isFatal(err error) bool {
@@ -56,6 +61,7 @@ func isNoStream(err error) bool {
 type retrier struct {
 	tries   int
 	timeout time.Duration
+	pace    *pace
 	// requests and retries are counted for reports.
 	requests, retries atomic.Int64
 }
@@ -67,9 +73,14 @@ func (r *retrier) do(ctx context.Context, what string, try func(ctx context.Cont
 	var last error
 	var after time.Duration
 	for n := 1; ; n++ {
+		done, err := r.pace.turn(ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
 		r.requests.Add(1)
 		tryCtx, cancel := context.WithTimeoutCause(ctx, r.timeout, fmt.Errorf("no answer within %s", r.timeout))
 		last = try(tryCtx)
+		done(isOverloaded(last) || last != nil && tryCtx.Err() != nil && ctx.Err() == nil)
 		cancel()
 		if last == nil {
 			return nil
@@ -145,6 +156,7 @@ func ofHTTP(resp *http.Response) error {
 		f.tooLarge = true
 	case code >= 500:
 		f.retry, f.after = true, retryAfter(resp.Header.Get("Retry-After"))
+		f.overloaded = code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout
 		remedy("see the server's log")
 	}
 	return f

@@ -120,7 +120,7 @@ func (c *Client) searchHTTP(ctx context.Context, query string, w window, limit i
 		return answer{}, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxSearchBytes+1))
-	c.bytes.Add(int64(len(body)))
+	c.received(len(body))
 	if err != nil {
 		return answer{}, &failure{err: fmt.Errorf("the answer broke off after %d bytes: %w", len(body), err), retry: true}
 	}

@@ -57,8 +57,9 @@ type Report struct {
 	MoreProblems int
 	// SearchedBy is "grpc" or "http".
 	SearchedBy string
-	// Requests and Retries count what was asked, ReadBytes the bodies of HTTP answers.
-	Requests, Retries, ReadBytes int64
+	// Requests and Retries count what was asked, ReadBytes what was answered. Slowed
+	// counts how often fewer requests at a time were sent because Tempo was overloaded.
+	Requests, Retries, ReadBytes, Slowed int64
 }
 
 // Traces reads every trace that starts in the range, matches the filter and can
@@ -74,7 +75,7 @@ func (c *Client) Traces(ctx context.Context, req Request, deliver func(*trace.Tr
 		return Report{}, fmt.Errorf("range %s/%s: it ends before it starts", req.From.Format(time.RFC3339), req.To.Format(time.RFC3339))
 	}
 	r := &reading{client: c, req: req, seen: map[trace.ID]struct{}{}, ids: make(chan trace.ID), traces: make(chan *trace.Trace)}
-	requests, retries, bytes := c.retrier.requests.Load(), c.retrier.retries.Load(), c.bytes.Load()
+	requests, retries, bytes, slowed := c.retrier.requests.Load(), c.retrier.retries.Load(), c.bytes.Load(), c.retrier.pace.times()
 	err := r.run(ctx, deliver)
 	r.report.SearchedBy = "grpc"
 	if c.overHTTP.Load() {
@@ -83,6 +84,7 @@ func (c *Client) Traces(ctx context.Context, req Request, deliver func(*trace.Tr
 	r.report.Requests = c.retrier.requests.Load() - requests
 	r.report.Retries = c.retrier.retries.Load() - retries
 	r.report.ReadBytes = c.bytes.Load() - bytes
+	r.report.Slowed = c.retrier.pace.times() - slowed
 	return r.report, err
 }
 

@@ -43,7 +43,7 @@ type Writer struct {
 func NewWriter(config WriterConfig) (*Writer, error) {
 	setDefault(&config.RequestTimeout, 30*time.Second)
 	setDefault(&config.Tries, 5)
-	w := &Writer{addr: config.Addr, retrier: retrier{tries: config.Tries, timeout: config.RequestTimeout}}
+	w := &Writer{addr: config.Addr, retrier: retrier{tries: config.Tries, timeout: config.RequestTimeout, pace: new(pace)}}
 	var err error
 	if strings.Contains(config.Addr, "://") {
 		u, err := url.Parse(config.Addr)

@@ -42,6 +42,8 @@ var settings = append([]setting{
 	{key: "tenant", flag: "tenant", value: "", help: "the `tenant` that is read and written, as X-Scope-OrgID"},
 	{key: "rules", flag: "rules", value: []string{}, help: "rule packs: `files or folders`"},
 	{key: "scan.concurrency", flag: "concurrency", value: 8, help: "how many requests to Tempo are under way at once; lower it if Tempo is loaded"},
+	{key: "scan.max_requests_per_second", value: 0.0, help: "how many requests a second Tempo is sent at most, on average; 0: no bound"},
+	{key: "scan.max_bytes_per_second", value: 0.0, help: "how many bytes a second Tempo is to answer at most, on average; 0: no bound"},
 	{key: "scan.search_limit", flag: "search-limit", value: 5000, help: "how many traces one search asks for; a range with more is searched in parts"},
 	{key: "scan.max_trace_duration", flag: "max-trace-duration", value: time.Hour, help: "how long a trace may last; search runs so far beyond the end of the range"},
 	{key: "scan.settle", flag: "settle", value: 15 * time.Minute, help: "how long spans may still arrive; what is younger is provisional"},
@@ -325,7 +327,9 @@ func (c *config) tempo() (tempoclient.Config, error) {
 	access, err := c.access("tempo")
 	return tempoclient.Config{
 		URL: c.viper.GetString("tempo.url"), GRPCAddr: c.viper.GetString("tempo.grpc"), Access: access,
-		Concurrency: c.viper.GetInt("scan.concurrency"), SearchLimit: c.viper.GetInt("scan.search_limit"),
+		Concurrency:          c.viper.GetInt("scan.concurrency"),
+		MaxRequestsPerSecond: c.viper.GetFloat64("scan.max_requests_per_second"), MaxBytesPerSecond: c.viper.GetFloat64("scan.max_bytes_per_second"),
+		SearchLimit:      c.viper.GetInt("scan.search_limit"),
 		MaxTraceDuration: c.viper.GetDuration("scan.max_trace_duration"),
 		RequestTimeout:   c.viper.GetDuration("scan.request_timeout"), Tries: c.viper.GetInt("scan.tries"),
 	}, err
