@@ -27,6 +27,8 @@ type Client struct {
 	overHTTP atomic.Bool
 	retrier  retrier
 	bytes    atomic.Int64
+	// spansPerSet is how many spans of a span set are asked for.
+	spansPerSet atomic.Int64
 }
 
 // New returns a client. It connects when it is first used.
@@ -36,6 +38,7 @@ func New(config Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{config: config, retrier: retrier{tries: config.Tries, timeout: config.RequestTimeout, pace: newPace(&config)}}
+	c.spansPerSet.Store(spansPerSet)
 	if c.http, err = config.Access.HTTPClient(); err != nil {
 		return nil, fmt.Errorf("tempo: %w", err)
 	}

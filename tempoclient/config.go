@@ -175,6 +175,11 @@ type Config struct {
 	// MaxRequestsPerSecond and MaxBytesPerSecond bound what is asked of Tempo, and
 	// what it answers, on average. Default: no bound.
 	MaxRequestsPerSecond, MaxBytesPerSecond float64
+	// PlainAttributes are the keys of attributes that hold one text, number or truth
+	// value wherever they are, and where Tempo has a column for them, one of its type:
+	// no list, no map, no bytes, no key twice in a span. "*" is all. Search gives their
+	// values as they were sent; those of others it may not.
+	PlainAttributes []string
 	// SearchLimit is how many traces one search asks for. Default 5,000.
 	SearchLimit int
 	// MaxTraceDuration is how long a trace may last: search runs so far beyond the

@@ -2,7 +2,9 @@
 // into it.
 //
 // [Client.Traces] enumerates every trace of a range that Tempo's search can find,
-// and reads each whole by its ID. Tempo's search has no paging, cuts its answers
+// and reads each whole: by its ID, or, where that gives all that is needed, many at
+// once by another search. Which, it decides and learns; what is read does not depend
+// on it. Tempo's search has no paging, cuts its answers
 // at a limit without saying so, and answers block by block. So a window of time
 // whose answer reached the limit is searched again in halves, down to one second,
 // and a second in parts of the ID space; the query is one span filter, which

@@ -24,8 +24,9 @@ const maxIDDigits = 3
 type enumeration struct {
 	client *Client
 	filter *traceql.Filter
-	// found takes each ID, maybe more than once, from several goroutines.
-	found func(trace.ID) error
+	// found takes each ID, maybe more than once, from several goroutines, and whether
+	// the trace is large.
+	found func(id trace.ID, large bool) error
 	// problem takes what could not be searched.
 	problem func(what string, why error)
 	// searched takes each window that is done.
@@ -71,7 +72,7 @@ func (e *enumeration) window(ctx context.Context, w window, digits string) error
 		e.searched(w)
 	}
 	for _, id := range a.ids {
-		if err := e.found(id); err != nil {
+		if err := e.found(id, a.large[id]); err != nil {
 			return err
 		}
 	}

@@ -16,10 +16,13 @@ import (
 )
 
 // window is a range of time in whole seconds since the Unix epoch, as Tempo's
-// search takes it: what overlaps [start, end].
+// search takes it: what overlaps [start, end]. The zero window is what ingesters hold.
 type window struct{ start, end int64 }
 
 func (w window) String() string {
+	if w == (window{}) {
+		return "in ingesters"
+	}
 	at := func(s int64) string { return time.Unix(s, 0).UTC().Format(time.RFC3339) }
 	return at(w.start) + "/" + at(w.end)
 }
@@ -27,36 +30,55 @@ func (w window) String() string {
 // answer is one search's.
 type answer struct {
 	ids []trace.ID
-	// completed and total count the jobs that Tempo cut the search into.
-	completed, total uint32
+	// large holds those that have more spans than search is asked for.
+	large map[trace.ID]bool
+	// traces hold what was found of each, if it was asked for.
+	traces map[trace.ID]*tempopb.TraceSearchMetadata
+	// completed and total count the jobs that Tempo cut the search into, blocks the
+	// blocks that it searched.
+	completed, total, blocks uint32
+}
+
+// searchQuery is what a search asks: for at most limit traces in a window that match,
+// and of each span set for so many spans. Keep has it return these.
+type searchQuery struct {
+	query       string
+	window      window
+	limit       int
+	spansPerSet int
+	keep        bool
 }
 
 // search asks for the traces in the window that match a query, at most limit.
 func (c *Client) search(ctx context.Context, query string, w window, limit int) (answer, error) {
+	return c.searchFor(ctx, searchQuery{query, w, limit, 1, false})
+}
+
+func (c *Client) searchFor(ctx context.Context, q searchQuery) (answer, error) {
 	var a answer
-	err := c.retrier.do(ctx, "tempo search "+w.String(), func(ctx context.Context) (err error) {
+	err := c.retrier.do(ctx, "tempo search "+q.window.String(), func(ctx context.Context) (err error) {
 		if !c.overHTTP.Load() {
-			a, err = c.searchStream(ctx, query, w, limit)
+			a, err = c.searchStream(ctx, q)
 			if !isNoStream(err) {
 				return err
 			}
 			c.overHTTP.Store(true)
 		}
-		a, err = c.searchHTTP(ctx, query, w, limit)
+		a, err = c.searchHTTP(ctx, q.query, q.window, q.limit)
 		return err
 	})
 	return a, err
 }
 
-func (c *Client) searchStream(ctx context.Context, query string, w window, limit int) (answer, error) {
+func (c *Client) searchStream(ctx context.Context, q searchQuery) (answer, error) {
 	stream, err := c.stream.Search(ctx, &tempopb.SearchRequest{
-		Query: query, Start: uint32(w.start), End: uint32(w.end), Limit: uint32(limit), SpansPerSpanSet: 1,
+		Query: q.query, Start: uint32(q.window.start), End: uint32(q.window.end), Limit: uint32(q.limit), SpansPerSpanSet: uint32(q.spansPerSet),
 	})
 	if err != nil {
 		return answer{}, ofGRPC(ctx, c.conn, err)
 	}
 	// Each message holds what is new or changed; a trace comes again when it has.
-	var a answer
+	a := answer{large: map[trace.ID]bool{}, traces: map[trace.ID]*tempopb.TraceSearchMetadata{}}
 	counted := false
 	seen := map[trace.ID]bool{}
 	for {
@@ -79,9 +101,19 @@ func (c *Client) searchStream(ctx context.Context, query string, w window, limit
 				seen[id] = true
 				a.ids = append(a.ids, id)
 			}
+			spans := uint32(0)
+			for _, s := range t.GetServiceStats() {
+				spans += s.GetSpanCount()
+			}
+			if spans > maxSearchSpans {
+				a.large[id] = true
+			}
+			if q.keep {
+				a.traces[id] = t
+			}
 		}
 		if metrics := m.GetMetrics(); metrics != nil {
-			a.completed, a.total = metrics.GetCompletedJobs(), metrics.GetTotalJobs()
+			a.completed, a.total, a.blocks = metrics.GetCompletedJobs(), metrics.GetTotalJobs(), metrics.GetTotalBlocks()
 			counted = true
 		}
 	}

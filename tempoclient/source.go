@@ -26,6 +26,13 @@ type Request struct {
 	// Skip, if not nil, tells IDs of traces that are not wanted. It is called by
 	// several goroutines.
 	Skip func(trace.ID) bool
+	// Needs are what is read of the traces' spans. Of others it may be that they come
+	// without what is not needed. Zero: everything.
+	Needs trace.Needs
+	// ByIDWith are attributes of which traces that have them are read by ID, whatever
+	// search could give of them. Where search does not find one, it counts as absent:
+	// name those of which only a text, a number or a truth value matters.
+	ByIDWith []trace.AttributeKey
 	// Progress, if not nil, is told what was done, from one goroutine at a time.
 	Progress func(Progress)
 }
@@ -49,6 +56,11 @@ type Report struct {
 	// Found counts the traces that search found, Delivered those read and delivered,
 	// OutsideRange those read that start outside the range.
 	Found, Delivered, OutsideRange int
+	// BySearch and ByID count those read by the way they came; ByIDWhy counts, of those
+	// by ID, why search was not relied upon for them, and has a reason why it was not, or
+	// no longer, used at all.
+	BySearch, ByID int
+	ByIDWhy        map[string]int
 	// Skipped counts traces that were found and not read; Problems say why.
 	Skipped int
 	// Problems are all parts that were not read, at most 100; MoreProblems counts
@@ -64,7 +76,8 @@ type Report struct {
 
 // Traces reads every trace that starts in the range, matches the filter and can
 // be found by Tempo's search, and gives each, whole, to deliver, once, in no
-// order, from one goroutine at a time. It ends early, with an error, if Tempo
+// order, from one goroutine at a time. It reads traces by the faster of the ways
+// that give what is needed of them: by search, many at once, or each by its ID. It ends early, with an error, if Tempo
 // cannot be asked at all, deliver fails or the context ends; other failures are
 // problems in the report, which is there in any case.
 func (c *Client) Traces(ctx context.Context, req Request, deliver func(*trace.Trace) error) (Report, error) {
@@ -74,9 +87,14 @@ func (c *Client) Traces(ctx context.Context, req Request, deliver func(*trace.Tr
 	if !req.From.Before(req.To) {
 		return Report{}, fmt.Errorf("range %s/%s: it ends before it starts", req.From.Format(time.RFC3339), req.To.Format(time.RFC3339))
 	}
-	r := &reading{client: c, req: req, seen: map[trace.ID]struct{}{}, ids: make(chan trace.ID), traces: make(chan *trace.Trace)}
+	search, why := newWholeSearch(&req, &c.config)
+	r := &reading{
+		client: c, req: req, search: search, ways: newWays(search, why), seen: map[trace.ID]struct{}{},
+		ids: make(chan listed), work: make(chan []trace.ID), traces: make(chan *trace.Trace),
+	}
 	requests, retries, bytes, slowed := c.retrier.requests.Load(), c.retrier.retries.Load(), c.bytes.Load(), c.retrier.pace.times()
 	err := r.run(ctx, deliver)
+	r.report.ByIDWhy = r.ways.why
 	r.report.SearchedBy = "grpc"
 	if c.overHTTP.Load() {
 		r.report.SearchedBy = "http"
@@ -88,12 +106,15 @@ func (c *Client) Traces(ctx context.Context, req Request, deliver func(*trace.Tr
 	return r.report, err
 }
 
-// reading is one call of Traces: searches find IDs, fetchers read traces, and
-// one goroutine delivers them.
+// reading is one call of Traces: searches find IDs, readers read traces, and one
+// goroutine delivers them.
 type reading struct {
 	client *Client
 	req    Request
-	ids    chan trace.ID
+	search *wholeSearch // nil if search is not relied upon for what is needed
+	ways   *ways
+	ids    chan listed
+	work   chan []trace.ID // one is read by ID
 	traces chan *trace.Trace
 
 	mu       sync.Mutex
@@ -102,26 +123,41 @@ type reading struct {
 	report   Report
 }
 
+// listed is a trace that search found.
+type listed struct {
+	id    trace.ID
+	large bool
+}
+
 func (r *reading) run(ctx context.Context, deliver func(*trace.Trace) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(r.ids)
 		e := &enumeration{
 			client: r.client, filter: r.req.Filter.Prefilter(), problem: r.problem, searched: r.windowDone,
-			found: func(id trace.ID) error { return r.found(ctx, id) },
+			found: func(id trace.ID, large bool) error { return r.found(ctx, listed{id, large}) },
 		}
 		return e.run(ctx, r.req.From, r.end())
 	})
-	var fetchers sync.WaitGroup
+	group.Go(func() error {
+		defer close(r.work)
+		return r.batches(ctx)
+	})
+	var readers sync.WaitGroup
 	for range r.client.config.Concurrency {
-		fetchers.Add(1)
+		readers.Add(1)
 		group.Go(func() error {
-			defer fetchers.Done()
-			return r.fetchAll(ctx)
+			defer readers.Done()
+			for ids := range r.work {
+				if err := r.read(ctx, ids); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}
 	group.Go(func() error {
-		fetchers.Wait()
+		readers.Wait()
 		close(r.traces)
 		return nil
 	})
@@ -143,23 +179,55 @@ func (r *reading) run(ctx context.Context, deliver func(*trace.Trace) error) err
 // end is how far search runs: a match may come late in a trace.
 func (r *reading) end() time.Time { return r.req.To.Add(r.client.config.MaxTraceDuration) }
 
-func (r *reading) found(ctx context.Context, id trace.ID) error {
+func (r *reading) found(ctx context.Context, l listed) error {
 	r.mu.Lock()
-	_, again := r.seen[id]
+	_, again := r.seen[l.id]
 	if !again {
-		r.seen[id] = struct{}{}
+		r.seen[l.id] = struct{}{}
 		r.report.Found++
 	}
 	r.mu.Unlock()
-	if again || r.req.Skip != nil && r.req.Skip(id) {
+	if again || r.req.Skip != nil && r.req.Skip(l.id) {
 		return nil
 	}
+	return send(ctx, r.ids, l)
+}
+
+func send[T any](ctx context.Context, to chan<- T, v T) error {
 	select {
-	case r.ids <- id:
+	case to <- v:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// batches gathers what is searched for together.
+func (r *reading) batches(ctx context.Context) error {
+	var batch []trace.ID
+	for l := range r.ids {
+		if l.large || r.client.overHTTP.Load() || r.ways.use() == nil {
+			if err := send(ctx, r.work, []trace.ID{l.id}); err != nil {
+				return err
+			}
+			continue
+		}
+		if batch = append(batch, l.id); len(batch) >= r.ways.batch() {
+			if err := send(ctx, r.work, batch); err != nil {
+				return err
+			}
+			batch = nil
+		}
+	}
+	if len(batch) >= minBatch {
+		return send(ctx, r.work, batch)
+	}
+	for _, id := range batch {
+		if err := send(ctx, r.work, []trace.ID{id}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // foundTrace reads a trace that search has found. Tempo does not find it by its ID for
@@ -178,37 +246,122 @@ func (c *Client) foundTrace(ctx context.Context, id trace.ID) (*trace.Trace, err
 	}
 }
 
-// fetchAll reads traces by their IDs until there are no more.
-func (r *reading) fetchAll(ctx context.Context) error {
-	from, to := trace.TimeOf(r.req.From), trace.TimeOf(r.req.To)
-	for id := range r.ids {
-		t, err := r.client.foundTrace(ctx, id)
-		switch {
-		case err != nil && (context.Cause(ctx) != nil || isFatal(err)):
+// read reads traces: one by its ID, several by search, and by their IDs those that
+// search is not relied upon for.
+func (r *reading) read(ctx context.Context, ids []trace.ID) error {
+	search := r.ways.use()
+	if len(ids) == 1 || search == nil {
+		return r.fetchEach(ctx, ids, nil, nil)
+	}
+	began := time.Now()
+	parts, err := r.client.searchWhole(ctx, search, ids, r.req.From)
+	if a, b, ok := halves(ids); isTooLarge(err) && ok {
+		r.ways.smaller()
+		if err := r.read(ctx, a); err != nil {
 			return err
-		case errors.Is(err, ErrNotFound):
-			err = fmt.Errorf("search found it, but %w by its ID: it may have expired meanwhile", err)
+		}
+		return r.read(ctx, b)
+	}
+	switch {
+	case err != nil && (context.Cause(ctx) != nil || isFatal(err)):
+		return err
+	case err != nil:
+		r.ways.stop("search failed: " + err.Error())
+		return r.fetchEach(ctx, ids, nil, nil)
+	}
+	var rest []trace.ID
+	why := map[trace.ID]string{}
+	audited := map[trace.ID]*trace.Trace{}
+	var given []*trace.Trace
+	spans := 0
+	for _, id := range ids {
+		t, reason := search.build(id, parts[id])
+		if reason == "" {
+			spans += len(t.Spans)
+			if !r.ways.audits() {
+				given = append(given, t)
+				continue
+			}
+			audited[id] = t
+		}
+		rest, why[id] = append(rest, id), reason
+	}
+	r.ways.searched(len(ids), spans, time.Since(began))
+	// Those first by which it may turn out that search is not to be relied upon.
+	if err := r.fetchEach(ctx, rest, why, audited); err != nil {
+		return err
+	}
+	for _, t := range given {
+		var err error
+		if r.ways.gives() {
+			err = r.give(ctx, t, true)
+		} else {
+			err = r.fetch(ctx, t.ID, "", nil)
 		}
 		if err != nil {
-			r.mu.Lock()
-			r.report.Skipped++
-			r.mu.Unlock()
-			r.problem("trace "+id.String(), err)
-			continue
-		}
-		if t.Start() < from || t.Start() >= to {
-			r.mu.Lock()
-			r.report.OutsideRange++
-			r.mu.Unlock()
-			continue
-		}
-		select {
-		case r.traces <- t:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+			return err
 		}
 	}
 	return nil
+}
+
+// fetchEach reads traces by their IDs, several at a time.
+func (r *reading) fetchEach(ctx context.Context, ids []trace.ID, why map[trace.ID]string, audited map[trace.ID]*trace.Trace) error {
+	if len(ids) == 1 {
+		return r.fetch(ctx, ids[0], why[ids[0]], audited[ids[0]])
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.client.config.Concurrency)
+	for _, id := range ids {
+		group.Go(func() error { return r.fetch(ctx, id, why[id], audited[id]) })
+	}
+	return group.Wait()
+}
+
+// fetch reads a trace by its ID. What it is tells whether search can be relied upon;
+// bySearch is what that gave of the trace, if it is to be compared.
+func (r *reading) fetch(ctx context.Context, id trace.ID, why string, bySearch *trace.Trace) error {
+	began := time.Now()
+	t, err := r.client.foundTrace(ctx, id)
+	switch {
+	case err != nil && (context.Cause(ctx) != nil || isFatal(err)):
+		return err
+	case errors.Is(err, ErrNotFound):
+		err = fmt.Errorf("search found it, but %w by its ID: it may have expired meanwhile", err)
+	}
+	if err != nil {
+		r.mu.Lock()
+		r.report.Skipped++
+		r.mu.Unlock()
+		r.problem("trace "+id.String(), err)
+		return nil
+	}
+	r.ways.fetched(time.Since(began), why)
+	if r.search != nil {
+		if err := r.search.check(t, bySearch); err != nil && r.ways.distrusts(err.Error()) > 0 {
+			r.problem("search", err)
+		}
+	}
+	return r.give(ctx, t, false)
+}
+
+// give has a trace delivered, if it starts in the range.
+func (r *reading) give(ctx context.Context, t *trace.Trace, bySearch bool) error {
+	outside := t.Start() < trace.TimeOf(r.req.From) || t.Start() >= trace.TimeOf(r.req.To)
+	r.mu.Lock()
+	if bySearch {
+		r.report.BySearch++
+	} else {
+		r.report.ByID++
+	}
+	if outside {
+		r.report.OutsideRange++
+	}
+	r.mu.Unlock()
+	if outside {
+		return nil
+	}
+	return send(ctx, r.traces, t)
 }
 
 func (r *reading) problem(what string, why error) {

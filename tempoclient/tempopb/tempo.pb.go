@@ -217,12 +217,14 @@ func (x *SearchResponse) GetMetrics() *SearchMetrics {
 }
 
 type TraceSearchMetadata struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	TraceID           string                 `protobuf:"bytes,1,opt,name=traceID,proto3" json:"traceID,omitempty"` // hexadecimal, leading zeros cut
-	RootServiceName   string                 `protobuf:"bytes,2,opt,name=rootServiceName,proto3" json:"rootServiceName,omitempty"`
-	RootTraceName     string                 `protobuf:"bytes,3,opt,name=rootTraceName,proto3" json:"rootTraceName,omitempty"`
-	StartTimeUnixNano uint64                 `protobuf:"varint,4,opt,name=startTimeUnixNano,proto3" json:"startTimeUnixNano,omitempty"`
-	DurationMs        uint32                 `protobuf:"varint,5,opt,name=durationMs,proto3" json:"durationMs,omitempty"`
+	state             protoimpl.MessageState   `protogen:"open.v1"`
+	TraceID           string                   `protobuf:"bytes,1,opt,name=traceID,proto3" json:"traceID,omitempty"` // hexadecimal, leading zeros cut
+	RootServiceName   string                   `protobuf:"bytes,2,opt,name=rootServiceName,proto3" json:"rootServiceName,omitempty"`
+	RootTraceName     string                   `protobuf:"bytes,3,opt,name=rootTraceName,proto3" json:"rootTraceName,omitempty"`
+	StartTimeUnixNano uint64                   `protobuf:"varint,4,opt,name=startTimeUnixNano,proto3" json:"startTimeUnixNano,omitempty"`
+	DurationMs        uint32                   `protobuf:"varint,5,opt,name=durationMs,proto3" json:"durationMs,omitempty"`
+	SpanSets          []*SpanSet               `protobuf:"bytes,7,rep,name=spanSets,proto3" json:"spanSets,omitempty"`
+	ServiceStats      map[string]*ServiceStats `protobuf:"bytes,8,rep,name=serviceStats,proto3" json:"serviceStats,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -292,6 +294,427 @@ func (x *TraceSearchMetadata) GetDurationMs() uint32 {
 	return 0
 }
 
+func (x *TraceSearchMetadata) GetSpanSets() []*SpanSet {
+	if x != nil {
+		return x.SpanSets
+	}
+	return nil
+}
+
+func (x *TraceSearchMetadata) GetServiceStats() map[string]*ServiceStats {
+	if x != nil {
+		return x.ServiceStats
+	}
+	return nil
+}
+
+type ServiceStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SpanCount     uint32                 `protobuf:"varint,1,opt,name=spanCount,proto3" json:"spanCount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceStats) Reset() {
+	*x = ServiceStats{}
+	mi := &file_tempo_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceStats) ProtoMessage() {}
+
+func (x *ServiceStats) ProtoReflect() protoreflect.Message {
+	mi := &file_tempo_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceStats.ProtoReflect.Descriptor instead.
+func (*ServiceStats) Descriptor() ([]byte, []int) {
+	return file_tempo_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ServiceStats) GetSpanCount() uint32 {
+	if x != nil {
+		return x.SpanCount
+	}
+	return 0
+}
+
+type SpanSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spans         []*Span                `protobuf:"bytes,1,rep,name=spans,proto3" json:"spans,omitempty"`
+	Matched       uint32                 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"` // also those that were cut
+	Attributes    []*KeyValue            `protobuf:"bytes,3,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpanSet) Reset() {
+	*x = SpanSet{}
+	mi := &file_tempo_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpanSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpanSet) ProtoMessage() {}
+
+func (x *SpanSet) ProtoReflect() protoreflect.Message {
+	mi := &file_tempo_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpanSet.ProtoReflect.Descriptor instead.
+func (*SpanSet) Descriptor() ([]byte, []int) {
+	return file_tempo_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SpanSet) GetSpans() []*Span {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
+func (x *SpanSet) GetMatched() uint32 {
+	if x != nil {
+		return x.Matched
+	}
+	return 0
+}
+
+func (x *SpanSet) GetAttributes() []*KeyValue {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+// Span has its texts as bytes: Tempo does not check that they are UTF-8.
+type Span struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	SpanID            string                 `protobuf:"bytes,1,opt,name=spanID,proto3" json:"spanID,omitempty"`
+	Name              []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	StartTimeUnixNano uint64                 `protobuf:"varint,3,opt,name=startTimeUnixNano,proto3" json:"startTimeUnixNano,omitempty"`
+	DurationNanos     uint64                 `protobuf:"varint,4,opt,name=durationNanos,proto3" json:"durationNanos,omitempty"`
+	Attributes        []*KeyValue            `protobuf:"bytes,5,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Span) Reset() {
+	*x = Span{}
+	mi := &file_tempo_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span) ProtoMessage() {}
+
+func (x *Span) ProtoReflect() protoreflect.Message {
+	mi := &file_tempo_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
+	return file_tempo_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Span) GetSpanID() string {
+	if x != nil {
+		return x.SpanID
+	}
+	return ""
+}
+
+func (x *Span) GetName() []byte {
+	if x != nil {
+		return x.Name
+	}
+	return nil
+}
+
+func (x *Span) GetStartTimeUnixNano() uint64 {
+	if x != nil {
+		return x.StartTimeUnixNano
+	}
+	return 0
+}
+
+func (x *Span) GetDurationNanos() uint64 {
+	if x != nil {
+		return x.DurationNanos
+	}
+	return 0
+}
+
+func (x *Span) GetAttributes() []*KeyValue {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+type KeyValue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         *AnyValue              `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyValue) Reset() {
+	*x = KeyValue{}
+	mi := &file_tempo_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyValue) ProtoMessage() {}
+
+func (x *KeyValue) ProtoReflect() protoreflect.Message {
+	mi := &file_tempo_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyValue.ProtoReflect.Descriptor instead.
+func (*KeyValue) Descriptor() ([]byte, []int) {
+	return file_tempo_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *KeyValue) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *KeyValue) GetValue() *AnyValue {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+type AnyValue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Value:
+	//
+	//	*AnyValue_StringValue
+	//	*AnyValue_BoolValue
+	//	*AnyValue_IntValue
+	//	*AnyValue_DoubleValue
+	//	*AnyValue_ArrayValue
+	Value         isAnyValue_Value `protobuf_oneof:"value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnyValue) Reset() {
+	*x = AnyValue{}
+	mi := &file_tempo_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnyValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnyValue) ProtoMessage() {}
+
+func (x *AnyValue) ProtoReflect() protoreflect.Message {
+	mi := &file_tempo_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnyValue.ProtoReflect.Descriptor instead.
+func (*AnyValue) Descriptor() ([]byte, []int) {
+	return file_tempo_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AnyValue) GetValue() isAnyValue_Value {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *AnyValue) GetStringValue() []byte {
+	if x != nil {
+		if x, ok := x.Value.(*AnyValue_StringValue); ok {
+			return x.StringValue
+		}
+	}
+	return nil
+}
+
+func (x *AnyValue) GetBoolValue() bool {
+	if x != nil {
+		if x, ok := x.Value.(*AnyValue_BoolValue); ok {
+			return x.BoolValue
+		}
+	}
+	return false
+}
+
+func (x *AnyValue) GetIntValue() int64 {
+	if x != nil {
+		if x, ok := x.Value.(*AnyValue_IntValue); ok {
+			return x.IntValue
+		}
+	}
+	return 0
+}
+
+func (x *AnyValue) GetDoubleValue() float64 {
+	if x != nil {
+		if x, ok := x.Value.(*AnyValue_DoubleValue); ok {
+			return x.DoubleValue
+		}
+	}
+	return 0
+}
+
+func (x *AnyValue) GetArrayValue() *ArrayValue {
+	if x != nil {
+		if x, ok := x.Value.(*AnyValue_ArrayValue); ok {
+			return x.ArrayValue
+		}
+	}
+	return nil
+}
+
+type isAnyValue_Value interface {
+	isAnyValue_Value()
+}
+
+type AnyValue_StringValue struct {
+	StringValue []byte `protobuf:"bytes,1,opt,name=stringValue,proto3,oneof"`
+}
+
+type AnyValue_BoolValue struct {
+	BoolValue bool `protobuf:"varint,2,opt,name=boolValue,proto3,oneof"`
+}
+
+type AnyValue_IntValue struct {
+	IntValue int64 `protobuf:"varint,3,opt,name=intValue,proto3,oneof"`
+}
+
+type AnyValue_DoubleValue struct {
+	DoubleValue float64 `protobuf:"fixed64,4,opt,name=doubleValue,proto3,oneof"`
+}
+
+type AnyValue_ArrayValue struct {
+	ArrayValue *ArrayValue `protobuf:"bytes,5,opt,name=arrayValue,proto3,oneof"`
+}
+
+func (*AnyValue_StringValue) isAnyValue_Value() {}
+
+func (*AnyValue_BoolValue) isAnyValue_Value() {}
+
+func (*AnyValue_IntValue) isAnyValue_Value() {}
+
+func (*AnyValue_DoubleValue) isAnyValue_Value() {}
+
+func (*AnyValue_ArrayValue) isAnyValue_Value() {}
+
+type ArrayValue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        []*AnyValue            `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArrayValue) Reset() {
+	*x = ArrayValue{}
+	mi := &file_tempo_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArrayValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArrayValue) ProtoMessage() {}
+
+func (x *ArrayValue) ProtoReflect() protoreflect.Message {
+	mi := &file_tempo_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArrayValue.ProtoReflect.Descriptor instead.
+func (*ArrayValue) Descriptor() ([]byte, []int) {
+	return file_tempo_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ArrayValue) GetValues() []*AnyValue {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 type SearchMetrics struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	InspectedTraces uint32                 `protobuf:"varint,1,opt,name=inspectedTraces,proto3" json:"inspectedTraces,omitempty"`
@@ -306,7 +729,7 @@ type SearchMetrics struct {
 
 func (x *SearchMetrics) Reset() {
 	*x = SearchMetrics{}
-	mi := &file_tempo_proto_msgTypes[3]
+	mi := &file_tempo_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -318,7 +741,7 @@ func (x *SearchMetrics) String() string {
 func (*SearchMetrics) ProtoMessage() {}
 
 func (x *SearchMetrics) ProtoReflect() protoreflect.Message {
-	mi := &file_tempo_proto_msgTypes[3]
+	mi := &file_tempo_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -331,7 +754,7 @@ func (x *SearchMetrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchMetrics.ProtoReflect.Descriptor instead.
 func (*SearchMetrics) Descriptor() ([]byte, []int) {
-	return file_tempo_proto_rawDescGZIP(), []int{3}
+	return file_tempo_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SearchMetrics) GetInspectedTraces() uint32 {
@@ -389,7 +812,7 @@ type TraceByIDResponse struct {
 
 func (x *TraceByIDResponse) Reset() {
 	*x = TraceByIDResponse{}
-	mi := &file_tempo_proto_msgTypes[4]
+	mi := &file_tempo_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -401,7 +824,7 @@ func (x *TraceByIDResponse) String() string {
 func (*TraceByIDResponse) ProtoMessage() {}
 
 func (x *TraceByIDResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tempo_proto_msgTypes[4]
+	mi := &file_tempo_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -414,7 +837,7 @@ func (x *TraceByIDResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceByIDResponse.ProtoReflect.Descriptor instead.
 func (*TraceByIDResponse) Descriptor() ([]byte, []int) {
-	return file_tempo_proto_rawDescGZIP(), []int{4}
+	return file_tempo_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TraceByIDResponse) GetTrace() []byte {
@@ -453,7 +876,7 @@ const file_tempo_proto_rawDesc = "" +
 	"\x0fSpansPerSpanSet\x18\t \x01(\rR\x0fSpansPerSpanSet\"x\n" +
 	"\x0eSearchResponse\x124\n" +
 	"\x06traces\x18\x01 \x03(\v2\x1c.tempopb.TraceSearchMetadataR\x06traces\x120\n" +
-	"\ametrics\x18\x02 \x01(\v2\x16.tempopb.SearchMetricsR\ametrics\"\xcd\x01\n" +
+	"\ametrics\x18\x02 \x01(\v2\x16.tempopb.SearchMetricsR\ametrics\"\xa7\x03\n" +
 	"\x13TraceSearchMetadata\x12\x18\n" +
 	"\atraceID\x18\x01 \x01(\tR\atraceID\x12(\n" +
 	"\x0frootServiceName\x18\x02 \x01(\tR\x0frootServiceName\x12$\n" +
@@ -461,7 +884,43 @@ const file_tempo_proto_rawDesc = "" +
 	"\x11startTimeUnixNano\x18\x04 \x01(\x04R\x11startTimeUnixNano\x12\x1e\n" +
 	"\n" +
 	"durationMs\x18\x05 \x01(\rR\n" +
-	"durationMs\"\xf1\x01\n" +
+	"durationMs\x12,\n" +
+	"\bspanSets\x18\a \x03(\v2\x10.tempopb.SpanSetR\bspanSets\x12R\n" +
+	"\fserviceStats\x18\b \x03(\v2..tempopb.TraceSearchMetadata.ServiceStatsEntryR\fserviceStats\x1aV\n" +
+	"\x11ServiceStatsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
+	"\x05value\x18\x02 \x01(\v2\x15.tempopb.ServiceStatsR\x05value:\x028\x01\",\n" +
+	"\fServiceStats\x12\x1c\n" +
+	"\tspanCount\x18\x01 \x01(\rR\tspanCount\"{\n" +
+	"\aSpanSet\x12#\n" +
+	"\x05spans\x18\x01 \x03(\v2\r.tempopb.SpanR\x05spans\x12\x18\n" +
+	"\amatched\x18\x02 \x01(\rR\amatched\x121\n" +
+	"\n" +
+	"attributes\x18\x03 \x03(\v2\x11.tempopb.KeyValueR\n" +
+	"attributes\"\xb9\x01\n" +
+	"\x04Span\x12\x16\n" +
+	"\x06spanID\x18\x01 \x01(\tR\x06spanID\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\fR\x04name\x12,\n" +
+	"\x11startTimeUnixNano\x18\x03 \x01(\x04R\x11startTimeUnixNano\x12$\n" +
+	"\rdurationNanos\x18\x04 \x01(\x04R\rdurationNanos\x121\n" +
+	"\n" +
+	"attributes\x18\x05 \x03(\v2\x11.tempopb.KeyValueR\n" +
+	"attributes\"E\n" +
+	"\bKeyValue\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12'\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.tempopb.AnyValueR\x05value\"\xd0\x01\n" +
+	"\bAnyValue\x12\"\n" +
+	"\vstringValue\x18\x01 \x01(\fH\x00R\vstringValue\x12\x1e\n" +
+	"\tboolValue\x18\x02 \x01(\bH\x00R\tboolValue\x12\x1c\n" +
+	"\bintValue\x18\x03 \x01(\x03H\x00R\bintValue\x12\"\n" +
+	"\vdoubleValue\x18\x04 \x01(\x01H\x00R\vdoubleValue\x125\n" +
+	"\n" +
+	"arrayValue\x18\x05 \x01(\v2\x13.tempopb.ArrayValueH\x00R\n" +
+	"arrayValueB\a\n" +
+	"\x05value\"7\n" +
+	"\n" +
+	"ArrayValue\x12)\n" +
+	"\x06values\x18\x01 \x03(\v2\x11.tempopb.AnyValueR\x06values\"\xf1\x01\n" +
 	"\rSearchMetrics\x12(\n" +
 	"\x0finspectedTraces\x18\x01 \x01(\rR\x0finspectedTraces\x12&\n" +
 	"\x0einspectedBytes\x18\x02 \x01(\x04R\x0einspectedBytes\x12 \n" +
@@ -492,26 +951,42 @@ func file_tempo_proto_rawDescGZIP() []byte {
 }
 
 var file_tempo_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tempo_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_tempo_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tempo_proto_goTypes = []any{
 	(PartialStatus)(0),          // 0: tempopb.PartialStatus
 	(*SearchRequest)(nil),       // 1: tempopb.SearchRequest
 	(*SearchResponse)(nil),      // 2: tempopb.SearchResponse
 	(*TraceSearchMetadata)(nil), // 3: tempopb.TraceSearchMetadata
-	(*SearchMetrics)(nil),       // 4: tempopb.SearchMetrics
-	(*TraceByIDResponse)(nil),   // 5: tempopb.TraceByIDResponse
+	(*ServiceStats)(nil),        // 4: tempopb.ServiceStats
+	(*SpanSet)(nil),             // 5: tempopb.SpanSet
+	(*Span)(nil),                // 6: tempopb.Span
+	(*KeyValue)(nil),            // 7: tempopb.KeyValue
+	(*AnyValue)(nil),            // 8: tempopb.AnyValue
+	(*ArrayValue)(nil),          // 9: tempopb.ArrayValue
+	(*SearchMetrics)(nil),       // 10: tempopb.SearchMetrics
+	(*TraceByIDResponse)(nil),   // 11: tempopb.TraceByIDResponse
+	nil,                         // 12: tempopb.TraceSearchMetadata.ServiceStatsEntry
 }
 var file_tempo_proto_depIdxs = []int32{
-	3, // 0: tempopb.SearchResponse.traces:type_name -> tempopb.TraceSearchMetadata
-	4, // 1: tempopb.SearchResponse.metrics:type_name -> tempopb.SearchMetrics
-	0, // 2: tempopb.TraceByIDResponse.status:type_name -> tempopb.PartialStatus
-	1, // 3: tempopb.StreamingQuerier.Search:input_type -> tempopb.SearchRequest
-	2, // 4: tempopb.StreamingQuerier.Search:output_type -> tempopb.SearchResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3,  // 0: tempopb.SearchResponse.traces:type_name -> tempopb.TraceSearchMetadata
+	10, // 1: tempopb.SearchResponse.metrics:type_name -> tempopb.SearchMetrics
+	5,  // 2: tempopb.TraceSearchMetadata.spanSets:type_name -> tempopb.SpanSet
+	12, // 3: tempopb.TraceSearchMetadata.serviceStats:type_name -> tempopb.TraceSearchMetadata.ServiceStatsEntry
+	6,  // 4: tempopb.SpanSet.spans:type_name -> tempopb.Span
+	7,  // 5: tempopb.SpanSet.attributes:type_name -> tempopb.KeyValue
+	7,  // 6: tempopb.Span.attributes:type_name -> tempopb.KeyValue
+	8,  // 7: tempopb.KeyValue.value:type_name -> tempopb.AnyValue
+	9,  // 8: tempopb.AnyValue.arrayValue:type_name -> tempopb.ArrayValue
+	8,  // 9: tempopb.ArrayValue.values:type_name -> tempopb.AnyValue
+	0,  // 10: tempopb.TraceByIDResponse.status:type_name -> tempopb.PartialStatus
+	4,  // 11: tempopb.TraceSearchMetadata.ServiceStatsEntry.value:type_name -> tempopb.ServiceStats
+	1,  // 12: tempopb.StreamingQuerier.Search:input_type -> tempopb.SearchRequest
+	2,  // 13: tempopb.StreamingQuerier.Search:output_type -> tempopb.SearchResponse
+	13, // [13:14] is the sub-list for method output_type
+	12, // [12:13] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_tempo_proto_init() }
@@ -519,13 +994,20 @@ func file_tempo_proto_init() {
 	if File_tempo_proto != nil {
 		return
 	}
+	file_tempo_proto_msgTypes[7].OneofWrappers = []any{
+		(*AnyValue_StringValue)(nil),
+		(*AnyValue_BoolValue)(nil),
+		(*AnyValue_IntValue)(nil),
+		(*AnyValue_DoubleValue)(nil),
+		(*AnyValue_ArrayValue)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tempo_proto_rawDesc), len(file_tempo_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,402 @@
+package tempoclient
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/tempoclient/tempopb"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// What search is trusted with; see [wholeSearch].
+const (
+	// maxSearchAge bounds how old what is searched for whole traces may be: such a
+	// search reaches from there to now.
+	maxSearchAge = 24 * time.Hour
+	// maxSearchSpans bounds the spans of a trace: Tempo takes time with their square
+	// to unite its span sets.
+	maxSearchSpans = 300
+	// uncut is how long Tempo may hold a span where its search does not look, while
+	// it gives it by ID: its live traces, by default 30 s and 10 s until they are looked
+	// through.
+	uncut = time.Minute
+	// spansPerSet is how many spans of one ID and kind are asked for; more than a few
+	// there never are.
+	spansPerSet = 10
+)
+
+// wholeSearch reads whole traces by search: that of a list of trace IDs, which
+// selects what is needed of their spans.
+//
+// Search is made to give all spans, from whatever blocks, by grouping them by their
+// IDs and kinds. Tempo merges what it finds of a trace in several blocks by group,
+// and of equal groups keeps one; without groups it keeps the largest block's spans and
+// drops the others without a word (pkg/traceql/combine.go of Tempo 2.8).
+//
+// What search does not give, and reading by ID does, is why some needs, and some
+// traces, are read by ID: see selectable and build.
+type wholeSearch struct {
+	needs    *trace.Needs
+	pipeline string // what follows the filter
+	keys     map[string]trace.Scope
+	byIDWith map[string]bool
+	from     trace.Time
+}
+
+// fields are the keys that search gives what is no attribute as, and needs them for.
+var fields = []struct {
+	selected, key string
+	needed        func(*trace.Needs) bool
+}{
+	{"name", "", nil},
+	{"status", "status", nil},
+	{"span:parentID", "span:parentID", nil},
+	{"resource." + trace.ServiceName, trace.ServiceName, nil},
+	{"statusMessage", "statusMessage", func(n *trace.Needs) bool { return n.StatusMessage }},
+	{"instrumentation:name", "instrumentation:name", func(n *trace.Needs) bool { return n.Instrumentation }},
+	{"instrumentation:version", "instrumentation:version", func(n *trace.Needs) bool { return n.Instrumentation }},
+}
+
+// intrinsicKeys are keys of attributes that Tempo may take for something else, or
+// that stand for something else in its answers.
+var intrinsicKeys = []string{
+	"name", "status", "statusMessage", "kind", "duration", "parent", "id", "parentID", "childCount", "rootName", "rootService",
+	"rootServiceName", "traceDuration", "traceStartTime", "spanStartTime", "nestedSetLeft", "nestedSetRight", "nestedSetParent",
+	"version", "spanID", "traceID", "timeSinceStart", trace.ServiceName,
+}
+
+// newWholeSearch returns the search that gives what a request needs; or why search
+// cannot be relied upon for it.
+func newWholeSearch(req *Request, config *Config) (w *wholeSearch, why string) {
+	n := &req.Needs
+	w = &wholeSearch{needs: n, keys: map[string]trace.Scope{}, byIDWith: map[string]bool{}, from: trace.TimeOf(req.From)}
+	switch {
+	case n.All || len(n.Attributes) == 0 && len(n.Whole) == 0 && !n.Events && !n.Links && !n.StatusMessage && !n.Instrumentation:
+		return nil, "all of a span is needed"
+	case len(n.Whole) > 0:
+		return nil, "all attributes are needed"
+	case n.Events || n.Links:
+		return nil, "events or links are needed"
+	case time.Since(req.From)+config.MaxTraceDuration > maxSearchAge:
+		return nil, fmt.Sprintf("the range is older than %s", maxSearchAge)
+	}
+	for _, k := range req.ByIDWith {
+		w.byIDWith[k.Key] = true
+	}
+	selected := []string{}
+	for _, f := range fields {
+		if f.needed == nil || f.needed(n) {
+			selected = append(selected, f.selected)
+		}
+	}
+	for _, a := range n.Attributes {
+		_, twice := w.keys[a.Key]
+		switch {
+		case a.Scope == trace.ScopeEvent || a.Scope == trace.ScopeLink:
+			return nil, "events or links are needed"
+		case twice:
+			return nil, fmt.Sprintf("attribute %s is needed of spans and of resources", a.Key)
+		case strings.Contains(a.Key, ":") || slices.Contains(intrinsicKeys, a.Key):
+			return nil, fmt.Sprintf("attribute %s is named like a field of spans", a.Key)
+		case !w.byIDWith[a.Key] && !config.isPlain(a.Key):
+			return nil, fmt.Sprintf("attribute %s may hold what search does not give", a.Key)
+		}
+		w.keys[a.Key] = a.Scope
+		selected = append(selected, traceql.Attribute(a.Scope, a.Key).String())
+	}
+	w.pipeline = " | by(span:id) | by(kind) | select(" + strings.Join(selected, ", ") + ")"
+	return w, ""
+}
+
+// isPlain reports whether a key is named in PlainAttributes.
+func (c *Config) isPlain(key string) bool {
+	return slices.Contains(c.PlainAttributes, key) || slices.Contains(c.PlainAttributes, "*")
+}
+
+// query asks for traces by their IDs. It never is one ID alone, which Tempo would take
+// for something else than a regular expression.
+func (w *wholeSearch) query(ids []trace.ID) string {
+	var b strings.Builder
+	b.WriteString("{ trace:id =~ `")
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteByte('|')
+		}
+		b.WriteString(strings.TrimLeft(id.String(), "0"))
+	}
+	b.WriteString("|none` }")
+	return b.String() + w.pipeline
+}
+
+// found is what a search gave of one trace, in one answer or in several.
+type found []*tempopb.TraceSearchMetadata
+
+// search asks for whole traces. A trace of which more may be stored than the answer holds
+// is not in it.
+//
+// By ID Tempo looks into all that it has; a search looks into what has the right time,
+// twice: which blocks do, and which rows of them. A block in which spans came late has
+// the time at which they came. So one search spans all times from before the range until
+// now. It is cut again by Tempo for what is in its ingesters, so they are searched by
+// another one that names no time. The first is left out while there is no block for it.
+func (c *Client) searchWhole(ctx context.Context, w *wholeSearch, ids []trace.ID, from time.Time) (map[trace.ID]found, error) {
+	query := w.query(ids)
+	all := window{from.Add(-c.config.MaxTraceDuration).Unix(), time.Now().Add(time.Minute).Unix()}
+	// One more than there are: Tempo stops at the limit, whatever it would still find of them.
+	ask := func(query string, times window) (answer, error) {
+		a, err := c.searchFor(ctx, searchQuery{query, times, len(ids) + 1, int(c.spansPerSet.Load()), true})
+		if most, is := tooManySpansPerSet(err); is {
+			c.spansPerSet.Store(most)
+			a, err = c.searchFor(ctx, searchQuery{query, times, len(ids) + 1, int(most), true})
+		}
+		if err == nil && a.completed < a.total {
+			err = fmt.Errorf("tempo finished %d of %d jobs", a.completed, a.total)
+		}
+		return a, err
+	}
+	traces := map[trace.ID]found{}
+	times := []window{{}}
+	probe, err := ask("{ trace:id = `1` }", all)
+	if err != nil {
+		return nil, err
+	}
+	if probe.blocks > 0 {
+		times = append(times, all)
+	}
+	for _, t := range times {
+		a, err := ask(query, t)
+		if err != nil {
+			return nil, err
+		}
+		for id, m := range a.traces {
+			traces[id] = append(traces[id], m)
+		}
+	}
+	return traces, nil
+}
+
+var spansPerSetText = regexp.MustCompile(`spans per span set exceeds (\d+)`)
+
+// tooManySpansPerSet reads Tempo's own limit out of its refusal.
+func tooManySpansPerSet(err error) (most int64, is bool) {
+	if err == nil {
+		return 0, false
+	}
+	m := spansPerSetText.FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0, false
+	}
+	most, err = strconv.ParseInt(m[1], 10, 32)
+	return most, err == nil && most > 0
+}
+
+// build makes a trace of what search gave; or says why it is to be read by ID.
+func (w *wholeSearch) build(id trace.ID, parts found) (t *trace.Trace, why string) {
+	if len(parts) == 0 {
+		return nil, "search did not find it again"
+	}
+	var spans []trace.Span
+	starts := ^uint64(0)
+	for _, m := range parts {
+		starts = min(starts, m.GetStartTimeUnixNano())
+		for _, set := range m.GetSpanSets() {
+			if int(set.GetMatched()) != len(set.GetSpans()) {
+				return nil, "cut"
+			}
+			for _, s := range set.GetSpans() {
+				span, why := w.span(s)
+				if why != "" {
+					return nil, why
+				}
+				spans = append(spans, span)
+			}
+		}
+	}
+	if len(spans) == 0 {
+		return nil, "search gave no spans"
+	}
+	t = trace.New(id, spans)
+	switch {
+	case t.Start() < w.from:
+		return t, "" // before the range, whatever else there is of it
+	case uint64(t.Start()) > starts:
+		return nil, "it starts before the spans that search gave"
+	case t.End() > trace.TimeOf(time.Now().Add(-uncut)):
+		return nil, "young"
+	case hasOrphan(t):
+		return nil, "a parent is missing"
+	}
+	return t, ""
+}
+
+// hasOrphan reports whether a span names a parent that is not there: it may be in a part
+// of the trace that search does not reach.
+func hasOrphan(t *trace.Trace) bool {
+	ids := make(map[trace.SpanID]struct{}, len(t.Spans))
+	for i := range t.Spans {
+		ids[t.Spans[i].ID] = struct{}{}
+	}
+	for i := range t.Spans {
+		if _, ok := ids[t.Spans[i].ParentID]; !ok && !t.Spans[i].ParentID.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// span reads one span of an answer; or says why its trace is to be read by ID.
+func (w *wholeSearch) span(s *tempopb.Span) (span trace.Span, why string) {
+	id, err := trace.ParseSpanID(s.GetSpanID())
+	if err != nil {
+		return span, "a span ID that is none"
+	}
+	span = trace.Span{ID: id, Name: string(s.GetName()), Start: trace.Time(s.GetStartTimeUnixNano()), Kind: -1}
+	span.End = span.Start + trace.Time(s.GetDurationNanos())
+	var attributes, resource []trace.Attribute
+	for _, a := range s.GetAttributes() {
+		key := string(a.GetKey())
+		text, isText := a.GetValue().GetValue().(*tempopb.AnyValue_StringValue)
+		if scope, ok := w.keys[key]; ok {
+			v, ok := plainValue(a.GetValue())
+			switch {
+			case w.byIDWith[key]:
+				return span, "it has " + key
+			case !ok:
+				return span, notPlain(key)
+			case scope == trace.ScopeResource:
+				resource = append(resource, trace.Attribute{Key: key, Value: v})
+			default: // of ScopeAny it is not known which has it, nor does it matter
+				attributes = append(attributes, trace.Attribute{Key: key, Value: v})
+			}
+			continue
+		}
+		if !isText {
+			continue
+		}
+		switch value := string(text.StringValue); key {
+		case "kind":
+			span.Kind = trace.Kind(slices.Index(trace.KindNames[:], value))
+		case "status":
+			i := slices.Index(trace.StatusNames[:], value)
+			if i < 0 {
+				return span, "a status that is none"
+			}
+			span.Status = trace.Status(i)
+		case "statusMessage":
+			span.StatusMessage = value
+		case "span:parentID":
+			if span.ParentID, err = trace.ParseSpanID(value); err != nil && value != "" {
+				return span, "a parent's ID that is none"
+			}
+		case "instrumentation:name":
+			span.Scope = value
+		case "instrumentation:version":
+			span.ScopeVersion = value
+		case trace.ServiceName:
+			if value != "" { // else it is absent, or no text, which is the same service
+				resource = append(resource, trace.Attribute{Key: key, Value: trace.StringValue(value)})
+			}
+		}
+	}
+	if span.Kind < 0 {
+		return span, "a kind that is none"
+	}
+	for _, list := range []*[]trace.Attribute{&attributes, &resource} {
+		slices.SortFunc(*list, func(a, b trace.Attribute) int { return strings.Compare(a.Key, b.Key) })
+		for i := 1; i < len(*list); i++ {
+			if (*list)[i].Key == (*list)[i-1].Key {
+				return span, "span and resource have the same attribute"
+			}
+		}
+	}
+	span.Attributes, span.Resource = attributes, resource
+	return span, ""
+}
+
+func notPlain(key string) string { return "attribute " + key + " is not plain" }
+
+// plainValue returns a value of a plain type. A text of no length may stand for none.
+func plainValue(v *tempopb.AnyValue) (trace.Value, bool) {
+	switch v := v.GetValue().(type) {
+	case *tempopb.AnyValue_StringValue:
+		return trace.StringValue(string(v.StringValue)), len(v.StringValue) > 0
+	case *tempopb.AnyValue_BoolValue:
+		return trace.BoolValue(v.BoolValue), true
+	case *tempopb.AnyValue_IntValue:
+		return trace.IntValue(v.IntValue), true
+	case *tempopb.AnyValue_DoubleValue:
+		return trace.DoubleValue(v.DoubleValue), true
+	}
+	return trace.Value{}, false
+}
+
+// check compares a trace read by ID with what was said of its attributes, and with
+// what search gave of it, if it did: an error says how search is not to be relied upon.
+func (w *wholeSearch) check(byID, bySearch *trace.Trace) error {
+	for i := range byID.Spans {
+		s := &byID.Spans[i]
+		for key, scope := range w.keys {
+			for _, v := range []trace.Value{s.Attributes.Get(key), s.Resource.Get(key)} {
+				if scope != trace.ScopeEvent && !w.byIDWith[key] && (v.Type() == trace.TypeArray || v.Type() == trace.TypeMap || v.Type() == trace.TypeBytes) {
+					return fmt.Errorf("span %s of trace %s: attribute %s holds %s %s, which search does not tell from other values: take it out of the plain attributes", s.ID, byID.ID, key, v.Type(), v)
+				}
+			}
+		}
+	}
+	if bySearch == nil || len(bySearch.Spans) != len(byID.Spans) {
+		return nil // spans came between the two
+	}
+	for i := range byID.Spans {
+		a, b := &byID.Spans[i], &bySearch.Spans[i]
+		if what := w.differ(a, b); what != "" {
+			return fmt.Errorf("span %s of trace %s: search gave another %s than reading it by its ID", a.ID, byID.ID, what)
+		}
+	}
+	return nil
+}
+
+func (w *wholeSearch) differ(a, b *trace.Span) string {
+	switch {
+	case a.ID != b.ID || a.Kind.String() != b.Kind.String():
+		return "span"
+	case a.Name != b.Name:
+		return "name"
+	case a.Start != b.Start || a.End != b.End:
+		return "time"
+	case a.Status.String() != b.Status.String():
+		return "status"
+	case a.Service() != b.Service():
+		return "service"
+	case w.needs.StatusMessage && a.StatusMessage != b.StatusMessage:
+		return "status message"
+	case w.needs.Instrumentation && (a.Scope != b.Scope || a.ScopeVersion != b.ScopeVersion):
+		return "instrumentation scope"
+	}
+	for key, scope := range w.keys {
+		var v, u trace.Value
+		switch scope {
+		case trace.ScopeResource:
+			v, u = a.Resource.Get(key), b.Resource.Get(key)
+		case trace.ScopeSpan:
+			v, u = a.Attributes.Get(key), b.Attributes.Get(key)
+		default:
+			v, u = a.Attribute(key), b.Attribute(key)
+		}
+		if v.Compare(u) != 0 && !w.byIDWith[key] {
+			return "attribute " + key + " (" + u.String() + ", not " + v.String() + ")"
+		}
+	}
+	return ""
+}
+
+// halves of a batch whose answer was too large; false of a single trace.
+func halves(ids []trace.ID) (a, b []trace.ID, ok bool) {
+	middle := len(ids) / 2
+	return ids[:middle], ids[middle:], middle > 0
+}
