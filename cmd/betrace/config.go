@@ -47,7 +47,8 @@ var settings = append([]setting{
 	{key: "scan.search_limit", flag: "search-limit", value: 5000, help: "how many traces one search asks for; a range with more is searched in parts"},
 	{key: "scan.max_trace_duration", flag: "max-trace-duration", value: time.Hour, help: "how long a trace may last; search runs so far beyond the end of the range"},
 	{key: "scan.settle", flag: "settle", value: 15 * time.Minute, help: "how long spans may still arrive; what is younger is provisional"},
-	{key: "scan.source", flag: "source", value: "auto", help: "where traces are read: `way`: blocks, api, or auto: what is settled from blocks, if they are named, the rest by the API"},
+	{key: "scan.source", flag: "source", value: "auto", help: "where traces are read: `way`: blocks, api, by-id (the API, each trace by its ID), or auto: what is settled from blocks, if they are named, the rest by the API"},
+	{key: "scan.plain_attributes", value: []string{}, help: "attributes that hold one text, number or truth value wherever they are, and no list, map or bytes; rules that read no others read many traces at once by the API; * is all"},
 	{key: "scan.memory_bytes", value: 192 << 20, help: "about how much the spans may take that are held at a time while blocks are read"},
 	{key: "scan.request_timeout", flag: "request-timeout", value: time.Minute, help: "how long one try of a request may take"},
 	{key: "scan.tries", flag: "tries", value: 5, help: "how often a request is tried that fails in a way that may pass"},
@@ -329,7 +330,7 @@ func (c *config) tempo() (tempoclient.Config, error) {
 		URL: c.viper.GetString("tempo.url"), GRPCAddr: c.viper.GetString("tempo.grpc"), Access: access,
 		Concurrency:          c.viper.GetInt("scan.concurrency"),
 		MaxRequestsPerSecond: c.viper.GetFloat64("scan.max_requests_per_second"), MaxBytesPerSecond: c.viper.GetFloat64("scan.max_bytes_per_second"),
-		SearchLimit:      c.viper.GetInt("scan.search_limit"),
+		PlainAttributes: c.viper.GetStringSlice("scan.plain_attributes"), SearchLimit: c.viper.GetInt("scan.search_limit"),
 		MaxTraceDuration: c.viper.GetDuration("scan.max_trace_duration"),
 		RequestTimeout:   c.viper.GetDuration("scan.request_timeout"), Tries: c.viper.GetInt("scan.tries"),
 	}, err

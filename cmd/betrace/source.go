@@ -60,6 +60,7 @@ type selection struct {
 const (
 	sourceAuto   = "auto"
 	sourceAPI    = "api"
+	sourceByID   = "by-id"
 	sourceBlocks = "blocks"
 )
 
@@ -142,8 +143,8 @@ func (s *selection) connect(ctx context.Context) error {
 		return nil
 	}
 	s.way = s.config.viper.GetString("scan.source")
-	if !slices.Contains([]string{sourceAuto, sourceAPI, sourceBlocks}, s.way) {
-		return fmt.Errorf("scan.source is %q: want %s, %s or %s", s.way, sourceAuto, sourceAPI, sourceBlocks)
+	if !slices.Contains([]string{sourceAuto, sourceAPI, sourceByID, sourceBlocks}, s.way) {
+		return fmt.Errorf("scan.source is %q: want %s, %s, %s or %s", s.way, sourceAuto, sourceAPI, sourceByID, sourceBlocks)
 	}
 	config, err := s.config.tempo()
 	if err != nil {
@@ -152,7 +153,7 @@ func (s *selection) connect(ctx context.Context) error {
 	if s.client, err = tempoclient.New(config); err != nil {
 		return err
 	}
-	if s.way != sourceAPI {
+	if s.way != sourceAPI && s.way != sourceByID {
 		if s.store, err = s.config.openBlocks(ctx); err != nil {
 			return err
 		}
@@ -201,7 +202,7 @@ func (s *selection) source(needs trace.Needs, filter *traceql.Filter) analyzer.S
 	}
 	api := func(from time.Time, skip func(trace.ID) bool) analyzer.SourceFunc {
 		return analyzer.InBatches(needs, func(ctx context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
-			return s.fromAPI(ctx, from, skip, filter, deliver)
+			return s.fromAPI(ctx, from, skip, needs, filter, deliver)
 		})
 	}
 	return func(ctx context.Context, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
@@ -215,8 +216,13 @@ func (s *selection) source(needs trace.Needs, filter *traceql.Filter) analyzer.S
 	}
 }
 
-func (s *selection) fromAPI(ctx context.Context, from time.Time, skip func(trace.ID) bool, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
-	report, err := s.client.Traces(ctx, tempoclient.Request{From: from, To: s.to, Filter: filter, Skip: skip, Progress: s.progress.read}, deliver)
+func (s *selection) fromAPI(ctx context.Context, from time.Time, skip func(trace.ID) bool, needs trace.Needs, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+	if s.way == sourceByID {
+		needs = trace.Needs{All: true}
+	}
+	report, err := s.client.Traces(ctx, tempoclient.Request{
+		From: from, To: s.to, Filter: filter, Skip: skip, Needs: needs, ByIDWith: []trace.AttributeKey{evidence.OwnAttribute}, Progress: s.progress.read,
+	}, deliver)
 	reading := analyzer.Reading{Basis: "search", Young: s.to.After(s.young), Skipped: report.Skipped, MoreProblems: report.MoreProblems, OutsideRange: report.OutsideRange}
 	for _, problem := range report.Problems {
 		reading.Problems = append(reading.Problems, analyzer.Problem{What: problem.What, Why: problem.Err.Error()})
