@@ -45,6 +45,7 @@ import (
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/tempopb"
+	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 // at is when the traces of these tests start, and the range that is read.
@@ -751,6 +752,26 @@ func TestShortIDsOfACrowdedSecondAreFoundInARealTempo(t *testing.T) {
 	got, report := f.read(t, tempoclient.Request{From: now, To: now.Add(time.Second)}, len(shortIDs()))
 	wantTraces(t, sent, got)
 	require.Empty(t, report.Problems)
+}
+
+// Of a query of over a kilobyte Tempo may read another one, unless it is padded.
+func TestALongQueryIsReadWholeByARealTempo(t *testing.T) {
+	f := connect(t, stack.Fast, true, nil)
+	now := time.Now().Truncate(time.Second)
+	sent := ptrace.NewTraces()
+	addTrace(sent, id(1), now, 1, "op")
+	require.NoError(t, f.writer.Export(f.ctx, sent))
+	for first := range 40 {
+		query := "{ name = \"" + strings.Repeat("x", 960+first) + "\""
+		for i := range 60 {
+			query += fmt.Sprintf(" || span.attribute-%d = %d.25", i, i)
+		}
+		filter, err := traceql.Parse(query + " || span.rate = 0.5 }")
+		require.NoError(t, err)
+		got, report := f.read(t, tempoclient.Request{From: now, To: now.Add(time.Second), Filter: filter}, 1)
+		require.Len(t, got, 1)
+		require.Empty(t, report.Problems)
+	}
 }
 
 func TestASecondThatCannotBeListedIsAProblem(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/tempopb"
+	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 // window is a range of time in whole seconds since the Unix epoch, as Tempo's
@@ -56,6 +57,7 @@ func (c *Client) search(ctx context.Context, query string, w window, limit int) 
 
 func (c *Client) searchFor(ctx context.Context, q searchQuery) (answer, error) {
 	var a answer
+	q.query = traceql.Pad(q.query)
 	err := c.retrier.do(ctx, "tempo search "+q.window.String(), func(ctx context.Context) (err error) {
 		if !c.overHTTP.Load() {
 			a, err = c.searchStream(ctx, q)
