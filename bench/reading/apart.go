@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strconv"
 	"strings"
 )
 
 // variable holds the reading of a process that was started for one.
 const variable = "BETRACE_BENCH_READING"
+
+// memoryLimit is what betrace sets while it reads blocks: twice its scan.memory_bytes.
+const memoryLimit = 2 * 192 << 20
 
 // Child does the reading that this process was started for by [Reading.Apart], and
 // says whether it was. A program that uses Apart calls it first.
@@ -25,6 +29,7 @@ func Child(ctx context.Context) (was bool, err error) {
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		return true, fmt.Errorf("%s: %w", variable, err)
 	}
+	debug.SetMemoryLimit(memoryLimit)
 	result, err := r.Run(ctx)
 	if err != nil {
 		return true, err
