@@ -34,7 +34,7 @@ type Request struct {
 	// say which may have come before ([trace.Batch.Known]).
 	Judged func(blockID string) bool
 	// MemoryBytes is about how much the spans may take that are held at a time.
-	// Default 192 MiB. One trace is always held whole.
+	// Default 160 MiB. One trace is always held whole.
 	MemoryBytes int64
 	// SpoolDir is the folder of the temporary files for what is read ahead from storage
 	// that is not on this machine, SpoolBytes about how much they may take. Defaults: the
@@ -93,7 +93,7 @@ func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Tra
 // with the number of blocks.
 func (s *Store) Batches(ctx context.Context, req Request, deliver func(*trace.Batch) error) (Report, error) {
 	req.MaxTraceDuration = cmp.Or(req.MaxTraceDuration, time.Hour)
-	req.MemoryBytes = cmp.Or(req.MemoryBytes, 192<<20)
+	req.MemoryBytes = cmp.Or(req.MemoryBytes, 160<<20)
 	req.SpoolBytes = cmp.Or(req.SpoolBytes, 4<<30)
 	req.Workers = cmp.Or(req.Workers, runtime.GOMAXPROCS(0))
 	r := &reading{store: s, req: req, stats: &readStats{}, from: 0, to: ^trace.Time(0)}
