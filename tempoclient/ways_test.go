@@ -210,7 +210,7 @@ func TestEveryFaultOfASearchForWholeTracesHasThemReadByID(t *testing.T) {
 		{"refused", func(s *shop) {
 			s.whole = func(int, *tempopb.SearchRequest) error { return status.Error(codes.InvalidArgument, "invalid query") }
 		}, "search failed: tempo search in ingesters: InvalidArgument: invalid query"},
-		{"jobs that were not done", func(s *shop) {
+		{"an error", func(s *shop) {
 			s.whole = func(int, *tempopb.SearchRequest) error { return status.Error(codes.Internal, "boom") }
 		}, "search failed: tempo search in ingesters: Internal: boom (2 tries)"},
 		{"cut", func(s *shop) { s.spans = set(func(s *tempopb.SpanSet) { s.Matched = 2 }) }, "cut"},

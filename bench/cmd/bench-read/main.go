@@ -1,5 +1,5 @@
-// Command bench-read measures how fast BeTrace reads traces from Tempo's blocks and from
-// its answers by ID, and prints a line "name value unit" for each figure. Progress goes
+// Command bench-read measures how fast BeTrace reads traces from Tempo's blocks, by its
+// API and from its answers by ID, and prints a line "name value unit" for each figure. Progress goes
 // to standard error.
 //
 // Ratios are of things that were run in turn in one process on the same two cores, and
@@ -43,6 +43,7 @@ var figures = []struct {
 	{[]string{"peak_rss_4x_vs_1x"}, peakGrowth},
 	{[]string{"blocks_vs_one_traceql_query", "traceql_query_seconds", "traceql_query_spans_per_second"}, againstQuery},
 	{[]string{"protobuf_fill_vs_tempopb_unmarshal", "protobuf_fill_spans_per_second", "tempopb_unmarshal_spans_per_second"}, fillProtobuf},
+	{[]string{"api_vs_naive", "api_traces_per_second", "naive_traces_per_second"}, againstNaive},
 }
 
 // bench is one run.

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/bench/dataset"
+	"github.com/betracehq/betrace/bench/packs"
+	"github.com/betracehq/betrace/deploy/stack"
+	"github.com/betracehq/betrace/tempoclient"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// What is sent for reading by the API, and how old it has to be: younger, a trace is
+// always read by its ID.
+const (
+	recentTraces = 2000
+	recentFor    = 50 * time.Second
+	recentAge    = 65 * time.Second
+	recentCut    = 40 * time.Second // since it was sent, until search sees it
+)
+
+// againstNaive compares reading recent traces by the API with a search with the same
+// prefilter and each trace by its ID, as many at a time as is fastest.
+func againstNaive(ctx context.Context, b *bench) (err error) {
+	server, err := stack.Start(ctx, stack.Options{Tempo: true, Profile: stack.Default, Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	pack, err := packs.Full(100)
+	if err != nil {
+		return err
+	}
+	filters := make([]*traceql.Filter, len(pack.Rules))
+	for i, r := range pack.Rules {
+		filters[i] = r.Prefilter()
+	}
+	from := time.Now().Add(-recentFor - time.Minute)
+	spans, err := dataset.SendRecent(ctx, server, recentTraces, from, recentFor)
+	if err != nil {
+		return err
+	}
+	api := recent{server: server, request: tempoclient.Request{From: from, To: from.Add(recentFor), Filter: traceql.Or(filters...), Needs: packs.Needs(pack)}}
+	for _, name := range packs.Names(api.request.Needs) {
+		// All that the generator makes are plain.
+		api.plain = append(api.plain, name[strings.Index(name, ".")+1:])
+	}
+	ready := max(time.Until(from.Add(recentFor+recentAge)), recentCut)
+	b.progress("  %d traces of %d spans in all are sent; waiting %s for Tempo to search them", recentTraces, spans, ready.Round(time.Second))
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(ready):
+	}
+	naive := api
+	naive.request.Needs = trace.Needs{All: true}
+	part := naive
+	part.request.To = from.Add(recentFor / 10)
+	part.maxTraceDuration = time.Second // no more than that is searched, and read
+	best := 0.0
+	for _, concurrency := range []int{2, 4, 8} {
+		part.concurrency = concurrency
+		began := time.Now()
+		report, err := part.read(ctx)
+		if err != nil {
+			return err
+		}
+		rate := float64(report.Delivered+report.OutsideRange) / time.Since(began).Seconds()
+		b.progress("  each by its ID, %d at a time: %.1f traces/s", concurrency, rate)
+		if rate > best {
+			best, naive.concurrency = rate, concurrency
+		}
+	}
+	var byAPI, byID tempoclient.Report
+	apiSeconds, naiveSeconds, ratio, err := b.inTurn(ctx,
+		func() (err error) { byAPI, err = api.read(ctx); return err },
+		func() (err error) { byID, err = naive.read(ctx); return err })
+	if err != nil {
+		return err
+	}
+	if byAPI.Delivered != byID.Delivered || byID.Delivered == 0 {
+		return fmt.Errorf("the API source gave %d traces, each by its ID %d", byAPI.Delivered, byID.Delivered)
+	}
+	b.progress("  %d of %d traces match, %d spans in all; by search %d, by ID %d %v; naive: %d at a time",
+		byID.Delivered, recentTraces, spans, byAPI.BySearch, byAPI.ByID, byAPI.ByIDWhy, naive.concurrency)
+	b.print("api_vs_naive", 1/ratio, "ratio")
+	b.print("api_traces_per_second", float64(byAPI.Delivered)/apiSeconds, "traces/s")
+	b.print("naive_traces_per_second", float64(byID.Delivered)/naiveSeconds, "traces/s")
+	return nil
+}
+
+// recent is a reading of what was sent.
+type recent struct {
+	server  *stack.Stack
+	request tempoclient.Request
+	plain   []string
+	// concurrency and maxTraceDuration are, if 0, as they are by default.
+	concurrency      int
+	maxTraceDuration time.Duration
+}
+
+func (r recent) read(ctx context.Context) (report tempoclient.Report, err error) {
+	client, err := tempoclient.New(tempoclient.Config{URL: r.server.TempoURL, GRPCAddr: r.server.TempoGRPC, PlainAttributes: r.plain, Concurrency: r.concurrency, MaxTraceDuration: r.maxTraceDuration})
+	if err != nil {
+		return report, err
+	}
+	defer client.Close() //nolint:errcheck // it was only read
+	report, err = client.Traces(ctx, r.request, func(*trace.Trace) error { return nil })
+	if err == nil && len(report.Problems) > 0 {
+		err = fmt.Errorf("%s: %w", report.Problems[0].What, report.Problems[0].Err)
+	}
+	return report, err
+}
