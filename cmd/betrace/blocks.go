@@ -103,7 +103,7 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 	if err != nil {
 		return err
 	}
-	list := blockList{Blocks: []blockRow{}, Compacted: listing.Compacted, Problems: []analyzer.Problem{}, Dedicate: map[string]int{}}
+	list := blockList{Blocks: []blockRow{}, Compacted: len(listing.Compacted), Problems: []analyzer.Problem{}, Dedicate: map[string]int{}}
 	for _, problem := range listing.Problems {
 		list.Problems = append(list.Problems, analyzer.Problem{What: problem.What, Why: problem.Err.Error()})
 	}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
+	"gocloud.dev/blob"
 
 	"github.com/betracehq/betrace/analyzer/trace"
 )
@@ -54,10 +55,18 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 	if !slices.Contains(formats, m.Version) {
 		return nil, fmt.Errorf("its format is %s; %v are read: have Tempo compact or rewrite it", m.Version, formats)
 	}
-	r := &objectReader{ctx: ctx, bucket: s.bucket, key: path.Join(m.Tenant, m.ID, "data.parquet"), stats: stats}
-	attrs, err := s.bucket.Attributes(ctx, r.key)
+	r := &objectReader{ctx: ctx, store: s, key: path.Join(m.Tenant, m.ID, "data.parquet"), stats: stats}
+	var attrs *blob.Attributes
+	err := s.retried(ctx, func() (err error) {
+		attrs, err = s.bucket.Attributes(ctx, r.key)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
+	}
+	// Tempo opens a block with the size that it noted.
+	if attrs.Size != m.Size {
+		return nil, fmt.Errorf("%s has %d bytes, and should have %d as meta.json says", r.key, attrs.Size, m.Size)
 	}
 	b := &block{Meta: m, object: r, in: r}
 	if !s.near {
@@ -72,6 +81,9 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 		t.kept = nil // the footer was read
 	}
 	b.size = attrs.Size
+	if rows := b.file.NumRows(); rows != int64(m.Traces) {
+		return nil, fmt.Errorf("%s has %d rows, and should have %d as meta.json says", r.key, rows, m.Traces)
+	}
 	b.cols = columnsOf(b.file.Schema())
 	for _, g := range b.file.RowGroups() {
 		b.rowsIn = append(b.rowsIn, g.NumRows())
@@ -139,7 +151,7 @@ type tailReader struct {
 const indexBytes = 192 << 10
 
 func readTail(r *objectReader, size, footer, index int64) (*tailReader, error) {
-	t := &tailReader{ReaderAt: r, tail: byteRange{max(size-footer-index-8, 0), size}}
+	t := &tailReader{ReaderAt: r, tail: byteRange{max(size-min(max(footer, 0), size)-index-8, 0), size}}
 	t.kept = make([]byte, t.tail.to-t.tail.from)
 	if _, err := r.ReadAt(t.kept, t.tail.from); err != nil {
 		return nil, err

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
@@ -90,7 +89,7 @@ func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts
 		for _, j := range jobs {
 			sp.group.Go(func() error {
 				defer close(j.part.done)
-				j.part.err = j.b.copyRange(ctx, j.part.byteRange, io.NewOffsetWriter(file, j.part.at))
+				j.part.err = j.b.copyRange(ctx, j.part.byteRange, file, j.part.at)
 				return nil
 			})
 		}

@@ -32,6 +32,9 @@ type Store struct {
 	url    string
 	// near says that a request costs next to nothing, so that nothing is read ahead.
 	near bool
+	// pause is before a request is tried again, stall how long a body may stand still;
+	// 0: as usual.
+	pause, stall time.Duration
 }
 
 // Open opens the storage at a URL of gocloud.dev/blob: file:///var/tempo/blocks,
@@ -80,8 +83,13 @@ type DedicatedColumn struct {
 type Listing struct {
 	// Live are the blocks that are not compacted, by ID.
 	Live []Meta
-	// Compacted counts those that are, and are kept for a while only.
-	Compacted int
+	// Compacted are the IDs of those that are, and are kept for a while only.
+	Compacted []string
+	// Unread are the IDs of live blocks whose meta.json could not be read: each is a
+	// problem, too.
+	Unread []string
+	// Began and Ended are when the listing was made.
+	Began, Ended time.Time
 	// Problems are blocks that could not be listed, and why.
 	Problems []Problem
 	// Unstable is set if blocks were compacted during each try to list them: their
@@ -113,16 +121,20 @@ func (s *Store) Tenants(ctx context.Context) ([]string, error) {
 }
 
 // List returns a tenant's live blocks. The objects of the bucket are the fact; the
-// index that Tempo writes is older. A listing counts only if no block was compacted
-// while it was made, or a trace could be in neither the old nor the new block.
+// index that Tempo writes is older. Objects are listed one after another while Tempo
+// writes and compacts, so a listing counts only if the next one shows that no block was
+// compacted while it was made, or a trace could be in neither the old nor the new block.
+// In one that counts, whatever a compaction wrote that is live has its sources among
+// the blocks that are live, compacted or unread, as long as they exist.
 func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 	tenant = cmp.Or(tenant, "single-tenant")
+	began := time.Now()
 	before, err := s.objects(ctx, tenant)
 	if err != nil {
 		return Listing{}, err
 	}
 	for try := 1; ; try++ {
-		listing, err := s.readMetas(ctx, tenant, before)
+		listing, missing, err := s.readMetas(ctx, tenant, before)
 		if err != nil {
 			return Listing{}, err
 		}
@@ -130,21 +142,66 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 		if err != nil {
 			return Listing{}, err
 		}
-		if !compactedSince(before, after) {
+		written, unsure, err := s.writtenSince(ctx, tenant, before, after)
+		if err != nil {
+			return Listing{}, err
+		}
+		stable := !unsure && !compactedSince(before, after)
+		if stable || try == listTries {
+			for _, id := range missing {
+				if after[id].live && !after[id].compacted {
+					listing.Unread = append(listing.Unread, id)
+					listing.Problems = append(listing.Problems, Problem{"block " + id, fmt.Errorf("its meta.json is listed and cannot be found")})
+				}
+			}
+			listing.Live = append(listing.Live, written...)
+			slices.SortFunc(listing.Live, func(a, b Meta) int { return strings.Compare(a.ID, b.ID) })
+			for id, set := range after {
+				if set.compacted && !before[id].compacted {
+					listing.Compacted = append(listing.Compacted, id)
+				}
+			}
+			slices.Sort(listing.Compacted)
+			listing.Unstable = !stable
+			listing.Began, listing.Ended = began, time.Now()
 			return listing, nil
 		}
-		if try == listTries {
-			listing.Unstable = true
-			return listing, nil
-		}
-		before = after
+		began, before = time.Now(), after
 	}
+}
+
+// writtenSince returns the blocks that were written between two listings. It is unsure
+// if a compaction may have written one: then what it replaced may have been seen
+// compacted before, and be missing.
+func (s *Store) writtenSince(ctx context.Context, tenant string, before, after map[string]objectSet) (written []Meta, unsure bool, err error) {
+	found := map[string]objectSet{}
+	for id, set := range after {
+		if set.live && !set.compacted && before[id] == (objectSet{}) {
+			found[id] = set
+		}
+	}
+	listing, missing, err := s.readMetas(ctx, tenant, found)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, m := range listing.Live {
+		unsure = unsure || m.CompactionLevel > 0
+	}
+	return listing.Live, unsure || len(missing)+len(listing.Unread) > 0, nil
 }
 
 // objectSet is which of the two kinds of meta.json a block has.
 type objectSet struct{ live, compacted bool }
 
-func (s *Store) objects(ctx context.Context, tenant string) (map[string]objectSet, error) {
+func (s *Store) objects(ctx context.Context, tenant string) (blocks map[string]objectSet, err error) {
+	err = s.retried(ctx, func() error {
+		blocks, err = s.objectsNow(ctx, tenant)
+		return err
+	})
+	return blocks, err
+}
+
+func (s *Store) objectsNow(ctx context.Context, tenant string) (map[string]objectSet, error) {
 	blocks := map[string]objectSet{}
 	for it := s.bucket.List(&blob.ListOptions{Prefix: tenant + "/"}); ; {
 		o, err := it.Next(ctx)
@@ -181,13 +238,13 @@ func compactedSince(before, after map[string]objectSet) bool {
 	return false
 }
 
-func (s *Store) readMetas(ctx context.Context, tenant string, blocks map[string]objectSet) (Listing, error) {
-	var listing Listing
+// readMetas reads the meta.json of the live blocks. Of those in missing it is not there.
+func (s *Store) readMetas(ctx context.Context, tenant string, blocks map[string]objectSet) (listing Listing, missing []string, err error) {
 	var ids []string
 	for _, id := range slices.Sorted(maps.Keys(blocks)) {
 		// Marking a block compacted is a copy and then a delete: with both it is compacted.
 		if set := blocks[id]; set.compacted {
-			listing.Compacted++
+			listing.Compacted = append(listing.Compacted, id)
 		} else {
 			ids = append(ids, id)
 		}
@@ -203,30 +260,38 @@ func (s *Store) readMetas(ctx context.Context, tenant string, blocks map[string]
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return Listing{}, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, err)
+		return Listing{}, nil, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, err)
 	}
 	for i, err := range errs {
 		switch {
 		case gcerrors.Code(err) == gcerrors.NotFound:
-			// Compacted or deleted meanwhile: the second listing tells.
+			missing = append(missing, ids[i]) // compacted or deleted meanwhile: the next listing tells
 		case err != nil:
+			listing.Unread = append(listing.Unread, ids[i])
 			listing.Problems = append(listing.Problems, Problem{"block " + ids[i], err})
 		default:
 			listing.Live = append(listing.Live, metas[i])
 		}
 	}
-	return listing, nil
+	return listing, missing, nil
 }
 
 func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
 	key := path.Join(tenant, id, "meta.json")
-	b, err := s.bucket.ReadAll(ctx, key)
-	if err != nil {
-		return Meta{}, fmt.Errorf("read %s: %w", key, err)
-	}
 	var m Meta
-	if err := json.Unmarshal(b, &m); err != nil {
-		return Meta{}, fmt.Errorf("%s is no meta.json: %w", key, err)
+	err := s.retried(ctx, func() error {
+		b, err := s.bucket.ReadAll(ctx, key)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", key, err)
+		}
+		m = Meta{}
+		if err := json.Unmarshal(b, &m); err != nil { // of a body that was cut off, too
+			return fmt.Errorf("%s is no meta.json: %w", key, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return Meta{}, err
 	}
 	if m.ID != id {
 		return Meta{}, fmt.Errorf("%s is of block %q: it was copied from there", key, m.ID)
@@ -235,45 +300,27 @@ func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
 	return m, nil
 }
 
-// copyRange copies a part of the block's file in one request.
-func (b *block) copyRange(ctx context.Context, r byteRange, to io.Writer) error {
-	b.object.stats.requests.Add(1)
-	in, err := b.object.bucket.NewRangeReader(ctx, b.object.key, r.from, r.to-r.from, nil)
-	if err != nil {
-		return fmt.Errorf("read %s, %d bytes at %d: %w", b.object.key, r.to-r.from, r.from, err)
-	}
-	defer in.Close()
-	n, err := io.CopyBuffer(to, struct{ io.Reader }{in}, make([]byte, spoolBuffer))
-	b.object.stats.bytes.Add(n)
-	if err == nil && n != r.to-r.from {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return fmt.Errorf("read %s, %d bytes at %d: the object ended or broke off after %d: %w", b.object.key, r.to-r.from, r.from, n, err)
-	}
-	return nil
+// copyRange copies a part of the block's file in one request, if none fails.
+func (b *block) copyRange(ctx context.Context, r byteRange, to io.WriterAt, at int64) error {
+	_, err := b.object.fill(ctx, r.from, r.to-r.from, func(in io.Reader, done int64) (int64, error) {
+		return io.CopyBuffer(struct{ io.Writer }{io.NewOffsetWriter(to, at+done)}, in, make([]byte, spoolBuffer))
+	})
+	return err
 }
 
 // objectReader reads ranges of one object.
 type objectReader struct {
-	ctx    context.Context // of the reading that opened it
-	bucket *blob.Bucket
-	key    string
-	stats  *readStats
+	ctx   context.Context // of the reading that opened it
+	store *Store
+	key   string
+	stats *readStats
 }
 
-// ReadAt reads a range in one request.
+// ReadAt reads a range in one request, if none fails.
 func (r *objectReader) ReadAt(p []byte, off int64) (int, error) {
-	r.stats.requests.Add(1)
-	in, err := r.bucket.NewRangeReader(r.ctx, r.key, off, int64(len(p)), nil)
-	if err != nil {
-		return 0, fmt.Errorf("read %s, %d bytes at %d: %w", r.key, len(p), off, err)
-	}
-	defer in.Close()
-	n, err := io.ReadFull(in, p)
-	r.stats.bytes.Add(int64(n))
-	if err != nil {
-		return n, fmt.Errorf("read %s, %d bytes at %d: the object ended or broke off after %d: %w", r.key, len(p), off, n, io.ErrUnexpectedEOF)
-	}
-	return n, nil
+	n, err := r.fill(r.ctx, off, int64(len(p)), func(in io.Reader, done int64) (int64, error) {
+		n, err := io.ReadFull(in, p[done:])
+		return int64(n), err
+	})
+	return int(n), err
 }
