@@ -47,6 +47,7 @@ var settings = append([]setting{
 	{key: "scan.search_limit", flag: "search-limit", value: 5000, help: "how many traces one search asks for; a range with more is searched in parts"},
 	{key: "scan.max_trace_duration", flag: "max-trace-duration", value: time.Hour, help: "how long a trace may last; search runs so far beyond the end of the range"},
 	{key: "scan.settle", flag: "settle", value: 15 * time.Minute, help: "how long spans may still arrive; what is younger is provisional"},
+	{key: "scan.settle_blocks", flag: "settle-blocks", value: 45 * time.Minute, help: "how long until all spans are in blocks: more than Tempo's ingester.max_block_duration; what is younger is read by the API, or provisional"},
 	{key: "scan.source", flag: "source", value: "auto", help: "where traces are read: `way`: blocks, api, by-id (the API, each trace by its ID), or auto: what is settled from blocks, if they are named, the rest by the API"},
 	{key: "scan.plain_attributes", value: []string{}, help: "attributes that hold one text, number or truth value wherever they are, and no list, map or bytes; rules that read no others read many traces at once by the API; * is all"},
 	{key: "scan.memory_bytes", value: 160 << 20, help: "about how much the spans may take that are held at a time while blocks are read"},

@@ -407,8 +407,8 @@ func TestEverySourceGivesTheSameVerdicts(t *testing.T) {
 		{"search", nil},
 		{"blocks", []string{"--source", "blocks", "--tempo-blocks", w.TempoBlocks}},
 		{"blocks", []string{"--source", "blocks", "--tempo-config", w.TempoConfig}},
-		{"blocks and search", []string{"--tempo-blocks", w.TempoBlocks, "--settle", "3m", "--max-trace-duration", "1m"}},
-		{"blocks", []string{"--tempo-blocks", w.TempoBlocks, "--settle", "1s", "--max-trace-duration", "1m"}},
+		{"blocks and search", []string{"--tempo-blocks", w.TempoBlocks, "--settle", "3m", "--settle-blocks", "3m", "--max-trace-duration", "1m"}},
+		{"blocks", []string{"--tempo-blocks", w.TempoBlocks, "--settle", "1s", "--settle-blocks", "1s", "--max-trace-duration", "1m"}},
 	} {
 		printed, s := w.scan(t, exitViolations, append([]string{"--rules", packFile(t), "--from", from, "--to", to, "--dry-run"}, tt.args...)...)
 		require.Empty(t, cmp.Diff(planted, printed), "%v", tt.args)

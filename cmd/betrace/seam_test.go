@@ -49,7 +49,7 @@ func TestARecentTraceIsNotJudgedFromBlocksAlone(t *testing.T) {
 	send(2, "check")
 	pack := filepath.Join(t.TempDir(), "pack.yaml")
 	require.NoError(t, os.WriteFile(pack, []byte("apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules: [{id: r, title: t, severity: low, when: 'spans.exists(s, s.name == \"charge\")', always: ['spans.exists(s, s.name == \"check\")']}]\n"), 0o644))
-	violations, s := w.scan(t, exitOK, "--rules", pack, "--since", "10m", "--dry-run", "--tempo-blocks", stored, "--settle", "2m", "--max-trace-duration", "1m")
+	violations, s := w.scan(t, exitOK, "--rules", pack, "--since", "10m", "--dry-run", "--tempo-blocks", stored, "--settle", "2m", "--settle-blocks", "2m", "--max-trace-duration", "1m")
 	require.Empty(t, violations)
 	require.Equal(t, "blocks and search", s.Basis)
 	require.Equal(t, 1, s.Traces.Judged)

@@ -81,6 +81,9 @@ func (p *program) selectTraces(ctx context.Context, cmd *cobra.Command, f select
 	if err := s.connect(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	if s.store != nil { // spans may have arrived that are in no block yet
+		s.young = time.Now().Add(-max(p.config.viper.GetDuration("scan.settle"), p.config.viper.GetDuration("scan.settle_blocks")))
+	}
 	return s, nil
 }
 
