@@ -123,9 +123,9 @@ func (s *Store) Tenants(ctx context.Context) ([]string, error) {
 // List returns a tenant's live blocks. The objects of the bucket are the fact; the
 // index that Tempo writes is older. Objects are listed one after another while Tempo
 // writes and compacts, so a listing counts only if the next one shows that no block was
-// compacted while it was made, or a trace could be in neither the old nor the new block.
-// In one that counts, whatever a compaction wrote that is live has its sources among
-// the blocks that are live, compacted or unread, as long as they exist.
+// compacted meanwhile, or a trace could be in neither the old nor the new block. In one
+// that counts, what a compaction wrote is not without its sources: they are live,
+// compacted, unread, or deleted.
 func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 	tenant = cmp.Or(tenant, "single-tenant")
 	began := time.Now()
@@ -156,12 +156,6 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 			}
 			listing.Live = append(listing.Live, written...)
 			slices.SortFunc(listing.Live, func(a, b Meta) int { return strings.Compare(a.ID, b.ID) })
-			for id, set := range after {
-				if set.compacted && !before[id].compacted {
-					listing.Compacted = append(listing.Compacted, id)
-				}
-			}
-			slices.Sort(listing.Compacted)
 			listing.Unstable = !stable
 			listing.Began, listing.Ended = began, time.Now()
 			return listing, nil
@@ -171,8 +165,8 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 }
 
 // writtenSince returns the blocks that were written between two listings. It is unsure
-// if a compaction may have written one: then what it replaced may have been seen
-// compacted before, and be missing.
+// if a compaction may have written one, for then one of its sources may be missing that
+// was written behind the second listing's back.
 func (s *Store) writtenSince(ctx context.Context, tenant string, before, after map[string]objectSet) (written []Meta, unsure bool, err error) {
 	found := map[string]objectSet{}
 	for id, set := range after {
@@ -228,10 +222,16 @@ func (s *Store) objectsNow(ctx context.Context, tenant string) (map[string]objec
 	}
 }
 
-// compactedSince says whether a block that was live is not any more.
+// compactedSince says whether a block was compacted between two listings, or one that
+// was live is gone.
 func compactedSince(before, after map[string]objectSet) bool {
 	for id, set := range before {
-		if set.live && !set.compacted && (!after[id].live || after[id].compacted) {
+		if set.live && !set.compacted && !after[id].live {
+			return true
+		}
+	}
+	for id, set := range after {
+		if set.compacted && !before[id].compacted {
 			return true
 		}
 	}
