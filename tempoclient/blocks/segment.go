@@ -1,0 +1,282 @@
+package blocks
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// segment is what is known of adjacent rows of a row group: which traces, and which
+// spans with what keys.
+type segment struct {
+	b        *block
+	judged   bool              // the block holds nothing new
+	wanted   map[trace.ID]bool // nil: all its traces are
+	in       *runReader
+	group    int
+	from, to int64
+
+	ids    []trace.ID
+	shared []int32 // by row: alone, or where in filling.shared its trace's rows are
+	// first is by row the first span, and the end.
+	first []int32
+	// By span.
+	spanIDs, parentIDs []trace.SpanID
+	starts             []int64
+	durations          []int64
+	kinds              []int32
+	resource           []int32 // number of its resource in the segment
+	scope              []int32 // of its scope
+	// slots say which span, or resource, or scope, an entry of their columns is, -1 for
+	// one that stands for an empty list; nil where entry i is i.
+	spanSlots, resourceSlots, scopeSlots []int32
+	resources, scopes                    int32
+	// Numbers of the segment's first span, and resource, in the batch.
+	firstSpan, firstResource int32
+	events, links            children
+}
+
+func (s *segment) spans() int { return len(s.spanIDs) }
+
+func (s *segment) leaf(path string) (leaf, error) {
+	l, ok := s.b.cols[path]
+	if !ok {
+		return leaf{}, fmt.Errorf("the file has no column %s: it is no %s that is read here", path, s.b.Version)
+	}
+	return l, nil
+}
+
+// column reads a column of the segment.
+func (s *segment) column(path string, do func(leaf, *page) error) error {
+	l, err := s.leaf(path)
+	if err != nil {
+		return err
+	}
+	if err := l.eachPage(s.b.file, s.group, s.in, s.from, s.to, func(p *page) error { return do(l, p) }); err != nil {
+		return fmt.Errorf("column %s: %w", path, err)
+	}
+	return nil
+}
+
+// required reads a column that has a value for each of n elements; at is the number
+// of a page's first.
+func (s *segment) required(path string, n int, do func(p *page, at int) error) error {
+	at := 0
+	err := s.column(path, func(l leaf, p *page) error {
+		m := p.values(l.defined)
+		if at+m > n {
+			return fmt.Errorf("it has over %d values, unlike the others", n)
+		}
+		err := do(p, at)
+		at += m
+		return err
+	})
+	if err == nil && at != n {
+		err = fmt.Errorf("column %s has %d values, others have %d", path, at, n)
+	}
+	return err
+}
+
+// idsOf reads the trace IDs of a segment, and leaves out its rows outside the range.
+func (s *segment) idsOf(ids idRange) error {
+	s.ids = s.ids[:0]
+	if err := s.required("TraceID", int(s.to-s.from), func(p *page, _ int) error {
+		return eachText(p, func(_ int, text []byte) {
+			var id trace.ID
+			pad(id[:], text)
+			s.ids = append(s.ids, id)
+		})
+	}); err != nil {
+		return err
+	}
+	first, end := ids.cut(s.ids)
+	s.ids = s.ids[first:end]
+	s.to = s.from + int64(end)
+	s.from += int64(first)
+	return nil
+}
+
+// keysOf reads what is known of the spans before they have a place.
+func (f *filling) keysOf(s *segment) error {
+	if err := f.structure(s); err != nil {
+		return err
+	}
+	n := s.spans()
+	s.parentIDs, s.starts, s.durations, s.kinds = sized(s.parentIDs, n), sized(s.starts, n), sized(s.durations, n), sized(s.kinds, n)
+	if err := s.required(pathSpan+"ParentSpanID", n, func(p *page, at int) error {
+		return eachText(p, func(i int, text []byte) { s.parentIDs[at+i] = spanID(text) })
+	}); err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		path string
+		to   []int64
+	}{{"StartTimeUnixNano", s.starts}, {"DurationNano", s.durations}} {
+		if err := s.required(pathSpan+c.path, n, func(p *page, at int) error {
+			copy(c.to[at:], p.ints)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return s.required(pathSpan+"Kind", n, func(p *page, at int) error {
+		for i, v := range p.ints {
+			s.kinds[at+i] = int32(v)
+		}
+		for i, v := range p.ints32 {
+			s.kinds[at+i] = v
+		}
+		return nil
+	})
+}
+
+// structure reads the spans' IDs, and from their levels how they are nested: rows,
+// resources, scopes, spans.
+func (f *filling) structure(s *segment) error {
+	s.first, s.spanIDs, s.resource, s.scope = s.first[:0], s.spanIDs[:0], s.resource[:0], s.scope[:0]
+	s.spanSlots, s.resourceSlots, s.scopeSlots = nil, nil, nil
+	s.resources, s.scopes = 0, 0
+	var spanSlots, resourceSlots, scopeSlots []int32
+	gaps := false
+	err := s.column(pathSpan+"SpanID", func(l leaf, p *page) error {
+		if l.depth != 3 {
+			return fmt.Errorf("it is nested in %d lists, not 3: it is no %s that is read here", l.depth, s.b.Version)
+		}
+		if err := eachText(p, func(_ int, text []byte) { s.spanIDs = append(s.spanIDs, spanID(text)) }); err != nil {
+			return err
+		}
+		next := int32(len(s.resource))
+		resources, scopes := s.resources, s.scopes
+		full := !gaps && len(p.def) == p.values(l.defined)
+		if !full && !gaps { // until here nothing was empty
+			gaps = true
+			spanSlots, resourceSlots, scopeSlots = iota32(next), iota32(resources), iota32(scopes)
+		}
+		if full {
+			for i := 0; i < len(p.rep); {
+				if p.rep[i] == 0 {
+					s.first = append(s.first, next)
+				}
+				if p.rep[i] <= 1 {
+					resources++
+				}
+				scopes++
+				begin := i
+				for i++; i < len(p.rep) && p.rep[i] == 3; i++ {
+				}
+				n := i - begin
+				next += int32(n)
+				s.resource, s.scope = repeat(s.resource, resources-1, n), repeat(s.scope, scopes-1, n)
+			}
+			s.resources, s.scopes = resources, scopes
+			return nil
+		}
+		for i, rep := range p.rep {
+			if rep <= 2 {
+				if rep == 0 {
+					s.first = append(s.first, next)
+				}
+				def := p.def[i]
+				if rep <= 1 {
+					resourceSlots = slot(resourceSlots, &resources, def >= l.present[1])
+				}
+				scopeSlots = slot(scopeSlots, &scopes, def >= l.present[2])
+			}
+			isSpan := p.def[i] >= l.present[3]
+			spanSlots = slot(spanSlots, &next, isSpan)
+			if !isSpan {
+				continue
+			}
+			s.resource = append(s.resource, resources-1)
+			s.scope = append(s.scope, scopes-1)
+		}
+		s.resources, s.scopes = resources, scopes
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.first = append(s.first, int32(len(s.resource)))
+	if gaps {
+		s.spanSlots, s.resourceSlots, s.scopeSlots = spanSlots, resourceSlots, scopeSlots
+	}
+	if len(s.resource) != len(s.spanIDs) || len(s.first) != len(s.ids)+1 {
+		return fmt.Errorf("column %sSpanID has %d IDs for %d spans, and %d rows of %d", pathSpan, len(s.spanIDs), len(s.resource), len(s.first)-1, len(s.ids))
+	}
+	return nil
+}
+
+// repeat appends v n times.
+func repeat(to []int32, v int32, n int) []int32 {
+	begin := len(to)
+	to = slices.Grow(to, n)[:begin+n]
+	for i := range to[begin:] {
+		to[begin+i] = v
+	}
+	return to
+}
+
+func slot(slots []int32, n *int32, isThere bool) []int32 {
+	if !isThere {
+		return append(slots, -1)
+	}
+	*n++
+	return append(slots, *n-1)
+}
+
+func iota32(n int32) []int32 {
+	s := make([]int32, n)
+	for i := range s {
+		s[i] = int32(i)
+	}
+	return s
+}
+
+// eachText gives a page's texts, by their number among its values.
+func eachText(p *page, do func(i int, text []byte)) error {
+	if p.dict == nil {
+		for i := range max(len(p.ends)-1, 0) {
+			do(i, p.bytes[p.ends[i]:p.ends[i+1]])
+		}
+		return nil
+	}
+	words := p.dict.Page()
+	data := words.Data()
+	b, ends := data.ByteArray()
+	for i, code := range p.codes {
+		do(i, b[ends[code]:ends[code+1]])
+	}
+	return nil
+}
+
+func spanID(text []byte) (id trace.SpanID) {
+	if len(text) == len(id) {
+		return trace.SpanID(text)
+	}
+	pad(id[:], text)
+	return id
+}
+
+// pad copies an ID that may lack leading zeros.
+func pad(to []byte, id []byte) {
+	if n := len(to) - len(id); n >= 0 {
+		copy(to[n:], id)
+	} else {
+		copy(to, id[-n:])
+	}
+}
+
+// appendKeys appends the keys of a row's spans.
+func (s *segment) appendKeys(keys []trace.SpanKey, row int32) []trace.SpanKey {
+	from, to := s.first[row], s.first[row+1]
+	begin := len(keys)
+	keys = slices.Grow(keys, int(to-from))[:begin+int(to-from)]
+	added, starts, durations := keys[begin:], s.starts[from:to], s.durations[from:to]
+	ids, parents, kinds := s.spanIDs[from:to], s.parentIDs[from:to], s.kinds[from:to]
+	for j := range added {
+		start := trace.Time(starts[j])
+		added[j] = trace.SpanKey{ID: ids[j], ParentID: parents[j], Start: start, End: start + trace.Time(durations[j]), Kind: trace.Kind(kinds[j]), At: s.firstSpan + from + int32(j)}
+	}
+	return keys
+}

@@ -1,0 +1,108 @@
+package blocks
+
+import (
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// texts reads a required column of texts into the rows of its elements. The empty
+// text is none.
+func (f *filling) texts(s *segment, path string, to *trace.TextColumn, rows []int32) error {
+	f.codes.reset()
+	return s.required(path, len(rows), func(p *page, at int) error {
+		if p.dict == nil {
+			for i := range len(p.ends) - 1 {
+				if row, text := rows[at+i], p.text(i); row >= 0 && len(text) > 0 {
+					to.Codes[row] = to.InternLikely(text)
+				}
+			}
+			return nil
+		}
+		known := f.codes.of(p.dict)
+		rows := rows[at : at+len(p.codes)]
+		for i, word := range p.codes {
+			row := rows[i]
+			if row < 0 {
+				continue
+			}
+			code := known[word]
+			if code == 0 {
+				code = f.codes.add(word, to, false)
+			}
+			to.Codes[row] = code - 1
+		}
+		return nil
+	})
+}
+
+// translator turns the words of one dictionary into codes of one column.
+type translator struct {
+	dict  parquet.Dictionary
+	codes []uint32 // by word: 1 + its code, 0 if it was not met yet
+	words []byte
+	ends  []uint32
+}
+
+func (t *translator) reset() { t.dict = nil }
+
+// manyWords is from how many words on those of a dictionary are not looked for among
+// the words of other dictionaries: most are rare then, and would not be found.
+const manyWords = 4096
+
+func (t *translator) of(dict parquet.Dictionary) []uint32 {
+	if t.dict != dict {
+		t.dict = dict
+		words := dict.Page()
+		data := words.Data()
+		t.words, t.ends = data.ByteArray()
+		t.codes = sized(t.codes, max(len(t.ends)-1, 0))
+		clear(t.codes)
+	}
+	return t.codes
+}
+
+// add adds a word to the column; the empty one gets code 0 if it stands for none.
+func (t *translator) add(word int32, to *trace.TextColumn, emptyToo bool) uint32 {
+	text := t.words[t.ends[word]:t.ends[word+1]]
+	code := uint32(0)
+	switch {
+	case len(text) == 0 && !emptyToo:
+	case len(t.codes) > manyWords:
+		code = to.Add(text)
+	default:
+		code = to.Intern(text)
+	}
+	t.codes[word] = code + 1
+	return code + 1
+}
+
+// scopes reads the names and versions of instrumentation scopes.
+func (f *filling) scopes(s *segment, place []int32) error {
+	for _, c := range []struct {
+		path string
+		to   *trace.TextColumn
+	}{{pathScope + "Name", &f.batch.Scopes}, {pathScope + "Version", &f.batch.ScopeVersions}} {
+		codes := make([]uint32, s.scopes)
+		one := trace.TextColumn{Codes: codes}
+		rows := make([]int32, s.scopes)
+		for i := range rows {
+			rows[i] = int32(i)
+		}
+		if err := f.texts(s, c.path, &one, rows); err != nil {
+			return err
+		}
+		known := make([]uint32, one.NumTexts()+1)
+		for i, row := range place {
+			code := codes[s.scope[i]]
+			if row < 0 || code == 0 {
+				continue
+			}
+			if known[code] == 0 {
+				known[code] = c.to.Intern(one.Bytes(code))
+			}
+			c.to.Codes[row] = known[code]
+		}
+	}
+	return nil
+}
