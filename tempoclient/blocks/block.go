@@ -58,8 +58,10 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 	r := &objectReader{ctx: ctx, store: s, key: path.Join(m.Tenant, m.ID, "data.parquet"), stats: stats}
 	var attrs *blob.Attributes
 	err := s.retried(ctx, func() (err error) {
-		attrs, err = s.bucket.Attributes(ctx, r.key)
-		return err
+		w := s.watch(ctx)
+		defer w.end()
+		attrs, err = s.bucket.Attributes(w.ctx, r.key)
+		return w.why(err)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)

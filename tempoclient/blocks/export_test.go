@@ -4,12 +4,25 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/parquet-go/parquet-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/betracehq/betrace/analyzer/trace"
 )
+
+// Impatient has the store wait less before it asks again and for what stands still.
+func (s *Store) Impatient(pause, stall time.Duration) *Store {
+	s.pause, s.stall = pause, stall
+	return s
+}
+
+// Near has the store read nothing ahead.
+func (s *Store) Near() *Store {
+	s.near = true
+	return s
+}
 
 // ReadPages decodes the pages of the needed columns of a tenant's blocks and does
 // nothing with them: what reading costs at least.

@@ -9,12 +9,11 @@ import (
 	"time"
 
 	"github.com/grafana/dskit/backoff"
-	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
 )
 
 // Storage fails for moments. What is asked of it is asked a few times, after growing
-// pauses, and a body that stands still is given up.
+// pauses, and a request that stands still is given up.
 const (
 	storageTries = 4
 	storagePause = 100 * time.Millisecond // before the second try
@@ -30,13 +29,22 @@ func mayPass(err error) bool {
 	return true
 }
 
-// retried calls try until it succeeds, fails for good, was called often enough or the
+// retried calls try until it succeeds, fails for good, failed often enough or the
 // context ends.
 func (s *Store) retried(ctx context.Context, try func() error) error {
+	return s.retriedOn(ctx, func() (bool, error) { return false, try() })
+}
+
+// retriedOn is retried for what goes on where it ended: a try that got on does not count.
+func (s *Store) retriedOn(ctx context.Context, try func() (gotOn bool, err error)) error {
 	pause := cmp.Or(s.pause, storagePause)
 	wait := backoff.New(ctx, backoff.Config{MinBackoff: pause, MaxBackoff: 16 * pause})
 	for n := 1; ; n++ {
-		err := try()
+		gotOn, err := try()
+		if gotOn {
+			n = 1
+			wait.Reset()
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -55,12 +63,12 @@ func (s *Store) retried(ctx context.Context, try func() error) error {
 // many bytes it took. Where a body breaks off the next try goes on behind that.
 func (r *objectReader) fill(ctx context.Context, off, length int64, take func(in io.Reader, done int64) (int64, error)) (int64, error) {
 	done := int64(0)
-	err := r.store.retried(ctx, func() error {
+	err := r.store.retriedOn(ctx, func() (bool, error) {
 		r.stats.requests.Add(1)
 		n, err := r.request(ctx, off+done, length-done, func(in io.Reader) (int64, error) { return take(in, done) })
 		r.stats.bytes.Add(n)
 		done += n
-		return err
+		return n > 0, err
 	})
 	if err != nil {
 		return done, fmt.Errorf("read %s, %d bytes at %d: %w", r.key, length, off, err)
@@ -70,48 +78,64 @@ func (r *objectReader) fill(ctx context.Context, off, length int64, take func(in
 
 // request is one try.
 func (r *objectReader) request(ctx context.Context, off, length int64, take func(io.Reader) (int64, error)) (int64, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stall := cmp.Or(r.store.stall, storageStall)
-	body := &body{timer: time.AfterFunc(stall, func() { cancel(fmt.Errorf("nothing came for %s", stall)) }), stall: stall}
-	defer func() {
-		body.timer.Stop()
-		cancel(nil)
-	}()
-	in, err := r.store.bucket.NewRangeReader(ctx, r.key, off, length, nil)
+	w := r.store.watch(ctx)
+	defer w.end()
+	in, err := r.store.bucket.NewRangeReader(w.ctx, r.key, off, length, nil)
 	if err != nil {
-		return 0, stalled(ctx, err)
+		return 0, w.why(err)
 	}
 	defer in.Close()
-	body.in = in
-	n, err := take(body)
+	n, err := take(watched{in, w})
 	if err == nil && n != length || errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return n, stalled(ctx, fmt.Errorf("the object ended or broke off after %d: %w", n, err))
+		return n, w.why(fmt.Errorf("the object ended or broke off after %d: %w", n, err))
 	}
 	return n, nil
 }
 
-// stalled says why a request ended, where a context ended it.
-func stalled(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
+// watch ends a request that stands still.
+type watch struct {
+	ctx    context.Context // of the request
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	stall  time.Duration
+}
+
+func (s *Store) watch(ctx context.Context) *watch {
+	w := &watch{stall: cmp.Or(s.stall, storageStall)}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	w.timer = time.AfterFunc(w.stall, func() { w.cancel(fmt.Errorf("nothing came for %s", w.stall)) })
+	return w
+}
+
+// moved says that something came.
+func (w *watch) moved() { w.timer.Reset(w.stall) }
+
+func (w *watch) end() {
+	w.timer.Stop()
+	w.cancel(nil)
+}
+
+// why says why the request failed, where it was ended.
+func (w *watch) why(err error) error {
+	if cause := context.Cause(w.ctx); err != nil && cause != nil {
 		return fmt.Errorf("%w: %v", cause, err)
 	}
 	return err
 }
 
-// body is a body that is given up when nothing comes.
-type body struct {
-	in    *blob.Reader
-	timer *time.Timer
-	stall time.Duration
+// watched is a body that is watched.
+type watched struct {
+	in io.Reader
+	w  *watch
 }
 
-func (b *body) Read(p []byte) (int, error) {
+func (b watched) Read(p []byte) (int, error) {
 	n, err := b.in.Read(p)
 	if n > 0 {
-		b.timer.Reset(b.stall)
+		b.w.moved()
 	}
 	return n, err
 }

@@ -33,6 +33,9 @@ type Request struct {
 	// have a span in another block come, united with their spans in all blocks. Batches
 	// say which may have come before ([trace.Batch.Known]).
 	Judged func(blockID string) bool
+	// Listing, if not nil, says which blocks are read: that by which Judged judges. Nil:
+	// the blocks are listed.
+	Listing *Listing
 	// MemoryBytes is about how much the spans may take that are held at a time.
 	// Default 160 MiB. One trace is always held whole.
 	MemoryBytes int64
@@ -126,9 +129,13 @@ func (r *reading) problem(what string, err error) {
 }
 
 func (r *reading) run(ctx context.Context, deliver func(*trace.Batch) error) error {
-	listing, err := r.store.List(ctx, r.req.Tenant)
-	if err != nil {
-		return err
+	listing := r.req.Listing
+	if listing == nil {
+		now, err := r.store.List(ctx, r.req.Tenant)
+		if err != nil {
+			return err
+		}
+		listing = &now
 	}
 	for _, p := range listing.Problems {
 		r.problem(p.What, p.Err)

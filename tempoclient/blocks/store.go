@@ -197,13 +197,15 @@ func (s *Store) objects(ctx context.Context, tenant string) (blocks map[string]o
 
 func (s *Store) objectsNow(ctx context.Context, tenant string) (map[string]objectSet, error) {
 	blocks := map[string]objectSet{}
-	for it := s.bucket.List(&blob.ListOptions{Prefix: tenant + "/"}); ; {
-		o, err := it.Next(ctx)
+	w := s.watch(ctx)
+	defer w.end()
+	for it := s.bucket.List(&blob.ListOptions{Prefix: tenant + "/"}); ; w.moved() {
+		o, err := it.Next(w.ctx)
 		if errors.Is(err, io.EOF) {
 			return blocks, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, err)
+			return nil, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, w.why(err))
 		}
 		id, name, ok := strings.Cut(strings.TrimPrefix(o.Key, tenant+"/"), "/")
 		if !ok {
@@ -280,9 +282,11 @@ func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
 	key := path.Join(tenant, id, "meta.json")
 	var m Meta
 	err := s.retried(ctx, func() error {
-		b, err := s.bucket.ReadAll(ctx, key)
+		w := s.watch(ctx)
+		defer w.end()
+		b, err := s.bucket.ReadAll(w.ctx, key)
 		if err != nil {
-			return fmt.Errorf("read %s: %w", key, err)
+			return fmt.Errorf("read %s: %w", key, w.why(err))
 		}
 		m = Meta{}
 		if err := json.Unmarshal(b, &m); err != nil { // of a body that was cut off, too
