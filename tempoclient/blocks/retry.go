@@ -121,7 +121,7 @@ func (w *watch) end() {
 // why says why the request failed, where it was ended.
 func (w *watch) why(err error) error {
 	if cause := context.Cause(w.ctx); err != nil && cause != nil {
-		return fmt.Errorf("%w: %v", cause, err)
+		return fmt.Errorf("%w: %v", cause, err) //nolint:errorlint // the cause is what is acted on
 	}
 	return err
 }
