@@ -8,7 +8,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
 COVERED := ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
-.PHONY: help build demo up down status test test-short equal bench-read bench-plots race mutation lint generate clean
+.PHONY: help build demo up down status test test-short equal new-blocks bench-read bench-plots race mutation lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ test-short: ## run the tests that need no server
 equal: ## compare what 200 data sets were sent as with what blocks and the API give (about 15 minutes)
 	go run ./deploy/stack/cmd/stack build
 	go test ./tempoclient/blocks -run '^TestEqual$$' -v -timeout 60m -equal.sets=200
+
+new-blocks: ## judge what is new in 100 rounds of blocks, late data and compactions, and compare with one scan (about 5 minutes)
+	go run ./deploy/stack/cmd/stack build
+	go test ./tempoclient/blocks -run '^TestNewBlocks$$' -v -timeout 30m -new.rounds=100
 
 bench-read: ## measure how fast blocks are read; FIGURES=<regexp> picks figures (the first run makes the data: about 10 minutes)
 	cd bench && go run ./cmd/bench-read $(if $(FIGURES),-figures '$(FIGURES)') $(BENCH_FLAGS)

@@ -21,6 +21,9 @@ const (
 	grace        = 10 * time.Second
 )
 
+// CompactedRetention is how long a Tempo with Options.Compacting keeps compacted blocks.
+const CompactedRetention = 10 * time.Second
+
 // Options say what is started.
 type Options struct {
 	// Tempo and Loki say which servers. At least one.
@@ -33,6 +36,9 @@ type Options struct {
 	// them by their spans however old these are, and neither compact them nor let
 	// them expire: what is sent decides what is stored.
 	FlushOnly bool
+	// Compacting has Tempo look for blocks to compact each second, and delete compacted
+	// ones after [CompactedRetention] rather than an hour.
+	Compacting bool
 	// Dedicated lists the attributes to which Tempo gives columns of their own, as
 	// TraceQL names them, separated by commas: "span.tier,resource.region". They hold
 	// texts only. Default: none.
@@ -190,7 +196,7 @@ func (s *Stack) launch(ctx context.Context, opts Options, dir, tmpl string, run 
 			return nil, err
 		}
 		c := settings{
-			Dir: dir, Fast: opts.Profile == Fast, Multitenant: opts.Multitenant, FlushOnly: opts.FlushOnly, Dedicated: dedicated,
+			Dir: dir, Fast: opts.Profile == Fast, Multitenant: opts.Multitenant, FlushOnly: opts.FlushOnly, Compacting: opts.Compacting, Dedicated: dedicated,
 			HTTP: ports[0], GRPC: ports[1], OTLPGRPC: ports[2], OTLPHTTP: ports[3], Gossip: ports[4],
 		}
 		text, err := render(tmpl, c)

@@ -277,6 +277,18 @@ func TestBlocksAreCutAndLaidOutAsAskedFor(t *testing.T) {
 		{"scope": "resource", "name": "cloud.region", "type": "string"},
 	}, config.Storage.Trace.Block.Dedicated)
 
+	text, err = render("tempo.yaml.tmpl", settings{Dir: "/data", Fast: true, Compacting: true})
+	require.NoError(t, err)
+	var compacting struct {
+		Compactor struct {
+			Compaction struct {
+				Retention time.Duration `yaml:"compacted_block_retention"`
+			}
+		}
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &compacting))
+	require.Equal(t, CompactedRetention, compacting.Compactor.Compaction.Retention)
+
 	for _, list := range []string{"tier", "event.tier", "span.", "span.a,"} {
 		_, err := parseDedicated(list)
 		require.ErrorContains(t, err, "write span.<key> or resource.<key>", list)

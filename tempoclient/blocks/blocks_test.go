@@ -102,7 +102,12 @@ func newTenant(t *testing.T) *tenant {
 
 func newTenantNamed(t *testing.T, name string) *tenant {
 	t.Helper()
-	w := &tenant{Stack: stacktest.Get(t, stack.Options{Tempo: true, Multitenant: true}), name: name}
+	return newTenantOf(t, stack.Options{Tempo: true, Multitenant: true}, name)
+}
+
+func newTenantOf(t *testing.T, opts stack.Options, name string) *tenant {
+	t.Helper()
+	w := &tenant{Stack: stacktest.Get(t, opts), name: name}
 	access := tempoclient.Access{Tenant: w.name, PlainText: true}
 	var err error
 	w.writer, err = tempoclient.NewWriter(tempoclient.WriterConfig{Addr: w.OTLPGRPC, Access: access})

@@ -1,0 +1,273 @@
+package blocks_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/driver"
+	"gocloud.dev/gcerrors"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/trace/tracetest"
+	"github.com/betracehq/betrace/deploy/stack"
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+)
+
+var newRounds = flag.Int("new.rounds", 8, "how many blocks TestNewBlocks has written, at least; make new-blocks has 100")
+
+// counting is a bucket that counts what is read, by key.
+type counting struct {
+	driver.Bucket // nil: what is not implemented is not called
+	in            *blob.Bucket
+
+	mu    sync.Mutex
+	bytes map[string]int64
+}
+
+func (c *counting) ListPaged(ctx context.Context, o *driver.ListOptions) (*driver.ListPage, error) {
+	page := &driver.ListPage{}
+	for it := c.in.List(&blob.ListOptions{Prefix: o.Prefix}); ; {
+		o, err := it.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return page, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		page.Objects = append(page.Objects, &driver.ListObject{Key: o.Key, Size: o.Size})
+	}
+}
+
+func (c *counting) Attributes(ctx context.Context, key string) (*driver.Attributes, error) {
+	a, err := c.in.Attributes(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return &driver.Attributes{Size: a.Size, ModTime: a.ModTime}, nil
+}
+
+func (c *counting) NewRangeReader(ctx context.Context, key string, from, length int64, _ *driver.ReaderOptions) (driver.Reader, error) {
+	r, err := c.in.NewRangeReader(ctx, key, from, length, nil)
+	if err != nil {
+		return nil, err
+	}
+	if length > 0 {
+		c.mu.Lock()
+		c.bytes[path.Base(path.Dir(key))] += length
+		c.mu.Unlock()
+	}
+	return bodyCloser{r, driver.ReaderAttributes{Size: r.Size(), ModTime: r.ModTime()}}, nil
+}
+
+// bodyCloser is a body of another bucket.
+type bodyCloser struct {
+	*blob.Reader
+	attributes driver.ReaderAttributes
+}
+
+func (r bodyCloser) Attributes() *driver.ReaderAttributes { return &r.attributes }
+func (r bodyCloser) As(any) bool                          { return false }
+
+func (c *counting) ErrorCode(err error) gcerrors.ErrorCode { return gcerrors.Code(err) }
+func (c *counting) As(any) bool                            { return false }
+func (c *counting) ErrorAs(error, any) bool                { return false }
+func (c *counting) Close() error                           { return c.in.Close() }
+
+// follower judges what is new in a tenant's blocks, tick by tick.
+type follower struct {
+	tenant  string
+	pack    *rules.Pack
+	bucket  *counting
+	store   *blocks.Store
+	ledger  []byte // as it is kept
+	verdict map[trace.ID]map[string]rules.Outcome
+
+	ticks, traces, again int
+	inFull               map[string]int // by block of level 0: how often it was read as new
+	compacted            map[string]bool
+	derived              int // blocks that compactions wrote, read as new
+	// Bytes read of new blocks; of judged ones their footers and trace IDs, and the rest.
+	firstBytes, idBytes, againBytes int64
+}
+
+// tick reports whether all that was listed is judged.
+func (f *follower) tick(t *testing.T) bool {
+	t.Helper()
+	var ledger blocks.Ledger
+	if f.ledger != nil {
+		require.NoError(t, json.Unmarshal(f.ledger, &ledger))
+	}
+	listing, err := f.store.List(t.Context(), f.tenant)
+	require.NoError(t, err)
+	require.Empty(t, listing.Problems)
+	for _, id := range listing.Compacted {
+		f.compacted[id] = true
+	}
+	ledger = ledger.Next(listing, stack.CompactedRetention)
+	// What it takes to know that nothing is new.
+	f.bucket.bytes = map[string]int64{}
+	_, err = f.store.Batches(t.Context(), blocks.Request{Tenant: f.tenant, Listing: &listing, Judged: func(string) bool { return true }}, func(*trace.Batch) error { return nil })
+	require.NoError(t, err)
+	ids := f.bucket.bytes
+	f.bucket.bytes = map[string]int64{}
+	report, err := f.store.Batches(t.Context(), blocks.Request{Tenant: f.tenant, Needs: needsOf(f.pack), Listing: &listing, Judged: ledger.Judged}, func(b *trace.Batch) error {
+		for i, id := range b.IDs {
+			f.traces++
+			if b.Known.Has(int32(i)) {
+				f.again++
+			}
+			f.verdict[id] = verdictsOf(t, f.pack, b.Trace(i))
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	f.ticks++
+	complete := len(report.Problems) == 0 && !listing.Unstable
+	if complete {
+		for _, m := range listing.Live {
+			switch {
+			case ledger.Judged(m.ID):
+				f.againBytes += f.bucket.bytes[m.ID] - ids[m.ID]
+				f.idBytes += ids[m.ID]
+				continue
+			case m.CompactionLevel == 0:
+				f.inFull[m.ID]++
+			default:
+				f.derived++
+			}
+			f.firstBytes += f.bucket.bytes[m.ID]
+		}
+		ledger = ledger.Judge(ledger.New()...)
+	} else {
+		t.Logf("tick %d is incomplete: %v, unstable %t", f.ticks, report.Problems, listing.Unstable)
+	}
+	f.ledger, err = json.Marshal(ledger)
+	require.NoError(t, err)
+	return complete
+}
+
+func verdictsOf(t *testing.T, pack *rules.Pack, tr *trace.Trace) map[string]rules.Outcome {
+	verdicts := map[string]rules.Outcome{}
+	for _, r := range pack.Rules {
+		verdicts[r.ID] = r.Judge(t.Context(), tr).Outcome
+	}
+	return verdicts
+}
+
+// TestNewBlocks: who judges what is new as blocks appear, over compactions, late data
+// and a time without listing, has in the end the verdicts of one scan.
+func TestNewBlocks(t *testing.T) {
+	pack, err := rules.Parse("tracetest.yaml", []byte(tracetest.Pack), rules.Options{})
+	require.NoError(t, err)
+	w := newTenantOf(t, stack.Options{Tempo: true, Multitenant: true, Compacting: true}, "new")
+	folder, err := blob.OpenBucket(t.Context(), "file://"+w.TempoBlocks)
+	require.NoError(t, err)
+	bucket := &counting{in: folder, bytes: map[string]int64{}}
+	f := &follower{
+		tenant: w.name, pack: pack, bucket: bucket, store: blocks.NewStore(blob.NewBucket(bucket), "blocks").Near(),
+		verdict: map[trace.ID]map[string]rules.Outcome{}, inFull: map[string]int{}, compacted: map[string]bool{},
+	}
+	t.Cleanup(func() { require.NoError(t, f.store.Close()) })
+
+	// Each trace begins in one round; its later batches come up to three rounds after.
+	rounds := *newRounds
+	o := tracetest.Mixed(91, 100*rounds)
+	o.Nasty[tracetest.LongValues], o.Nasty[tracetest.UnequalCopies] = 0, 0
+	o.Nasty[tracetest.Late] = 0.2
+	o.Start, o.Window, o.MaxSpans = time.Now().Add(-3*time.Hour), time.Hour, 200
+	r := rand.New(rand.NewPCG(91, 1))
+	var all trace.Collector
+	sends := make([][]ptrace.Traces, rounds)
+	planted := map[trace.ID][]string{}
+	late := 0
+	for g := range tracetest.New(o).All() {
+		planted[g.ID] = g.Violations
+		round := r.IntN(rounds)
+		for i, td := range g.Batches {
+			require.NoError(t, all.Add(td))
+			if i > 0 && round < rounds-1 {
+				round = min(round+r.IntN(4), rounds-1)
+				late++
+			}
+			sends[round] = append(sends[round], td)
+		}
+	}
+	spans := int64(0)
+	for _, tr := range all.Traces() {
+		spans += int64(len(tr.Spans))
+	}
+	gapAt := rounds / 2
+	for round, batches := range sends {
+		w.send(t, batches...)
+		require.NoError(t, w.Flush(t.Context()))
+		time.Sleep(1500 * time.Millisecond) // as blocks come, are compacted and go
+		switch {
+		case round == gapAt: // nobody looks, for longer than compacted blocks are kept
+			time.Sleep(stack.CompactedRetention + 2*time.Second)
+		case round != gapAt-1:
+			f.tick(t)
+		}
+	}
+
+	// One scan of all that was sent.
+	var scan map[trace.ID]*trace.Trace
+	var report blocks.Report
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(300 * time.Millisecond) {
+		scan, report = readAll(t, f.store, blocks.Request{Tenant: w.name, Needs: needsOf(pack)})
+		stored := int64(0)
+		for _, tr := range scan {
+			stored += int64(len(tr.Spans))
+		}
+		if stored >= spans && len(report.Problems) == 0 {
+			break
+		}
+		require.True(t, time.Now().Before(deadline), "%d of %d spans are in blocks: %v", stored, spans, report.Problems)
+	}
+	for try := 1; !f.tick(t); try++ {
+		require.Less(t, try, 10)
+	}
+	require.Equal(t, slices.Sorted(maps.Keys(boolsOf(scan))), slices.Sorted(maps.Keys(boolsOf(f.verdict))))
+	for id, tr := range scan {
+		require.Equal(t, verdictsOf(t, pack, tr), f.verdict[id], "trace %s", id)
+		var violated []string
+		for rule, outcome := range f.verdict[id] {
+			if outcome == rules.Violation {
+				violated = append(violated, rule)
+			}
+		}
+		slices.Sort(violated)
+		require.Equal(t, planted[id], violated, "trace %s", id)
+	}
+	for id, n := range f.inFull {
+		require.Equal(t, 1, n, "block %s of level 0 was read in full %d times", id, n)
+	}
+	require.NotEmpty(t, f.compacted, "Tempo compacts meanwhile")
+	require.Positive(t, f.again, "data is late")
+	t.Logf("%d traces, %d spans, %d late batches; %d ticks, one gap: %d blocks of level 0 read in full once, %d compacted blocks seen, %d of what compactions wrote read as new",
+		len(scan), spans, late, f.ticks, len(f.inFull), len(f.compacted), f.derived)
+	t.Logf("%d traces judged, %d of them again for late spans; bytes read: %d of new blocks; of judged ones %d again for late traces and %d for footers and trace IDs; one scan reads %d",
+		f.traces, f.again, f.firstBytes, f.againBytes, f.idBytes, report.Bytes)
+}
+
+// boolsOf is the set of the keys of a map, as texts.
+func boolsOf[V any](m map[trace.ID]V) map[string]bool {
+	set := map[string]bool{}
+	for id := range m {
+		set[id.String()] = true
+	}
+	return set
+}
