@@ -143,15 +143,3 @@ func (r *Result) Completeness() Completeness {
 	}
 	return Complete
 }
-
-// Totals returns the verdicts of all rules together; its Rule is nil.
-func (r *Result) Totals() RuleCounts {
-	var sum RuleCounts
-	for _, c := range r.Rules {
-		sum.NotApplicable += c.NotApplicable
-		sum.Pass += c.Pass
-		sum.Violation += c.Violation
-		sum.Error += c.Error
-	}
-	return sum
-}

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"golang.org/x/sync/errgroup"
 
@@ -267,69 +266,11 @@ func testTraces(list []*rules.Rule, start time.Time) []*trace.Trace {
 }
 
 func toOTLP(traces ...*trace.Trace) ptrace.Traces {
-	td := ptrace.NewTraces()
-	for _, tr := range traces {
-		for i := range tr.Spans {
-			s := &tr.Spans[i]
-			rs := td.ResourceSpans().AppendEmpty()
-			putAll(rs.Resource().Attributes(), s.Resource)
-			ss := rs.ScopeSpans().AppendEmpty()
-			ss.Scope().SetName(s.Scope)
-			ss.Scope().SetVersion(s.ScopeVersion)
-			o := ss.Spans().AppendEmpty()
-			o.SetTraceID(pcommon.TraceID(tr.ID))
-			o.SetSpanID(pcommon.SpanID(s.ID))
-			o.SetParentSpanID(pcommon.SpanID(s.ParentID))
-			o.SetName(s.Name)
-			o.SetKind(ptrace.SpanKind(s.Kind))
-			o.SetStartTimestamp(pcommon.Timestamp(s.Start))
-			o.SetEndTimestamp(pcommon.Timestamp(s.End))
-			o.Status().SetCode(ptrace.StatusCode(s.Status))
-			o.Status().SetMessage(s.StatusMessage)
-			putAll(o.Attributes(), s.Attributes)
-			for _, e := range s.Events {
-				oe := o.Events().AppendEmpty()
-				oe.SetName(e.Name)
-				oe.SetTimestamp(pcommon.Timestamp(e.Time))
-				putAll(oe.Attributes(), e.Attributes)
-			}
-			for _, l := range s.Links {
-				ol := o.Links().AppendEmpty()
-				ol.SetTraceID(pcommon.TraceID(l.TraceID))
-				ol.SetSpanID(pcommon.SpanID(l.SpanID))
-				putAll(ol.Attributes(), l.Attributes)
-			}
-		}
+	all := make([]ptrace.Traces, len(traces))
+	for i, tr := range traces {
+		all[i] = tr.ToOTLP()
 	}
-	return td
-}
-
-func putAll(m pcommon.Map, attrs trace.Attributes) {
-	for _, a := range attrs {
-		setValue(m.PutEmpty(a.Key), a.Value)
-	}
-}
-
-func setValue(to pcommon.Value, v trace.Value) {
-	switch v.Type() {
-	case trace.TypeString:
-		to.SetStr(v.Str())
-	case trace.TypeBool:
-		to.SetBool(v.Bool())
-	case trace.TypeInt:
-		to.SetInt(v.Int())
-	case trace.TypeDouble:
-		to.SetDouble(v.Double())
-	case trace.TypeBytes:
-		to.SetEmptyBytes().FromRaw(v.Bytes())
-	case trace.TypeArray:
-		list := to.SetEmptySlice()
-		for _, e := range v.Array() {
-			setValue(list.AppendEmpty(), e)
-		}
-	case trace.TypeMap:
-		putAll(to.SetEmptyMap(), v.Map())
-	}
+	return tracetest.Merge(all...)
 }
 
 // randomRules makes rules of what the traces have. Those that are refused, as a

@@ -58,9 +58,9 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 	r := &objectReader{ctx: ctx, store: s, key: path.Join(m.Tenant, m.ID, "data.parquet"), stats: stats}
 	var attrs *blob.Attributes
 	err := s.retried(ctx, func() (err error) {
-		w := s.watch(ctx)
+		ctx, w := s.watch(ctx)
 		defer w.end()
-		attrs, err = s.bucket.Attributes(w.ctx, r.key)
+		attrs, err = s.bucket.Attributes(ctx, r.key)
 		return w.why(err)
 	})
 	if err != nil {

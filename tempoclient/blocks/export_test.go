@@ -24,6 +24,12 @@ func (s *Store) Near() *Store {
 	return s
 }
 
+// KeepOpen has the store keep the files of no more than n blocks open.
+func (s *Store) KeepOpen(n int) *Store {
+	s.keptOpen = n
+	return s
+}
+
 // ReadPages decodes the pages of the needed columns of a tenant's blocks and does
 // nothing with them: what reading costs at least.
 func (s *Store) ReadPages(ctx context.Context, tenant string, needs trace.Needs) error {

@@ -138,7 +138,8 @@ func (f *filling) take(b *block) (err error) {
 	}
 	f.letGo()
 	if f.done, err = b.use(); err == nil {
-		f.taken, f.in.in = b, f.readerOf(b)
+		f.taken = b
+		f.in.turn(f.readerOf(b))
 	}
 	return err
 }

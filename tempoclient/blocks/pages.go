@@ -71,8 +71,9 @@ func (r *runReader) read(n int, from, to int64) error {
 	return err
 }
 
-// forget forgets what was read, maybe of another file.
-func (r *runReader) forget() {
+// turn turns to another file, of which nothing was read yet.
+func (r *runReader) turn(in io.ReaderAt) {
+	r.in = in
 	for i := range r.runs {
 		r.runs[i].bytes = r.runs[i].bytes[:0]
 	}
@@ -132,7 +133,6 @@ func (l leaf) eachPage(file *parquet.File, group int, in *runReader, from, to in
 	}
 	// Begin at the start of a page: what is sliced is copied.
 	row := int64(0)
-	in.forget()
 	meta := &file.Metadata().RowGroups[group].Columns[l.index].MetaData
 	if meta.TotalCompressedSize <= smallChunk {
 		begin := meta.DataPageOffset

@@ -78,9 +78,9 @@ func (r *objectReader) fill(ctx context.Context, off, length int64, take func(in
 
 // request is one try.
 func (r *objectReader) request(ctx context.Context, off, length int64, take func(io.Reader) (int64, error)) (int64, error) {
-	w := r.store.watch(ctx)
+	ctx, w := r.store.watch(ctx)
 	defer w.end()
-	in, err := r.store.bucket.NewRangeReader(w.ctx, r.key, off, length, nil)
+	in, err := r.store.bucket.NewRangeReader(ctx, r.key, off, length, nil)
 	if err != nil {
 		return 0, w.why(err)
 	}
@@ -103,11 +103,11 @@ type watch struct {
 	stall  time.Duration
 }
 
-func (s *Store) watch(ctx context.Context) *watch {
+func (s *Store) watch(ctx context.Context) (context.Context, *watch) {
 	w := &watch{stall: cmp.Or(s.stall, storageStall)}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	w.timer = time.AfterFunc(w.stall, func() { w.cancel(fmt.Errorf("nothing came for %s", w.stall)) })
-	return w
+	return w.ctx, w
 }
 
 // moved says that something came.

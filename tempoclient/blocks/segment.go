@@ -19,19 +19,12 @@ type segment struct {
 
 	ids    []trace.ID
 	shared []int32 // by row: alone, or where in filling.shared its trace's rows are
-	// first is by row the first span, and the end.
-	first []int32
+	nesting
 	// By span.
 	spanIDs, parentIDs []trace.SpanID
 	starts             []int64
 	durations          []int64
 	kinds              []int32
-	resource           []int32 // number of its resource in the segment
-	scope              []int32 // of its scope
-	// slots say which span, or resource, or scope, an entry of their columns is, -1 for
-	// one that stands for an empty list; nil where entry i is i.
-	spanSlots, resourceSlots, scopeSlots []int32
-	resources, scopes                    int32
 	// Numbers of the segment's first span, and resource, in the batch.
 	firstSpan, firstResource int32
 	events, links            children
@@ -99,7 +92,7 @@ func (s *segment) idsOf(ids idRange) error {
 
 // keysOf reads what is known of the spans before they have a place.
 func (f *filling) keysOf(s *segment) error {
-	if err := f.structure(s); err != nil {
+	if err := s.structure(); err != nil {
 		return err
 	}
 	n := s.spans()
@@ -131,106 +124,24 @@ func (f *filling) keysOf(s *segment) error {
 	})
 }
 
-// structure reads the spans' IDs, and from their levels how they are nested: rows,
-// resources, scopes, spans.
-func (f *filling) structure(s *segment) error {
-	s.first, s.spanIDs, s.resource, s.scope = s.first[:0], s.spanIDs[:0], s.resource[:0], s.scope[:0]
-	s.spanSlots, s.resourceSlots, s.scopeSlots = nil, nil, nil
-	s.resources, s.scopes = 0, 0
-	var spanSlots, resourceSlots, scopeSlots []int32
-	gaps := false
-	err := s.column(pathSpan+"SpanID", func(l leaf, p *page) error {
+// structure reads the spans' IDs, and from their levels how they are nested.
+func (s *segment) structure() error {
+	s.spanIDs = s.spanIDs[:0]
+	s.nesting.reset()
+	if err := s.column(pathSpan+"SpanID", func(l leaf, p *page) error {
 		if l.depth != 3 {
 			return fmt.Errorf("it is nested in %d lists, not 3: it is no %s that is read here", l.depth, s.b.Version)
 		}
-		if err := eachText(p, func(_ int, text []byte) { s.spanIDs = append(s.spanIDs, spanID(text)) }); err != nil {
-			return err
-		}
-		next := int32(len(s.resource))
-		resources, scopes := s.resources, s.scopes
-		full := !gaps && len(p.def) == p.values(l.defined)
-		if !full && !gaps { // until here nothing was empty
-			gaps = true
-			spanSlots, resourceSlots, scopeSlots = iota32(next), iota32(resources), iota32(scopes)
-		}
-		if full {
-			for i := 0; i < len(p.rep); {
-				if p.rep[i] == 0 {
-					s.first = append(s.first, next)
-				}
-				if p.rep[i] <= 1 {
-					resources++
-				}
-				scopes++
-				begin := i
-				for i++; i < len(p.rep) && p.rep[i] == 3; i++ {
-				}
-				n := i - begin
-				next += int32(n)
-				s.resource, s.scope = repeat(s.resource, resources-1, n), repeat(s.scope, scopes-1, n)
-			}
-			s.resources, s.scopes = resources, scopes
-			return nil
-		}
-		for i, rep := range p.rep {
-			if rep <= 2 {
-				if rep == 0 {
-					s.first = append(s.first, next)
-				}
-				def := p.def[i]
-				if rep <= 1 {
-					resourceSlots = slot(resourceSlots, &resources, def >= l.present[1])
-				}
-				scopeSlots = slot(scopeSlots, &scopes, def >= l.present[2])
-			}
-			isSpan := p.def[i] >= l.present[3]
-			spanSlots = slot(spanSlots, &next, isSpan)
-			if !isSpan {
-				continue
-			}
-			s.resource = append(s.resource, resources-1)
-			s.scope = append(s.scope, scopes-1)
-		}
-		s.resources, s.scopes = resources, scopes
-		return nil
-	})
-	if err != nil {
+		s.nesting.add(l, p.rep, p.def)
+		return eachText(p, func(_ int, text []byte) { s.spanIDs = append(s.spanIDs, spanID(text)) })
+	}); err != nil {
 		return err
 	}
-	s.first = append(s.first, int32(len(s.resource)))
-	if gaps {
-		s.spanSlots, s.resourceSlots, s.scopeSlots = spanSlots, resourceSlots, scopeSlots
-	}
+	s.nesting.end()
 	if len(s.resource) != len(s.spanIDs) || len(s.first) != len(s.ids)+1 {
 		return fmt.Errorf("column %sSpanID has %d IDs for %d spans, and %d rows of %d", pathSpan, len(s.spanIDs), len(s.resource), len(s.first)-1, len(s.ids))
 	}
 	return nil
-}
-
-// repeat appends v n times.
-func repeat(to []int32, v int32, n int) []int32 {
-	begin := len(to)
-	to = slices.Grow(to, n)[:begin+n]
-	for i := range to[begin:] {
-		to[begin+i] = v
-	}
-	return to
-}
-
-func slot(slots []int32, n *int32, isThere bool) []int32 {
-	if !isThere {
-		return append(slots, -1)
-	}
-	*n++
-	return append(slots, *n-1)
-}
-
-func iota32(n int32) []int32 {
-	s := make([]int32, n)
-	for i := range s {
-		s[i] = int32(i)
-	}
-	return s
 }
 
 // eachText gives a page's texts, by their number among its values.

@@ -235,7 +235,6 @@ func (l leaf) dictionary(s *segment) (dict parquet.Dictionary, err error) {
 	if meta.DictionaryPageOffset == 0 || !l.onlyWords(meta) {
 		return nil, nil
 	}
-	s.in.forget()
 	if err := s.in.read(1, meta.DictionaryPageOffset, meta.DataPageOffset); err != nil {
 		return nil, err
 	}
@@ -328,6 +327,9 @@ func (f *filling) leaveOut() (failed *block, err error) {
 	}
 	var kept []*segment
 	for _, s := range f.segments {
+		if err := f.take(s.b); err != nil {
+			return s.b, err
+		}
 		kept = f.keep(kept, s, wanted)
 	}
 	f.segments = kept

@@ -146,3 +146,55 @@ func TestDistantStorageGivesTheSame(t *testing.T) {
 	_, err = distant.Traces(t.Context(), blocks.Request{SpoolDir: "/nowhere"}, func(*trace.Trace) error { return nil })
 	require.ErrorContains(t, err, "a file for what is read ahead")
 }
+
+// A range ends where it says, and what lies outside leaves no trace in what is inside.
+func TestARangeGivesWhatStartsInIt(t *testing.T) {
+	store, _ := fixture(t)
+	all, _ := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}})
+	starts := make([]trace.Time, 0, len(all))
+	for _, tr := range all {
+		starts = append(starts, tr.Start())
+	}
+	slices.Sort(starts)
+	from, to := starts[len(starts)/4], starts[3*len(starts)/4]
+	for _, memory := range []int64{0, 1} {
+		got, report := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}, From: from.Time(), To: to.Time(), MemoryBytes: memory})
+		require.Empty(t, report.Problems)
+		for id, tr := range all {
+			if tr.Start() < from || tr.Start() >= to {
+				require.Nil(t, got[id], "trace %s starts outside", id)
+				continue
+			}
+			require.NotNil(t, got[id], "trace %s", id)
+			require.Empty(t, cmp.Diff(tr.Spans, got[id].Spans))
+		}
+		require.Equal(t, len(all)-len(got), report.OutsideRange)
+	}
+}
+
+// Of many blocks the files are closed while they are not in use.
+func TestManyBlocksGiveTheSame(t *testing.T) {
+	store, _ := fixture(t)
+	few, _ := fixture(t)
+	few.KeepOpen(1)
+	bucket, err := fileblob.OpenBucket("testdata/vparquet5", nil)
+	require.NoError(t, err)
+	distant := blocks.NewStore(bucket, "a distant folder").KeepOpen(1)
+	defer func() { require.NoError(t, distant.Close()) }()
+	for _, query := range []string{"{ }", `{ .url.path = "/v1/things/36" }`, `{ name =~ ".*a.*" && resource.k8s.cluster.name != "x" }`, `{ .tags = "a" }`} {
+		filter, err := traceql.Parse(query)
+		require.NoError(t, err)
+		for _, needs := range []trace.Needs{{}, {All: true}} {
+			req := blocks.Request{Needs: needs, Filter: filter, MemoryBytes: 1, Workers: 4}
+			want, _ := readAll(t, store, req)
+			for name, other := range map[string]*blocks.Store{"near": few, "distant": distant} {
+				got, report := readAll(t, other, req)
+				require.Empty(t, report.Problems, "%s, %s", name, query)
+				require.Len(t, got, len(want), "%s, %s", name, query)
+				for id := range want {
+					require.Empty(t, cmp.Diff(want[id].Spans, got[id].Spans), "%s, %s", name, query)
+				}
+			}
+		}
+	}
+}

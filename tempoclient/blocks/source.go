@@ -166,7 +166,7 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 			b, err := r.store.open(ctx, m, r.stats)
 			if err == nil && b.overlaps(from, to) {
 				opened[i] = b
-				if err = b.sample(); err == nil && len(metas) > keptOpen {
+				if err = b.sample(); err == nil && len(metas) > cmp.Or(r.store.keptOpen, keptOpen) {
 					err = b.closeUnused()
 				}
 			}

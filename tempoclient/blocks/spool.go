@@ -194,6 +194,7 @@ func (f *filling) aheadOf(segments []*segment) (end func() error, err error) {
 	for b := range parts {
 		parts[b] = coalesced(parts[b], selectedGap)
 	}
+	f.letGo() // what is taken is read without it
 	before := f.spool
 	if f.spool, err = f.store.newSpool(f.ctx, f.spoolDir, blocks, parts); err != nil {
 		return nil, err

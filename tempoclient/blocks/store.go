@@ -32,6 +32,8 @@ type Store struct {
 	url    string
 	// near says that a request costs next to nothing, so that nothing is read ahead.
 	near bool
+	// keptOpen is up to how many blocks their files stay open; 0: the default.
+	keptOpen int
 	// pause is before a request is tried again, stall how long a body may stand still;
 	// 0: as usual.
 	pause, stall time.Duration
@@ -197,10 +199,10 @@ func (s *Store) objects(ctx context.Context, tenant string) (blocks map[string]o
 
 func (s *Store) objectsNow(ctx context.Context, tenant string) (map[string]objectSet, error) {
 	blocks := map[string]objectSet{}
-	w := s.watch(ctx)
+	ctx, w := s.watch(ctx)
 	defer w.end()
 	for it := s.bucket.List(&blob.ListOptions{Prefix: tenant + "/"}); ; w.moved() {
-		o, err := it.Next(w.ctx)
+		o, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			return blocks, nil
 		}
@@ -282,9 +284,9 @@ func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
 	key := path.Join(tenant, id, "meta.json")
 	var m Meta
 	err := s.retried(ctx, func() error {
-		w := s.watch(ctx)
+		ctx, w := s.watch(ctx)
 		defer w.end()
-		b, err := s.bucket.ReadAll(w.ctx, key)
+		b, err := s.bucket.ReadAll(ctx, key)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", key, w.why(err))
 		}

@@ -1,0 +1,102 @@
+package blocks
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// spansLeaf is a column of spans: lists of resources, scopes and spans.
+var spansLeaf = leaf{depth: 3, present: []byte{0, 1, 2, 3}, defined: 3}
+
+func nestingOf(pages ...[2][]byte) nesting {
+	var n nesting
+	n.reset()
+	for _, p := range pages {
+		n.add(spansLeaf, p[0], p[1])
+	}
+	n.end()
+	return n
+}
+
+func TestNestingIsReadFromLevels(t *testing.T) {
+	// Two rows: resources of 2 spans in one scope and 1 in another, then of 1; then of 3.
+	rep, def := []byte{0, 3, 2, 1, 0, 3, 3}, bytes.Repeat([]byte{3}, 7)
+	want := nesting{first: []int32{0, 4, 7}, resource: []int32{0, 0, 0, 1, 2, 2, 2}, scope: []int32{0, 0, 1, 2, 3, 3, 3}, resources: 3, scopes: 4}
+	require.Equal(t, want, nestingOf([2][]byte{rep, def}))
+	require.Equal(t, want, nestingOf([2][]byte{rep[:4], def[:4]}, [2][]byte{rep[4:], def[4:]}), "in two pages")
+}
+
+// A row without resources, a resource without scopes and a scope without spans have an
+// entry each, and no span.
+func TestEmptyListsAreNoSpans(t *testing.T) {
+	full := [2][]byte{{0, 3}, {3, 3}}
+	gaps := [2][]byte{
+		{0, 0, 1, 2, 3, 0, 2},
+		{0, 1, 2, 3, 3, 3, 2}, // no resource; one without scopes, one with an empty scope and one of 2 spans; a span, then an empty scope
+	}
+	want := nesting{
+		first:    []int32{0, 2, 2, 4, 5},
+		resource: []int32{0, 0, 2, 2, 3}, scope: []int32{0, 0, 2, 2, 3},
+		resources: 4, scopes: 5, gaps: true,
+		resourceSlots: []int32{0, -1, 1, 2, 3},
+		scopeSlots:    []int32{0, -1, -1, 1, 2, 3, 4},
+		spanSlots:     []int32{0, 1, -1, -1, -1, 2, 3, 4, -1},
+	}
+	require.Equal(t, want, nestingOf(full, gaps))
+}
+
+func TestRangesThatLieCloseAreReadAsOne(t *testing.T) {
+	for _, tt := range []struct {
+		ranges, want []byteRange
+		gap          int64
+	}{
+		{[]byteRange{{20, 30}, {0, 10}}, []byteRange{{0, 10}, {20, 30}}, 9},
+		{[]byteRange{{20, 30}, {0, 10}}, []byteRange{{0, 30}}, 10},
+		{[]byteRange{{0, 100}, {10, 20}, {90, 110}}, []byteRange{{0, 110}}, 0},
+		{[]byteRange{{0, 100}, {10, 20}}, []byteRange{{0, 100}}, 0},
+		{nil, nil, 5},
+	} {
+		require.Equal(t, tt.want, coalesced(tt.ranges, tt.gap))
+	}
+}
+
+// What was read of one file is not taken for another's.
+func TestAReaderThatTurnsToAnotherFileForgets(t *testing.T) {
+	var r runReader
+	read := func(off int64) string {
+		p := make([]byte, 2)
+		_, err := r.ReadAt(p, off)
+		require.NoError(t, err)
+		return string(p)
+	}
+	r.turn(strings.NewReader("aaaabbbb"))
+	require.NoError(t, r.read(0, 2, 6))
+	require.NoError(t, r.read(1, 6, 8))
+	require.Equal(t, []string{"ab", "bb"}, []string{read(3), read(6)})
+	r.turn(strings.NewReader("ccccdddd"))
+	require.Equal(t, []string{"cd", "dd"}, []string{read(3), read(6)})
+}
+
+// A file is closed when nobody uses it any more, and not before.
+func TestAFileIsOpenWhileSomebodyUsesIt(t *testing.T) {
+	store, err := OpenFolder(t.Context(), "testdata/vparquet5")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	listing, err := store.List(t.Context(), "")
+	require.NoError(t, err)
+	b, err := store.open(t.Context(), listing.Live[0], &readStats{})
+	require.NoError(t, err)
+	require.NoError(t, b.closeUnused())
+	require.Nil(t, b.file)
+	first, err := b.use()
+	require.NoError(t, err)
+	second, err := b.use()
+	require.NoError(t, err)
+	first()
+	require.NotNil(t, b.file)
+	second()
+	require.Nil(t, b.file)
+}
