@@ -36,12 +36,22 @@ func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
 	for field, texts := range words {
 		slices.Sort(texts)
 		texts = slices.Compact(texts)
+		words[field] = texts
 		require.NotEmpty(t, texts, field)
 		for _, text := range texts[len(texts)/2:][:1] {
 			queries = append(queries,
 				`{ `+field+` = `+quote(text)+` }`, `{ `+field+` != `+quote(text)+` }`, `{ `+field+` > `+quote(text)+` }`,
 				`{ `+field+` = `+quote(text)+` && name =~ ".*[aeiou]" }`, `{ `+field+` = `+quote(text)+` || name = "no such span" }`,
 				`{ `+field+` = `+quote(text)+` && duration > 1ms }`, `{ `+field+` < "b" || `+field+` = `+quote(text)+` || name = "no such span" || `+field+` > "y" }`, `{ `+field+` = `+quote(text)+` || duration > 1h }`)
+		}
+	}
+	// Conditions on several columns: each trace that meets one, or all, of them.
+	for a, as := range words {
+		for b, bs := range words {
+			if a < b {
+				x, y := a+` = `+quote(as[0]), b+` = `+quote(bs[len(bs)-1])
+				queries = append(queries, `{ `+x+` || `+y+` }`, `{ `+x+` && `+y+` }`)
+			}
 		}
 	}
 	left, fewer := 0, 0
