@@ -116,10 +116,26 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 	isList := slices.Contains(options, "array")
 	f.codes.reset()
 	slot := -1
-	err := s.column(path, func(l leaf, p *page) error {
-		if p.values(l.defined) == 0 && (l.depth == o.depth || bytes.IndexByte(p.rep, byte(l.depth)) < 0) {
+	l, err := s.leaf(path)
+	if err != nil {
+		return err
+	}
+	err = s.pages(path, l, s.entriesOf(l), func(p *page) error {
+		if l.depth == o.depth && p.nulls == p.all {
 			slot += p.entries
 			return nil
+		}
+		if l.depth != o.depth || !p.full() {
+			if err := p.levels(); err != nil {
+				return err
+			}
+			if p.values() == 0 && (l.depth == o.depth || bytes.IndexByte(p.rep, byte(l.depth)) < 0) {
+				slot += p.entries
+				return nil
+			}
+		}
+		if err := p.decode(); err != nil {
+			return err
 		}
 		isText := l.kind == parquet.ByteArray
 		if isText {
@@ -132,7 +148,7 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 			known = f.codes.of(p.dict)
 		}
 		if isText && l.depth == o.depth && known != nil && slot+1+p.entries <= len(o.rows) {
-			f.ownWords(l, p, o, to, o.rows[slot+1:slot+1+p.entries])
+			f.ownWords(p, o, to, o.rows[slot+1:slot+1+p.entries])
 			slot += p.entries
 			return nil
 		}
@@ -153,7 +169,7 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 				if slot >= len(o.rows) {
 					return fmt.Errorf("it has more than %d elements, unlike the others", len(o.rows))
 				}
-			} else if p.def == nil || p.def[i] == l.defined { // a further value of a list
+			} else if p.has(i) { // a further value of a list
 				if isList {
 					if list == nil {
 						listRow = o.rows[slot]
@@ -167,7 +183,7 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 				at++
 				continue
 			}
-			if p.def != nil && p.def[i] != l.defined {
+			if !p.has(i) {
 				continue
 			}
 			row := o.rows[slot]
@@ -207,7 +223,7 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 }
 
 // ownWords reads a page of a column of one attribute whose texts are words.
-func (f *filling) ownWords(l leaf, p *page, o owners, to *trace.Column, rows []int32) {
+func (f *filling) ownWords(p *page, o owners, to *trace.Column, rows []int32) {
 	known, codes := f.codes.of(p.dict), to.Text.Codes
 	words := p.codes
 	if len(words) == len(rows) && !f.dropped {
@@ -227,7 +243,7 @@ func (f *filling) ownWords(l leaf, p *page, o owners, to *trace.Column, rows []i
 	}
 	at := 0
 	for i, row := range rows {
-		if p.def != nil && p.def[i] != l.defined {
+		if !p.has(i) {
 			continue
 		}
 		word := words[at]
@@ -251,11 +267,7 @@ func (f *filling) ownWords(l leaf, p *page, o owners, to *trace.Column, rows []i
 func (p *page) value(i int) trace.Value {
 	switch {
 	case p.codes != nil:
-		words := p.dict.Page()
-		data := words.Data()
-		b, ends := data.ByteArray()
-		word := p.codes[i]
-		return trace.StringValue(string(b[ends[word]:ends[word+1]]))
+		return trace.StringValue(string(p.word(i)))
 	case p.ends != nil:
 		return trace.StringValue(string(p.text(i)))
 	case p.ints != nil:

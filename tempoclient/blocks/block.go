@@ -25,7 +25,12 @@ const sampleEvery = 32
 var formats = []string{"vParquet4", "vParquet5"}
 
 // readStats counts what is asked of the storage.
-type readStats struct{ requests, bytes atomic.Int64 }
+type readStats struct {
+	requests, bytes atomic.Int64
+	// words counts the bytes of the dictionaries that are kept, of mostWords.
+	words     atomic.Int64
+	mostWords int64
+}
 
 // block is an open block: its footer, and where its trace IDs are.
 type block struct {
@@ -48,6 +53,8 @@ type block struct {
 	users   int
 	closing bool
 	footer  *tailReader
+
+	dictionaries dictionaries
 }
 
 // open reads a block's footer and its trace IDs.
@@ -229,7 +236,10 @@ func (b *block) sample() (err error) {
 	var last trace.ID
 	for g, group := range b.file.RowGroups() {
 		row := int64(0)
-		if err := id.eachPage(b.file, g, &runReader{in: b.in}, 0, group.NumRows(), func(p *page) error {
+		if err := id.eachPage(b, g, &pageReader{in: b.in}, rowRange{to: group.NumRows()}, func(p *page) error {
+			if err := p.decode(); err != nil {
+				return err
+			}
 			var unsorted error
 			err := eachText(p, func(_ int, text []byte) {
 				var at trace.ID

@@ -63,7 +63,7 @@ func (s *segment) nested(path string, c *children) error {
 					c.from[span], c.to[span] = c.n, c.n
 				}
 			}
-			if p.def[i] < l.present[4] || span < 0 {
+			if p.level(i) < l.present[4] || span < 0 {
 				c.slots = append(c.slots, -1)
 				continue
 			}

@@ -27,7 +27,7 @@ type filling struct {
 
 	segments []*segment
 	spare    []*segment
-	in       runReader
+	in       pageReader
 	taken    *block // whose file is open
 	done     func() // closes it
 	store    *Store

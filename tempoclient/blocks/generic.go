@@ -3,13 +3,9 @@ package blocks
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"math"
-	"math/bits"
 	"slices"
-
-	"github.com/parquet-go/parquet-go"
 
 	"github.com/betracehq/betrace/analyzer/trace"
 )
@@ -23,9 +19,14 @@ import (
 type generics struct {
 	keys    []keyEntries
 	byKey   map[string]int32
-	byWord  []int32 // by word of the keys' dictionary: its number in keys, -1: not needed
+	byWord  []int32 // by word of the keys' dictionary: 1 + its number in keys, 0: not needed
 	entries int     // of the keys' column
-	defined definedEntries
+	rows    []int32 // by row of the segment, and for the end: the entry with which it begins
+	sorter  keySorter
+	types   map[trace.AttributeKey]int // the value column in which a key's values were found last
+	// Of the page that is being read: which entries begin an owner, or a row, and which
+	// have a value.
+	ownerStarts, rowStarts, defined marks
 	// lists are, by entry, the elements of values that are lists; owners says whose an
 	// entry is, for those and other rare values.
 	lists  map[int32][]trace.Value
@@ -38,6 +39,8 @@ type keyEntries struct {
 	entries []keyEntry
 	next    int // the first that lies behind the pages that were read
 	left    int // how many have no value yet
+	before  int // and before the column that is being read
+	likely  int // the value column in which its values probably are
 	words   translator
 }
 
@@ -49,6 +52,9 @@ type owner struct {
 	row    int32
 	column *trace.Column
 }
+
+// valueColumns are the columns of values by type, but for those of rare types.
+var valueColumns = [...]string{"Value", "ValueInt", "ValueDouble", "ValueBool"}
 
 // generic reads key and value columns.
 func (f *filling) generic(s *segment, o owners, need keySet) error {
@@ -62,9 +68,15 @@ func (f *filling) generic(s *segment, o owners, need keySet) error {
 	if err := f.listFlags(s, path+"IsArray"); err != nil {
 		return err
 	}
-	for _, name := range []string{"Value", "ValueInt", "ValueDouble", "ValueBool"} {
-		if err := f.valueColumn(s, o, path+name); err != nil {
-			return err
+	// Each key's values are looked for first where those before were.
+	for _, likely := range []bool{true, false} {
+		for c := range valueColumns {
+			if err := f.valueColumn(s, o, c, likely); err != nil {
+				return err
+			}
+		}
+		if len(g.lists) > 0 {
+			break // all keys were looked for in all columns
 		}
 	}
 	for entry, list := range g.lists {
@@ -78,13 +90,32 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 	g := &f.generics
 	if g.byKey == nil {
 		g.byKey, g.lists, g.owners = map[string]int32{}, map[int32][]trace.Value{}, map[int32]owner{}
+		g.types = map[trace.AttributeKey]int{}
 	}
 	clear(g.byKey)
-	g.keys, g.entries = g.keys[:0], 0
-	var dict parquet.Dictionary
+	g.keys, g.entries, g.rows = g.keys[:0], 0, g.rows[:0]
+	path := o.path + "Attrs.Key"
+	l, err := s.leaf(path)
+	if err != nil {
+		return err
+	}
+	if l.depth != o.depth+1 {
+		return fmt.Errorf("column %s is nested in %d lists, not %d", path, l.depth, o.depth+1)
+	}
+	if l.isEmpty(s) {
+		return nil
+	}
+	words, err := l.words(s)
+	if err != nil {
+		return fmt.Errorf("column %s: %w", path, err)
+	}
+	if words != nil && !need.hasOne(words) {
+		return nil
+	}
+	g.sorter.reset()
 	number := func(key []byte) int32 {
 		if !need.has(string(key)) {
-			return -1
+			return 0
 		}
 		n, ok := g.byKey[string(key)]
 		if !ok {
@@ -92,73 +123,148 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 			g.keys = slices.Grow(g.keys, 1)[:n+1]
 			k := &g.keys[n] // its memory is used again
 			k.column, k.entries, k.next = f.filler.Column(o.scope, string(key), o.n), k.entries[:0], 0
+			k.likely = g.types[trace.AttributeKey{Scope: o.scope, Key: k.column.Key}]
 			k.words.reset()
 			g.byKey[k.column.Key] = n
+			g.sorter.grow(len(g.keys))
 		}
-		return n
+		return n + 1
 	}
+	var dict *dictionary
 	slot := -1
-	err := s.column(o.path+"Attrs.Key", func(l leaf, p *page) error {
-		if l.depth != o.depth+1 {
-			return fmt.Errorf("it is nested in %d lists, not %d", l.depth, o.depth+1)
-		}
+	err = s.pages(path, l, nil, func(p *page) error {
 		if g.entries+p.entries > math.MaxInt32 {
 			return fmt.Errorf("it has over %d attributes", math.MaxInt32)
 		}
-		var numbers []int32
-		if p.dict != nil {
-			if dict != p.dict {
-				dict = p.dict
-				data := p.dict.Page().Data()
-				words, ends := data.ByteArray()
-				g.byWord = sized(g.byWord, max(len(ends)-1, 0))
-				for word := range g.byWord {
-					g.byWord[word] = number(words[ends[word]:ends[word+1]])
+		if err := g.ownerStarts.find(p.repData, p.all, byte(l.depth), upTo(byte(o.depth))); err != nil {
+			return fmt.Errorf("repetition levels: %w", err)
+		}
+		if err := g.rowStarts.find(p.repData, p.all, byte(l.depth), exactly(0)); err != nil {
+			return fmt.Errorf("repetition levels: %w", err)
+		}
+		if err := p.defined(&g.defined); err != nil {
+			return err
+		}
+		if err := p.decodeAll(); err != nil {
+			return err
+		}
+		end, toEntry := p.first+p.entries, g.entries-p.first
+		for i := g.rowStarts.next(p.first, end); i < end; i = g.rowStarts.next(i+1, end) {
+			g.rows = append(g.rows, int32(toEntry+i))
+		}
+		if p.dict != nil && p.dict != dict {
+			dict = p.dict
+			g.byWord = sized(g.byWord, dict.len())
+			for word := range g.byWord {
+				g.byWord[word] = number(dict.word(int32(word)))
+			}
+		}
+		for i := p.first; i < end; {
+			next := g.ownerStarts.next(i+1, end)
+			if slot++; slot >= len(o.rows) {
+				return fmt.Errorf("it has more than %d elements, unlike the others", len(o.rows))
+			}
+			if row := o.rows[slot]; row >= 0 {
+				switch {
+				case p.dict == nil:
+					for ; i < next; i++ {
+						if at, ok := g.defined.rank(int32(i)); ok {
+							g.sorter.add(g, number(p.text(at)), keyEntry{int32(toEntry + i), row})
+						}
+					}
+				case p.full():
+					g.sorter.addAll(g, p.codes[i:next], keyEntry{int32(toEntry + i), row})
+				default:
+					for ; i < next; i++ {
+						if at, ok := g.defined.rank(int32(i)); ok {
+							g.sorter.add(g, g.byWord[p.codes[at]], keyEntry{int32(toEntry + i), row})
+						}
+					}
 				}
 			}
-			numbers = g.byWord
-		}
-		depth, level, rows := byte(o.depth), l.defined, o.rows
-		at, row := 0, int32(-1)
-		if slot >= 0 {
-			row = rows[slot]
-		}
-		first, keys, codes := int32(g.entries), g.keys, p.codes
-		defs := p.def[:len(p.rep)]
-		for i, rep := range p.rep {
-			if rep <= depth {
-				if slot++; uint(slot) >= uint(len(rows)) {
-					return fmt.Errorf("it has more than %d elements, unlike the others", len(rows))
-				}
-				row = rows[slot]
-			}
-			if defs[i] != level {
-				continue
-			}
-			var n int32
-			if numbers != nil {
-				n = numbers[codes[at]]
-			} else {
-				n = number(p.text(at))
-				keys = g.keys
-			}
-			at++
-			if n >= 0 && row >= 0 {
-				k := &keys[n]
-				k.entries = append(k.entries, keyEntry{first + int32(i), row})
-			}
+			i = next
 		}
 		g.entries += p.entries
 		return nil
 	})
+	g.sorter.flush(g)
+	g.rows = append(g.rows, int32(g.entries))
 	if err == nil && slot+1 != len(o.rows) {
-		err = fmt.Errorf("column %sAttrs.Key has %d elements, others have %d", o.path, slot+1, len(o.rows))
+		err = fmt.Errorf("column %s has %d elements, others have %d", path, slot+1, len(o.rows))
 	}
 	g.keys = slices.DeleteFunc(g.keys, func(k keyEntries) bool { return len(k.entries) == 0 })
 	for i := range g.keys {
 		g.keys[i].left = len(g.keys[i].entries)
 	}
 	return err
+}
+
+// keySorter gives entries to their keys: a few hundred at a time without asking which
+// are needed, which no processor could foresee.
+type keySorter struct {
+	counts []int32    // by number of a key, from 1; 0: those not needed
+	parts  []keyEntry // sorterPart for each number
+	room   int        // how many entries fit in any case
+}
+
+const sorterPart = 256
+
+func (k *keySorter) reset() {
+	k.counts, k.parts, k.room = append(k.counts[:0], 0), sized(k.parts, sorterPart), sorterPart
+}
+
+// grow makes room for n keys.
+func (k *keySorter) grow(n int) {
+	for len(k.counts) <= n {
+		k.counts = append(k.counts, 0)
+	}
+	if need := (n + 1) * sorterPart; need > len(k.parts) {
+		k.parts = slices.Grow(k.parts, need-len(k.parts))[:need]
+	}
+}
+
+// add gives one entry to a key.
+func (k *keySorter) add(g *generics, number int32, e keyEntry) {
+	if k.room == 0 {
+		k.flush(g)
+	}
+	k.room--
+	k.parts[number*sorterPart+k.counts[number]] = e
+	k.counts[number]++
+}
+
+// addAll gives entries with consecutive numbers, first the one given, to the keys of
+// the words.
+func (k *keySorter) addAll(g *generics, words []int32, e keyEntry) {
+	for len(words) > 0 {
+		if k.room == 0 {
+			k.flush(g)
+		}
+		some := words[:min(len(words), k.room)]
+		k.room -= len(some)
+		words = words[len(some):]
+		counts, parts, byWord := k.counts, k.parts, g.byWord
+		for _, word := range some {
+			n := byWord[word]
+			c := counts[n]
+			parts[n*sorterPart+c] = e
+			counts[n] = c + 1
+			e.entry++
+		}
+	}
+}
+
+// flush gives the keys what is theirs.
+func (k *keySorter) flush(g *generics) {
+	k.counts[0] = 0
+	for n := 1; n < len(k.counts); n++ {
+		if c := k.counts[n]; c > 0 {
+			key := &g.keys[n-1]
+			key.entries = append(key.entries, k.parts[n*sorterPart:][:c]...)
+			k.counts[n] = 0
+		}
+	}
+	k.room = sorterPart
 }
 
 // findOwners works out whose each entry is. Few segments need it.
@@ -181,10 +287,10 @@ func (f *filling) listFlags(s *segment, path string) error {
 		return nil
 	}
 	at := 0
-	err := s.column(path, func(l leaf, p *page) error {
+	err := s.column(path, func(_ leaf, p *page) error {
 		value := 0
 		for i := range p.entries {
-			if p.def != nil && p.def[i] != l.defined {
+			if !p.has(i) {
 				continue
 			}
 			if p.bool(value) {
@@ -220,47 +326,82 @@ func (l leaf) mayBeTrue(s *segment) bool {
 	return !ok || highest.IsNull() || highest.Boolean()
 }
 
+// numEntries returns how many entries a column has in the row group.
+func (l leaf) numEntries(s *segment) int64 {
+	return s.b.file.RowGroups()[s.group].ColumnChunks()[l.index].NumValues()
+}
+
 // isEmpty says whether a column has no value in the row group, as its statistics tell.
 func (l leaf) isEmpty(s *segment) bool {
 	chunk, err := l.chunk(s.b.file, s.group)
 	return err == nil && chunk.NumValues() > 0 && chunk.NullCount() == chunk.NumValues()
 }
 
-// valueColumn reads the values of one type. An entry has none, one or, if it is a list,
-// several.
-func (f *filling) valueColumn(s *segment, o owners, path string) error {
+// valueColumn reads the values of one type, of those keys whose values are likely of it,
+// or of those of which some were not found where they were likely. An entry has none, one
+// or, if it is a list, several.
+func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) error {
 	g := &f.generics
+	path := o.path + "Attrs." + valueColumns[column]
 	l, err := s.leaf(path)
 	if err != nil {
 		return err
 	}
-	left := 0
+	asked := false
 	for i := range g.keys {
-		g.keys[i].next = 0
-		left += g.keys[i].left
+		k := &g.keys[i]
+		k.next, k.before = 0, k.left
+		asked = asked || k.left > 0 && (len(g.lists) > 0 || (k.likely == column) == likely)
 	}
-	if left == 0 || l.isEmpty(s) {
+	if !asked || l.isEmpty(s) {
 		return nil
 	}
+	// Where no value is a list, values' entries are as those of the keys.
+	rows := g.rows
+	same := len(g.lists) == 0 && l.numEntries(s) == s.b.cols[o.path+"Attrs.Key"].numEntries(s)
+	if !same {
+		rows = nil
+	}
 	begun := 0 // entries that have begun
-	err = s.column(path, func(l leaf, p *page) error {
-		depth := byte(o.depth + 1)
-		if len(g.lists) > 0 || l.depth != int(depth) && bytes.IndexByte(p.rep, depth+1) >= 0 {
-			g.findOwners()
-			return f.listValues(l, p, o, depth, &begun)
+	depth := byte(o.depth + 1)
+	err = s.pages(path, l, rows, func(p *page) error {
+		if !same {
+			if err := p.levels(); err != nil {
+				return err
+			}
+			if len(g.lists) > 0 || l.depth != int(depth) && bytes.IndexByte(p.rep, depth+1) >= 0 {
+				g.findOwners()
+				if err := p.decode(); err != nil {
+					return err
+				}
+				return f.listValues(p, o, depth, &begun)
+			}
 		}
 		if begun+p.entries > g.entries {
 			return fmt.Errorf("it has more than %d elements, unlike the others", g.entries)
 		}
-		g.defined.find(p.def, l.defined)
+		begun += p.entries
+		if p.nulls == p.all {
+			return nil
+		}
+		if err := p.defined(&g.defined); err != nil {
+			return err
+		}
+		if err := p.decodeAll(); err != nil {
+			return err
+		}
 		for i := range g.keys {
-			if k := &g.keys[i]; k.left > 0 {
-				f.valuesOf(k, p, o, int32(begun))
+			if k := &g.keys[i]; k.left > 0 && (k.likely == column) == likely {
+				f.valuesOf(k, p, o, int32(begun-p.entries))
 			}
 		}
-		begun += p.entries
 		return nil
 	})
+	for i := range g.keys {
+		if k := &g.keys[i]; k.likely != column && 2*(k.before-k.left) > len(k.entries) {
+			g.types[trace.AttributeKey{Scope: o.scope, Key: k.column.Key}] = column
+		}
+	}
 	return g.wantEntries(err, path, begun)
 }
 
@@ -269,6 +410,7 @@ func (f *filling) valueColumn(s *segment, o owners, path string) error {
 func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 	d := f.generics.defined
 	n, end := k.next, first+int32(p.entries)
+	toPage := int32(p.first) - first
 	for n < len(k.entries) && k.entries[n].entry < first { // of pages with lists
 		n++
 	}
@@ -282,7 +424,7 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 	case p.codes != nil:
 		known := k.words.of(p.dict)
 		for ; n < len(entries) && entries[n].entry < end; n++ {
-			at, ok := d.value(entries[n].entry - first)
+			at, ok := d.rank(entries[n].entry + toPage)
 			if !ok {
 				continue
 			}
@@ -304,7 +446,7 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 		}
 	case p.ends != nil:
 		for ; n < len(entries) && entries[n].entry < end; n++ {
-			at, ok := d.value(entries[n].entry - first)
+			at, ok := d.rank(entries[n].entry + toPage)
 			if !ok {
 				continue
 			}
@@ -320,7 +462,7 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 		}
 	case p.ints != nil:
 		for ; n < len(entries) && entries[n].entry < end; n++ {
-			at, ok := d.value(entries[n].entry - first)
+			at, ok := d.rank(entries[n].entry + toPage)
 			if !ok {
 				continue
 			}
@@ -337,7 +479,7 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 		}
 	case p.doubles != nil:
 		for ; n < len(entries) && entries[n].entry < end; n++ {
-			at, ok := d.value(entries[n].entry - first)
+			at, ok := d.rank(entries[n].entry + toPage)
 			if !ok {
 				continue
 			}
@@ -354,7 +496,7 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 		}
 	case p.bits != nil:
 		for ; n < len(entries) && entries[n].entry < end; n++ {
-			at, ok := d.value(entries[n].entry - first)
+			at, ok := d.rank(entries[n].entry + toPage)
 			if !ok {
 				continue
 			}
@@ -378,48 +520,8 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 	k.next, k.left = n, left
 }
 
-// definedEntries says of each entry of a page whether it is defined, and the number of
-// its value: a bit an entry, and how many are set before each 64.
-type definedEntries []struct {
-	bits   uint64
-	before int
-}
-
-// find reads the levels of a page.
-func (d *definedEntries) find(def []byte, level byte) {
-	const low, high = 0x7f7f7f7f7f7f7f7f, 0x8080808080808080
-	n := (len(def) + 63) / 64
-	*d = sized(*d, n)
-	pattern := uint64(level) * 0x0101010101010101
-	count := 0
-	for w := range *d {
-		word := uint64(0)
-		if part := def[w*64:]; len(part) >= 64 {
-			for i := 0; i < 64; i += 8 {
-				x := binary.LittleEndian.Uint64(part[i:]) ^ pattern // a zero byte where it is defined
-				zero := ^((x&low + low) | x | low) & high
-				word |= (zero >> 7 * 0x0102040810204080 >> 56) << i // the bytes' bits, side by side
-			}
-		} else {
-			for i, v := range part {
-				if v == level {
-					word |= 1 << i
-				}
-			}
-		}
-		(*d)[w].bits, (*d)[w].before = word, count
-		count += bits.OnesCount64(word)
-	}
-}
-
-// value returns the number of an entry's value, and whether it has one.
-func (d definedEntries) value(entry int32) (int, bool) {
-	word, bit := &d[entry>>6], uint64(1)<<(entry&63)
-	return word.before + bits.OnesCount64(word.bits&(bit-1)), word.bits&bit != 0
-}
-
 // listValues reads a page some of whose entries may have several values.
-func (f *filling) listValues(l leaf, p *page, o owners, depth byte, begun *int) error {
+func (f *filling) listValues(p *page, o owners, depth byte, begun *int) error {
 	g := &f.generics
 	at := 0
 	for i := range p.entries {
@@ -429,7 +531,7 @@ func (f *filling) listValues(l leaf, p *page, o owners, depth byte, begun *int) 
 		if *begun > g.entries || *begun == 0 {
 			return fmt.Errorf("it has more than %d elements, unlike the others", g.entries)
 		}
-		if p.def[i] != l.defined {
+		if !p.has(i) {
 			continue
 		}
 		entry := int32(*begun - 1)
@@ -457,16 +559,16 @@ func (f *filling) unsupported(s *segment, o owners, path string) error {
 		return nil
 	}
 	begun := 0
-	err = s.column(path, func(l leaf, p *page) error {
+	err = s.column(path, func(_ leaf, p *page) error {
 		first := begun
 		begun += p.entries
-		if p.values(l.defined) == 0 {
+		if p.values() == 0 {
 			return nil
 		}
 		g.findOwners()
 		at := 0
-		for i, d := range p.def {
-			if d != l.defined {
+		for i := range p.entries {
+			if !p.has(i) {
 				continue
 			}
 			if owner, needed := g.owners[int32(first+i)]; needed {

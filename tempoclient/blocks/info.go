@@ -58,12 +58,12 @@ func (b *block) sharedKeys() (shared map[trace.Scope]map[string]bool, err error)
 	for _, scope := range attributeScopes[:2] {
 		keys := map[string]bool{}
 		for g := range b.file.RowGroups() {
-			s := &segment{b: b, in: &runReader{in: b.in}, group: g}
+			s := &segment{b: b, in: &pageReader{in: b.in}, group: g}
 			l, err := s.leaf(scope.path + "Attrs.Key")
 			if err != nil {
 				return nil, err
 			}
-			dict, err := l.dictionary(s)
+			dict, err := l.words(s)
 			if err != nil {
 				return nil, fmt.Errorf("column %sAttrs.Key: %w", scope.path, err)
 			}
@@ -71,10 +71,8 @@ func (b *block) sharedKeys() (shared map[trace.Scope]map[string]bool, err error)
 				keys = nil
 				break
 			}
-			data := dict.Page().Data()
-			words, ends := data.ByteArray()
-			for i := range max(len(ends)-1, 0) {
-				keys[string(words[ends[i]:ends[i+1]])] = true
+			for i := range dict.len() {
+				keys[string(dict.word(int32(i)))] = true
 			}
 		}
 		shared[scope.scope] = keys

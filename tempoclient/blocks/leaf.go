@@ -73,5 +73,15 @@ func keysOf(needs *trace.Needs, scope trace.Scope) keySet {
 	return set
 }
 
+// hasOne says whether one of the words is a key of the set.
+func (s keySet) hasOne(words *dictionary) bool {
+	for i := range words.len() {
+		if s.has(string(words.word(int32(i)))) {
+			return true
+		}
+	}
+	return false
+}
+
 func (s keySet) none() bool          { return !s.all && len(s.keys) == 0 }
 func (s keySet) has(key string) bool { return s.all || s.keys[key] }

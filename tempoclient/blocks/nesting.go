@@ -25,7 +25,7 @@ func (n *nesting) reset() {
 
 // add reads the levels of a column of spans.
 func (n *nesting) add(l leaf, rep, def []byte) {
-	if !n.gaps && bytes.Count(def, []byte{l.defined}) == len(def) {
+	if !n.gaps && (def == nil || bytes.Count(def, []byte{l.defined}) == len(def)) {
 		n.addFull(rep)
 		return
 	}
@@ -35,16 +35,20 @@ func (n *nesting) add(l leaf, rep, def []byte) {
 	}
 	next := int32(len(n.resource))
 	for i, r := range rep {
+		level := l.defined
+		if def != nil {
+			level = def[i]
+		}
 		if r == 0 {
 			n.first = append(n.first, next)
 		}
 		if r <= 1 {
-			n.resourceSlots = slot(n.resourceSlots, &n.resources, def[i] >= l.present[1])
+			n.resourceSlots = slot(n.resourceSlots, &n.resources, level >= l.present[1])
 		}
 		if r <= 2 {
-			n.scopeSlots = slot(n.scopeSlots, &n.scopes, def[i] >= l.present[2])
+			n.scopeSlots = slot(n.scopeSlots, &n.scopes, level >= l.present[2])
 		}
-		isSpan := def[i] >= l.present[3]
+		isSpan := level >= l.present[3]
 		n.spanSlots = slot(n.spanSlots, &next, isSpan)
 		if isSpan {
 			n.resource, n.scope = append(n.resource, n.resources-1), append(n.scope, n.scopes-1)

@@ -2,7 +2,6 @@ package blocks
 
 import (
 	"bytes"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -61,23 +60,6 @@ func TestRangesThatLieCloseAreReadAsOne(t *testing.T) {
 	} {
 		require.Equal(t, tt.want, coalesced(tt.ranges, tt.gap))
 	}
-}
-
-// What was read of one file is not taken for another's.
-func TestAReaderThatTurnsToAnotherFileForgets(t *testing.T) {
-	var r runReader
-	read := func(off int64) string {
-		p := make([]byte, 2)
-		_, err := r.ReadAt(p, off)
-		require.NoError(t, err)
-		return string(p)
-	}
-	r.turn(strings.NewReader("aaaabbbb"))
-	require.NoError(t, r.read(0, 2, 6))
-	require.NoError(t, r.read(1, 6, 8))
-	require.Equal(t, []string{"ab", "bb"}, []string{read(3), read(6)})
-	r.turn(strings.NewReader("ccccdddd"))
-	require.Equal(t, []string{"cd", "dd"}, []string{read(3), read(6)})
 }
 
 // A file is closed when nobody uses it any more, and not before.

@@ -4,24 +4,42 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sort"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/encoding"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// page is the part of a decoded page that lies in the rows that are read: entries with
-// their levels, and the values of those entries that are defined. It is valid until
-// the next is read.
+// page is a data page of a column, and the part of it in the rows that are read. Its
+// levels and values are decoded when they are asked for. It is valid until the next is
+// read.
 type page struct {
-	rep, def []byte // nil where the column is in no list, or not optional
-	entries  int
+	l      leaf
+	in     *pageReader
+	codec  format.CompressionCodec
+	header *format.DataPageHeaderV2
+	dict   *dictionary // nil unless the values are words of it
+
+	// As encoded: the levels, and the values, which take size bytes if they are not
+	// compressed.
+	repData, defData, data []byte
+	size                   int
+	compressed             bool
+
+	all, nulls int // how many entries the whole page has, and how many of them no value
+	// What lies in the rows that are read are entries from first on.
+	first, entries int
+
+	// rep and def are the levels of those entries, once levels was called; rep is nil
+	// where the column is in no list, def where all have a value.
+	rep, def []byte
 
 	// Values are texts by code of dict (codes), plain texts (bytes, ends: text i is
-	// bytes[ends[i]:ends[i+1]]), or numbers, or bits from bit on.
-	dict    parquet.Dictionary
+	// bytes[ends[i]:ends[i+1]]), or numbers, or bits from bit on: once decodeAll was called
+	// those of the whole page, after decode those of the entries that are read.
 	codes   []int32
 	bytes   []byte
 	ends    []uint32
@@ -32,12 +50,27 @@ type page struct {
 	bit     int
 }
 
-// values returns how many values the page has.
-func (p *page) values(defined byte) int {
+// full says whether all the page's entries have a value.
+func (p *page) full() bool { return p.nulls == 0 }
+
+// values returns how many values the entries have that are read. Levels must have been
+// called.
+func (p *page) values() int {
 	if p.def == nil {
 		return p.entries
 	}
-	return bytes.Count(p.def, []byte{defined})
+	return bytes.Count(p.def, []byte{p.l.defined})
+}
+
+// has says whether entry i has a value. Levels must have been called.
+func (p *page) has(i int) bool { return p.def == nil || p.def[i] == p.l.defined }
+
+// level returns the definition level of entry i. Levels must have been called.
+func (p *page) level(i int) byte {
+	if p.def == nil {
+		return p.l.defined
+	}
+	return p.def[i]
 }
 
 // text returns plain text i.
@@ -49,44 +82,209 @@ func (p *page) bool(i int) bool {
 	return p.bits[i>>3]&(1<<(i&7)) != 0
 }
 
-// runReader gives the bytes of some pages of a column, which it reads in one request,
-// and those of its dictionary. Its memory is used again.
-type runReader struct {
-	in   io.ReaderAt
-	runs [2]run
+// levels decodes the levels of the entries that are read.
+func (p *page) levels() (err error) {
+	p.rep, p.def = nil, nil
+	if p.l.depth > 0 {
+		if p.in.rep, err = decodeLevels(p.in.rep, p.repData, p.all, byte(p.l.depth)); err != nil {
+			return fmt.Errorf("repetition levels: %w", err)
+		}
+		p.rep = p.in.rep[p.first : p.first+p.entries]
+	}
+	if !p.full() {
+		if p.in.def, err = decodeLevels(p.in.def, p.defData, p.all, p.l.defined); err != nil {
+			return fmt.Errorf("definition levels: %w", err)
+		}
+		p.def = p.in.def[p.first : p.first+p.entries]
+	}
+	return nil
 }
 
-type run struct {
-	at    int64
-	bytes []byte
-}
-
-// read reads bytes [from, to) as run n.
-func (r *runReader) read(n int, from, to int64) error {
-	r.runs[n].at, r.runs[n].bytes = from, sized(r.runs[n].bytes, int(max(to-from, 0)))
-	if to <= from {
+// defined sets the bits of the page's entries that have a value.
+func (p *page) defined(m *marks) error {
+	if p.full() {
+		m.setAll(p.all)
 		return nil
 	}
-	_, err := r.in.ReadAt(r.runs[n].bytes, from)
-	return err
-}
-
-// turn turns to another file, of which nothing was read yet.
-func (r *runReader) turn(in io.ReaderAt) {
-	r.in = in
-	for i := range r.runs {
-		r.runs[i].bytes = r.runs[i].bytes[:0]
+	if err := m.find(p.defData, p.all, p.l.defined, exactly(p.l.defined)); err != nil {
+		return fmt.Errorf("definition levels: %w", err)
 	}
+	if n := m.count(p.all); n != p.all-p.nulls {
+		return fmt.Errorf("a page has %d values by its levels, and %d by its header", n, p.all-p.nulls)
+	}
+	return nil
 }
 
-// ReadAt reads what lies in the runs, up to their ends; anything else it asks for.
-func (r *runReader) ReadAt(p []byte, off int64) (int, error) {
-	for i := range r.runs {
-		if at := off - r.runs[i].at; at >= 0 && at < int64(len(r.runs[i].bytes)) {
-			return copy(p, r.runs[i].bytes[at:]), nil
+// decode decodes the values of the entries that are read. Levels must have been called.
+func (p *page) decode() error {
+	if err := p.decodeAll(); err != nil {
+		return err
+	}
+	if p.first == 0 && p.entries == p.all {
+		return nil
+	}
+	skip := p.first
+	if p.def != nil {
+		skip = bytes.Count(p.in.def[:p.first], []byte{p.l.defined})
+	}
+	n := p.values()
+	switch {
+	case p.codes != nil:
+		p.codes = p.codes[skip : skip+n]
+	case p.ends != nil:
+		p.ends = p.ends[skip : skip+n+1]
+	case p.ints != nil:
+		p.ints = p.ints[skip : skip+n]
+	case p.ints32 != nil:
+		p.ints32 = p.ints32[skip : skip+n]
+	case p.doubles != nil:
+		p.doubles = p.doubles[skip : skip+n]
+	default:
+		p.bit = skip
+	}
+	return nil
+}
+
+// decodeAll decodes the values of the whole page.
+func (p *page) decodeAll() (err error) {
+	p.codes, p.bytes, p.ends, p.ints, p.ints32, p.doubles, p.bits, p.bit = nil, nil, nil, nil, nil, nil, nil, 0
+	n := p.all - p.nulls
+	if n == 0 {
+		return nil
+	}
+	data := p.data
+	if p.compressed {
+		if data, err = p.in.decompress(p.codec, data, p.size); err != nil {
+			return err
 		}
 	}
-	return r.in.ReadAt(p, off)
+	encoding := parquet.LookupEncoding(p.header.Encoding)
+	decoded := 0
+	switch in := p.in; {
+	case p.dict != nil:
+		if in.codes, err = parquet.RLEDictionary.DecodeInt32(in.codes, data); err == nil {
+			p.codes, decoded = in.codes, len(in.codes)
+		}
+	case p.l.kind == parquet.ByteArray:
+		if in.texts, in.ends, err = encoding.DecodeByteArray(in.texts, data, in.ends); err == nil {
+			p.bytes, p.ends, decoded = in.texts, in.ends, len(in.ends)-1
+		}
+	case p.l.kind == parquet.Int64:
+		if in.ints, err = encoding.DecodeInt64(in.ints, data); err == nil {
+			p.ints, decoded = in.ints, len(in.ints)
+		}
+	case p.l.kind == parquet.Int32:
+		if in.ints32, err = encoding.DecodeInt32(in.ints32, data); err == nil {
+			p.ints32, decoded = in.ints32, len(in.ints32)
+		}
+	case p.l.kind == parquet.Double:
+		if in.doubles, err = encoding.DecodeDouble(in.doubles, data); err == nil {
+			p.doubles, decoded = in.doubles, len(in.doubles)
+		}
+	case p.l.kind == parquet.Boolean:
+		if in.bits, err = encoding.DecodeBoolean(in.bits, data); err == nil {
+			p.bits, decoded = in.bits, 8*len(in.bits)
+		}
+	default:
+		err = fmt.Errorf("values of the type %s are not read", p.l.kind)
+	}
+	if err == nil && decoded < n {
+		err = fmt.Errorf("a page has %d values, and should have %d", decoded, n)
+	}
+	if err != nil {
+		return err
+	}
+	switch { // the last of packed values are padding
+	case p.codes != nil:
+		p.codes = p.codes[:n]
+	case p.ints != nil:
+		p.ints = p.ints[:n]
+	case p.ints32 != nil:
+		p.ints32 = p.ints32[:n]
+	case p.doubles != nil:
+		p.doubles = p.doubles[:n]
+	}
+	return nil
+}
+
+// word returns the text of value i, which is a word of the dictionary.
+func (p *page) word(i int) []byte { return p.dict.word(p.codes[i]) }
+
+// pageReader reads the pages of one column after another, into memory that it uses again.
+type pageReader struct {
+	in         io.ReaderAt
+	run, words []byte // pages, and a dictionary, as they are stored
+	data       []byte // values that were compressed
+	rep, def   []byte
+	codes      []int32
+	texts      []byte
+	ends       []uint32
+	ints       []int64
+	ints32     []int32
+	doubles    []float64
+	bits       []byte
+	starts     marks // of rows, see cut
+	page       page
+}
+
+// turn turns to another file.
+func (r *pageReader) turn(in io.ReaderAt) { r.in = in }
+
+// read reads bytes [from, to) of the file into memory that grows as it must.
+func (r *pageReader) read(memory *[]byte, from, to int64) ([]byte, error) {
+	if to < from {
+		return nil, fmt.Errorf("its pages begin at byte %d and end at %d", from, to)
+	}
+	*memory = sized(*memory, int(to-from))
+	if to == from {
+		return nil, nil
+	}
+	_, err := r.in.ReadAt(*memory, from)
+	return *memory, err
+}
+
+// next returns the first page of raw bytes, and those behind it.
+func (r *pageReader) next(raw []byte) (header *format.PageHeader, body, rest []byte, err error) {
+	var protocol thrift.CompactProtocol
+	bytesOf := protocol.NewReaderFromBytes(raw)
+	header = new(format.PageHeader)
+	if err := thrift.NewDecoder(bytesOf).Decode(header); err != nil {
+		return nil, nil, nil, fmt.Errorf("a page's header: %w", err)
+	}
+	left, ok := bytesOf.Reader().(*bytes.Reader)
+	if !ok {
+		return nil, nil, nil, fmt.Errorf("the end of a page's header: %T is no *bytes.Reader", bytesOf.Reader())
+	}
+	body = raw[len(raw)-left.Len():]
+	size := int(header.CompressedPageSize)
+	if size < 0 || size > len(body) || header.UncompressedPageSize < 0 {
+		return nil, nil, nil, fmt.Errorf("a page has %d bytes of %d: %w", len(body), size, io.ErrUnexpectedEOF)
+	}
+	body, rest = body[:size], body[size:]
+	if header.CRC != 0 {
+		if sum := crc32.ChecksumIEEE(body); sum != uint32(header.CRC) {
+			return nil, nil, nil, fmt.Errorf("a page's checksum is %08x, and should be %08x: %w", sum, uint32(header.CRC), parquet.ErrCorrupted)
+		}
+	}
+	return header, body, rest, nil
+}
+
+// decompress returns what was compressed, size bytes of it.
+func (r *pageReader) decompress(codec format.CompressionCodec, data []byte, size int) ([]byte, error) {
+	if codec == format.Uncompressed {
+		return data, nil
+	}
+	decoded, err := parquet.LookupCompressionCodec(codec).Decode(r.data[:cap(r.data)], data)
+	if err != nil {
+		return nil, err
+	}
+	if cap(decoded) >= cap(r.data) {
+		r.data = decoded
+	}
+	if len(decoded) != size {
+		return nil, fmt.Errorf("a page has %d bytes when it is decompressed, and should have %d", len(decoded), size)
+	}
+	return decoded, nil
 }
 
 // smallChunk is up to how many bytes a column of a row group is read whole, without
@@ -102,21 +300,6 @@ func (l leaf) chunk(file *parquet.File, group int) (*parquet.FileColumnChunk, er
 	return chunk, nil
 }
 
-// onlyWords says whether all data pages of a column are words of its dictionary, as its
-// metadata tell. A writer goes over to plain pages when a dictionary gets too large.
-func (l leaf) onlyWords(meta *format.ColumnMetaData) bool {
-	if len(meta.EncodingStats) == 0 {
-		return false
-	}
-	for _, s := range meta.EncodingStats {
-		isData := s.PageType == format.DataPage || s.PageType == format.DataPageV2
-		if isData && s.Encoding != format.RLEDictionary {
-			return false
-		}
-	}
-	return true
-}
-
 // pagesOf returns the first and the last page with rows [from, to).
 func pagesOf(index parquet.OffsetIndex, from, to int64) (first, last int) {
 	n := index.NumPages()
@@ -125,130 +308,144 @@ func pagesOf(index parquet.OffsetIndex, from, to int64) (first, last int) {
 	return first, last
 }
 
-// eachPage reads rows [from, to) of a column of a row group, a page at a time.
-func (l leaf) eachPage(file *parquet.File, group int, in *runReader, from, to int64, do func(*page) error) (err error) {
-	chunk, err := l.chunk(file, group)
+// rowRange are rows of a row group that are read.
+type rowRange struct {
+	from, to int64
+	// entries, if not nil, says of each row, and of the end, with which entry of the column
+	// it begins, counted from the first row. So levels need not be decoded for it.
+	entries []int32
+}
+
+// eachPage reads rows of a column of a row group, a page at a time.
+func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do func(*page) error) error {
+	chunk, err := l.chunk(b.file, group)
 	if err != nil {
 		return err
 	}
-	// Begin at the start of a page: what is sliced is copied.
+	meta := &b.file.Metadata().RowGroups[group].Columns[l.index].MetaData
+	begin := meta.DataPageOffset
+	if meta.DictionaryPageOffset != 0 {
+		begin = min(begin, meta.DictionaryPageOffset)
+	}
+	var dict *dictionary
+	var raw []byte
 	row := int64(0)
-	meta := &file.Metadata().RowGroups[group].Columns[l.index].MetaData
 	if meta.TotalCompressedSize <= smallChunk {
-		begin := meta.DataPageOffset
-		if meta.DictionaryPageOffset != 0 {
-			begin = meta.DictionaryPageOffset
-		}
-		if err := in.read(0, begin, begin+meta.TotalCompressedSize); err != nil {
+		if raw, err = in.read(&in.run, begin, begin+meta.TotalCompressedSize); err != nil {
 			return err
 		}
-	} else if index, err := chunk.OffsetIndex(); err == nil && index != nil && index.NumPages() > 0 {
-		first, last := pagesOf(index, from, to)
-		row = index.FirstRowIndex(first)
+	} else {
 		if meta.DictionaryPageOffset != 0 {
-			if err := in.read(1, meta.DictionaryPageOffset, meta.DataPageOffset); err != nil {
+			if dict, err = l.dictionary(b, group, in, meta); err != nil {
 				return err
 			}
 		}
-		if err := in.read(0, index.Offset(first), index.Offset(last)+index.CompressedPageSize(last)); err != nil {
-			return err
-		}
-	}
-	pages := chunk.PagesFrom(in)
-	defer func() { err = errors.Join(err, pages.Close()) }()
-	if err := pages.SeekToRow(row); err != nil {
-		return err
-	}
-	for row < to {
-		decoded, err := pages.ReadPage()
-		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("the column ends at row %d of %d: %w", row, to, io.ErrUnexpectedEOF)
+		index, err := chunk.OffsetIndex()
+		if err != nil || index == nil || index.NumPages() == 0 {
+			raw, err = in.read(&in.run, meta.DataPageOffset, begin+meta.TotalCompressedSize)
+		} else {
+			first, last := pagesOf(index, rows.from, rows.to)
+			row = index.FirstRowIndex(first)
+			raw, err = in.read(&in.run, index.Offset(first), index.Offset(last)+index.CompressedPageSize(last))
 		}
 		if err != nil {
 			return err
 		}
-		next := row + decoded.NumRows()
-		var p page
-		if next > from {
-			if err = l.cut(decoded, from-row, to-row, &p); err == nil && p.entries > 0 {
-				err = do(&p)
+	}
+	for row < rows.to {
+		if len(raw) == 0 {
+			return fmt.Errorf("the column ends at row %d of %d: %w", row, rows.to, io.ErrUnexpectedEOF)
+		}
+		header, body, rest, err := in.next(raw)
+		if err != nil {
+			return err
+		}
+		raw = rest
+		if header.Type == format.DictionaryPage {
+			if dict, err = l.decodeDictionary(b, group, in, meta, header, body); err != nil {
+				return err
 			}
+			continue
 		}
-		parquet.Release(decoded)
-		if err != nil {
+		p := &in.page
+		if err := p.set(l, in, meta.Codec, dict, header, body); err != nil {
 			return err
+		}
+		next := row + int64(p.header.NumRows)
+		if next > rows.from {
+			if err := p.cut(row, next, rows); err != nil {
+				return err
+			}
+			if p.entries > 0 {
+				if err := do(p); err != nil {
+					return err
+				}
+			}
 		}
 		row = next
 	}
 	return nil
 }
 
-// cut takes rows [from, to) of a page.
-func (l leaf) cut(decoded parquet.Page, from, to int64, p *page) error {
-	p.rep, p.def, p.entries = decoded.RepetitionLevels(), decoded.DefinitionLevels(), int(decoded.NumValues())
-	rows := decoded.NumRows()
-	first, last := 0, p.entries
-	if from > 0 {
-		first = entryOfRow(p.rep, from)
+// set sets the page to what its header says.
+func (p *page) set(l leaf, in *pageReader, codec format.CompressionCodec, dict *dictionary, header *format.PageHeader, body []byte) error {
+	if header.Type != format.DataPageV2 || !header.DataPageHeaderV2.Valid {
+		return fmt.Errorf("a page has the type %s; Tempo writes, and here are read, only %s", header.Type, format.DataPageV2)
 	}
-	if to < rows {
-		last = entryOfRow(p.rep, to)
-	}
-	skip := first
-	if p.def != nil {
-		skip = bytes.Count(p.def[:first], []byte{l.defined})
-		p.def = p.def[first:last]
-	}
-	if p.rep != nil {
-		p.rep = p.rep[first:last]
-	}
-	p.entries = last - first
-	n := p.values(l.defined)
-	data := decoded.Data()
-	p.dict = decoded.Dictionary()
+	h := &header.DataPageHeaderV2.V
+	*p = page{l: l, in: in, codec: codec, header: h, all: int(h.NumValues), nulls: int(h.NumNulls)}
+	rep, def := int(h.RepetitionLevelsByteLength), int(h.DefinitionLevelsByteLength)
 	switch {
-	case data.Kind() == encoding.Undefined: // no value at all
-		if n > 0 {
-			return fmt.Errorf("a page has levels for %d values, and none", n)
+	case h.NumRows <= 0 || p.all < int(h.NumRows) || l.depth == 0 && p.all != int(h.NumRows):
+		return fmt.Errorf("a page has %d entries in %d rows", p.all, h.NumRows)
+	case p.nulls < 0 || p.nulls > p.all || p.nulls > 0 && l.defined == 0:
+		return fmt.Errorf("a page has %d entries, %d of them without a value", p.all, p.nulls)
+	case rep < 0 || def < 0 || rep+def > len(body) || rep+def > int(header.UncompressedPageSize):
+		return fmt.Errorf("a page has %d bytes, of which %d are levels: %w", len(body), rep+def, io.ErrUnexpectedEOF)
+	}
+	p.repData, p.defData, p.data = body[:rep:rep], body[rep:rep+def:rep+def], body[rep+def:]
+	p.size = int(header.UncompressedPageSize) - rep - def
+	p.compressed = codec != format.Uncompressed && (!h.IsCompressed.Valid || h.IsCompressed.V)
+	if h.Encoding == format.RLEDictionary || h.Encoding == format.PlainDictionary {
+		if dict == nil {
+			return errors.New("a page has words of a dictionary, and the column has none")
 		}
-	case l.kind == parquet.ByteArray && p.dict != nil:
-		p.codes = data.Int32()[skip : skip+n]
-	case l.kind == parquet.ByteArray:
-		b, offsets := data.ByteArray()
-		if n > 0 {
-			p.bytes, p.ends = b, offsets[skip:skip+n+1]
-		}
-	case p.dict != nil:
-		return fmt.Errorf("values of the type %s in a dictionary are not read", l.kind)
-	case l.kind == parquet.Int64:
-		p.ints = data.Int64()[skip : skip+n]
-	case l.kind == parquet.Int32:
-		p.ints32 = data.Int32()[skip : skip+n]
-	case l.kind == parquet.Double:
-		p.doubles = data.Double()[skip : skip+n]
-	case l.kind == parquet.Boolean:
-		p.bits, p.bit = data.Boolean(), skip
-	default:
-		return fmt.Errorf("values of the type %s are not read", l.kind)
+		p.dict = dict
 	}
 	return nil
 }
 
-// entryOfRow returns the entry with which a row of a page begins.
-func entryOfRow(rep []byte, row int64) int {
-	if rep == nil {
-		return int(row)
+// cut finds the page's entries in the rows that are read; its own are [row, next).
+func (p *page) cut(row, next int64, rows rowRange) error {
+	p.first, p.entries = 0, p.all
+	if row >= rows.from && next <= rows.to {
+		return nil
 	}
-	at := 0
-	for ; ; row-- {
-		i := bytes.IndexByte(rep[at:], 0)
-		if i < 0 {
-			return len(rep)
+	begin, end := max(rows.from, row), min(rows.to, next)
+	last := p.all
+	switch entries := rows.entries; {
+	case p.l.depth == 0:
+		p.first, last = int(begin-row), int(end-row)
+	case entries != nil && row >= rows.from:
+		last = int(entries[end-rows.from] - entries[row-rows.from])
+	case entries != nil && next <= rows.to:
+		p.first = p.all - int(entries[next-rows.from])
+	default:
+		starts := &p.in.starts
+		if err := starts.find(p.repData, p.all, byte(p.l.depth), exactly(0)); err != nil {
+			return fmt.Errorf("repetition levels: %w", err)
 		}
-		at += i
-		if row == 0 {
-			return at
+		if n := starts.count(p.all); int64(n) != next-row {
+			return fmt.Errorf("a page has %d rows by its levels, and %d by its header", n, next-row)
 		}
-		at++
+		p.first = starts.set(int(begin - row))
+		if end < next {
+			last = starts.set(int(end - row))
+		}
 	}
+	if p.first < 0 || last < p.first || last > p.all {
+		return fmt.Errorf("of %d entries of a page those from %d to %d are in the rows: it has others than the other columns", p.all, p.first, last)
+	}
+	p.entries = last - p.first
+	return nil
 }

@@ -13,7 +13,7 @@ type segment struct {
 	b        *block
 	judged   bool              // the block holds nothing new
 	wanted   map[trace.ID]bool // nil: all its traces are
-	in       *runReader
+	in       *pageReader
 	group    int
 	from, to int64
 
@@ -46,8 +46,30 @@ func (s *segment) column(path string, do func(leaf, *page) error) error {
 	if err != nil {
 		return err
 	}
-	if err := l.eachPage(s.b.file, s.group, s.in, s.from, s.to, func(p *page) error { return do(l, p) }); err != nil {
+	return s.pages(path, l, nil, func(p *page) error {
+		if err := p.levels(); err != nil {
+			return err
+		}
+		if err := p.decode(); err != nil {
+			return err
+		}
+		return do(l, p)
+	})
+}
+
+// pages reads the pages of a column of the segment, without decoding them. What is known
+// of how many entries the rows have saves work.
+func (s *segment) pages(path string, l leaf, entries []int32, do func(*page) error) error {
+	if err := l.eachPage(s.b, s.group, s.in, rowRange{s.from, s.to, entries}, do); err != nil {
 		return fmt.Errorf("column %s: %w", path, err)
+	}
+	return nil
+}
+
+// entriesOf returns with which entry of a column each row begins, if that is known.
+func (s *segment) entriesOf(l leaf) []int32 {
+	if l.depth == 3 && !s.gaps {
+		return s.first // as the spans
 	}
 	return nil
 }
@@ -56,8 +78,20 @@ func (s *segment) column(path string, do func(leaf, *page) error) error {
 // of a page's first.
 func (s *segment) required(path string, n int, do func(p *page, at int) error) error {
 	at := 0
-	err := s.column(path, func(l leaf, p *page) error {
-		m := p.values(l.defined)
+	l, err := s.leaf(path)
+	if err != nil {
+		return err
+	}
+	err = s.pages(path, l, s.entriesOf(l), func(p *page) error {
+		if !p.full() {
+			if err := p.levels(); err != nil {
+				return err
+			}
+		}
+		if err := p.decode(); err != nil {
+			return err
+		}
+		m := p.values()
 		if at+m > n {
 			return fmt.Errorf("it has over %d values, unlike the others", n)
 		}
@@ -152,11 +186,8 @@ func eachText(p *page, do func(i int, text []byte)) error {
 		}
 		return nil
 	}
-	words := p.dict.Page()
-	data := words.Data()
-	b, ends := data.ByteArray()
 	for i, code := range p.codes {
-		do(i, b[ends[code]:ends[code+1]])
+		do(i, p.dict.word(code))
 	}
 	return nil
 }

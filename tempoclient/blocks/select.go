@@ -211,39 +211,11 @@ func (s *segment) columnsOf(scope trace.Scope, path, key string) (own []string, 
 	if err != nil {
 		return nil, false, err
 	}
-	dict, err := l.dictionary(s)
+	dict, err := l.words(s)
 	if err != nil || dict == nil {
 		return own, true, err
 	}
-	data := dict.Page().Data()
-	words, ends := data.ByteArray()
-	for i := range len(ends) - 1 {
-		if string(words[ends[i]:ends[i+1]]) == key {
-			return own, true, nil
-		}
-	}
-	return own, false, nil
-}
-
-// dictionary returns a column's dictionary, nil unless all its pages are made of it.
-func (l leaf) dictionary(s *segment) (dict parquet.Dictionary, err error) {
-	chunk, err := l.chunk(s.b.file, s.group)
-	if err != nil {
-		return nil, err
-	}
-	meta := &s.b.file.Metadata().RowGroups[s.group].Columns[l.index].MetaData
-	if meta.DictionaryPageOffset == 0 || !l.onlyWords(meta) {
-		return nil, nil
-	}
-	if err := s.in.read(1, meta.DictionaryPageOffset, meta.DataPageOffset); err != nil {
-		return nil, err
-	}
-	pages := chunk.PagesFrom(s.in)
-	dict, err = pages.ReadDictionary()
-	if closeErr := pages.Close(); err == nil {
-		err = closeErr
-	}
-	return dict, err
+	return own, dict.has(key), nil
 }
 
 // rowsWith gives the rows of a segment in which a column of texts has one for which
@@ -256,24 +228,22 @@ func (s *segment) rowsWith(path string, holds func([]byte) bool, do func(row int
 	if l.kind != parquet.ByteArray {
 		return nil // numbers: texts for the attribute are among the generic ones
 	}
-	dict, err := l.dictionary(s)
+	dict, err := l.words(s)
 	if err != nil {
 		return fmt.Errorf("column %s: %w", path, err)
 	}
 	var matches []bool
-	wordsOf := func(dict parquet.Dictionary) bool {
-		data := dict.Page().Data()
-		words, ends := data.ByteArray()
-		matches = make([]bool, max(len(ends)-1, 0))
+	wordsOf := func(dict *dictionary) bool {
+		matches = make([]bool, dict.len())
 		for i := range matches {
-			matches[i] = holds(words[ends[i]:ends[i+1]])
+			matches[i] = holds(dict.word(int32(i)))
 		}
 		return slices.Contains(matches, true)
 	}
 	if dict != nil && !wordsOf(dict) {
 		return nil
 	}
-	row, last := -1, parquet.Dictionary(nil)
+	row, last := -1, (*dictionary)(nil)
 	return s.column(path, func(l leaf, p *page) error {
 		if p.dict != nil && p.dict != last {
 			last = p.dict
@@ -284,7 +254,7 @@ func (s *segment) rowsWith(path string, holds func([]byte) bool, do func(row int
 			if p.rep == nil || p.rep[i] == 0 {
 				row++
 			}
-			if p.def != nil && p.def[i] != l.defined {
+			if !p.has(i) {
 				continue
 			}
 			if p.codes != nil && matches[p.codes[at]] || p.codes == nil && holds(p.text(at)) {

@@ -99,7 +99,7 @@ func (s *Store) Batches(ctx context.Context, req Request, deliver func(*trace.Ba
 	req.MemoryBytes = cmp.Or(req.MemoryBytes, 160<<20)
 	req.SpoolBytes = cmp.Or(req.SpoolBytes, 4<<30)
 	req.Workers = cmp.Or(req.Workers, runtime.GOMAXPROCS(0))
-	r := &reading{store: s, req: req, stats: &readStats{}, from: 0, to: ^trace.Time(0)}
+	r := &reading{store: s, req: req, stats: &readStats{mostWords: req.MemoryBytes / wordsShare}, from: 0, to: ^trace.Time(0)}
 	if !req.From.IsZero() {
 		r.from = trace.TimeOf(req.From)
 	}
@@ -110,6 +110,9 @@ func (s *Store) Batches(ctx context.Context, req Request, deliver func(*trace.Ba
 	r.report.Requests, r.report.Bytes = r.stats.requests.Load(), r.stats.bytes.Load()
 	return r.report, err
 }
+
+// wordsShare is what share of the memory the dictionaries may take that are kept.
+const wordsShare = 10
 
 // reading is one call of Traces.
 type reading struct {

@@ -1,8 +1,6 @@
 package blocks
 
 import (
-	"github.com/parquet-go/parquet-go"
-
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
@@ -38,10 +36,8 @@ func (f *filling) texts(s *segment, path string, to *trace.TextColumn, rows []in
 
 // translator turns the words of one dictionary into codes of one column.
 type translator struct {
-	dict  parquet.Dictionary
+	dict  *dictionary
 	codes []uint32 // by word: 1 + its code, 0 if it was not met yet
-	words []byte
-	ends  []uint32
 }
 
 func (t *translator) reset() { t.dict = nil }
@@ -50,13 +46,10 @@ func (t *translator) reset() { t.dict = nil }
 // the words of other dictionaries: most are rare then, and would not be found.
 const manyWords = 4096
 
-func (t *translator) of(dict parquet.Dictionary) []uint32 {
+func (t *translator) of(dict *dictionary) []uint32 {
 	if t.dict != dict {
 		t.dict = dict
-		words := dict.Page()
-		data := words.Data()
-		t.words, t.ends = data.ByteArray()
-		t.codes = sized(t.codes, max(len(t.ends)-1, 0))
+		t.codes = sized(t.codes, dict.len())
 		clear(t.codes)
 	}
 	return t.codes
@@ -64,7 +57,7 @@ func (t *translator) of(dict parquet.Dictionary) []uint32 {
 
 // add adds a word to the column; the empty one gets code 0 if it stands for none.
 func (t *translator) add(word int32, to *trace.TextColumn, emptyToo bool) uint32 {
-	text := t.words[t.ends[word]:t.ends[word+1]]
+	text := t.dict.word(word)
 	code := uint32(0)
 	switch {
 	case len(text) == 0 && !emptyToo:

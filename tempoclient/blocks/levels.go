@@ -1,0 +1,244 @@
+package blocks
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/bits"
+	"sync"
+
+	"github.com/parquet-go/parquet-go/encoding/rle"
+)
+
+// decodeLevels decodes n levels of up to most, a byte each, into the memory of dst.
+func decodeLevels(dst, src []byte, n int, most byte) ([]byte, error) {
+	if most == 0 {
+		return nil, nil
+	}
+	dst, err := (&rle.Encoding{BitWidth: bits.Len8(most)}).DecodeLevels(sized(dst, n+8), src)
+	if err == nil && len(dst) < n {
+		err = fmt.Errorf("there are levels of %d entries, not of %d: %w", len(dst), n, io.ErrUnexpectedEOF)
+	}
+	if err != nil {
+		return dst, err
+	}
+	return dst[:n], nil
+}
+
+// marks are a bit for each of a page's entries, and how many are set before each 64.
+type marks []struct {
+	bits   uint64
+	before int
+}
+
+// rank returns how many bits are set before bit i, and whether that is set.
+func (m marks) rank(i int32) (int, bool) {
+	word, bit := &m[i>>6], uint64(1)<<(i&63)
+	return word.before + bits.OnesCount64(word.bits&(bit-1)), word.bits&bit != 0
+}
+
+// has says whether bit i is set.
+func (m marks) has(i int32) bool { return m[i>>6].bits>>(i&63)&1 != 0 }
+
+// count returns how many bits are set before bit i, which may be the end.
+func (m marks) count(i int) int {
+	if i>>6 == len(m) {
+		if len(m) == 0 {
+			return 0
+		}
+		last := &m[len(m)-1]
+		return last.before + bits.OnesCount64(last.bits)
+	}
+	n, _ := m.rank(int32(i))
+	return n
+}
+
+// set returns the number of the bit that is set and has n set before it, -1 if none is.
+func (m marks) set(n int) int {
+	low, high := 0, len(m) // the last word with no more than n before it
+	for low < high {
+		if mid := (low + high) / 2; m[mid].before <= n {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low == 0 {
+		return -1
+	}
+	word := &m[low-1]
+	rest := word.bits
+	for range n - word.before {
+		rest &= rest - 1
+	}
+	if rest == 0 {
+		return -1
+	}
+	return (low-1)*64 + bits.TrailingZeros64(rest)
+}
+
+// next returns the first bit from i on that is set, end if none is before it.
+func (m marks) next(i, end int) int {
+	for w := i >> 6; w < len(m) && w*64 < end; w++ {
+		rest := m[w].bits
+		if w == i>>6 {
+			rest &= ^uint64(0) << (i & 63)
+		}
+		if rest != 0 {
+			return min(w*64+bits.TrailingZeros64(rest), end)
+		}
+	}
+	return end
+}
+
+// setAll sets the bits of n entries.
+func (m *marks) setAll(n int) {
+	*m = sized(*m, (n+63)/64)
+	for w := range *m {
+		(*m)[w].bits, (*m)[w].before = ^uint64(0), w*64
+	}
+	if n&63 != 0 {
+		(*m)[n>>6].bits = 1<<(n&63) - 1
+	}
+}
+
+// levelSet are levels that are looked for, a bit for each.
+type levelSet uint32
+
+func exactly(level byte) levelSet { return 1 << level }
+func upTo(level byte) levelSet    { return 1<<(level+1) - 1 }
+
+// find sets the bits of those of n entries whose level, of up to most, is in the set. It
+// reads the encoding itself (Parquet's RLE/bit-packing hybrid), since most levels are
+// asked for one thing only: eight of them are looked up in a table at once or twice,
+// and runs are set as a whole, where decoded levels would be a byte each.
+func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
+	width := uint(bits.Len8(most))
+	table := tableOf(width, set)
+	*m = sized(*m, (n+63)/64)
+	words := *m
+	acc, fill, at := uint64(0), uint(0), 0 // bits not yet in words, how many, and the next word
+	for i, left := 0, n; left > 0; {
+		header, size := binary.Uvarint(src[i:])
+		if size <= 0 {
+			return fmt.Errorf("the levels end %d entries early, of %d: %w", left, n, io.ErrUnexpectedEOF)
+		}
+		i += size
+		if header&1 == 0 { // a run of one level
+			run := int(min(header>>1, uint64(left)))
+			if run > 0 && i >= len(src) {
+				return fmt.Errorf("the levels end %d entries early, of %d: %w", left, n, io.ErrUnexpectedEOF)
+			}
+			ones := uint64(0)
+			if run > 0 && set>>(src[i]&31)&1 != 0 {
+				ones = ^uint64(0)
+			}
+			i++
+			left -= run
+			for run > 0 {
+				part := min(run, int(64-fill))
+				acc |= ones >> (64 - part) << fill
+				if fill += uint(part); fill == 64 {
+					words[at].bits = acc
+					at++
+					acc, fill = 0, 0
+				}
+				run -= part
+			}
+			continue
+		}
+		groups := int(min(header>>1, uint64(left+7)/8)) // of 8 levels
+		if rest := len(src) - i; groups*int(width) > rest {
+			return fmt.Errorf("the levels end %d entries early, of %d: %w", left-rest/int(width)*8, n, io.ErrUnexpectedEOF)
+		}
+		begin := i
+		for range groups {
+			var packed uint64
+			if i+8 <= len(src) {
+				packed = binary.LittleEndian.Uint64(src[i:])
+			} else {
+				var tail [8]byte
+				copy(tail[:], src[i:])
+				packed = binary.LittleEndian.Uint64(tail[:])
+			}
+			i += int(width)
+			eight := table.lookUp(packed)
+			acc |= eight << fill
+			if fill += 8; fill >= 64 {
+				if at < len(words) {
+					words[at].bits = acc
+				}
+				at++
+				fill -= 64
+				acc = eight >> (8 - fill)
+			}
+		}
+		i = begin + int(header>>1)*int(width) // the last group is whole, whatever it has to be
+		left -= groups * 8
+	}
+	if at < len(words) {
+		words[at].bits = acc
+	}
+	if n&63 != 0 {
+		words[n>>6].bits &= 1<<(n&63) - 1
+	}
+	before := 0
+	for w := range words {
+		words[w].before = before
+		before += bits.OnesCount64(words[w].bits)
+	}
+	return nil
+}
+
+// levelTable tells of several packed levels at once which are in a set.
+type levelTable struct {
+	bits  [1 << 12]uint8 // by so many packed levels as fit into 12 bits
+	each  uint           // how many those are: 8, 4, 2 or 1
+	shift uint           // how many bits they take
+	mask  uint64
+}
+
+// lookUp returns which of eight packed levels are in the set.
+func (t *levelTable) lookUp(packed uint64) (eight uint64) {
+	switch t.each {
+	case 8:
+		return uint64(t.bits[packed&t.mask&(1<<12-1)])
+	case 4:
+		low, high := t.bits[packed&t.mask&(1<<12-1)], t.bits[packed>>t.shift&t.mask&(1<<12-1)]
+		return uint64(low | high<<4)
+	}
+	for i := uint(0); i < 8; i += t.each {
+		eight |= uint64(t.bits[packed&t.mask&(1<<12-1)]) << i
+		packed >>= t.shift
+	}
+	return eight
+}
+
+var levelTables sync.Map // of *levelTable, by tableKey
+
+type tableKey struct {
+	width uint
+	set   levelSet
+}
+
+func tableOf(width uint, set levelSet) *levelTable {
+	key := tableKey{width, set}
+	if t, ok := levelTables.Load(key); ok {
+		return t.(*levelTable)
+	}
+	t := &levelTable{each: 1}
+	for t.each < 8 && 2*t.each*width <= 12 {
+		t.each *= 2
+	}
+	t.shift = t.each * width
+	t.mask = 1<<t.shift - 1
+	for packed := range uint64(1) << t.shift {
+		for i := range t.each {
+			if level := packed >> (i * width) & (1<<width - 1); set>>(level&31)&1 != 0 {
+				t.bits[packed] |= 1 << i
+			}
+		}
+	}
+	kept, _ := levelTables.LoadOrStore(key, t)
+	return kept.(*levelTable)
+}
