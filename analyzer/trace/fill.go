@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
 	"slices"
@@ -9,20 +10,39 @@ import (
 
 func compareText(a, b string) int { return strings.Compare(a, b) }
 
-// SpanKey is what says where a span stands in its trace, and At by what number its
-// source knows it.
-type SpanKey struct {
-	ID, ParentID SpanID
-	Start, End   Time
-	Kind         Kind
-	At           int32
+// SpanKeys are what says where spans stand in their traces, by the numbers by which
+// their source knows them, from 0.
+type SpanKeys struct {
+	IDs, ParentIDs []SpanID
+	Starts, Ends   []Time
+	Kinds          []Kind
 }
+
+// Len returns how many spans there are.
+func (k *SpanKeys) Len() int { return len(k.IDs) }
+
+// Resize makes it n spans: those that are there stay, others have any values.
+func (k *SpanKeys) Resize(n int) {
+	k.IDs, k.ParentIDs = resized(k.IDs, n), resized(k.ParentIDs, n)
+	k.Starts, k.Ends, k.Kinds = resized(k.Starts, n), resized(k.Ends, n), resized(k.Kinds, n)
+}
+
+// resized returns s with n elements.
+func resized[S ~[]E, E any](s S, n int) S {
+	if n > cap(s) {
+		s = slices.Grow(s, n-len(s))
+	}
+	return s[:n]
+}
+
+// SpanRun are adjacent spans, by their numbers: From to before To.
+type SpanRun struct{ From, To int32 }
 
 // Filler makes batches out of spans that come in any order. It is where columns are
 // brought into normal form:
 //
-//  1. Reset, with how many spans there are at the most.
-//  2. AddTrace for each trace, with the keys of its spans. Drop takes the last back.
+//  1. The source numbers the spans, in any order, and sets their Keys. Then Reset.
+//  2. AddTrace for each trace, with the numbers of its spans. Drop takes the last back.
 //  3. Layout. Now Place says for each span, by its number, the row in which its other
 //     fields and attributes go, -1 for those dropped. A span that came more than once
 //     has rows behind those of the batch for its copies.
@@ -32,13 +52,14 @@ type SpanKey struct {
 //
 // A Filler uses its memory again: a batch is valid until the next Reset.
 type Filler struct {
+	// Keys are by the spans' own numbers. They stay as they were set.
+	Keys SpanKeys
 	// Place is by the spans' own numbers, after Layout.
 	Place []int32
 
 	needs     Needs
 	b         Batch
 	copies    []spanCopy
-	copyKeys  []SpanKey
 	order     []orderKey
 	table     idTable
 	spare     map[Scope][]*Column
@@ -47,8 +68,8 @@ type Filler struct {
 	proto     protoFill
 }
 
-// spanCopy is a further copy of the span at row of.
-type spanCopy struct{ of, trace int32 }
+// spanCopy is a further copy of the span at row of: the span with the number at.
+type spanCopy struct{ of, trace, at int32 }
 
 // orderKey is what spans are sorted by first.
 type orderKey struct {
@@ -61,10 +82,11 @@ func NewFiller(needs Needs) *Filler {
 	return &Filler{needs: needs, spare: map[Scope][]*Column{}, byKey: map[AttributeKey]*Column{}}
 }
 
-// Reset begins a batch of at most n spans, which their source numbers from 0. The one
-// before is not valid any more.
-func (f *Filler) Reset(n int) {
+// Reset begins a batch of some or all of the spans whose keys are set. The one before is
+// not valid any more.
+func (f *Filler) Reset() {
 	b := &f.b
+	n := f.Keys.Len()
 	f.Place = sized(f.Place, n)
 	for i := range f.Place {
 		f.Place[i] = -1
@@ -72,32 +94,32 @@ func (f *Filler) Reset(n int) {
 	b.IDs, b.Flags, b.First = b.IDs[:0], b.Flags[:0], append(b.First[:0], 0)
 	b.SpanIDs, b.ParentIDs, b.Parents = sized(b.SpanIDs, n)[:0], sized(b.ParentIDs, n)[:0], sized(b.Parents, n)[:0]
 	b.Starts, b.Ends, b.Kinds = sized(b.Starts, n)[:0], sized(b.Ends, n)[:0], sized(b.Kinds, n)[:0]
-	f.copies, f.copyKeys = f.copies[:0], f.copyKeys[:0]
+	f.copies = f.copies[:0]
 }
 
-// AddTrace adds a trace that has spans with these keys, one or more. IDs must not
+// AddTrace adds a trace that has these spans, one or more. Neither spans nor traces must
 // come again in a batch.
-func (f *Filler) AddTrace(id ID, keys []SpanKey) {
-	b := &f.b
+func (f *Filler) AddTrace(id ID, spans ...SpanRun) {
+	b, k := &f.b, &f.Keys
 	base := int32(len(b.SpanIDs))
 	flags := Flags(0)
-	n := len(keys)
+	n := 0
+	for _, run := range spans {
+		n += int(run.To - run.From)
+	}
 	f.order = sized(f.order, n)
-	order := f.order[:n]
+	order := f.order[:0]
 	sorted := true
 	last := Time(0)
-	for i := range keys {
-		k := &keys[i]
-		if k.End < k.Start {
-			k.End = k.Start
-			flags |= FlagEndBeforeStart
+	for _, run := range spans {
+		for i, start := range k.Starts[run.From:run.To] {
+			sorted = sorted && (last < start || len(order) == 0)
+			last = start
+			order = append(order, orderKey{start, run.From + int32(i)})
 		}
-		order[i] = orderKey{k.Start, int32(i)}
-		sorted = sorted && (i == 0 || last < k.Start)
-		last = k.Start
 	}
 	if !sorted {
-		f.sort(keys)
+		f.sort()
 	}
 	f.table.reset(n)
 	unique := true
@@ -106,10 +128,14 @@ func (f *Filler) AddTrace(id ID, keys []SpanKey) {
 	b.SpanIDs, b.ParentIDs, b.Starts, b.Ends, b.Kinds = b.SpanIDs[:end], b.ParentIDs[:end], b.Starts[:end], b.Ends[:end], b.Kinds[:end]
 	ids, parentIDs, starts, ends, kinds := b.SpanIDs[base:end], b.ParentIDs[base:end], b.Starts[base:end], b.Ends[base:end], b.Kinds[base:end]
 	for j, o := range order {
-		k := &keys[o.i]
-		ids[j], parentIDs[j], starts[j], ends[j], kinds[j] = k.ID, k.ParentID, k.Start, k.End, k.Kind
-		f.Place[k.At] = base + int32(j)
-		unique = f.table.add(binary.NativeEndian.Uint64(k.ID[:]), int32(j)) && unique
+		id, end := k.IDs[o.i], k.Ends[o.i]
+		if end < o.start {
+			end = o.start
+			flags |= FlagEndBeforeStart
+		}
+		ids[j], parentIDs[j], starts[j], ends[j], kinds[j] = id, k.ParentIDs[o.i], o.start, end, k.Kinds[o.i]
+		f.Place[o.i] = base + int32(j)
+		unique = f.table.add(binary.NativeEndian.Uint64(id[:]), int32(j)) && unique
 	}
 	if unique {
 		b.Parents = b.Parents[:end]
@@ -124,7 +150,7 @@ func (f *Filler) AddTrace(id ID, keys []SpanKey) {
 			parents[j] = parent
 		}
 	} else {
-		f.uniteCopies(keys, base)
+		f.uniteCopies(base)
 		f.link(base)
 	}
 	b.IDs, b.Flags = append(b.IDs, id), append(b.Flags, flags)
@@ -132,7 +158,8 @@ func (f *Filler) AddTrace(id ID, keys []SpanKey) {
 }
 
 // sort brings order into the order of the normal form.
-func (f *Filler) sort(keys []SpanKey) {
+func (f *Filler) sort() {
+	k := &f.Keys
 	less := func(a, b orderKey) int {
 		switch {
 		case a.start != b.start:
@@ -141,11 +168,10 @@ func (f *Filler) sort(keys []SpanKey) {
 			}
 			return 1
 		}
-		x, y := &keys[a.i], &keys[b.i]
-		if c := x.ID.Compare(y.ID); c != 0 {
+		if c := k.IDs[a.i].Compare(k.IDs[b.i]); c != 0 {
 			return c
 		}
-		return int(x.Kind) - int(y.Kind)
+		return cmp.Compare(k.Kinds[a.i], k.Kinds[b.i])
 	}
 	if len(f.order) > 48 {
 		slices.SortFunc(f.order, less)
@@ -164,8 +190,8 @@ func (f *Filler) sort(keys []SpanKey) {
 
 // uniteCopies leaves the first in order of the spans that have one ID and kind, and
 // notes the others as its copies.
-func (f *Filler) uniteCopies(keys []SpanKey, base int32) {
-	b := &f.b
+func (f *Filler) uniteCopies(base int32) {
+	b, k := &f.b, &f.Keys
 	type spanIdentity struct {
 		id   SpanID
 		kind Kind
@@ -173,16 +199,15 @@ func (f *Filler) uniteCopies(keys []SpanKey, base int32) {
 	first := map[spanIdentity]int32{}
 	n := base
 	for _, o := range f.order {
-		k := &keys[o.i]
-		ident := spanIdentity{k.ID, k.Kind}
+		ident := spanIdentity{k.IDs[o.i], k.Kinds[o.i]}
 		if row, again := first[ident]; again {
-			f.copies = append(f.copies, spanCopy{of: row, trace: int32(len(b.IDs))})
-			f.copyKeys = append(f.copyKeys, *k)
+			f.copies = append(f.copies, spanCopy{of: row, trace: int32(len(b.IDs)), at: o.i})
 			continue
 		}
 		first[ident] = n
-		b.SpanIDs[n], b.ParentIDs[n], b.Starts[n], b.Ends[n], b.Kinds[n] = k.ID, k.ParentID, k.Start, k.End, k.Kind
-		f.Place[k.At] = n
+		b.SpanIDs[n], b.ParentIDs[n], b.Kinds[n] = ident.id, k.ParentIDs[o.i], ident.kind
+		b.Starts[n], b.Ends[n] = o.start, max(o.start, k.Ends[o.i])
+		f.Place[o.i] = n
 		n++
 	}
 	b.SpanIDs, b.ParentIDs, b.Starts, b.Ends, b.Kinds = b.SpanIDs[:n], b.ParentIDs[:n], b.Starts[:n], b.Ends[:n], b.Kinds[:n]
@@ -206,19 +231,19 @@ func (f *Filler) link(base int32) {
 // differs may still move it.
 func (f *Filler) LastStart() Time { return f.b.Starts[f.b.First[len(f.b.IDs)-1]] }
 
-// Drop takes the trace back that was added last; keys are those it was added with.
-func (f *Filler) Drop(keys []SpanKey) {
+// Drop takes the trace back that was added last.
+func (f *Filler) Drop() {
 	b := &f.b
 	t := len(b.IDs) - 1
 	n := b.First[t]
 	b.IDs, b.Flags, b.First = b.IDs[:t], b.Flags[:t], b.First[:t+1]
 	b.SpanIDs, b.ParentIDs, b.Parents = b.SpanIDs[:n], b.ParentIDs[:n], b.Parents[:n]
 	b.Starts, b.Ends, b.Kinds = b.Starts[:n], b.Ends[:n], b.Kinds[:n]
-	for i := range keys {
-		f.Place[keys[i].At] = -1
+	for _, o := range f.order {
+		f.Place[o.i] = -1
 	}
 	for len(f.copies) > 0 && f.copies[len(f.copies)-1].trace == int32(t) {
-		f.copies, f.copyKeys = f.copies[:len(f.copies)-1], f.copyKeys[:len(f.copyKeys)-1]
+		f.copies = f.copies[:len(f.copies)-1]
 	}
 }
 
@@ -229,13 +254,12 @@ func (f *Filler) NumSpans() int { return len(f.b.SpanIDs) }
 // on. It returns the batch to be filled, whose columns have a row for each span and
 // for each copy of one.
 func (f *Filler) Layout(resources, events, links int) *Batch {
-	b := &f.b
+	b, k := &f.b, &f.Keys
 	n := len(b.SpanIDs)
-	for i := range f.copyKeys {
-		k := &f.copyKeys[i]
-		f.Place[k.At] = int32(n + i)
-		b.SpanIDs, b.ParentIDs, b.Parents = append(b.SpanIDs, k.ID), append(b.ParentIDs, k.ParentID), append(b.Parents, -1)
-		b.Starts, b.Ends, b.Kinds = append(b.Starts, k.Start), append(b.Ends, k.End), append(b.Kinds, k.Kind)
+	for i, c := range f.copies {
+		f.Place[c.at] = int32(n + i)
+		b.SpanIDs, b.ParentIDs, b.Parents = append(b.SpanIDs, k.IDs[c.at]), append(b.ParentIDs, k.ParentIDs[c.at]), append(b.Parents, -1)
+		b.Starts, b.Ends, b.Kinds = append(b.Starts, k.Starts[c.at]), append(b.Ends, max(k.Starts[c.at], k.Ends[c.at])), append(b.Kinds, k.Kinds[c.at])
 	}
 	rows := len(b.SpanIDs)
 	f.resources = resources

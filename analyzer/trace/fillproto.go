@@ -56,9 +56,8 @@ type protoFill struct {
 	resources []protoResource
 	scopes    []protoPart
 	spans     []protoPart
-	keys      []SpanKey
 	runs      []protoRun
-	oneTrace  []SpanKey
+	oneTrace  []SpanRun
 
 	events, links   int
 	event, link     int32 // rows that are free
@@ -84,8 +83,8 @@ type protoResource struct {
 
 // protoRun are adjacent spans of one trace.
 type protoRun struct {
-	id       ID
-	from, to int32
+	id ID
+	SpanRun
 }
 
 func (p *protoFill) reset(messages [][]byte) {
@@ -93,7 +92,8 @@ func (p *protoFill) reset(messages [][]byte) {
 	p.messages = messages
 	p.readsEvents, p.readsLinks = needs.ReadsEvents(), needs.ReadsLinks()
 	p.readsStatusText, p.readsScopes = needs.All || needs.StatusMessage, needs.All || needs.Instrumentation
-	p.resources, p.scopes, p.spans, p.keys, p.runs = p.resources[:0], p.scopes[:0], p.spans[:0], p.keys[:0], p.runs[:0]
+	p.resources, p.scopes, p.spans, p.runs = p.resources[:0], p.scopes[:0], p.spans[:0], p.runs[:0]
+	p.f.Keys.Resize(0)
 	p.events, p.links, p.event, p.link = 0, 0, 0, 0
 }
 
@@ -169,24 +169,24 @@ func (p *protoFill) readResourceSpans(f fields) error {
 }
 
 func (p *protoFill) readKey(f fields) error {
-	at := int32(len(p.keys))
-	p.keys = append(p.keys, SpanKey{At: at})
-	k := &p.keys[at]
 	var id ID
+	var spanID, parentID SpanID
+	var start, end Time
+	var kind Kind
 	for f.skipAll(tagAttributes) && f.next() {
 		switch f.tag {
 		case 1<<3 + wireLen:
 			f.id(id[:])
 		case 2<<3 + wireLen:
-			f.id(k.ID[:])
+			f.id(spanID[:])
 		case 4<<3 + wireLen:
-			f.id(k.ParentID[:])
+			f.id(parentID[:])
 		case 6<<3 + wireVarint:
-			k.Kind = Kind(f.value)
+			kind = Kind(f.value)
 		case 7<<3 + wireI64:
-			k.Start = Time(f.value)
+			start = Time(f.value)
 		case 8<<3 + wireI64:
-			k.End = Time(f.value)
+			end = Time(f.value)
 		case 11<<3 + wireLen:
 			p.events++
 		case 13<<3 + wireLen:
@@ -199,13 +199,17 @@ func (p *protoFill) readKey(f fields) error {
 	if f.err != nil {
 		return f.err
 	}
-	if id.IsZero() || k.ID.IsZero() {
+	if id.IsZero() || spanID.IsZero() {
 		return errInvalidIDs
 	}
+	k := &p.f.Keys
+	at := int32(k.Len())
+	k.Resize(k.Len() + 1)
+	k.IDs[at], k.ParentIDs[at], k.Starts[at], k.Ends[at], k.Kinds[at] = spanID, parentID, start, end, kind
 	if n := len(p.runs); n > 0 && p.runs[n-1].id == id {
-		p.runs[n-1].to++
+		p.runs[n-1].To++
 	} else {
-		p.runs = append(p.runs, protoRun{id, at, at + 1})
+		p.runs = append(p.runs, protoRun{id, SpanRun{at, at + 1}})
 	}
 	return nil
 }
@@ -241,18 +245,14 @@ func (p *protoFill) arrange() {
 	if !slices.IsSortedFunc(p.runs, byID) {
 		slices.SortStableFunc(p.runs, byID)
 	}
-	p.f.Reset(len(p.spans))
+	p.f.Reset()
 	for i := 0; i < len(p.runs); {
-		run := p.runs[i]
-		keys := p.keys[run.from:run.to]
-		if i++; i < len(p.runs) && p.runs[i].id == run.id {
-			p.oneTrace = append(p.oneTrace[:0], keys...)
-			for ; i < len(p.runs) && p.runs[i].id == run.id; i++ {
-				p.oneTrace = append(p.oneTrace, p.keys[p.runs[i].from:p.runs[i].to]...)
-			}
-			keys = p.oneTrace
+		id := p.runs[i].id
+		p.oneTrace = p.oneTrace[:0]
+		for ; i < len(p.runs) && p.runs[i].id == id; i++ {
+			p.oneTrace = append(p.oneTrace, p.runs[i].SpanRun)
 		}
-		p.f.AddTrace(run.id, keys)
+		p.f.AddTrace(id, p.oneTrace...)
 	}
 }
 

@@ -31,17 +31,21 @@ func (f *Filler) FillRows(ids []ID, traces [][]Span) *Batch {
 			}
 		}
 	}
-	f.Reset(n)
+	k := &f.Keys
+	k.Resize(n)
 	at := int32(0)
-	var keys []SpanKey
-	for i, spans := range traces {
-		keys = keys[:0]
+	for _, spans := range traces {
 		for j := range spans {
 			s := &spans[j]
-			keys = append(keys, SpanKey{s.ID, s.ParentID, s.Start, s.End, s.Kind, at})
+			k.IDs[at], k.ParentIDs[at], k.Starts[at], k.Ends[at], k.Kinds[at] = s.ID, s.ParentID, s.Start, s.End, s.Kind
 			at++
 		}
-		f.AddTrace(ids[i], keys)
+	}
+	f.Reset()
+	at = 0
+	for i, spans := range traces {
+		f.AddTrace(ids[i], SpanRun{at, at + int32(len(spans))})
+		at += int32(len(spans))
 	}
 	b := f.Layout(n, events, links)
 	w := rowWriter{f: f, b: b, events: events, links: links}

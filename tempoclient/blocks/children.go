@@ -112,7 +112,7 @@ func (f *filling) events(s *segment, place []int32, n int) error {
 	}
 	if err := s.required(pathEvent+"TimeSinceStartNano", int(c.n), func(p *page, at int) error {
 		for i, since := range p.ints {
-			to.Times[c.first+int32(at+i)] = trace.Time(s.starts[c.parents[at+i]]) + trace.Time(since)
+			to.Times[c.first+int32(at+i)] = f.filler.Keys.Starts[s.firstSpan+c.parents[at+i]] + trace.Time(since)
 		}
 		return nil
 	}); err != nil {

@@ -35,7 +35,7 @@ type filling struct {
 	spool    *spool // what was read ahead; nil: nothing
 	heap     rowHeap
 	shared   []nextRow
-	keys     []trace.SpanKey
+	runs     []trace.SpanRun             // of one trace
 	needed   [trace.ScopeLink + 1]keySet // which attributes are needed, by scope
 	codes    translator
 	generics generics
@@ -84,6 +84,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 		}
 		defer func() { err = errors.Join(err, end()) }()
 	}
+	f.filler.Keys.Resize(0)
 	for _, s := range f.segments {
 		failed = s.b
 		if err := f.take(s.b); err != nil {
@@ -171,12 +172,7 @@ func (f *filling) segment() *segment {
 // arrange gives all spans their places, trace by trace, and leaves out the traces that
 // start at another time than asked for.
 func (f *filling) arrange() (outside int) {
-	spans := int32(0)
-	for _, s := range f.segments {
-		s.firstSpan = spans
-		spans += int32(s.spans())
-	}
-	f.filler.Reset(int(spans))
+	f.filler.Reset()
 	f.dropped = false
 	f.findShared()
 	// A segment's traces stand together, so that its columns are written from front to
@@ -187,10 +183,15 @@ func (f *filling) arrange() (outside int) {
 				f.dropped = true
 				continue
 			}
-			f.keys = f.keys[:0]
+			f.runs = f.runs[:0]
+			spans := 0
+			add := func(run trace.SpanRun) {
+				f.runs = append(f.runs, run)
+				spans += int(run.To - run.From)
+			}
 			switch group := s.shared[row]; {
 			case group == alone:
-				f.keys = s.appendKeys(f.keys, int32(row))
+				add(s.spansOf(int32(row)))
 			case f.shared[group].segment != int32(i) || f.shared[group].row != int32(row):
 				continue
 			default:
@@ -198,15 +199,15 @@ func (f *filling) arrange() (outside int) {
 					if r.id != id {
 						break
 					}
-					f.keys = f.segments[r.segment].appendKeys(f.keys, r.row)
+					add(f.segments[r.segment].spansOf(r.row))
 				}
 			}
-			if len(f.keys) == 0 {
+			if spans == 0 {
 				continue
 			}
-			f.filler.AddTrace(id, f.keys)
+			f.filler.AddTrace(id, f.runs...)
 			if start := f.filler.LastStart(); start < f.from || start >= f.to {
-				f.filler.Drop(f.keys)
+				f.filler.Drop()
 				f.dropped = true
 				outside++
 			}

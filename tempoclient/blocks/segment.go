@@ -2,7 +2,6 @@ package blocks
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/betracehq/betrace/analyzer/trace"
 )
@@ -20,17 +19,12 @@ type segment struct {
 	ids    []trace.ID
 	shared []int32 // by row: alone, or where in filling.shared its trace's rows are
 	nesting
-	// By span.
-	spanIDs, parentIDs []trace.SpanID
-	starts             []int64
-	durations          []int64
-	kinds              []int32
 	// Numbers of the segment's first span, and resource, in the batch.
 	firstSpan, firstResource int32
 	events, links            children
 }
 
-func (s *segment) spans() int { return len(s.spanIDs) }
+func (s *segment) spans() int { return len(s.resource) }
 
 func (s *segment) leaf(path string) (leaf, error) {
 	l, ok := s.b.cols[path]
@@ -126,54 +120,81 @@ func (s *segment) idsOf(ids idRange) error {
 
 // keysOf reads what is known of the spans before they have a place.
 func (f *filling) keysOf(s *segment) error {
-	if err := s.structure(); err != nil {
+	k := &f.filler.Keys
+	s.firstSpan = int32(k.Len())
+	if err := s.structure(k); err != nil {
 		return err
 	}
 	n := s.spans()
-	s.parentIDs, s.starts, s.durations, s.kinds = sized(s.parentIDs, n), sized(s.starts, n), sized(s.durations, n), sized(s.kinds, n)
+	parents, starts, ends, kinds := k.ParentIDs[s.firstSpan:], k.Starts[s.firstSpan:], k.Ends[s.firstSpan:], k.Kinds[s.firstSpan:]
 	if err := s.required(pathSpan+"ParentSpanID", n, func(p *page, at int) error {
-		return eachText(p, func(i int, text []byte) { s.parentIDs[at+i] = spanID(text) })
+		return p.spanIDs(parents[at:])
 	}); err != nil {
 		return err
 	}
-	for _, c := range []struct {
-		path string
-		to   []int64
-	}{{"StartTimeUnixNano", s.starts}, {"DurationNano", s.durations}} {
-		if err := s.required(pathSpan+c.path, n, func(p *page, at int) error {
-			copy(c.to[at:], p.ints)
-			return nil
-		}); err != nil {
-			return err
+	if err := s.required(pathSpan+"StartTimeUnixNano", n, func(p *page, at int) error {
+		for i, v := range p.ints {
+			starts[at+i] = trace.Time(v)
 		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := s.required(pathSpan+"DurationNano", n, func(p *page, at int) error {
+		starts, ends := starts[at:][:len(p.ints)], ends[at:][:len(p.ints)]
+		for i, v := range p.ints {
+			ends[i] = starts[i] + trace.Time(v)
+		}
+		return nil
+	}); err != nil {
+		return err
 	}
 	return s.required(pathSpan+"Kind", n, func(p *page, at int) error {
 		for i, v := range p.ints {
-			s.kinds[at+i] = int32(v)
+			kinds[at+i] = trace.Kind(v)
 		}
 		for i, v := range p.ints32 {
-			s.kinds[at+i] = v
+			kinds[at+i] = trace.Kind(v)
 		}
 		return nil
 	})
 }
 
 // structure reads the spans' IDs, and from their levels how they are nested.
-func (s *segment) structure() error {
-	s.spanIDs = s.spanIDs[:0]
+func (s *segment) structure(k *trace.SpanKeys) error {
 	s.nesting.reset()
 	if err := s.column(pathSpan+"SpanID", func(l leaf, p *page) error {
 		if l.depth != 3 {
 			return fmt.Errorf("it is nested in %d lists, not 3: it is no %s that is read here", l.depth, s.b.Version)
 		}
 		s.nesting.add(l, p.rep, p.def)
-		return eachText(p, func(_ int, text []byte) { s.spanIDs = append(s.spanIDs, spanID(text)) })
+		at := k.Len()
+		k.Resize(at + p.values())
+		return p.spanIDs(k.IDs[at:])
 	}); err != nil {
 		return err
 	}
 	s.nesting.end()
-	if len(s.resource) != len(s.spanIDs) || len(s.first) != len(s.ids)+1 {
-		return fmt.Errorf("column %sSpanID has %d IDs for %d spans, and %d rows of %d", pathSpan, len(s.spanIDs), len(s.resource), len(s.first)-1, len(s.ids))
+	if n := k.Len() - int(s.firstSpan); len(s.resource) != n || len(s.first) != len(s.ids)+1 {
+		return fmt.Errorf("column %sSpanID has %d IDs for %d spans, and %d rows of %d", pathSpan, n, len(s.resource), len(s.first)-1, len(s.ids))
+	}
+	return nil
+}
+
+// spanIDs gives a page's texts as span IDs.
+func (p *page) spanIDs(to []trace.SpanID) error {
+	if p.dict != nil || p.ends == nil {
+		return eachText(p, func(i int, text []byte) { to[i] = spanID(text) })
+	}
+	to = to[:len(p.ends)-1]
+	from := p.ends[0]
+	for i, end := range p.ends[1:] {
+		if end-from == 8 {
+			to[i] = trace.SpanID(p.bytes[from:end])
+		} else {
+			to[i] = spanID(p.bytes[from:end])
+		}
+		from = end
 	}
 	return nil
 }
@@ -193,9 +214,6 @@ func eachText(p *page, do func(i int, text []byte)) error {
 }
 
 func spanID(text []byte) (id trace.SpanID) {
-	if len(text) == len(id) {
-		return trace.SpanID(text)
-	}
 	pad(id[:], text)
 	return id
 }
@@ -209,16 +227,7 @@ func pad(to []byte, id []byte) {
 	}
 }
 
-// appendKeys appends the keys of a row's spans.
-func (s *segment) appendKeys(keys []trace.SpanKey, row int32) []trace.SpanKey {
-	from, to := s.first[row], s.first[row+1]
-	begin := len(keys)
-	keys = slices.Grow(keys, int(to-from))[:begin+int(to-from)]
-	added, starts, durations := keys[begin:], s.starts[from:to], s.durations[from:to]
-	ids, parents, kinds := s.spanIDs[from:to], s.parentIDs[from:to], s.kinds[from:to]
-	for j := range added {
-		start := trace.Time(starts[j])
-		added[j] = trace.SpanKey{ID: ids[j], ParentID: parents[j], Start: start, End: start + trace.Time(durations[j]), Kind: trace.Kind(kinds[j]), At: s.firstSpan + from + int32(j)}
-	}
-	return keys
+// spansOf returns the spans of a row.
+func (s *segment) spansOf(row int32) trace.SpanRun {
+	return trace.SpanRun{From: s.firstSpan + s.first[row], To: s.firstSpan + s.first[row+1]}
 }

@@ -125,13 +125,20 @@ type reading struct {
 	// torn is set if a block could not be opened: any trace may lack its spans.
 	torn   bool
 	report Report
+	// release closes what is held open.
+	release []func() error
 }
 
 func (r *reading) problem(what string, err error) {
 	r.report.Problems = append(r.report.Problems, Problem{what, err})
 }
 
-func (r *reading) run(ctx context.Context, deliver func(*trace.Batch) error) error {
+func (r *reading) run(ctx context.Context, deliver func(*trace.Batch) error) (err error) {
+	defer func() {
+		for _, release := range r.release {
+			err = errors.Join(err, release())
+		}
+	}()
 	listing := r.req.Listing
 	if listing == nil {
 		now, err := r.store.List(ctx, r.req.Tenant)
@@ -160,16 +167,28 @@ const keptOpen = 100
 func (r *reading) open(ctx context.Context, metas []Meta) error {
 	opened := make([]*block, len(metas))
 	errs := make([]error, len(metas))
+	few := len(metas) <= cmp.Or(r.store.keptOpen, keptOpen)
+	r.release = make([]func() error, len(metas))
 	var group errgroup.Group
 	group.SetLimit(metaConcurrency)
 	margin := trace.Time(r.req.MaxTraceDuration)
 	from, to := r.from-min(r.from, margin), r.to+min(^r.to, margin)
 	for i, m := range metas {
 		group.Go(func() error {
+			r.release[i] = func() error { return nil }
 			b, err := r.store.open(ctx, m, r.stats)
 			if err == nil && b.overlaps(from, to) {
 				opened[i] = b
-				if err = b.sample(); err == nil && len(metas) > cmp.Or(r.store.keptOpen, keptOpen) {
+				if few {
+					var release func() error
+					if release, err = b.object.hold(); err == nil {
+						r.release[i] = release
+					}
+				}
+				if err == nil {
+					err = b.sample()
+				}
+				if err == nil && !few {
 					err = b.closeUnused()
 				}
 			}
