@@ -21,12 +21,11 @@ type generics struct {
 	byKey   map[string]int32
 	byWord  []int32 // by word of the keys' dictionary: 1 + its number in keys, 0: not needed
 	entries int     // of the keys' column
-	rows    []int32 // by row of the segment, and for the end: the entry with which it begins
+	rows    []int32 // by row of the segment, and for the end: the entry with which it begins; none if that is not known
 	sorter  keySorter
 	types   map[trace.AttributeKey]int // the value column in which a key's values were found last
-	// Of the page that is being read: which entries begin an owner, or a row, and which
-	// have a value.
-	ownerStarts, rowStarts, defined marks
+	// Of the page that is being read: which entries begin an owner, and which have a value.
+	ownerStarts, defined marks
 	// lists are, by entry, the elements of values that are lists; owners says whose an
 	// entry is, for those and other rare values.
 	lists  map[int32][]trace.Value
@@ -44,8 +43,14 @@ type keyEntries struct {
 	words   translator
 }
 
-// keyEntry is an entry of a key, and the row of its owner.
-type keyEntry struct{ entry, row int32 }
+// keyEntry is an entry of a key, and the row of its owner: one number, since most of
+// them are only moved.
+type keyEntry uint64
+
+func newKeyEntry(entry, row int32) keyEntry { return keyEntry(uint32(entry)) | keyEntry(row)<<32 }
+
+func (e keyEntry) entry() int32 { return int32(e) }
+func (e keyEntry) row() int32   { return int32(e >> 32) }
 
 // owner is whose an entry is.
 type owner struct {
@@ -130,6 +135,13 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		}
 		return n + 1
 	}
+	// Owners begin rows where spans do, if each is a span: then entries of rows are known.
+	var firsts []int32
+	rowStart := -1
+	if o.scope == trace.ScopeSpan && !s.gaps {
+		firsts = s.first
+		rowStart = int(firsts[0])
+	}
 	var dict *dictionary
 	slot := -1
 	err = s.pages(path, l, nil, func(p *page) error {
@@ -139,9 +151,6 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		if err := g.ownerStarts.find(p.repData, p.all, byte(l.depth), upTo(byte(o.depth))); err != nil {
 			return fmt.Errorf("repetition levels: %w", err)
 		}
-		if err := g.rowStarts.find(p.repData, p.all, byte(l.depth), exactly(0)); err != nil {
-			return fmt.Errorf("repetition levels: %w", err)
-		}
 		if err := p.defined(&g.defined); err != nil {
 			return err
 		}
@@ -149,9 +158,6 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 			return err
 		}
 		end, toEntry := p.first+p.entries, g.entries-p.first
-		for i := g.rowStarts.next(p.first, end); i < end; i = g.rowStarts.next(i+1, end) {
-			g.rows = append(g.rows, int32(toEntry+i))
-		}
 		if p.dict != nil && p.dict != dict {
 			dict = p.dict
 			g.byWord = sized(g.byWord, dict.len())
@@ -164,20 +170,26 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 			if slot++; slot >= len(o.rows) {
 				return fmt.Errorf("it has more than %d elements, unlike the others", len(o.rows))
 			}
+			if slot == rowStart {
+				g.rows = append(g.rows, int32(toEntry+i))
+				if rowStart = -1; len(g.rows) < len(firsts) {
+					rowStart = int(firsts[len(g.rows)])
+				}
+			}
 			if row := o.rows[slot]; row >= 0 {
 				switch {
 				case p.dict == nil:
 					for ; i < next; i++ {
 						if at, ok := g.defined.rank(int32(i)); ok {
-							g.sorter.add(g, number(p.text(at)), keyEntry{int32(toEntry + i), row})
+							g.sorter.add(g, number(p.text(at)), newKeyEntry(int32(toEntry+i), row))
 						}
 					}
 				case p.full():
-					g.sorter.addAll(g, p.codes[i:next], keyEntry{int32(toEntry + i), row})
+					g.sorter.addAll(g, p.codes[i:next], newKeyEntry(int32(toEntry+i), row))
 				default:
 					for ; i < next; i++ {
 						if at, ok := g.defined.rank(int32(i)); ok {
-							g.sorter.add(g, g.byWord[p.codes[at]], keyEntry{int32(toEntry + i), row})
+							g.sorter.add(g, g.byWord[p.codes[at]], newKeyEntry(int32(toEntry+i), row))
 						}
 					}
 				}
@@ -188,7 +200,12 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		return nil
 	})
 	g.sorter.flush(g)
-	g.rows = append(g.rows, int32(g.entries))
+	if len(firsts) > 0 && len(g.rows)+1 != len(firsts) {
+		g.rows = g.rows[:0] // a row without spans: say nothing
+	}
+	if len(g.rows) > 0 {
+		g.rows = append(g.rows, int32(g.entries))
+	}
 	if err == nil && slot+1 != len(o.rows) {
 		err = fmt.Errorf("column %s has %d elements, others have %d", path, slot+1, len(o.rows))
 	}
@@ -249,7 +266,7 @@ func (k *keySorter) addAll(g *generics, words []int32, e keyEntry) {
 			c := counts[n]
 			parts[n*sorterPart+c] = e
 			counts[n] = c + 1
-			e.entry++
+			e++
 		}
 	}
 }
@@ -275,7 +292,7 @@ func (g *generics) findOwners() {
 	for i := range g.keys {
 		k := &g.keys[i]
 		for _, e := range k.entries {
-			g.owners[e.entry] = owner{e.row, k.column}
+			g.owners[e.entry()] = owner{e.row(), k.column}
 		}
 	}
 }
@@ -357,10 +374,10 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 		return nil
 	}
 	// Where no value is a list, values' entries are as those of the keys.
-	rows := g.rows
 	same := len(g.lists) == 0 && l.numEntries(s) == s.b.cols[o.path+"Attrs.Key"].numEntries(s)
-	if !same {
-		rows = nil
+	var rows []int32
+	if same && len(g.rows) > 0 {
+		rows = g.rows
 	}
 	begun := 0 // entries that have begun
 	depth := byte(o.depth + 1)
@@ -411,25 +428,25 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 	d := f.generics.defined
 	n, end := k.next, first+int32(p.entries)
 	toPage := int32(p.first) - first
-	for n < len(k.entries) && k.entries[n].entry < first { // of pages with lists
+	for n < len(k.entries) && k.entries[n].entry() < first { // of pages with lists
 		n++
 	}
 	entries := k.entries
 	c, left := k.column, k.left
 	again := int32(-1) // the row before, for a key that comes twice
 	if n > 0 {
-		again = entries[n-1].row
+		again = entries[n-1].row()
 	}
 	switch {
 	case p.codes != nil:
 		known := k.words.of(p.dict)
-		for ; n < len(entries) && entries[n].entry < end; n++ {
-			at, ok := d.rank(entries[n].entry + toPage)
+		for ; n < len(entries) && entries[n].entry() < end; n++ {
+			at, ok := d.rank(entries[n].entry() + toPage)
 			if !ok {
 				continue
 			}
 			left--
-			word, row := p.codes[at], entries[n].row
+			word, row := p.codes[at], entries[n].row()
 			code := known[word]
 			if c.Text.Codes == nil {
 				c.NeedTexts()
@@ -445,13 +462,13 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 			c.Text.Codes[row] = code - 1
 		}
 	case p.ends != nil:
-		for ; n < len(entries) && entries[n].entry < end; n++ {
-			at, ok := d.rank(entries[n].entry + toPage)
+		for ; n < len(entries) && entries[n].entry() < end; n++ {
+			at, ok := d.rank(entries[n].entry() + toPage)
 			if !ok {
 				continue
 			}
 			left--
-			row := entries[n].row
+			row := entries[n].row()
 			c.NeedTexts()
 			if row == again {
 				f.put(o, c, row, p.value(at))
@@ -461,13 +478,13 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 			c.Text.Codes[row] = c.Text.InternLikely(p.text(at))
 		}
 	case p.ints != nil:
-		for ; n < len(entries) && entries[n].entry < end; n++ {
-			at, ok := d.rank(entries[n].entry + toPage)
+		for ; n < len(entries) && entries[n].entry() < end; n++ {
+			at, ok := d.rank(entries[n].entry() + toPage)
 			if !ok {
 				continue
 			}
 			left--
-			row := entries[n].row
+			row := entries[n].row()
 			c.NeedInts()
 			if row == again {
 				f.put(o, c, row, p.value(at))
@@ -478,13 +495,13 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 			c.IsInt.Set(row)
 		}
 	case p.doubles != nil:
-		for ; n < len(entries) && entries[n].entry < end; n++ {
-			at, ok := d.rank(entries[n].entry + toPage)
+		for ; n < len(entries) && entries[n].entry() < end; n++ {
+			at, ok := d.rank(entries[n].entry() + toPage)
 			if !ok {
 				continue
 			}
 			left--
-			row := entries[n].row
+			row := entries[n].row()
 			c.NeedDoubles()
 			if row == again {
 				f.put(o, c, row, p.value(at))
@@ -495,13 +512,13 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 			c.IsDouble.Set(row)
 		}
 	case p.bits != nil:
-		for ; n < len(entries) && entries[n].entry < end; n++ {
-			at, ok := d.rank(entries[n].entry + toPage)
+		for ; n < len(entries) && entries[n].entry() < end; n++ {
+			at, ok := d.rank(entries[n].entry() + toPage)
 			if !ok {
 				continue
 			}
 			left--
-			row := entries[n].row
+			row := entries[n].row()
 			c.NeedBools()
 			if row == again {
 				f.put(o, c, row, p.value(at))
@@ -509,12 +526,11 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
 			}
 			again = row
 			c.IsBool.Set(row)
-			if p.bool(at) {
-				c.Bools.Set(row)
-			}
+			at += p.bit // a bit is not foreseen: it is added, whatever it is
+			c.Bools[row>>6] |= uint64(p.bits[at>>3]>>(at&7)&1) << (row & 63)
 		}
 	default: // no value in the page
-		i, _ := slices.BinarySearchFunc(entries[n:], end, func(e keyEntry, end int32) int { return cmp.Compare(e.entry, end) })
+		i, _ := slices.BinarySearchFunc(entries[n:], end, func(e keyEntry, end int32) int { return cmp.Compare(e.entry(), end) })
 		n += i
 	}
 	k.next, k.left = n, left

@@ -115,15 +115,22 @@ func upTo(level byte) levelSet    { return 1<<(level+1) - 1 }
 func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 	width := uint(bits.Len8(most))
 	table := tableOf(width, set)
+	mask := table.mask & (1<<12 - 1)
 	*m = sized(*m, (n+63)/64)
 	words := *m
 	acc, fill, at := uint64(0), uint(0), 0 // bits not yet in words, how many, and the next word
 	for i, left := 0, n; left > 0; {
-		header, size := binary.Uvarint(src[i:])
-		if size <= 0 {
-			return fmt.Errorf("the levels end %d entries early, of %d: %w", left, n, io.ErrUnexpectedEOF)
+		var header uint64
+		if i < len(src) && src[i] < 0x80 {
+			header = uint64(src[i])
+			i++
+		} else {
+			var size int
+			if header, size = binary.Uvarint(src[i:]); size <= 0 {
+				return fmt.Errorf("the levels end %d entries early, of %d: %w", left, n, io.ErrUnexpectedEOF)
+			}
+			i += size
 		}
-		i += size
 		if header&1 == 0 { // a run of one level
 			run := int(min(header>>1, uint64(left)))
 			if run > 0 && i >= len(src) {
@@ -152,7 +159,15 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 			return fmt.Errorf("the levels end %d entries early, of %d: %w", left-rest/int(width)*8, n, io.ErrUnexpectedEOF)
 		}
 		begin := i
-		for range groups {
+		for more := groups; width == 3 && more >= 8 && i+24 <= len(src) && at < len(words); more -= 8 {
+			// Most levels have three bits: a word of bits at once.
+			word := table.lookUp64(binary.LittleEndian.Uint64(src[i:]), binary.LittleEndian.Uint64(src[i+8:]), binary.LittleEndian.Uint64(src[i+16:]))
+			words[at].bits = acc | word<<fill
+			at++
+			acc = word >> (64 - fill)
+			i += 24
+		}
+		for range groups - (i-begin)/int(width) {
 			var packed uint64
 			if i+8 <= len(src) {
 				packed = binary.LittleEndian.Uint64(src[i:])
@@ -162,7 +177,12 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 				packed = binary.LittleEndian.Uint64(tail[:])
 			}
 			i += int(width)
-			eight := table.lookUp(packed)
+			var eight uint64
+			if table.each == 4 {
+				eight = uint64(table.bits[packed&mask]) | uint64(table.bits[packed>>table.shift&mask])<<4
+			} else {
+				eight = table.lookUp(packed)
+			}
 			acc |= eight << fill
 			if fill += 8; fill >= 64 {
 				if at < len(words) {
@@ -200,18 +220,19 @@ type levelTable struct {
 
 // lookUp returns which of eight packed levels are in the set.
 func (t *levelTable) lookUp(packed uint64) (eight uint64) {
-	switch t.each {
-	case 8:
-		return uint64(t.bits[packed&t.mask&(1<<12-1)])
-	case 4:
-		low, high := t.bits[packed&t.mask&(1<<12-1)], t.bits[packed>>t.shift&t.mask&(1<<12-1)]
-		return uint64(low | high<<4)
-	}
 	for i := uint(0); i < 8; i += t.each {
 		eight |= uint64(t.bits[packed&t.mask&(1<<12-1)]) << i
 		packed >>= t.shift
 	}
 	return eight
+}
+
+// lookUp64 returns which of 64 levels of three bits each are in the set.
+func (t *levelTable) lookUp64(a, b, c uint64) uint64 {
+	look := func(packed uint64) uint64 { return uint64(t.bits[packed&(1<<12-1)]) }
+	return look(a) | look(a>>12)<<4 | look(a>>24)<<8 | look(a>>36)<<12 | look(a>>48)<<16 | look(a>>60|b<<4)<<20 |
+		look(b>>8)<<24 | look(b>>20)<<28 | look(b>>32)<<32 | look(b>>44)<<36 | look(b>>56|c<<8)<<40 |
+		look(c>>4)<<44 | look(c>>16)<<48 | look(c>>28)<<52 | look(c>>40)<<56 | look(c>>52)<<60
 }
 
 var levelTables sync.Map // of *levelTable, by tableKey
