@@ -37,7 +37,7 @@ func (f *filling) childrenOf(s *segment, events, links *int) error {
 
 // nested reads from a column's levels which of its elements are whose.
 func (s *segment) nested(path string, c *children) error {
-	spans := int32(s.spans())
+	spans := s.spans
 	c.from, c.to = sized(c.from, int(spans)), sized(c.to, int(spans))
 	clear(c.from)
 	clear(c.to)

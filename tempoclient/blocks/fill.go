@@ -85,6 +85,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 		defer func() { err = errors.Join(err, end()) }()
 	}
 	f.filler.Keys.Resize(0)
+	f.filler.Keys.Reserve(f.spansAbout())
 	for _, s := range f.segments {
 		failed = s.b
 		if err := f.take(s.b); err != nil {
@@ -106,7 +107,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 	for _, s := range f.segments {
 		failed = s.b
 		s.firstResource = int32(resources)
-		resources += int(s.resources)
+		resources += len(s.resource)
 		if err := f.take(s.b); err != nil {
 			return nil, 0, failed, err
 		}
@@ -130,6 +131,15 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 	f.filler.Finish()
 	f.markKnown()
 	return f.batch, outside, nil, nil
+}
+
+// spansAbout returns about how many spans the segments have, or a few more.
+func (f *filling) spansAbout() int {
+	n := 0.0
+	for _, s := range f.segments {
+		n += float64(len(s.ids)) * float64(s.b.spans) / float64(max(s.b.Traces, 1))
+	}
+	return int(n * 1.1)
 }
 
 // take turns to a block, whose file is open until it turns to another.
@@ -251,11 +261,14 @@ func (f *filling) findShared() {
 // values reads all other columns of a segment into the batch.
 func (f *filling) values(s *segment, resources, events, links int) error {
 	b := f.batch
-	n := s.spans()
+	n := int(s.spans)
 	place := f.filler.Place[s.firstSpan : s.firstSpan+int32(n)]
-	for i, p := range place {
-		if p >= 0 {
-			b.Resources[p] = s.firstResource + s.resource[i]
+	for r := range s.resource {
+		from, to := s.of(s.resource, r)
+		for _, p := range place[from:to] {
+			if p >= 0 {
+				b.Resources[p] = s.firstResource + int32(r)
+			}
 		}
 	}
 	if err := s.required(pathSpan+"StatusCode", n, func(p *page, at int) error {
@@ -286,7 +299,7 @@ func (f *filling) values(s *segment, resources, events, links int) error {
 			return err
 		}
 	}
-	resourceRows := make([]int32, s.resources)
+	resourceRows := make([]int32, len(s.resource))
 	for i := range resourceRows {
 		resourceRows[i] = s.firstResource + int32(i)
 	}

@@ -23,7 +23,7 @@ func nestingOf(pages ...[2][]byte) nesting {
 func TestNestingIsReadFromLevels(t *testing.T) {
 	// Two rows: resources of 2 spans in one scope and 1 in another, then of 1; then of 3.
 	rep, def := []byte{0, 3, 2, 1, 0, 3, 3}, bytes.Repeat([]byte{3}, 7)
-	want := nesting{first: []int32{0, 4, 7}, resource: []int32{0, 0, 0, 1, 2, 2, 2}, scope: []int32{0, 0, 1, 2, 3, 3, 3}, resources: 3, scopes: 4}
+	want := nesting{first: []int32{0, 4, 7}, resource: []int32{0, 3, 4}, scope: []int32{0, 2, 3, 4}, spans: 7}
 	require.Equal(t, want, nestingOf([2][]byte{rep, def}))
 	require.Equal(t, want, nestingOf([2][]byte{rep[:4], def[:4]}, [2][]byte{rep[4:], def[4:]}), "in two pages")
 }
@@ -38,8 +38,7 @@ func TestEmptyListsAreNoSpans(t *testing.T) {
 	}
 	want := nesting{
 		first:    []int32{0, 2, 2, 4, 5},
-		resource: []int32{0, 0, 2, 2, 3}, scope: []int32{0, 0, 2, 2, 3},
-		resources: 4, scopes: 5, gaps: true,
+		resource: []int32{0, 2, 2, 4}, scope: []int32{0, 2, 2, 4, 5}, spans: 5, gaps: true,
 		resourceSlots: []int32{0, -1, 1, 2, 3},
 		scopeSlots:    []int32{0, -1, -1, 1, 2, 3, 4},
 		spanSlots:     []int32{0, 1, -1, -1, -1, 2, 3, 4, -1},

@@ -2,6 +2,7 @@ package blocks
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -143,6 +144,57 @@ func (p *page) decode() error {
 		p.bit = skip
 	}
 	return nil
+}
+
+// fixedTexts returns the texts of a page whose texts all have n bytes, one behind the
+// other, nil if they have not or cannot be told to have. Levels must have been called.
+func (p *page) fixedTexts(n int) ([]byte, error) {
+	if p.header.Encoding != format.DeltaLengthByteArray || !p.full() {
+		return nil, nil
+	}
+	data := p.data
+	if p.compressed {
+		var err error
+		if data, err = p.in.decompress(p.codec, data, p.size); err != nil {
+			return nil, err
+		}
+	}
+	texts, ok := equalLengths(data, p.all, n)
+	if !ok || len(texts) < p.all*n {
+		return nil, nil
+	}
+	return texts[p.first*n : (p.first+p.entries)*n], nil
+}
+
+// equalLengths returns what stands behind the lengths of count texts, if they are all n:
+// packed as deltas (DELTA_BINARY_PACKED), such lengths are their first and zeros.
+func equalLengths(src []byte, count, n int) (rest []byte, ok bool) {
+	var header [3]uint64 // the size of a block, its parts, how many numbers
+	for i := range header {
+		v, size := binary.Uvarint(src)
+		if size <= 0 {
+			return nil, false
+		}
+		header[i], src = v, src[size:]
+	}
+	first, size := binary.Varint(src)
+	if size <= 0 || first != int64(n) || header[2] != uint64(count) || header[0] == 0 || header[1] > header[0] {
+		return nil, false
+	}
+	src = src[size:]
+	for done := uint64(1); done < header[2]; done += header[0] {
+		block := int(header[1]) + 1
+		if len(src) < block {
+			return nil, false
+		}
+		for _, b := range src[:block] { // the least delta, and how many bits each part has
+			if b != 0 {
+				return nil, false
+			}
+		}
+		src = src[block:]
+	}
+	return src, true
 }
 
 // decodeAll decodes the values of the whole page.

@@ -24,8 +24,6 @@ type segment struct {
 	events, links            children
 }
 
-func (s *segment) spans() int { return len(s.resource) }
-
 func (s *segment) leaf(path string) (leaf, error) {
 	l, ok := s.b.cols[path]
 	if !ok {
@@ -125,7 +123,7 @@ func (f *filling) keysOf(s *segment) error {
 	if err := s.structure(k); err != nil {
 		return err
 	}
-	n := s.spans()
+	n := int(s.spans)
 	parents, starts, ends, kinds := k.ParentIDs[s.firstSpan:], k.Starts[s.firstSpan:], k.Ends[s.firstSpan:], k.Kinds[s.firstSpan:]
 	if err := s.required(pathSpan+"ParentSpanID", n, func(p *page, at int) error {
 		return p.spanIDs(parents[at:])
@@ -163,20 +161,37 @@ func (f *filling) keysOf(s *segment) error {
 // structure reads the spans' IDs, and from their levels how they are nested.
 func (s *segment) structure(k *trace.SpanKeys) error {
 	s.nesting.reset()
-	if err := s.column(pathSpan+"SpanID", func(l leaf, p *page) error {
-		if l.depth != 3 {
-			return fmt.Errorf("it is nested in %d lists, not 3: it is no %s that is read here", l.depth, s.b.Version)
+	path := pathSpan + "SpanID"
+	l, err := s.leaf(path)
+	if err != nil {
+		return err
+	}
+	if l.depth != 3 {
+		return fmt.Errorf("column %s is nested in %d lists, not 3: it is no %s that is read here", path, l.depth, s.b.Version)
+	}
+	if err := s.pages(path, l, nil, func(p *page) error {
+		if err := p.levels(); err != nil {
+			return err
 		}
-		s.nesting.add(l, p.rep, p.def)
+		s.add(l, p.rep, p.def)
 		at := k.Len()
 		k.Resize(at + p.values())
+		if ids, err := p.fixedTexts(len(trace.SpanID{})); err != nil || ids != nil {
+			for i := range k.IDs[at:] {
+				k.IDs[at+i] = trace.SpanID(ids[8*i:])
+			}
+			return err
+		}
+		if err := p.decode(); err != nil {
+			return err
+		}
 		return p.spanIDs(k.IDs[at:])
 	}); err != nil {
 		return err
 	}
 	s.nesting.end()
-	if n := k.Len() - int(s.firstSpan); len(s.resource) != n || len(s.first) != len(s.ids)+1 {
-		return fmt.Errorf("column %sSpanID has %d IDs for %d spans, and %d rows of %d", pathSpan, n, len(s.resource), len(s.first)-1, len(s.ids))
+	if n := k.Len() - int(s.firstSpan); int(s.spans) != n || len(s.first) != len(s.ids)+1 {
+		return fmt.Errorf("column %sSpanID has %d IDs for %d spans, and %d rows of %d", pathSpan, n, s.spans, len(s.first)-1, len(s.ids))
 	}
 	return nil
 }

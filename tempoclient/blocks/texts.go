@@ -76,9 +76,9 @@ func (f *filling) scopes(s *segment, place []int32) error {
 		path string
 		to   *trace.TextColumn
 	}{{pathScope + "Name", &f.batch.Scopes}, {pathScope + "Version", &f.batch.ScopeVersions}} {
-		codes := make([]uint32, s.scopes)
+		codes := make([]uint32, len(s.scope))
 		one := trace.TextColumn{Codes: codes}
-		rows := make([]int32, s.scopes)
+		rows := make([]int32, len(s.scope))
 		for i := range rows {
 			rows[i] = int32(i)
 		}
@@ -86,15 +86,19 @@ func (f *filling) scopes(s *segment, place []int32) error {
 			return err
 		}
 		known := make([]uint32, one.NumTexts()+1)
-		for i, row := range place {
-			code := codes[s.scope[i]]
-			if row < 0 || code == 0 {
+		for scope, code := range codes {
+			if code == 0 {
 				continue
 			}
 			if known[code] == 0 {
 				known[code] = c.to.Intern(one.Bytes(code))
 			}
-			c.to.Codes[row] = known[code]
+			from, to := s.of(s.scope, scope)
+			for _, row := range place[from:to] {
+				if row >= 0 {
+					c.to.Codes[row] = known[code]
+				}
+			}
 		}
 	}
 	return nil
