@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
-	"gocloud.dev/blob"
 
 	"github.com/betracehq/betrace/analyzer/trace"
 )
@@ -63,33 +62,39 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 		return nil, fmt.Errorf("its format is %s; %v are read: have Tempo compact or rewrite it", m.Version, formats)
 	}
 	r := &objectReader{ctx: ctx, store: s, key: path.Join(m.Tenant, m.ID, "data.parquet"), stats: stats}
-	var attrs *blob.Attributes
-	err := s.retried(ctx, func() (err error) {
-		ctx, w := s.watch(ctx)
-		defer w.end()
-		attrs, err = s.bucket.Attributes(ctx, r.key)
-		return w.why(err)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.key, err)
+	size := m.stored
+	if size == 0 {
+		err := s.retried(ctx, func() error {
+			ctx, w := s.watch(ctx)
+			defer w.end()
+			attrs, err := s.bucket.Attributes(ctx, r.key)
+			if err == nil {
+				size = attrs.Size
+			}
+			return w.why(err)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.key, err)
+		}
 	}
 	// Tempo opens a block with the size that it noted.
-	if attrs.Size != m.Size {
-		return nil, fmt.Errorf("%s has %d bytes, and should have %d as meta.json says", r.key, attrs.Size, m.Size)
+	if size != m.Size {
+		return nil, fmt.Errorf("%s has %d bytes, and should have %d as meta.json says", r.key, size, m.Size)
 	}
 	b := &block{Meta: m, object: r, in: r}
+	var err error
 	if !s.near {
-		if b.in, err = readTail(r, attrs.Size, m.FooterSize, indexBytes); err != nil {
+		if b.in, err = readTail(r, size, m.FooterSize, indexBytes); err != nil {
 			return nil, err
 		}
 	}
-	if b.file, err = openParquet(b.in, attrs.Size); err != nil {
+	if b.file, err = openParquet(b.in, size); err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}
 	if t, ok := b.in.(*tailReader); ok {
 		t.kept = nil // the footer was read
 	}
-	b.size = attrs.Size
+	b.size = size
 	if rows := b.file.NumRows(); rows != int64(m.Traces) {
 		return nil, fmt.Errorf("%s has %d rows, and should have %d as meta.json says", r.key, rows, m.Traces)
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,7 +21,7 @@ const (
 	spoolGap = 1 << 20
 	// A few rows are read for few bytes, too: it is their number that users pay for then.
 	selectedGap      = 64 << 10
-	spoolConcurrency = 32
+	spoolConcurrency = 64
 	spoolBuffer      = 256 << 10
 )
 
@@ -50,15 +51,57 @@ type spool struct {
 	group *errgroup.Group
 }
 
-// spooled is one part, at a place of the file.
+// spooled is one part, at a place of the file. What has come of it may be read while the
+// rest comes.
 type spooled struct {
 	byteRange
-	at   int64
-	done chan struct{}
+	at int64
+
+	mu   sync.Mutex
+	have int64         // bytes, from its start
+	more chan struct{} // is closed when more came, or it is done
+	done bool
 	err  error
 }
 
-// newSpool begins to read the parts of the blocks, in the order of blocks. The file is
+// came says that n more bytes came.
+func (p *spooled) came(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.have += n
+	close(p.more)
+	p.more = make(chan struct{})
+}
+
+// end says that no more comes.
+func (p *spooled) end(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done, p.err = true, err
+	close(p.more)
+}
+
+// wait waits until the first n bytes have come.
+func (p *spooled) wait(ctx context.Context, n int64) error {
+	for {
+		p.mu.Lock()
+		have, more, done, err := p.have, p.more, p.done, p.err
+		p.mu.Unlock()
+		if have >= n {
+			return nil
+		}
+		if done {
+			return err
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// newSpool begins to read the parts of the blocks, the first of each block first. The file is
 // gone when the spool is closed, or the program ends.
 func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts map[*block][]byteRange) (*spool, error) {
 	file, err := os.CreateTemp(dir, "betrace-spool-*")
@@ -76,10 +119,18 @@ func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts
 		b    *block
 		part *spooled
 	}
+	// A range is read column by column through all blocks, about in the order in which
+	// columns stand in a file: so they come.
 	var jobs []job
-	for _, b := range blocks {
-		for _, r := range parts[b] {
-			part := &spooled{byteRange: r, at: at, done: make(chan struct{})}
+	for n, more := 0, true; more; n++ {
+		more = false
+		for _, b := range blocks {
+			if n >= len(parts[b]) {
+				continue
+			}
+			more = true
+			r := parts[b][n]
+			part := &spooled{byteRange: r, at: at, more: make(chan struct{})}
 			at += r.to - r.from
 			sp.parts[b] = append(sp.parts[b], part)
 			jobs = append(jobs, job{b, part})
@@ -88,8 +139,7 @@ func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts
 	sp.group.Go(func() error {
 		for _, j := range jobs {
 			sp.group.Go(func() error {
-				defer close(j.part.done)
-				j.part.err = j.b.copyRange(ctx, j.part.byteRange, file, j.part.at)
+				j.part.end(j.b.copyRange(ctx, j.part.byteRange, file, j.part.at, j.part.came))
 				return nil
 			})
 		}
@@ -124,13 +174,8 @@ func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
 		return r.block.in.ReadAt(p, off)
 	}
 	part := parts[i]
-	select {
-	case <-part.done:
-	case <-r.ctx.Done():
-		return 0, context.Cause(r.ctx)
-	}
-	if part.err != nil {
-		return 0, part.err
+	if err := part.wait(r.ctx, off+int64(len(p))-part.from); err != nil {
+		return 0, err
 	}
 	return r.spool.file.ReadAt(p, part.at+off-part.from)
 }

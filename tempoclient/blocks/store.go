@@ -74,6 +74,8 @@ type Meta struct {
 	DedicatedColumns  []DedicatedColumn `json:"dedicatedColumns"`
 	ReplicationFactor int               `json:"replicationFactor"`
 	FooterSize        int64             `json:"footerSize"`
+
+	stored int64 // the size of its file as it was listed, 0 if it was not
 }
 
 // DedicatedColumn assigns an attribute to the next free column of its own of its
@@ -190,8 +192,11 @@ func (s *Store) writtenSince(ctx context.Context, tenant string, before, after m
 	return listing.Live, unsure || len(missing)+len(listing.Unread) > 0, nil
 }
 
-// objectSet is which of the two kinds of meta.json a block has.
-type objectSet struct{ live, compacted bool }
+// objectSet is which of the two kinds of meta.json a block has, one or both.
+type objectSet struct {
+	live, compacted bool
+	size            int64 // of its data.parquet, 0 if that was not listed
+}
 
 func (s *Store) objects(ctx context.Context, tenant string) (blocks map[string]objectSet, err error) {
 	err = s.retried(ctx, func() error {
@@ -202,12 +207,16 @@ func (s *Store) objects(ctx context.Context, tenant string) (blocks map[string]o
 }
 
 func (s *Store) objectsNow(ctx context.Context, tenant string) (map[string]objectSet, error) {
-	blocks := map[string]objectSet{}
+	blocks, sizes := map[string]objectSet{}, map[string]int64{}
 	ctx, w := s.watch(ctx)
 	defer w.end()
 	for it := s.bucket.List(&blob.ListOptions{Prefix: tenant + "/"}); ; w.moved() {
 		o, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
+			for id, set := range blocks {
+				set.size = sizes[id]
+				blocks[id] = set
+			}
 			return blocks, nil
 		}
 		if err != nil {
@@ -223,6 +232,9 @@ func (s *Store) objectsNow(ctx context.Context, tenant string) (map[string]objec
 			set.live = true
 		case "meta.compacted.json":
 			set.compacted = true
+		case "data.parquet":
+			sizes[id] = o.Size
+			continue
 		default:
 			continue
 		}
@@ -278,6 +290,7 @@ func (s *Store) readMetas(ctx context.Context, tenant string, blocks map[string]
 			listing.Unread = append(listing.Unread, ids[i])
 			listing.Problems = append(listing.Problems, Problem{"block " + ids[i], err})
 		default:
+			metas[i].stored = blocks[ids[i]].size
 			listing.Live = append(listing.Live, metas[i])
 		}
 	}
@@ -310,12 +323,25 @@ func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
 	return m, nil
 }
 
-// copyRange copies a part of the block's file in one request, if none fails.
-func (b *block) copyRange(ctx context.Context, r byteRange, to io.WriterAt, at int64) error {
+// copyRange copies a part of the block's file in one request, if none fails, and tells came
+// how many bytes came, time and again.
+func (b *block) copyRange(ctx context.Context, r byteRange, to io.WriterAt, at int64, came func(n int64)) error {
 	_, err := b.object.fill(ctx, r.from, r.to-r.from, func(in io.Reader, done int64) (int64, error) {
-		return io.CopyBuffer(struct{ io.Writer }{io.NewOffsetWriter(to, at+done)}, in, make([]byte, spoolBuffer))
+		return io.CopyBuffer(tellingWriter{io.NewOffsetWriter(to, at+done), came}, in, make([]byte, spoolBuffer))
 	})
 	return err
+}
+
+// tellingWriter tells how much was written.
+type tellingWriter struct {
+	to   io.Writer
+	came func(n int64)
+}
+
+func (w tellingWriter) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	w.came(int64(n))
+	return n, err
 }
 
 // objectReader reads ranges of one object.
