@@ -8,7 +8,6 @@ import (
 	"path"
 	"slices"
 	"sort"
-	"sync"
 	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
@@ -31,27 +30,19 @@ type readStats struct {
 	mostWords int64
 }
 
-// block is an open block: its footer, and where its trace IDs are.
+// block is an open block: what its footer says, and where its trace IDs are.
 type block struct {
 	Meta
 	object *objectReader
-	in     io.ReaderAt   // its file: the object, or what was read ahead of it
-	file   *parquet.File // nil while it is closed: see use
-	size   int64         // of the file, in bytes
-	rowsIn []int64       // by row group
+	size   int64     // of the file, in bytes
+	rowsIn []int64   // by row group
+	chunks [][]chunk // by row group and column
 	cols   columns
 	// groups hold, for each row group, every sampleEvery-th trace ID.
 	groups [][]trace.ID
 	// earliest and latest bound its rows' starts and ends; latest is 0 if unknown.
 	earliest, latest trace.Time
 	spans            int64
-
-	// A file that is open takes some 300 KB, whatever it holds. Of many blocks those are
-	// closed that are not in use; their footers are kept.
-	mu      sync.Mutex
-	users   int
-	closing bool
-	footer  *tailReader
 
 	dictionaries dictionaries
 }
@@ -81,31 +72,27 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 	if size != m.Size {
 		return nil, fmt.Errorf("%s has %d bytes, and should have %d as meta.json says", r.key, size, m.Size)
 	}
-	b := &block{Meta: m, object: r, in: r}
-	var err error
-	if !s.near {
-		if b.in, err = readTail(r, size, m.FooterSize, indexBytes); err != nil {
-			return nil, err
-		}
+	tail, err := readTail(r, size, m.FooterSize)
+	if err != nil {
+		return nil, err
 	}
-	if b.file, err = openParquet(b.in, size); err != nil {
+	file, err := openParquet(tail, size)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}
-	if t, ok := b.in.(*tailReader); ok {
-		t.kept = nil // the footer was read
-	}
-	b.size = size
-	if rows := b.file.NumRows(); rows != int64(m.Traces) {
+	if rows := file.NumRows(); rows != int64(m.Traces) {
 		return nil, fmt.Errorf("%s has %d rows, and should have %d as meta.json says", r.key, rows, m.Traces)
 	}
-	b.cols = columnsOf(b.file.Schema())
-	for _, g := range b.file.RowGroups() {
-		b.rowsIn = append(b.rowsIn, g.NumRows())
+	b := &block{Meta: m, object: r, size: size, cols: columnsOf(file.Schema())}
+	if b.chunks, err = chunksOf(file); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}
-	b.earliest, b.latest = b.times()
-	if span, ok := b.cols[pathSpan+"SpanID"]; ok {
-		for _, g := range b.file.RowGroups() {
-			b.spans += g.ColumnChunks()[span.index].NumValues()
+	b.earliest, b.latest = b.times(file)
+	span, ok := b.cols[pathSpan+"SpanID"]
+	for g, group := range file.RowGroups() {
+		b.rowsIn = append(b.rowsIn, group.NumRows())
+		if ok {
+			b.spans += b.chunks[g][span.index].entries
 		}
 	}
 	return b, nil
@@ -118,42 +105,6 @@ func openParquet(r io.ReaderAt, size int64, options ...parquet.FileOption) (f *p
 	return parquet.OpenFile(r, size, append(options, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(16<<10))...)
 }
 
-// closeUnused closes the block's file whenever it is not in use.
-func (b *block) closeUnused() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	index := int64(0)
-	if _, distant := b.in.(*tailReader); distant {
-		index = indexBytes // or each column's would be a request
-	}
-	var err error
-	if b.footer, err = readTail(b.object, b.size, b.FooterSize, index); err != nil {
-		return err
-	}
-	b.file, b.closing = nil, true
-	return nil
-}
-
-// use opens the block's file if it is closed, until the function is called that it
-// returns.
-func (b *block) use() (done func(), err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.file == nil {
-		if b.file, err = openParquet(b.footer, b.size, parquet.SkipPageIndex(b.footer.ReaderAt == b.in)); err != nil {
-			return nil, err
-		}
-	}
-	b.users++
-	return func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.users--; b.users == 0 && b.closing {
-			b.file = nil
-		}
-	}, nil
-}
-
 // tailReader has the end of a file, where its footer and the indexes of its pages are.
 type tailReader struct {
 	io.ReaderAt
@@ -164,8 +115,8 @@ type tailReader struct {
 // indexBytes is about what the indexes of a file's pages take before its footer.
 const indexBytes = 192 << 10
 
-func readTail(r *objectReader, size, footer, index int64) (*tailReader, error) {
-	t := &tailReader{ReaderAt: r, tail: byteRange{max(size-min(max(footer, 0), size)-index-8, 0), size}}
+func readTail(r *objectReader, size, footer int64) (*tailReader, error) {
+	t := &tailReader{ReaderAt: r, tail: byteRange{max(size-min(max(footer, 0), size)-indexBytes-8, 0), size}}
 	t.kept = make([]byte, t.tail.to-t.tail.from)
 	if _, err := r.ReadAt(t.kept, t.tail.from); err != nil {
 		return nil, err
@@ -176,7 +127,7 @@ func readTail(r *objectReader, size, footer, index int64) (*tailReader, error) {
 // ReadAt reads from what is kept, or from the file.
 func (t *tailReader) ReadAt(p []byte, off int64) (int, error) {
 	switch {
-	case off >= t.tail.from && off+int64(len(p)) <= t.tail.to && t.kept != nil:
+	case off >= t.tail.from && off+int64(len(p)) <= t.tail.to:
 		return copy(p, t.kept[off-t.tail.from:]), nil
 	case off == 0 && len(p) == 4: // a file begins as it ends
 		return copy(p, "PAR1"), nil
@@ -193,14 +144,14 @@ func recovered(err *error) {
 
 // times returns what the statistics of the start and end columns say of all rows;
 // meta.json does not know: late data is dated when it arrived.
-func (b *block) times() (earliest, latest trace.Time) {
+func (b *block) times(file *parquet.File) (earliest, latest trace.Time) {
 	start, ok1 := b.cols["StartTimeUnixNano"]
 	end, ok2 := b.cols["EndTimeUnixNano"]
 	if !ok1 || !ok2 {
 		return 0, 0
 	}
 	earliest = ^trace.Time(0)
-	for _, g := range b.file.RowGroups() {
+	for _, g := range file.RowGroups() {
 		chunks := g.ColumnChunks()
 		from, _, ok1 := bounds(chunks[start.index])
 		_, to, ok2 := bounds(chunks[end.index])
@@ -237,11 +188,11 @@ func (b *block) sample() (err error) {
 	if !ok {
 		return fmt.Errorf("the file has no column TraceID")
 	}
-	b.groups = make([][]trace.ID, len(b.file.RowGroups()))
+	b.groups = make([][]trace.ID, len(b.rowsIn))
 	var last trace.ID
-	for g, group := range b.file.RowGroups() {
+	for g, rows := range b.rowsIn {
 		row := int64(0)
-		if err := id.eachPage(b, g, &pageReader{in: b.in}, rowRange{to: group.NumRows()}, func(p *page) error {
+		if err := id.eachPage(b, g, &pageReader{in: b.object}, rowRange{to: rows}, func(p *page) error {
 			if err := p.decode(); err != nil {
 				return err
 			}

@@ -38,36 +38,21 @@ type dictionaries struct {
 
 type dictionaryKey struct{ group, column int }
 
-// onlyWords says whether all data pages of a column are words of its dictionary, as its
-// metadata tell. A writer goes over to plain pages when a dictionary gets too large.
-func onlyWords(meta *format.ColumnMetaData) bool {
-	if meta.DictionaryPageOffset == 0 || len(meta.EncodingStats) == 0 {
-		return false
-	}
-	for _, s := range meta.EncodingStats {
-		isData := s.PageType == format.DataPage || s.PageType == format.DataPageV2
-		if isData && s.Encoding != format.RLEDictionary {
-			return false
-		}
-	}
-	return true
-}
-
 // words returns a column's dictionary, nil unless all its pages are made of it.
 func (l leaf) words(s *segment) (*dictionary, error) {
-	meta := &s.b.file.Metadata().RowGroups[s.group].Columns[l.index].MetaData
-	if !onlyWords(meta) {
+	c := s.chunk(l)
+	if !c.onlyWords {
 		return nil, nil
 	}
-	return l.dictionary(s.b, s.group, s.in, meta)
+	return l.dictionary(s.b, s.group, s.in, c)
 }
 
 // dictionary returns a column's dictionary, which it reads if it is not kept.
-func (l leaf) dictionary(b *block, group int, in *pageReader, meta *format.ColumnMetaData) (*dictionary, error) {
+func (l leaf) dictionary(b *block, group int, in *pageReader, c *chunk) (*dictionary, error) {
 	if d := b.keptDictionary(group, l); d != nil {
 		return d, nil
 	}
-	raw, err := in.read(&in.words, meta.DictionaryPageOffset, meta.DataPageOffset)
+	raw, err := in.read(&in.words, c.begin, c.data)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +60,7 @@ func (l leaf) dictionary(b *block, group int, in *pageReader, meta *format.Colum
 	if err != nil {
 		return nil, fmt.Errorf("its dictionary: %w", err)
 	}
-	return l.decodeDictionary(b, group, in, meta, header, body)
+	return l.decodeDictionary(b, group, in, c, header, body)
 }
 
 func (b *block) keptDictionary(group int, l leaf) *dictionary {
@@ -85,14 +70,14 @@ func (b *block) keptDictionary(group int, l leaf) *dictionary {
 }
 
 // decodeDictionary decodes a dictionary's page, and keeps it while there is room.
-func (l leaf) decodeDictionary(b *block, group int, in *pageReader, meta *format.ColumnMetaData, header *format.PageHeader, body []byte) (*dictionary, error) {
+func (l leaf) decodeDictionary(b *block, group int, in *pageReader, c *chunk, header *format.PageHeader, body []byte) (*dictionary, error) {
 	if header.Type != format.DictionaryPage || !header.DictionaryPageHeader.Valid {
 		return nil, fmt.Errorf("a page of the type %s stands where its dictionary should", header.Type)
 	}
 	if l.kind != parquet.ByteArray {
 		return nil, fmt.Errorf("values of the type %s in a dictionary are not read", l.kind)
 	}
-	data, err := in.decompress(meta.Codec, body, int(header.UncompressedPageSize))
+	data, err := in.decompress(c.codec, body, int(header.UncompressedPageSize))
 	if err != nil {
 		return nil, fmt.Errorf("its dictionary: %w", err)
 	}

@@ -24,12 +24,6 @@ func (s *Store) Near() *Store {
 	return s
 }
 
-// KeepOpen has the store keep the files of no more than n blocks open.
-func (s *Store) KeepOpen(n int) *Store {
-	s.keptOpen = n
-	return s
-}
-
 // ReadPages decodes the pages of the needed columns of a tenant's blocks and does
 // nothing with them: what reading costs at least.
 func (s *Store) ReadPages(ctx context.Context, tenant string, needs trace.Needs) error {
@@ -53,7 +47,11 @@ func (s *Store) ReadPages(ctx context.Context, tenant string, needs trace.Needs)
 			if !ok {
 				continue
 			}
-			for _, g := range b.file.RowGroups() {
+			file, err := openParquet(b.object, b.size)
+			if err != nil {
+				return err
+			}
+			for _, g := range file.RowGroups() {
 				group.Go(func() error { return drain(g.ColumnChunks()[l.index].Pages()) })
 			}
 		}

@@ -28,8 +28,6 @@ type filling struct {
 	segments []*segment
 	spare    []*segment
 	in       pageReader
-	taken    *block // whose file is open
-	done     func() // closes it
 	store    *Store
 	spoolDir string
 	spool    *spool // what was read ahead; nil: nothing
@@ -47,13 +45,10 @@ type filling struct {
 // for. Of what cannot be read it says which block it is in.
 func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside int, failed *block, err error) {
 	defer recovered(&err)
-	defer f.letGo()
 	f.spare, f.segments = append(f.spare, f.segments...), f.segments[:0]
 	for _, blk := range blocks {
 		failed = blk
-		if err := f.take(blk); err != nil {
-			return nil, 0, blk, err
-		}
+		f.turn(blk)
 		for g := range blk.rowsIn {
 			from, to := blk.rows(g, ids)
 			if from == to {
@@ -88,9 +83,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 	f.filler.Keys.Reserve(f.spansAbout())
 	for _, s := range f.segments {
 		failed = s.b
-		if err := f.take(s.b); err != nil {
-			return nil, 0, failed, err
-		}
+		f.turn(s.b)
 		if err := f.ctx.Err(); err != nil {
 			return nil, 0, failed, err
 		}
@@ -108,9 +101,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 		failed = s.b
 		s.firstResource = int32(resources)
 		resources += len(s.resource)
-		if err := f.take(s.b); err != nil {
-			return nil, 0, failed, err
-		}
+		f.turn(s.b)
 		if err := f.childrenOf(s, &events, &links); err != nil {
 			return nil, 0, s.b, err
 		}
@@ -121,9 +112,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside in
 		if err := f.ctx.Err(); err != nil {
 			return nil, 0, s.b, err
 		}
-		if err := f.take(s.b); err != nil {
-			return nil, 0, failed, err
-		}
+		f.turn(s.b)
 		if err := f.values(s, resources, events, links); err != nil {
 			return nil, 0, s.b, fmt.Errorf("rows %d to %d: %w", s.from, s.to, err)
 		}
@@ -142,30 +131,13 @@ func (f *filling) spansAbout() int {
 	return int(n * 1.1)
 }
 
-// take turns to a block, whose file is open until it turns to another.
-func (f *filling) take(b *block) (err error) {
-	if f.taken == b {
-		return nil
-	}
-	f.letGo()
-	if f.done, err = b.use(); err == nil {
-		f.taken = b
-		f.in.turn(f.readerOf(b))
-	}
-	return err
-}
-
-func (f *filling) letGo() {
-	if f.taken != nil {
-		f.done()
-	}
-	f.taken = nil
-}
+// turn turns to a block.
+func (f *filling) turn(b *block) { f.in.turn(f.readerOf(b)) }
 
 // readerOf returns what a block is read from: what was read ahead, if anything was.
 func (f *filling) readerOf(b *block) io.ReaderAt {
 	if f.spool == nil {
-		return b.in
+		return b.object
 	}
 	return spoolReader{f.ctx, f.spool, b}
 }

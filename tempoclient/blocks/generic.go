@@ -107,7 +107,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 	if l.depth != o.depth+1 {
 		return fmt.Errorf("column %s is nested in %d lists, not %d", path, l.depth, o.depth+1)
 	}
-	if l.isEmpty(s) {
+	if s.chunk(l).noValue {
 		return nil
 	}
 	words, err := l.words(s)
@@ -300,7 +300,7 @@ func (g *generics) findOwners() {
 // listFlags notes which values are lists. Nearly none is.
 func (f *filling) listFlags(s *segment, path string) error {
 	g := &f.generics
-	if l, ok := s.b.cols[path]; ok && !l.mayBeTrue(s) {
+	if l, ok := s.b.cols[path]; ok && s.chunk(l).allFalse {
 		return nil
 	}
 	at := 0
@@ -332,28 +332,6 @@ func (g *generics) wantEntries(err error, path string, entries int) error {
 	return err
 }
 
-// mayBeTrue says whether a column of truth values has a true one in the row group, as
-// far as its statistics tell.
-func (l leaf) mayBeTrue(s *segment) bool {
-	chunk, err := l.chunk(s.b.file, s.group)
-	if err != nil {
-		return true
-	}
-	_, highest, ok := chunk.Bounds()
-	return !ok || highest.IsNull() || highest.Boolean()
-}
-
-// numEntries returns how many entries a column has in the row group.
-func (l leaf) numEntries(s *segment) int64 {
-	return s.b.file.RowGroups()[s.group].ColumnChunks()[l.index].NumValues()
-}
-
-// isEmpty says whether a column has no value in the row group, as its statistics tell.
-func (l leaf) isEmpty(s *segment) bool {
-	chunk, err := l.chunk(s.b.file, s.group)
-	return err == nil && chunk.NumValues() > 0 && chunk.NullCount() == chunk.NumValues()
-}
-
 // valueColumn reads the values of one type, of those keys whose values are likely of it,
 // or of those of which some were not found where they were likely. An entry has none, one
 // or, if it is a list, several.
@@ -370,11 +348,11 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 		k.next, k.before = 0, k.left
 		asked = asked || k.left > 0 && (len(g.lists) > 0 || (k.likely == column) == likely)
 	}
-	if !asked || l.isEmpty(s) {
+	if !asked || s.chunk(l).noValue {
 		return nil
 	}
 	// Where no value is a list, values' entries are as those of the keys.
-	same := len(g.lists) == 0 && l.numEntries(s) == s.b.cols[o.path+"Attrs.Key"].numEntries(s)
+	same := len(g.lists) == 0 && s.chunk(l).entries == s.chunk(s.b.cols[o.path+"Attrs.Key"]).entries
 	var rows []int32
 	if same && len(g.rows) > 0 {
 		rows = g.rows
@@ -571,7 +549,7 @@ func (f *filling) unsupported(s *segment, o owners, path string) error {
 	if err != nil {
 		return err
 	}
-	if l.isEmpty(s) {
+	if s.chunk(l).noValue {
 		return nil
 	}
 	begun := 0

@@ -35,13 +35,13 @@ func (s *Store) Inspect(ctx context.Context, m Meta) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("block %s: %w", m.ID, err)
 	}
-	info := Info{Meta: m, Spans: b.spans, RowGroups: len(b.file.RowGroups()), Bytes: b.file.Size(), columnBytes: map[string]int64{}}
+	info := Info{Meta: m, Spans: b.spans, RowGroups: len(b.chunks), Bytes: b.size, columnBytes: map[string]int64{}}
 	if b.latest > 0 {
 		info.Earliest, info.Latest = b.earliest.Time(), b.latest.Time()
 	}
 	for path, l := range b.cols {
-		for _, g := range b.file.Metadata().RowGroups {
-			info.columnBytes[path] += g.Columns[l.index].MetaData.TotalCompressedSize
+		for _, group := range b.chunks {
+			info.columnBytes[path] += group[l.index].bytes()
 		}
 	}
 	if info.shared, err = b.sharedKeys(); err != nil {
@@ -57,8 +57,8 @@ func (b *block) sharedKeys() (shared map[trace.Scope]map[string]bool, err error)
 	shared = map[trace.Scope]map[string]bool{}
 	for _, scope := range attributeScopes[:2] {
 		keys := map[string]bool{}
-		for g := range b.file.RowGroups() {
-			s := &segment{b: b, in: &pageReader{in: b.in}, group: g}
+		for g := range b.chunks {
+			s := &segment{b: b, in: &pageReader{in: b.object}, group: g}
 			l, err := s.leaf(scope.path + "Attrs.Key")
 			if err != nil {
 				return nil, err

@@ -60,24 +60,3 @@ func TestRangesThatLieCloseAreReadAsOne(t *testing.T) {
 		require.Equal(t, tt.want, coalesced(tt.ranges, tt.gap))
 	}
 }
-
-// A file is closed when nobody uses it any more, and not before.
-func TestAFileIsOpenWhileSomebodyUsesIt(t *testing.T) {
-	store, err := OpenFolder(t.Context(), "testdata/vparquet5")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, store.Close()) }()
-	listing, err := store.List(t.Context(), "")
-	require.NoError(t, err)
-	b, err := store.open(t.Context(), listing.Live[0], &readStats{})
-	require.NoError(t, err)
-	require.NoError(t, b.closeUnused())
-	require.Nil(t, b.file)
-	first, err := b.use()
-	require.NoError(t, err)
-	second, err := b.use()
-	require.NoError(t, err)
-	first()
-	require.NotNil(t, b.file)
-	second()
-	require.Nil(t, b.file)
-}

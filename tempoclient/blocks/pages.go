@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"sort"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -343,23 +342,6 @@ func (r *pageReader) decompress(codec format.CompressionCodec, data []byte, size
 // looking for the pages that hold the rows.
 const smallChunk = 16 << 10
 
-// chunk returns the column's part of a row group.
-func (l leaf) chunk(file *parquet.File, group int) (*parquet.FileColumnChunk, error) {
-	chunk, ok := file.RowGroups()[group].ColumnChunks()[l.index].(*parquet.FileColumnChunk)
-	if !ok {
-		return nil, fmt.Errorf("the column is no part of a file: %T", file.RowGroups()[group].ColumnChunks()[l.index])
-	}
-	return chunk, nil
-}
-
-// pagesOf returns the first and the last page with rows [from, to).
-func pagesOf(index parquet.OffsetIndex, from, to int64) (first, last int) {
-	n := index.NumPages()
-	first = max(sort.Search(n, func(i int) bool { return index.FirstRowIndex(i) > from })-1, 0)
-	last = max(sort.Search(n, func(i int) bool { return index.FirstRowIndex(i) >= to })-1, first)
-	return first, last
-}
-
 // rowRange are rows of a row group that are read.
 type rowRange struct {
 	from, to int64
@@ -370,39 +352,26 @@ type rowRange struct {
 
 // eachPage reads rows of a column of a row group, a page at a time.
 func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do func(*page) error) error {
-	chunk, err := l.chunk(b.file, group)
-	if err != nil {
-		return err
-	}
-	meta := &b.file.Metadata().RowGroups[group].Columns[l.index].MetaData
-	begin := meta.DataPageOffset
-	if meta.DictionaryPageOffset != 0 {
-		begin = min(begin, meta.DictionaryPageOffset)
-	}
+	c := &b.chunks[group][l.index]
 	var dict *dictionary
 	var raw []byte
+	var err error
 	row := int64(0)
-	if meta.TotalCompressedSize <= smallChunk {
-		if raw, err = in.read(&in.run, begin, begin+meta.TotalCompressedSize); err != nil {
-			return err
-		}
-	} else {
-		if meta.DictionaryPageOffset != 0 {
-			if dict, err = l.dictionary(b, group, in, meta); err != nil {
-				return err
-			}
-		}
-		index, err := chunk.OffsetIndex()
-		if err != nil || index == nil || index.NumPages() == 0 {
-			raw, err = in.read(&in.run, meta.DataPageOffset, begin+meta.TotalCompressedSize)
-		} else {
-			first, last := pagesOf(index, rows.from, rows.to)
-			row = index.FirstRowIndex(first)
-			raw, err = in.read(&in.run, index.Offset(first), index.Offset(last)+index.CompressedPageSize(last))
-		}
-		if err != nil {
-			return err
-		}
+	switch {
+	case c.bytes() <= smallChunk:
+		raw, err = in.read(&in.run, c.begin, c.end)
+	case len(c.pages) == 0:
+		raw, err = in.read(&in.run, c.data, c.end)
+	default:
+		first, last := c.pagesOf(rows.from, rows.to)
+		row = int64(c.pages[first].row)
+		raw, err = in.read(&in.run, c.pages[first].offset, c.pages[last].offset+int64(c.pages[last].size))
+	}
+	if err == nil && c.hasDictionary() && c.bytes() > smallChunk {
+		dict, err = l.dictionary(b, group, in, c)
+	}
+	if err != nil {
+		return err
 	}
 	for row < rows.to {
 		if len(raw) == 0 {
@@ -414,13 +383,13 @@ func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do fu
 		}
 		raw = rest
 		if header.Type == format.DictionaryPage {
-			if dict, err = l.decodeDictionary(b, group, in, meta, header, body); err != nil {
+			if dict, err = l.decodeDictionary(b, group, in, c, header, body); err != nil {
 				return err
 			}
 			continue
 		}
 		p := &in.page
-		if err := p.set(l, in, meta.Codec, dict, header, body); err != nil {
+		if err := p.set(l, in, c.codec, dict, header, body); err != nil {
 			return err
 		}
 		next := row + int64(p.header.NumRows)

@@ -32,6 +32,9 @@ func (s *segment) leaf(path string) (leaf, error) {
 	return l, nil
 }
 
+// chunk returns a column's part of the segment's row group.
+func (s *segment) chunk(l leaf) *chunk { return &s.b.chunks[s.group][l.index] }
+
 // column reads a column of the segment.
 func (s *segment) column(path string, do func(leaf, *page) error) error {
 	l, err := s.leaf(path)

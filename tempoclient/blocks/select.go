@@ -155,9 +155,7 @@ func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
 	}
 	ids := map[trace.ID]bool{}
 	for _, s := range f.segments {
-		if err := f.take(s.b); err != nil {
-			return nil, s.b, err
-		}
+		f.turn(s.b)
 		known, err := f.matching(s, c, ids)
 		if err != nil || !known {
 			return nil, s.b, err
@@ -297,9 +295,6 @@ func (f *filling) leaveOut() (failed *block, err error) {
 	}
 	var kept []*segment
 	for _, s := range f.segments {
-		if err := f.take(s.b); err != nil {
-			return s.b, err
-		}
 		kept = f.keep(kept, s, wanted)
 	}
 	f.segments = kept
@@ -365,15 +360,11 @@ func (s *segment) rowsOfPage() int {
 	if err != nil {
 		return 0
 	}
-	chunk, err := l.chunk(s.b.file, s.group)
-	if err != nil {
-		return 0
-	}
-	index, err := chunk.OffsetIndex()
-	if err != nil || index == nil || index.NumPages() == 0 {
+	pages := len(s.chunk(l).pages)
+	if pages == 0 {
 		return len(s.ids) // pages are read from the first on
 	}
-	return int(s.b.file.RowGroups()[s.group].NumRows()) / index.NumPages()
+	return int(s.b.rowsIn[s.group]) / pages
 }
 
 // markKnown marks the traces of the batch of which a part was in judged blocks.

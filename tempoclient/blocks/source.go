@@ -160,14 +160,13 @@ func (r *reading) run(ctx context.Context, deliver func(*trace.Batch) error) (er
 	return r.readAll(ctx, deliver)
 }
 
-// keptOpen is up to how many blocks their files stay open.
-const keptOpen = 100
+// heldOpen is of how many blocks their files stay open, if they are files.
+const heldOpen = 500
 
 // open opens the blocks that have rows near the range.
 func (r *reading) open(ctx context.Context, metas []Meta) error {
 	opened := make([]*block, len(metas))
 	errs := make([]error, len(metas))
-	few := len(metas) <= cmp.Or(r.store.keptOpen, keptOpen)
 	r.release = make([]func() error, len(metas))
 	var group errgroup.Group
 	group.SetLimit(metaConcurrency)
@@ -179,7 +178,7 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 			b, err := r.store.open(ctx, m, r.stats)
 			if err == nil && b.overlaps(from, to) {
 				opened[i] = b
-				if few {
+				if i < heldOpen {
 					var release func() error
 					if release, err = b.object.hold(); err == nil {
 						r.release[i] = release
@@ -187,9 +186,6 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 				}
 				if err == nil {
 					err = b.sample()
-				}
-				if err == nil && !few {
-					err = b.closeUnused()
 				}
 			}
 			errs[i] = err

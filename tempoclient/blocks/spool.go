@@ -171,7 +171,7 @@ func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
 		i--
 	}
 	if i < 0 || off+int64(len(p)) > parts[i].to {
-		return r.block.in.ReadAt(p, off)
+		return r.block.object.ReadAt(p, off)
 	}
 	part := parts[i]
 	if err := part.wait(r.ctx, off+int64(len(p))-part.from); err != nil {
@@ -184,35 +184,21 @@ func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
 // column of no more than gap bytes is taken whole.
 func (b *block) rangesOf(paths map[string]bool, group int, from, to, gap int64) []byteRange {
 	var ranges []byteRange
-	done, err := b.use()
-	if err != nil {
-		return nil // who reads it will say so
-	}
-	defer done()
 	for path := range paths {
 		l, ok := b.cols[path]
 		if !ok {
 			continue
 		}
-		chunk, err := l.chunk(b.file, group)
-		if err != nil {
+		c := &b.chunks[group][l.index]
+		if len(c.pages) == 0 || c.bytes() <= gap {
+			ranges = append(ranges, byteRange{c.begin, c.end})
 			continue
 		}
-		meta := &b.file.Metadata().RowGroups[group].Columns[l.index].MetaData
-		begin := meta.DataPageOffset
-		if meta.DictionaryPageOffset != 0 {
-			begin = meta.DictionaryPageOffset
+		if c.hasDictionary() {
+			ranges = append(ranges, byteRange{c.begin, c.data})
 		}
-		index, err := chunk.OffsetIndex()
-		if err != nil || index == nil || index.NumPages() == 0 || meta.TotalCompressedSize <= gap {
-			ranges = append(ranges, byteRange{begin, begin + meta.TotalCompressedSize})
-			continue
-		}
-		if begin < meta.DataPageOffset {
-			ranges = append(ranges, byteRange{begin, meta.DataPageOffset})
-		}
-		first, last := pagesOf(index, from, to)
-		ranges = append(ranges, byteRange{index.Offset(first), index.Offset(last) + index.CompressedPageSize(last)})
+		first, last := c.pagesOf(from, to)
+		ranges = append(ranges, byteRange{c.pages[first].offset, c.pages[last].offset + int64(c.pages[last].size)})
 	}
 	return ranges
 }
@@ -239,7 +225,6 @@ func (f *filling) aheadOf(segments []*segment) (end func() error, err error) {
 	for b := range parts {
 		parts[b] = coalesced(parts[b], selectedGap)
 	}
-	f.letGo() // what is taken is read without it
 	before := f.spool
 	if f.spool, err = f.store.newSpool(f.ctx, f.spoolDir, blocks, parts); err != nil {
 		return nil, err

@@ -35,8 +35,6 @@ type Store struct {
 	near bool
 	// local says that objects are files, which may be read as such.
 	local bool
-	// keptOpen is up to how many blocks their files stay open; 0: the default.
-	keptOpen int
 	// pause is before a request is tried again, stall how long a body may stand still;
 	// 0: as usual.
 	pause, stall time.Duration
