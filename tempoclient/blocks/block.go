@@ -83,7 +83,7 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 	if rows := file.NumRows(); rows != int64(m.Traces) {
 		return nil, fmt.Errorf("%s has %d rows, and should have %d as meta.json says", r.key, rows, m.Traces)
 	}
-	b := &block{Meta: m, object: r, size: size, cols: columnsOf(file.Schema())}
+	b := &block{Meta: m, object: r, size: size, cols: s.sameColumns(columnsOf(file.Schema()))}
 	if b.chunks, err = chunksOf(file); err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}

@@ -25,6 +25,10 @@ type leaf struct {
 	defined byte
 }
 
+func (l leaf) equal(m leaf) bool {
+	return l.index == m.index && l.kind == m.kind && l.depth == m.depth && l.defined == m.defined && slices.Equal(l.present, m.present)
+}
+
 // columns are the leaves of a file by their paths, without the groups "list" and
 // "element" that vParquet4 has around what is repeated.
 type columns map[string]leaf
@@ -42,7 +46,7 @@ func columnsOf(schema *parquet.Schema) columns {
 			present = append(slices.Clone(present), defined)
 		}
 		if n.Leaf() {
-			cols[strings.Join(path, ".")] = leaf{index: next, kind: n.Type().Kind(), depth: len(present) - 1, present: present, defined: defined}
+			cols[strings.Clone(strings.Join(path, "."))] = leaf{index: next, kind: n.Type().Kind(), depth: len(present) - 1, present: present, defined: defined}
 			next++
 			return
 		}

@@ -37,7 +37,7 @@ type Request struct {
 	// the blocks are listed.
 	Listing *Listing
 	// MemoryBytes is about how much the spans may take that are held at a time.
-	// Default 160 MiB. One trace is always held whole.
+	// Default 192 MiB. One trace is always held whole.
 	MemoryBytes int64
 	// SpoolDir is the folder of the temporary files for what is read ahead from storage
 	// that is not on this machine, SpoolBytes about how much they may take. Defaults: the
@@ -96,7 +96,7 @@ func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Tra
 // with the number of blocks.
 func (s *Store) Batches(ctx context.Context, req Request, deliver func(*trace.Batch) error) (Report, error) {
 	req.MaxTraceDuration = cmp.Or(req.MaxTraceDuration, time.Hour)
-	req.MemoryBytes = cmp.Or(req.MemoryBytes, 160<<20)
+	req.MemoryBytes = cmp.Or(req.MemoryBytes, 192<<20)
 	req.SpoolBytes = cmp.Or(req.SpoolBytes, 4<<30)
 	req.Workers = cmp.Or(req.Workers, runtime.GOMAXPROCS(0))
 	r := &reading{store: s, req: req, stats: &readStats{mostWords: req.MemoryBytes / wordsShare}, from: 0, to: ^trace.Time(0)}
@@ -377,6 +377,26 @@ func (r *reading) spanBytes() float64 {
 	return 140 + 8*float64(len(r.req.Needs.Attributes))
 }
 
+// blockBytes is about how much what is known of the blocks takes, and their dictionaries.
+func (r *reading) blockBytes() int64 {
+	words := int64(0)
+	for _, b := range r.blocks {
+		for path := range b.needed(r.req.Needs) {
+			for _, group := range b.chunks {
+				if l, ok := b.cols[path]; ok {
+					c := &group[l.index]
+					words += c.data - c.begin
+				}
+			}
+		}
+	}
+	return int64(len(r.blocks))*openBlockBytes + min(2*words, r.stats.mostWords)
+}
+
+// openBlockBytes is about how much is kept of an open block: where its columns and its traces
+// are, and what is known of its rows while they are read.
+const openBlockBytes = 50_000
+
 // plan cuts the IDs into ranges whose spans fit into the memory of one worker.
 func (r *reading) plan() []idRange {
 	type sample struct {
@@ -401,7 +421,7 @@ func (r *reading) plan() []idRange {
 		return nil
 	}
 	slices.SortFunc(samples, func(a, b sample) int { return a.id.Compare(b.id) })
-	most := max(float64(r.req.MemoryBytes)/float64(r.req.Workers)/r.spanBytes(), 1000)
+	most := max(float64(r.req.MemoryBytes-r.blockBytes())/float64(r.req.Workers)/r.spanBytes(), 1000)
 	// Ranges of one size, and as many as keep all workers busy to the end.
 	n := math.Ceil(total / most)
 	if w := float64(r.req.Workers); total > 50_000*w {

@@ -12,6 +12,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"gocloud.dev/blob"
@@ -38,6 +39,23 @@ type Store struct {
 	// pause is before a request is tried again, stall how long a body may stand still;
 	// 0: as usual.
 	pause, stall time.Duration
+
+	mu      sync.Mutex
+	schemas []columns // of the blocks that were opened, each once
+}
+
+// sameColumns returns columns that are equal to those given: all blocks of a store have one or
+// two schemas.
+func (s *Store) sameColumns(cols columns) columns {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, known := range s.schemas {
+		if maps.EqualFunc(known, cols, leaf.equal) {
+			return known
+		}
+	}
+	s.schemas = append(s.schemas, cols)
+	return cols
 }
 
 // Open opens the storage at a URL of gocloud.dev/blob: file:///var/tempo/blocks,
@@ -357,14 +375,23 @@ func (r *objectReader) hold() (release func() error, err error) {
 	if !r.store.local {
 		return func() error { return nil }, nil
 	}
-	in, err := r.store.bucket.NewRangeReader(r.ctx, r.key, 0, -1, &blob.ReaderOptions{BeforeRead: func(as func(any) bool) error {
-		as(&r.file)
-		return nil
+	in, err := r.store.bucket.NewRangeReader(r.ctx, r.key, 0, -1, &blob.ReaderOptions{BeforeRead: func(as func(any) bool) (err error) {
+		var file *os.File
+		if as(&file) {
+			r.file, err = os.Open(file.Name())
+		}
+		return err
 	}})
+	if err == nil {
+		err = in.Close()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", r.key, err)
 	}
-	return in.Close, nil
+	if r.file == nil {
+		return func() error { return nil }, nil
+	}
+	return r.file.Close, nil
 }
 
 // ReadAt reads a range in one request, if none fails.
