@@ -128,15 +128,25 @@ type Problem struct {
 }
 
 // Tenants returns the names of the tenants that have blocks, sorted.
-func (s *Store) Tenants(ctx context.Context) ([]string, error) {
+func (s *Store) Tenants(ctx context.Context) (tenants []string, err error) {
+	err = s.retried(ctx, func() error {
+		tenants, err = s.tenantsNow(ctx)
+		return err
+	})
+	return tenants, err
+}
+
+func (s *Store) tenantsNow(ctx context.Context) ([]string, error) {
 	var tenants []string
-	for it := s.bucket.List(&blob.ListOptions{Delimiter: "/"}); ; {
+	ctx, w := s.watch(ctx)
+	defer w.end()
+	for it := s.bucket.List(&blob.ListOptions{Delimiter: "/"}); ; w.moved() {
 		o, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			return tenants, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("blocks at %s: list tenants: %w", s.url, err)
+			return nil, fmt.Errorf("blocks at %s: list tenants: %w", s.url, w.why(err))
 		}
 		if o.IsDir {
 			tenants = append(tenants, path.Base(o.Key))
