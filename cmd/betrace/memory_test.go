@@ -260,6 +260,49 @@ func TestARangeThatReachesIntoThePresentIsProvisional(t *testing.T) {
 	require.Equal(t, analyzer.Provisional, s.Result)
 }
 
+func TestARangeOlderThanWhatIsStoredIsIncomplete(t *testing.T) {
+	m := newInMemory(t)
+	from := time.Now().Add(-3 * time.Hour).Truncate(time.Second)
+	m.charges(from, 3, "a")
+	file := filepath.Join(t.TempDir(), "tempo.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("compactor: {compaction: {block_retention: 2h}}"), 0o644))
+	fixed := between(from, from.Add(time.Minute))
+	one := []string{"--trace", fmt.Sprintf("%032d", 1)}
+	for _, test := range []struct {
+		name   string
+		args   []string
+		what   string // "": it is complete
+		before time.Duration
+	}{
+		{"not known", fixed, "", 0},
+		{"kept longer", append(fixed, "--tempo-retention", "4h"), "", 0},
+		{"kept shorter", append(fixed, "--tempo-retention", "2h"), "range ", 2 * time.Hour},
+		{"as long as the range", []string{"--since", "4h", "--tempo-retention", "4h"}, "range ", 4 * time.Hour},
+		{"Tempo's configuration, with its API", append(fixed, "--tempo-config", file, "--source", "api"), "range ", 2 * time.Hour},
+		{"the setting beats it", append(fixed, "--tempo-config", file, "--source", "api", "--tempo-retention", "4h"), "", 0},
+		{"a trace", append(one, "--tempo-retention", "4h"), "", 0},
+		{"a trace that is older", append(one, "--tempo-retention", "2h"), "trace ", 2 * time.Hour},
+	} {
+		code := exitViolations
+		if test.what != "" {
+			code = exitFailed
+		}
+		s, ids := m.scan(t, code, "a", append(test.args, "--dry-run")...)
+		require.NotEmpty(t, ids, "%s: what is there is judged", test.name)
+		if test.what == "" {
+			require.Equal(t, analyzer.Complete, s.Result, test.name)
+			continue
+		}
+		require.Equal(t, analyzer.Incomplete, s.Result, test.name)
+		require.Len(t, s.Problems, 1, test.name)
+		require.True(t, strings.HasPrefix(s.Problems[0].What, test.what), s.Problems[0].What)
+		_, rest, _ := strings.Cut(s.Problems[0].Why, fmt.Sprintf("it is older than what is stored: Tempo keeps blocks for %s, so that spans from before ", test.before))
+		before, err := time.Parse(time.RFC3339, strings.Split(rest, " ")[0])
+		require.NoError(t, err, s.Problems[0].Why)
+		require.WithinDuration(t, time.Now().Add(-test.before), before, 10*time.Second, test.name)
+	}
+}
+
 func TestWhatIsRefusedIsMissingAndTheExitCodeIsTwo(t *testing.T) {
 	m := newInMemory(t)
 	from := time.Now().Add(-24 * time.Hour).Truncate(time.Second)

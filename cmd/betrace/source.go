@@ -54,6 +54,7 @@ type selection struct {
 	client   *tempoclient.Client // nil for --traces
 	store    *blocks.Store       // nil without access to Tempo's storage
 	way      string              // scan.source
+	keeps    time.Duration       // how long Tempo keeps blocks; 0: for good, or it is not known
 	progress *progress
 }
 
@@ -157,6 +158,9 @@ func (s *selection) connect(ctx context.Context) error {
 	if s.client, err = tempoclient.New(config); err != nil {
 		return err
 	}
+	if s.keeps, err = s.config.retention(); err != nil {
+		return err
+	}
 	if s.way != sourceAPI && s.way != sourceByID {
 		if s.store, err = s.config.openBlocks(ctx); err != nil {
 			return err
@@ -166,6 +170,15 @@ func (s *selection) connect(ctx context.Context) error {
 		return errors.New("--source blocks: where are they? Name Tempo's storage with --tempo-blocks, or its configuration with --tempo-config")
 	}
 	return nil
+}
+
+// retention returns how long Tempo keeps blocks; 0: for good, or it is not known.
+func (c *config) retention() (time.Duration, error) {
+	keeps, file := c.viper.GetDuration("tempo.retention"), c.viper.GetString("tempo.config")
+	if keeps > 0 || file == "" {
+		return keeps, nil
+	}
+	return blocks.TempoConfigRetention(file, c.viper.GetString("tenant"))
 }
 
 // openBlocks opens Tempo's object storage, nil if none is named.
@@ -198,6 +211,30 @@ func (s *selection) close() error {
 // source returns where traces come from. Only what needs name is read where that is
 // cheaper, and only traces that match the filter need to come.
 func (s *selection) source(needs trace.Needs, filter *traceql.Filter) analyzer.SourceFunc {
+	read := s.sourceOfAll(needs, filter)
+	if s.from.IsZero() {
+		return read
+	}
+	return func(ctx context.Context, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
+		reading, err := read(ctx, deliver)
+		s.sayExpired(&reading, s.from, fmt.Sprintf("range %s/%s", s.from.UTC().Format(time.RFC3339), s.to.UTC().Format(time.RFC3339)))
+		return reading, err
+	}
+}
+
+// sayExpired adds a problem if Tempo may have done away with what is as old as the start
+// of what was read, by now: blocks that ended longer ago than it keeps them.
+func (s *selection) sayExpired(reading *analyzer.Reading, start time.Time, what string) {
+	oldest := time.Now().Add(-s.keeps)
+	if s.keeps == 0 || !start.Before(oldest) {
+		return
+	}
+	reading.Problems = append(reading.Problems, analyzer.Problem{What: what, Why: fmt.Sprintf(
+		"it is older than what is stored: Tempo keeps blocks for %s, so that spans from before %s may have expired; if it keeps them longer, say so with --tempo-retention", s.keeps, oldest.UTC().Format(time.RFC3339))})
+}
+
+// sourceOfAll returns where traces come from, as if none had expired.
+func (s *selection) sourceOfAll(needs trace.Needs, filter *traceql.Filter) analyzer.SourceFunc {
 	switch {
 	case len(s.flags.files) > 0:
 		return analyzer.InBatches(needs, s.fromFiles)
@@ -297,6 +334,7 @@ func (s *selection) oneTrace(ctx context.Context, deliver func(*trace.Trace) err
 		return reading, err
 	}
 	reading.Young = t.End().Time().After(s.young)
+	s.sayExpired(&reading, t.Start().Time(), "trace "+id.String())
 	return reading, deliver(t)
 }
 

@@ -48,9 +48,21 @@ type tempoConfig struct {
 // for Tempo with -config.expand-env. Credentials are not taken from it: each storage's
 // own SDK finds them, in the environment, a profile or the machine's identity.
 func TempoConfigURL(path string) (string, error) {
+	var c tempoConfig
+	if err := readTempoConfig(path, &c); err != nil {
+		return "", err
+	}
+	u, err := c.url()
+	if err != nil {
+		return "", fmt.Errorf("tempo's configuration %s: %w", path, err)
+	}
+	return u, nil
+}
+
+func readTempoConfig(path string, into any) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("tempo's configuration: %w", err)
+		return fmt.Errorf("tempo's configuration: %w", err)
 	}
 	text := os.Expand(string(b), func(name string) string {
 		name, fallback, _ := strings.Cut(name, ":")
@@ -59,15 +71,10 @@ func TempoConfigURL(path string) (string, error) {
 		}
 		return fallback
 	})
-	var c tempoConfig
-	if err := yaml.Unmarshal([]byte(text), &c); err != nil {
-		return "", fmt.Errorf("tempo's configuration %s: %w", path, err)
+	if err := yaml.Unmarshal([]byte(text), into); err != nil {
+		return fmt.Errorf("tempo's configuration %s: %w", path, err)
 	}
-	u, err := c.url()
-	if err != nil {
-		return "", fmt.Errorf("tempo's configuration %s: %w", path, err)
-	}
-	return u, nil
+	return nil
 }
 
 func (c *tempoConfig) url() (string, error) {
