@@ -154,3 +154,57 @@ func TestTextsAreFoundAgain(t *testing.T) {
 	}
 	require.Equal(t, 20_003, c.NumTexts())
 }
+
+// Which of unequal copies' events and links is kept does not depend on the attributes that
+// are read of them.
+func TestUnequalCopiesMergeAlikeWhateverIsRead(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	attributes := func() (as trace.Attributes) {
+		for _, key := range []string{"x", "y"} {
+			if v := r.IntN(3); v > 0 {
+				as = append(as, trace.Attribute{Key: key, Value: trace.IntValue(int64(v))})
+			}
+		}
+		return as
+	}
+	merged, keyed := 0, 0
+	for range 3000 {
+		var spans []trace.Span
+		for range 2 + r.IntN(2) {
+			s := trace.Span{ID: trace.SpanID{7: 1}, Name: "s", Start: 1, End: 2}
+			for range r.IntN(3) {
+				s.Events = append(s.Events, trace.Event{Time: trace.Time(1 + r.IntN(2)), Name: []string{"a", "b"}[r.IntN(2)], Attributes: attributes()})
+				s.Links = append(s.Links, trace.Link{TraceID: trace.ID{15: byte(1 + r.IntN(2))}, SpanID: trace.SpanID{7: byte(1 + r.IntN(2))}, Attributes: attributes()})
+			}
+			spans = append(spans, s)
+		}
+		id := trace.ID{15: 1}
+		all := trace.New(id, slices.Clone(spans))
+		require.Len(t, all.Spans, 1)
+		r.Shuffle(len(spans), func(i, j int) { spans[i], spans[j] = spans[j], spans[i] })
+		require.Empty(t, cmp.Diff(all.Spans, trace.New(id, slices.Clone(spans)).Spans, cmpopts.EquateEmpty()), "in another order")
+		for _, keys := range [][]string{{}, {"x"}, {"y"}, {"x", "y"}} {
+			needs := trace.Needs{Events: true, Links: true}
+			for _, key := range keys {
+				needs.Attributes = append(needs.Attributes, trace.AttributeKey{Scope: trace.ScopeEvent, Key: key}, trace.AttributeKey{Scope: trace.ScopeLink, Key: key})
+			}
+			read := func(as trace.Attributes) trace.Attributes {
+				return slices.DeleteFunc(slices.Clone(as), func(a trace.Attribute) bool { return !slices.Contains(keys, a.Key) })
+			}
+			want := all.Spans[0]
+			want.Events, want.Links = slices.Clone(want.Events), slices.Clone(want.Links)
+			for i := range want.Events {
+				want.Events[i].Attributes, want.Links[i].Attributes = read(want.Events[i].Attributes), read(want.Links[i].Attributes)
+				keyed += len(want.Events[i].Attributes)
+			}
+			got := trace.NewFiller(needs).FillRows([]trace.ID{id}, [][]trace.Span{spans}).Trace(0)
+			require.Empty(t, cmp.Diff(want.Events, got.Spans[0].Events, cmpopts.EquateEmpty()), "%v of %v", keys, spans)
+			require.Empty(t, cmp.Diff(want.Links, got.Spans[0].Links, cmpopts.EquateEmpty()), "%v of %v", keys, spans)
+		}
+		if all.Flags&trace.FlagMerged != 0 {
+			merged++
+		}
+	}
+	require.Greater(t, merged, 1000)
+	require.Greater(t, keyed, 1000)
+}

@@ -487,22 +487,39 @@ func (f *Filler) merge(p, q int32) (unequal, moved bool) {
 		unequal = f.mergeResources(p, q) || unequal
 	}
 	if e := &b.Events; e.From != nil {
-		if c := compareLists(e.of(p), e.of(q), compareEvents); c != 0 {
+		switch c := compareLists(e.of(p), e.of(q), compareEventKeys); {
+		case c < 0:
 			unequal = true
-			if c < 0 {
-				e.From[p], e.To[p] = e.From[q], e.To[q]
-			}
+			e.From[p], e.To[p] = e.From[q], e.To[q]
+		case c > 0:
+			unequal = true
+		default:
+			unequal = mergeRows(e.Attributes, e.From[p], e.To[p], e.From[q]) || unequal
 		}
 	}
 	if l := &b.Links; l.From != nil {
-		if c := compareLists(l.of(p), l.of(q), compareLinks); c != 0 {
+		switch c := compareLists(l.of(p), l.of(q), compareLinkKeys); {
+		case c < 0:
 			unequal = true
-			if c < 0 {
-				l.From[p], l.To[p] = l.From[q], l.To[q]
-			}
+			l.From[p], l.To[p] = l.From[q], l.To[q]
+		case c > 0:
+			unequal = true
+		default:
+			unequal = mergeRows(l.Attributes, l.From[p], l.To[p], l.From[q]) || unequal
 		}
 	}
 	return unequal, moved
+}
+
+// mergeRows takes the greater values of rows [from, to) and as many from other on into
+// those, and reports whether any were unequal.
+func mergeRows(columns []*Column, from, to, other int32) (unequal bool) {
+	for _, c := range columns {
+		for row := from; row < to; row++ {
+			unequal = c.mergeRow(row, other+row-from) || unequal
+		}
+	}
+	return unequal
 }
 
 // mergeRow takes the greater value of rows p and q into p, and reports whether they

@@ -157,20 +157,49 @@ func (s *Span) merge(o *Span) {
 	s.ScopeVersion = max(s.ScopeVersion, o.ScopeVersion)
 	s.Attributes = s.Attributes.merge(o.Attributes)
 	s.Resource = s.Resource.merge(o.Resource)
-	if compareLists(o.Events, s.Events, compareEvents) > 0 {
-		s.Events = o.Events
+	s.Events = mergeLists(s.Events, o.Events, compareEventKeys, func(a, b Event) Event {
+		a.Attributes = a.Attributes.merge(b.Attributes)
+		return a
+	})
+	s.Links = mergeLists(s.Links, o.Links, compareLinkKeys, func(a, b Link) Link {
+		a.Attributes = a.Attributes.merge(b.Attributes)
+		return a
+	})
+}
+
+// mergeLists returns the greater of two lists, by their elements' keys. The elements of
+// lists with equal keys are merged: which list is the greater must not depend on their
+// attributes, of which only some may have been read.
+func mergeLists[E any](as, bs []E, keys func(a, b E) int, merge func(a, b E) E) []E {
+	switch c := compareLists(as, bs, keys); {
+	case c > 0, len(as) == 0 && c == 0:
+		return as
+	case c < 0:
+		return bs
 	}
-	if compareLists(o.Links, s.Links, compareLinks) > 0 {
-		s.Links = o.Links
+	merged := make([]E, len(as))
+	for i := range as {
+		merged[i] = merge(as[i], bs[i])
 	}
+	return merged
+}
+
+// compareEventKeys compares what is read of every event.
+func compareEventKeys(a, b Event) int {
+	return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.Name, b.Name))
+}
+
+// compareLinkKeys compares what is read of every link.
+func compareLinkKeys(a, b Link) int {
+	return cmp.Or(a.TraceID.Compare(b.TraceID), a.SpanID.Compare(b.SpanID))
 }
 
 func compareEvents(a, b Event) int {
-	return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.Name, b.Name), a.Attributes.Compare(b.Attributes))
+	return cmp.Or(compareEventKeys(a, b), a.Attributes.Compare(b.Attributes))
 }
 
 func compareLinks(a, b Link) int {
-	return cmp.Or(a.TraceID.Compare(b.TraceID), a.SpanID.Compare(b.SpanID), a.Attributes.Compare(b.Attributes))
+	return cmp.Or(compareLinkKeys(a, b), a.Attributes.Compare(b.Attributes))
 }
 
 // normalize brings the attributes of a span that was made by hand into normal
