@@ -219,24 +219,28 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 // keySorter gives entries to their keys: a few hundred at a time without asking which
 // are needed, which no processor could foresee.
 type keySorter struct {
-	counts []int32    // by number of a key, from 1; 0: those not needed
-	parts  []keyEntry // sorterPart for each number
-	room   int        // how many entries fit in any case
+	parts []sorterPart // by number of a key, from 1; 0: those not needed
+	room  int          // how many entries fit in any case
 }
 
-const sorterPart = 256
+// sorterPart are entries that are not yet with their key.
+type sorterPart struct {
+	n       uint32
+	entries [sorterRoom]keyEntry
+}
+
+const sorterRoom = 256
 
 func (k *keySorter) reset() {
-	k.counts, k.parts, k.room = append(k.counts[:0], 0), sized(k.parts, sorterPart), sorterPart
+	k.parts, k.room = k.parts[:0], sorterRoom
+	k.grow(0)
 }
 
 // grow makes room for n keys.
 func (k *keySorter) grow(n int) {
-	for len(k.counts) <= n {
-		k.counts = append(k.counts, 0)
-	}
-	if need := (n + 1) * sorterPart; need > len(k.parts) {
-		k.parts = slices.Grow(k.parts, need-len(k.parts))[:need]
+	for len(k.parts) <= n {
+		k.parts = slices.Grow(k.parts, 1)[:len(k.parts)+1]
+		k.parts[len(k.parts)-1].n = 0
 	}
 }
 
@@ -246,8 +250,9 @@ func (k *keySorter) add(g *generics, number int32, e keyEntry) {
 		k.flush(g)
 	}
 	k.room--
-	k.parts[number*sorterPart+k.counts[number]] = e
-	k.counts[number]++
+	part := &k.parts[number]
+	part.entries[part.n] = e
+	part.n++
 }
 
 // addAll gives entries with consecutive numbers, first the one given, to the keys of
@@ -260,12 +265,12 @@ func (k *keySorter) addAll(g *generics, words []int32, e keyEntry) {
 		some := words[:min(len(words), k.room)]
 		k.room -= len(some)
 		words = words[len(some):]
-		counts, parts, byWord := k.counts, k.parts, g.byWord
+		parts, byWord := k.parts, g.byWord
 		for _, word := range some {
-			n := byWord[word]
-			c := counts[n]
-			parts[n*sorterPart+c] = e
-			counts[n] = c + 1
+			part := &parts[byWord[word]]
+			n := part.n
+			part.entries[n%sorterRoom] = e
+			part.n = n + 1
 			e++
 		}
 	}
@@ -273,15 +278,14 @@ func (k *keySorter) addAll(g *generics, words []int32, e keyEntry) {
 
 // flush gives the keys what is theirs.
 func (k *keySorter) flush(g *generics) {
-	k.counts[0] = 0
-	for n := 1; n < len(k.counts); n++ {
-		if c := k.counts[n]; c > 0 {
-			key := &g.keys[n-1]
-			key.entries = append(key.entries, k.parts[n*sorterPart:][:c]...)
-			k.counts[n] = 0
+	k.parts[0].n = 0
+	for n := range k.parts[1:] {
+		if part := &k.parts[n+1]; part.n > 0 {
+			g.keys[n].entries = append(g.keys[n].entries, part.entries[:part.n]...)
+			part.n = 0
 		}
 	}
-	k.room = sorterPart
+	k.room = sorterRoom
 }
 
 // findOwners works out whose each entry is. Few segments need it.
