@@ -44,6 +44,10 @@ type block struct {
 	earliest, latest trace.Time
 	spans            int64
 
+	// without are the paths of what has none of the needed attributes in the columns that
+	// attributes share, as far as it was looked for.
+	without map[string]bool
+
 	dictionaries dictionaries
 }
 

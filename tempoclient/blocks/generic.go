@@ -107,7 +107,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 	if l.depth != o.depth+1 {
 		return fmt.Errorf("column %s is nested in %d lists, not %d", path, l.depth, o.depth+1)
 	}
-	if s.chunk(l).noValue {
+	if s.b.without[o.path] || s.chunk(l).noValue {
 		return nil
 	}
 	words, err := l.words(s)

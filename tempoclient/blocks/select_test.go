@@ -189,10 +189,18 @@ func TestDistantBlocksGiveTheSame(t *testing.T) {
 	require.NoError(t, err)
 	distant := blocks.NewStore(bucket, "a distant folder")
 	defer func() { require.NoError(t, distant.Close()) }()
+	listing, err := store.List(t.Context(), "")
+	require.NoError(t, err)
+	all, _ := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}})
+	some := []trace.Needs{{}, {All: true}}
+	for _, c := range listing.Live[0].DedicatedColumns {
+		some = append(some, trace.Needs{Attributes: []trace.AttributeKey{{Scope: map[string]trace.Scope{"": trace.ScopeSpan, "resource": trace.ScopeResource, "event": trace.ScopeEvent}[c.Scope], Key: c.Name}}})
+	}
+	require.Greater(t, len(some), 3)
 	for _, query := range []string{"{ }", `{ .url.path = "/v1/things/36" }`, `{ name =~ ".*a.*" && resource.k8s.cluster.name != "x" }`, `{ .tags = "a" }`} {
 		filter, err := traceql.Parse(query)
 		require.NoError(t, err)
-		for _, needs := range []trace.Needs{{}, {All: true}} {
+		for _, needs := range some {
 			req := blocks.Request{Needs: needs, Filter: filter, MemoryBytes: 1, Workers: 4}
 			want, _ := readAll(t, store, req)
 			got, report := readAll(t, distant, req)
@@ -200,6 +208,13 @@ func TestDistantBlocksGiveTheSame(t *testing.T) {
 			require.Len(t, got, len(want), query)
 			for id := range want {
 				require.Empty(t, cmp.Diff(want[id].Spans, got[id].Spans), query)
+				for i, s := range got[id].Spans {
+					for _, a := range needs.Attributes {
+						whole := all[id].Spans[i]
+						require.Equal(t, whole.Attributes.Get(a.Key), s.Attributes.Get(a.Key), "%s, %s", query, a.Key)
+						require.Equal(t, whole.Resource.Get(a.Key), s.Resource.Get(a.Key), "%s, %s", query, a.Key)
+					}
+				}
 			}
 		}
 	}

@@ -187,6 +187,9 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 				if err == nil {
 					err = b.sample()
 				}
+				if err == nil {
+					err = b.findWithout(r.req.Needs)
+				}
 			}
 			errs[i] = err
 			return context.Cause(ctx)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -205,7 +206,50 @@ func (b *block) rangesOf(paths map[string]bool, group int, from, to, gap int64) 
 
 // needed returns the columns of the block that are read for the needs.
 func (b *block) needed(needs trace.Needs) map[string]bool {
-	return neededColumns(slices.Collect(maps.Keys(b.cols)), b.DedicatedColumns, needs)
+	paths := neededColumns(slices.Collect(maps.Keys(b.cols)), b.DedicatedColumns, needs)
+	for scope := range b.without {
+		maps.DeleteFunc(paths, func(path string, _ bool) bool { return strings.HasPrefix(path, scope+"Attrs.") })
+	}
+	return paths
+}
+
+// findWithout finds out whether the columns that attributes share have to be read where all
+// needed attributes have columns of their own: values of another type would be there. The
+// words of the keys tell, for one small request, of what is by far the most of a block.
+func (b *block) findWithout(needs trace.Needs) (err error) {
+	defer recovered(&err)
+	b.without = map[string]bool{}
+	for _, scope := range attributeScopes {
+		need := keysOf(&needs, scope.scope)
+		l, ok := b.cols[scope.path+"Attrs.Key"]
+		if need.all || need.none() || !ok {
+			continue
+		}
+		own := map[string]bool{}
+		for _, key := range ownColumns(slices.Collect(maps.Keys(b.cols)), b.DedicatedColumns, scope.scope) {
+			own[key] = true
+		}
+		shared := false
+		for key := range need.keys {
+			shared = shared || !own[key]
+		}
+		in := &pageReader{in: b.object}
+		for g := range b.chunks {
+			s := &segment{b: b, in: in, group: g}
+			if shared || s.chunk(l).noValue {
+				continue
+			}
+			words, err := l.words(s)
+			if err != nil {
+				return fmt.Errorf("column %sAttrs.Key: %w", scope.path, err)
+			}
+			shared = words == nil || need.hasOne(words)
+		}
+		if !shared {
+			b.without[scope.path] = true
+		}
+	}
+	return nil
 }
 
 // aheadOf begins to read what is needed of the segments, if their storage is distant.
