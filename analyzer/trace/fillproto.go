@@ -16,8 +16,7 @@ import (
 // It is what [Collector] and [NewBatch] make of the same messages, read straight into
 // the columns: once for the keys of all spans, and once more for the rest. What is not
 // needed is skipped and not looked into: it may be malformed, and flags do not tell of
-// it; nor does it have a say in which of two copies' lists of events, or links, is the
-// greater. A span without valid IDs is an error that names the span, as in [Collector.Add];
+// it. A span without valid IDs is an error that names the span, as in [Collector.Add];
 // then, and where a message is malformed, there is no batch.
 //
 // Nothing of the messages is kept. Together they have less than 2 GiB.

@@ -133,7 +133,7 @@ func TestLevelsThatEndEarlyAreAnError(t *testing.T) {
 		for i := range noise {
 			noise[i] = byte(r.Uint32())
 		}
-		_ = m.find(noise, n, most, exactly(most)) //nolint:errcheck // either is right
+		_ = m.find(noise, n, most, exactly(most))
 	}
 	require.Less(t, short, 600)
 }

@@ -427,7 +427,7 @@ func (p *page) set(l leaf, in *pageReader, codec format.CompressionCodec, dict *
 	p.repData, p.defData, p.data = body[:rep:rep], body[rep:rep+def:rep+def], body[rep+def:]
 	p.size = int(header.UncompressedPageSize) - rep - def
 	p.compressed = codec != format.Uncompressed && (!h.IsCompressed.Valid || h.IsCompressed.V)
-	if h.Encoding == format.RLEDictionary || h.Encoding == format.PlainDictionary {
+	if h.Encoding == format.RLEDictionary {
 		if dict == nil {
 			return errors.New("a page has words of a dictionary, and the column has none")
 		}
