@@ -143,14 +143,16 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 			i++
 			left -= run
 			for run > 0 {
-				part := min(run, int(64-fill))
-				acc |= ones >> (64 - part) << fill
-				if fill += uint(part); fill == 64 {
+				part := uint(min(run, 64))
+				ones >>= 64 - part
+				acc |= ones << fill
+				if fill += part; fill >= 64 {
 					words[at].bits = acc
 					at++
-					acc, fill = 0, 0
+					fill -= 64
+					acc = ones >> (part - fill)
 				}
-				run -= part
+				run -= int(part)
 			}
 			continue
 		}
@@ -159,15 +161,20 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 			return fmt.Errorf("the levels end %d entries early, of %d: %w", left-rest/int(width)*8, n, io.ErrUnexpectedEOF)
 		}
 		begin := i
-		for more := groups; width == 3 && more >= 8 && i+24 <= len(src) && at < len(words); more -= 8 {
-			// Most levels have three bits: a word of bits at once.
-			word := table.lookUp64(binary.LittleEndian.Uint64(src[i:]), binary.LittleEndian.Uint64(src[i+8:]), binary.LittleEndian.Uint64(src[i+16:]))
-			words[at].bits = acc | word<<fill
-			at++
-			acc = word >> (64 - fill)
-			i += 24
+		more := groups
+		for ; width == 3 && more >= 4 && i+16 <= len(src) && at < len(words); more -= 4 {
+			// Most levels have three bits: half a word of bits at once.
+			half := table.lookUp32(binary.LittleEndian.Uint64(src[i:]), binary.LittleEndian.Uint64(src[i+8:]))
+			acc |= half << fill
+			if fill += 32; fill >= 64 {
+				words[at].bits = acc
+				at++
+				fill -= 64
+				acc = half >> (32 - fill)
+			}
+			i += 12
 		}
-		for range groups - (i-begin)/int(width) {
+		for ; more > 0; more-- {
 			var packed uint64
 			if i+8 <= len(src) {
 				packed = binary.LittleEndian.Uint64(src[i:])
@@ -227,12 +234,12 @@ func (t *levelTable) lookUp(packed uint64) (eight uint64) {
 	return eight
 }
 
-// lookUp64 returns which of 64 levels of three bits each are in the set.
-func (t *levelTable) lookUp64(a, b, c uint64) uint64 {
+// lookUp32 returns which of 32 levels of three bits each are in the set: those of a, and of
+// the first half of b.
+func (t *levelTable) lookUp32(a, b uint64) uint64 {
 	look := func(packed uint64) uint64 { return uint64(t.bits[packed&(1<<12-1)]) }
 	return look(a) | look(a>>12)<<4 | look(a>>24)<<8 | look(a>>36)<<12 | look(a>>48)<<16 | look(a>>60|b<<4)<<20 |
-		look(b>>8)<<24 | look(b>>20)<<28 | look(b>>32)<<32 | look(b>>44)<<36 | look(b>>56|c<<8)<<40 |
-		look(c>>4)<<44 | look(c>>16)<<48 | look(c>>28)<<52 | look(c>>40)<<56 | look(c>>52)<<60
+		look(b>>8)<<24 | look(b>>20)<<28
 }
 
 var levelTables sync.Map // of *levelTable, by tableKey

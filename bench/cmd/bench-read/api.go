@@ -110,7 +110,7 @@ func (r recent) read(ctx context.Context) (report tempoclient.Report, err error)
 	if err != nil {
 		return report, err
 	}
-	defer client.Close() //nolint:errcheck // it was only read
+	defer client.Close()
 	report, err = client.Traces(ctx, r.request, func(*trace.Trace) error { return nil })
 	if err == nil && len(report.Problems) > 0 {
 		err = fmt.Errorf("%s: %w", report.Problems[0].What, report.Problems[0].Err)
