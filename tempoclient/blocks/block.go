@@ -52,7 +52,8 @@ type block struct {
 }
 
 // open reads a block's footer and its trace IDs.
-func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, error) {
+func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, err error) {
+	defer recovered(&err)
 	if !slices.Contains(formats, m.Version) {
 		return nil, fmt.Errorf("its format is %s; %v are read: have Tempo compact or rewrite it", m.Version, formats)
 	}
@@ -87,7 +88,7 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (*block, err
 	if rows := file.NumRows(); rows != int64(m.Traces) {
 		return nil, fmt.Errorf("%s has %d rows, and should have %d as meta.json says", r.key, rows, m.Traces)
 	}
-	b := &block{Meta: m, object: r, size: size, cols: s.sameColumns(columnsOf(file.Schema()))}
+	b = &block{Meta: m, object: r, size: size, cols: s.sameColumns(columnsOf(file.Schema()))}
 	if b.chunks, err = chunksOf(file); err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}

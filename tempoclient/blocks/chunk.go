@@ -57,6 +57,9 @@ func chunksOf(file *parquet.File) ([][]chunk, error) {
 		groups[g] = make([]chunk, len(columns))
 		for i, column := range columns {
 			c, err := chunkOf(column, &file.Metadata().RowGroups[g].Columns[i].MetaData)
+			if err == nil {
+				err = c.check(file.Size(), group.NumRows())
+			}
 			if err != nil {
 				return nil, fmt.Errorf("column %d of row group %d: %w", i, g, err)
 			}
@@ -97,6 +100,25 @@ func chunkOf(column parquet.ColumnChunk, meta *format.ColumnMetaData) (chunk, er
 		c.pages[i] = pageAt{index.Offset(i), int32(size), int32(row)}
 	}
 	return c, nil
+}
+
+// check says whether what the footer tells can be, in a file of that size and for so many
+// rows: of footers there are no sums, and memory is taken and rows are found by it.
+func (c *chunk) check(size, rows int64) error {
+	if c.begin < 0 || c.data < c.begin || c.end < c.data || c.end > size {
+		return fmt.Errorf("it begins at byte %d, its data at %d, and it ends at %d, in a file of %d bytes", c.begin, c.data, c.end, size)
+	}
+	if c.entries < rows {
+		return fmt.Errorf("it has %d entries in %d rows", c.entries, rows)
+	}
+	offset, row := c.data, int64(0)
+	for i, p := range c.pages {
+		if p.offset < offset || p.offset+int64(p.size) > c.end || i == 0 && p.row != 0 || i > 0 && int64(p.row) <= row || int64(p.row) >= rows {
+			return fmt.Errorf("by the index of its pages, page %d has %d bytes at %d, from row %d of %d on", i, p.size, p.offset, p.row, rows)
+		}
+		offset, row = p.offset+int64(p.size), int64(p.row)
+	}
+	return nil
 }
 
 func onlyWords(meta *format.ColumnMetaData) bool {

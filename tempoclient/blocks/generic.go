@@ -151,12 +151,10 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		if err := g.ownerStarts.find(p.repData, p.all, byte(l.depth), upTo(byte(o.depth))); err != nil {
 			return fmt.Errorf("repetition levels: %w", err)
 		}
-		if err := p.defined(&g.defined); err != nil {
-			return err
-		}
 		if err := p.decodeAll(); err != nil {
 			return err
 		}
+		g.defined = p.defined()
 		end, toEntry := p.first+p.entries, g.entries-p.first
 		if p.dict != nil && p.dict != dict {
 			dict = p.dict
@@ -383,12 +381,10 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 		if p.nulls == p.all {
 			return nil
 		}
-		if err := p.defined(&g.defined); err != nil {
-			return err
-		}
 		if err := p.decodeAll(); err != nil {
 			return err
 		}
+		g.defined = p.defined()
 		for i := range g.keys {
 			if k := &g.keys[i]; k.left > 0 && (k.likely == column) == likely {
 				f.valuesOf(k, p, o, int32(begun-p.entries))

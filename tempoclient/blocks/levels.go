@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"sync"
 
+	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding/rle"
 )
 
@@ -102,6 +103,21 @@ func (m *marks) setAll(n int) {
 	}
 }
 
+// areAll says whether the levels are runs of one level, n entries in all, as a writer has
+// it where no entry differs.
+func areAll(src []byte, n int, level byte) bool {
+	left := uint64(n)
+	for len(src) > 0 {
+		header, size := binary.Uvarint(src)
+		if size <= 0 || header&1 != 0 || size >= len(src) || src[size] != level || header>>1 > left {
+			return false
+		}
+		left -= header >> 1
+		src = src[size+1:]
+	}
+	return left == 0
+}
+
 // levelSet are levels that are looked for, a bit for each.
 type levelSet uint32
 
@@ -111,7 +127,8 @@ func upTo(level byte) levelSet    { return 1<<(level+1) - 1 }
 // find sets the bits of those of n entries whose level, of up to most, is in the set. It
 // reads the encoding itself (Parquet's RLE/bit-packing hybrid), since most levels are
 // asked for one thing only: eight of them are looked up in a table at once or twice,
-// and runs are set as a whole, where decoded levels would be a byte each.
+// and runs are set as a whole, where decoded levels would be a byte each. It is an error
+// if there are other than n: that number is from where no sum protects it.
 func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 	width := uint(bits.Len8(most))
 	table := tableOf(width, set)
@@ -119,20 +136,27 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 	*m = sized(*m, (n+63)/64)
 	words := *m
 	acc, fill, at := uint64(0), uint(0), 0 // bits not yet in words, how many, and the next word
+	end := 0
 	for i, left := 0, n; left > 0; {
 		var header uint64
 		if i < len(src) && src[i] < 0x80 {
 			header = uint64(src[i])
 			i++
 		} else {
-			var size int
-			if header, size = binary.Uvarint(src[i:]); size <= 0 {
+			size := 0
+			if i < len(src) {
+				header, size = binary.Uvarint(src[i:])
+			}
+			if size <= 0 {
 				return fmt.Errorf("the levels end %d entries early, of %d: %w", left, n, io.ErrUnexpectedEOF)
 			}
 			i += size
 		}
+		if count := header >> 1; header&1 == 0 && count > uint64(left) || header&1 != 0 && count > uint64(left+7)/8 {
+			return fmt.Errorf("there are levels of more than %d entries: %w", n, parquet.ErrCorrupted)
+		}
 		if header&1 == 0 { // a run of one level
-			run := int(min(header>>1, uint64(left)))
+			run := int(header >> 1)
 			if run > 0 && i >= len(src) {
 				return fmt.Errorf("the levels end %d entries early, of %d: %w", left, n, io.ErrUnexpectedEOF)
 			}
@@ -141,6 +165,7 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 				ones = ^uint64(0)
 			}
 			i++
+			end = i
 			left -= run
 			for run > 0 {
 				part := uint(min(run, 64))
@@ -156,7 +181,7 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 			}
 			continue
 		}
-		groups := int(min(header>>1, uint64(left+7)/8)) // of 8 levels
+		groups := int(header >> 1) // of 8 levels
 		if rest := len(src) - i; groups*int(width) > rest {
 			return fmt.Errorf("the levels end %d entries early, of %d: %w", left-rest/int(width)*8, n, io.ErrUnexpectedEOF)
 		}
@@ -200,8 +225,17 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 				acc = eight >> (8 - fill)
 			}
 		}
-		i = begin + int(header>>1)*int(width) // the last group is whole, whatever it has to be
-		left -= groups * 8
+		if left -= groups * 8; left < 0 { // the last group is filled up with zeros
+			for bit := (8 + left) * int(width); bit < 8*int(width); bit++ {
+				if src[i-int(width)+bit/8]>>(bit&7)&1 != 0 {
+					return fmt.Errorf("there are levels of more than %d entries: %w", n, parquet.ErrCorrupted)
+				}
+			}
+		}
+		end = i
+	}
+	if end != len(src) {
+		return fmt.Errorf("%d bytes follow the levels of %d entries: %w", len(src)-end, n, parquet.ErrCorrupted)
 	}
 	if at < len(words) {
 		words[at].bits = acc

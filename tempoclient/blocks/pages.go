@@ -100,19 +100,29 @@ func (p *page) levels() (err error) {
 	return nil
 }
 
-// defined sets the bits of the page's entries that have a value.
-func (p *page) defined(m *marks) error {
-	if p.full() {
-		m.setAll(p.all)
+// check compares the page's header, of which there is no sum, with its levels, and finds
+// which entries have a value.
+func (p *page) check() error {
+	level, m := p.l.defined, &p.in.defined
+	if level == 0 || p.full() && areAll(p.defData, p.all, level) {
 		return nil
 	}
-	if err := m.find(p.defData, p.all, p.l.defined, exactly(p.l.defined)); err != nil {
+	if err := m.find(p.defData, p.all, level, exactly(level)); err != nil {
 		return fmt.Errorf("definition levels: %w", err)
 	}
 	if n := m.count(p.all); n != p.all-p.nulls {
 		return fmt.Errorf("a page has %d values by its levels, and %d by its header", n, p.all-p.nulls)
 	}
 	return nil
+}
+
+// defined returns which of the page's entries have a value. They are valid as long as the
+// page is.
+func (p *page) defined() marks {
+	if p.full() {
+		p.in.defined.setAll(p.all)
+	}
+	return p.in.defined
 }
 
 // decode decodes the values of the entries that are read. Levels must have been called.
@@ -275,6 +285,7 @@ type pageReader struct {
 	doubles    []float64
 	bits       []byte
 	starts     marks // of rows, see cut
+	defined    marks // of the page, see check
 	page       page
 }
 
@@ -356,7 +367,7 @@ func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do fu
 	var dict *dictionary
 	var raw []byte
 	var err error
-	row := int64(0)
+	row, number := int64(0), 0 // of the next page
 	switch {
 	case c.bytes() <= smallChunk:
 		raw, err = in.read(&in.run, c.begin, c.end)
@@ -364,7 +375,7 @@ func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do fu
 		raw, err = in.read(&in.run, c.data, c.end)
 	default:
 		first, last := c.pagesOf(rows.from, rows.to)
-		row = int64(c.pages[first].row)
+		row, number = int64(c.pages[first].row), first
 		raw, err = in.read(&in.run, c.pages[first].offset, c.pages[last].offset+int64(c.pages[last].size))
 	}
 	if err == nil && c.hasDictionary() && c.bytes() > smallChunk {
@@ -392,12 +403,27 @@ func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do fu
 		if err := p.set(l, in, c.codec, dict, header, body); err != nil {
 			return err
 		}
+		if int64(p.all) > c.entries {
+			return fmt.Errorf("a page has %d entries, and the column only %d", p.all, c.entries)
+		}
 		next := row + int64(p.header.NumRows)
+		if number++; number <= len(c.pages) { // a header has no sum, and rows are found by the index
+			want := b.rowsIn[group]
+			if number < len(c.pages) {
+				want = int64(c.pages[number].row)
+			}
+			if row != int64(c.pages[number-1].row) || next != want {
+				return fmt.Errorf("a page has the rows %d to %d by its header, and %d to %d by the index of pages", row, next, c.pages[number-1].row, want)
+			}
+		}
 		if next > rows.from {
 			if err := p.cut(row, next, rows); err != nil {
 				return err
 			}
 			if p.entries > 0 {
+				if err := p.check(); err != nil {
+					return err
+				}
 				if err := do(p); err != nil {
 					return err
 				}
