@@ -135,6 +135,47 @@ func TestARowWithValuesOfTwoTypesKeepsTheGreater(t *testing.T) {
 	require.True(t, c.Value(0).IsAbsent())
 }
 
+// Until it is settled a row may have values of several types, which come in any order.
+func TestARowThatWasGivenManyValuesKeepsTheGreatest(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 5000 {
+		var c trace.Column
+		c.Key = "k"
+		trace.ResetColumn(&c, 1)
+		// A source sets a row's first text or number itself.
+		want := trace.Value{}
+		set := func(v trace.Value) {
+			if v.Compare(want) > 0 {
+				want = v
+			}
+		}
+		if r.IntN(2) == 0 {
+			c.NeedTexts()
+			c.Text.Codes[0] = c.Text.Intern([]byte("a"))
+			set(trace.StringValue("a"))
+		}
+		if r.IntN(2) == 0 {
+			c.NeedInts()
+			c.Ints[0] = int64(r.IntN(5))
+			c.IsInt.Set(0)
+			set(trace.IntValue(c.Ints[0]))
+		}
+		if r.IntN(2) == 0 {
+			c.NeedDoubles()
+			c.Doubles[0] = float64(r.IntN(5))
+			c.IsDouble.Set(0)
+			set(trace.DoubleValue(c.Doubles[0]))
+		}
+		for range r.IntN(4) {
+			v := []trace.Value{trace.StringValue("b"), trace.BoolValue(r.IntN(2) == 0), trace.IntValue(int64(r.IntN(5))), trace.DoubleValue(float64(r.IntN(5))), trace.ArrayValue(trace.IntValue(int64(r.IntN(5))))}[r.IntN(5)]
+			c.Put(0, v)
+			set(v)
+		}
+		trace.SettleColumn(&c, func(int32) {})
+		require.True(t, want.Equal(c.Value(0)), "%s, not %s", want, c.Value(0))
+	}
+}
+
 func TestTextsAreFoundAgain(t *testing.T) {
 	var c trace.TextColumn
 	a, b := c.Intern([]byte("a")), c.Intern([]byte(""))

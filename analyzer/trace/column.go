@@ -318,13 +318,30 @@ func (c *Column) Value(row int32) Value {
 	return c.Others[row]
 }
 
+// greatest is Value, but of a row that has values of several types until it is settled
+// it is the greatest.
+func (c *Column) greatest(row int32) Value {
+	if v, ok := c.Others[row]; ok {
+		return v
+	}
+	switch {
+	case c.IsDouble.Has(row):
+		return DoubleValue(c.Doubles[row])
+	case c.IsInt.Has(row):
+		return IntValue(c.Ints[row])
+	case c.IsBool.Has(row):
+		return BoolValue(c.Bools.Has(row))
+	}
+	return c.Value(row)
+}
+
 // Put gives a row a value. If it has one the greater stays; repeated says whether
 // they were unequal.
 func (c *Column) Put(row int32, v Value) (repeated bool) {
 	if v.IsAbsent() {
 		return false
 	}
-	if old := c.Value(row); !old.IsAbsent() {
+	if old := c.greatest(row); !old.IsAbsent() {
 		switch d := v.Compare(old); {
 		case d == 0:
 			return false
@@ -483,16 +500,7 @@ func (c *Column) settle(repeated func(row int32)) {
 
 // keepGreatest keeps of a row's values the one whose type is last in OTLP's order.
 func (c *Column) keepGreatest(row int32, repeated func(row int32)) {
-	v, ok := c.Others[row]
-	switch {
-	case ok:
-	case c.IsDouble.Has(row):
-		v = DoubleValue(c.Doubles[row])
-	case c.IsInt.Has(row):
-		v = IntValue(c.Ints[row])
-	default:
-		v = BoolValue(c.Bools.Has(row))
-	}
+	v := c.greatest(row)
 	c.Remove(row)
 	c.Put(row, v)
 	repeated(row)
