@@ -113,13 +113,13 @@ func (f *filling) put(o owners, c *trace.Column, row int32, v trace.Value) {
 // text: it is read as the text.
 func (f *filling) ownColumn(s *segment, o owners, path, key string, options []string) error {
 	to := f.filler.Column(o.scope, key, o.n)
-	isList := slices.Contains(options, "array")
 	f.codes.reset()
 	slot := -1
 	l, err := s.leaf(path)
 	if err != nil {
 		return err
 	}
+	isList := l.depth != o.depth && slices.Contains(options, "array")
 	err = s.pages(path, l, s.entriesOf(l), func(p *page) error {
 		if l.depth == o.depth && p.nulls == p.all {
 			slot += p.entries
@@ -155,7 +155,7 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 		at := 0
 		listRow, list := int32(-1), []trace.Value(nil) // the list that a slot has begun
 		flush := func() {
-			if len(list) > 1 && listRow >= 0 {
+			if list != nil {
 				f.put(o, to, listRow, trace.ArrayValue(list...))
 			}
 			list = nil
@@ -163,21 +163,12 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 		for i := range p.entries {
 			if l.depth == o.depth || int(p.rep[i]) <= o.depth {
 				slot++
-				if list != nil {
-					flush()
-				}
+				flush()
 				if slot >= len(o.rows) {
 					return fmt.Errorf("it has more than %d elements, unlike the others", len(o.rows))
 				}
 			} else if p.has(i) { // a further value of a list
-				if isList {
-					if list == nil {
-						listRow = o.rows[slot]
-						list = []trace.Value{p.value(at - 1)}
-						if listRow >= 0 {
-							to.Remove(listRow)
-						}
-					}
+				if list != nil {
 					list = append(list, p.value(at))
 				}
 				at++
@@ -189,6 +180,8 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 			row := o.rows[slot]
 			switch {
 			case row < 0:
+			case isList && i+1 < p.entries && int(p.rep[i+1]) > o.depth:
+				listRow, list = row, []trace.Value{p.value(at)}
 			case !isText:
 				if to.IsInt.Has(row) {
 					f.put(o, to, row, p.value(at))
