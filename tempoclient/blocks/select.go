@@ -167,6 +167,7 @@ func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
 // matching adds the IDs of the segment's traces that have a text for which the
 // condition holds. It reports whether its columns can tell.
 func (f *filling) matching(s *segment, c *condition, ids map[trace.ID]bool) (known bool, err error) {
+	defer recovered(&err) // here it is known which block it is
 	var paths []string
 	if c.field.Scope == traceql.ScopeIntrinsic {
 		paths = []string{pathSpan + "Name"}

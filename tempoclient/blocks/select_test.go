@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -155,6 +156,37 @@ func TestDistantStorageGivesTheSame(t *testing.T) {
 	}
 	_, err = distant.Traces(t.Context(), blocks.Request{SpoolDir: "/nowhere"}, func(*trace.Trace) error { return nil })
 	require.ErrorContains(t, err, "a file for what is read ahead")
+}
+
+// What was read ahead is given back once it was read, not at the end: of however many parts
+// that are read ahead at once, there are three at most.
+func TestWhatWasReadAheadIsGivenBack(t *testing.T) {
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		t.Skip("open files are counted in /proc")
+	}
+	bucket, err := fileblob.OpenBucket("testdata/vparquet5", nil)
+	require.NoError(t, err)
+	distant := blocks.NewStore(bucket, "a distant folder")
+	defer func() { require.NoError(t, distant.Close()) }()
+	dir := t.TempDir()
+	most, batches := 0, 0
+	_, err = distant.Batches(t.Context(), blocks.Request{Needs: trace.Needs{All: true}, MemoryBytes: 1, SpoolBytes: 1, SpoolDir: dir, Workers: 1}, func(*trace.Batch) error {
+		batches++
+		open := 0
+		files, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		for _, f := range files {
+			if name, err := os.Readlink("/proc/self/fd/" + f.Name()); err == nil && strings.HasPrefix(name, dir) {
+				open++
+			}
+		}
+		most = max(most, open)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Greater(t, batches, 3)
+	require.Positive(t, most)
+	require.LessOrEqual(t, most, 3)
 }
 
 // A range ends where it says, and what lies outside leaves no trace in what is inside.

@@ -297,8 +297,10 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 		}
 	}()
 	n := 0
-	for _, s := range all {
-		n += len(s.ranges)
+	stretchOf := map[int]*stretch{} // by the number of its last range
+	for i := range all {
+		n += len(all[i].ranges)
+		stretchOf[n-1] = &all[i]
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	results := make([]chan part, n)
@@ -354,6 +356,12 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 				r.report.Delivered += p.batch.NumTraces()
 			}
 			free <- p.filling
+			if s := stretchOf[i]; s != nil && s.spool != nil { // all its ranges were read
+				if err := s.spool.close(); err != nil {
+					return err
+				}
+				s.spool = nil
+			}
 			if r.req.Progress != nil {
 				r.req.Progress(Progress{Read: float64(i+1) / float64(n), Traces: r.report.Delivered})
 			}

@@ -396,7 +396,12 @@ func (r *objectReader) hold() (release func() error, err error) {
 		err = in.Close()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", r.key, err)
+		err = fmt.Errorf("open %s: %w", r.key, err)
+		if r.file != nil {
+			err = errors.Join(err, r.file.Close())
+			r.file = nil
+		}
+		return nil, err
 	}
 	if r.file == nil {
 		return func() error { return nil }, nil
