@@ -185,7 +185,6 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 		if rest := len(src) - i; groups*int(width) > rest {
 			return fmt.Errorf("the levels end %d entries early, of %d: %w", left-rest/int(width)*8, n, io.ErrUnexpectedEOF)
 		}
-		begin := i
 		more := groups
 		for ; width == 3 && more >= 4 && i+16 <= len(src) && at < len(words); more -= 4 {
 			// Most levels have three bits: half a word of bits at once.
