@@ -453,11 +453,15 @@ func (p *page) set(l leaf, in *pageReader, codec format.CompressionCodec, dict *
 	p.repData, p.defData, p.data = body[:rep:rep], body[rep:rep+def:rep+def], body[rep+def:]
 	p.size = int(header.UncompressedPageSize) - rep - def
 	p.compressed = codec != format.Uncompressed && (!h.IsCompressed.Valid || h.IsCompressed.V)
-	if h.Encoding == format.RLEDictionary {
+	switch h.Encoding {
+	case format.RLEDictionary:
 		if dict == nil {
 			return errors.New("a page has words of a dictionary, and the column has none")
 		}
 		p.dict = dict
+	case format.Plain, format.RLE, format.DeltaBinaryPacked, format.DeltaLengthByteArray, format.DeltaByteArray, format.ByteStreamSplit:
+	default: // among them what was deprecated before there was a Tempo
+		return fmt.Errorf("a page has the encoding %s, which is not read", h.Encoding)
 	}
 	return nil
 }
