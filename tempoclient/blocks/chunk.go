@@ -23,6 +23,8 @@ type chunk struct {
 	// onlyWords says that all data pages are words of its dictionary. A writer goes over to
 	// plain pages when a dictionary gets too large.
 	onlyWords bool
+	// encodings are those of its pages, a bit each: a page's header has no sum.
+	encodings uint32
 	pages     []pageAt // empty if the file has no index of them
 }
 
@@ -75,6 +77,11 @@ func chunkOf(column parquet.ColumnChunk, meta *format.ColumnMetaData) (chunk, er
 		return chunk{}, fmt.Errorf("it is no part of a file: %T", column)
 	}
 	c := chunk{codec: meta.Codec, begin: meta.DataPageOffset, data: meta.DataPageOffset, entries: in.NumValues(), onlyWords: onlyWords(meta)}
+	for _, e := range meta.Encoding {
+		if e >= 0 && e < 32 {
+			c.encodings |= 1 << e
+		}
+	}
 	if meta.DictionaryPageOffset != 0 {
 		c.begin = min(c.data, meta.DictionaryPageOffset)
 	}

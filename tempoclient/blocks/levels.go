@@ -118,6 +118,38 @@ func areAll(src []byte, n int, level byte) bool {
 	return left == 0
 }
 
+// haveLevels says whether src has levels of n entries and nothing else, whatever they are: the
+// heads of runs tell.
+func haveLevels(src []byte, n int, most byte) bool {
+	width := bits.Len8(most)
+	for n > 0 {
+		var header uint64
+		if len(src) > 0 && src[0] < 0x80 {
+			header, src = uint64(src[0]), src[1:]
+		} else {
+			var size int
+			if header, size = binary.Uvarint(src); size <= 0 {
+				return false
+			}
+			src = src[size:]
+		}
+		count, bytes := int(min(header>>1, uint64(n)+7)), 1 // of a run
+		if header&1 != 0 {
+			count, bytes = 8*count, count*width
+			if count >= n+8 {
+				return false
+			}
+			count = min(count, n) // the last group is filled up
+		}
+		if bytes > len(src) || count > n {
+			return false
+		}
+		n -= count
+		src = src[bytes:]
+	}
+	return len(src) == 0
+}
+
 // levelSet are levels that are looked for, a bit for each.
 type levelSet uint32
 

@@ -143,6 +143,12 @@ func TestLevelsOfOtherEntriesAreAnError(t *testing.T) {
 		most := byte(1 + r.IntN(20))
 		n := 1 + r.IntN(500)
 		levels, encoded := randomLevels(r, n, most)
+		require.True(t, haveLevels(encoded, n, most))
+		require.False(t, haveLevels(append(slices.Clone(encoded), 0), n, most))
+		require.False(t, haveLevels(encoded, n+8, most))
+		for end := range encoded {
+			require.False(t, haveLevels(encoded[:end], n, most))
+		}
 		require.Error(t, m.find(slices.Clip(encoded[:r.IntN(len(encoded))]), n, most, exactly(most)))
 		require.Error(t, m.find(append(slices.Clone(encoded), 0), n, most, exactly(most)))
 		if last := levels[n-1]; last != 0 { // zeros may be what groups are filled up with
@@ -154,5 +160,6 @@ func TestLevelsOfOtherEntriesAreAnError(t *testing.T) {
 		}
 		_ = m.find(noise, n, most, exactly(most))
 		areAll(noise, n, most)
+		haveLevels(noise, n, most)
 	}
 }

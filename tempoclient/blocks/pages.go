@@ -103,6 +103,10 @@ func (p *page) levels() (err error) {
 // check compares the page's header, of which there is no sum, with its levels, and finds
 // which entries have a value.
 func (p *page) check() error {
+	// Of compressed values a shifted beginning does not pass.
+	if p.l.depth > 0 && !p.compressed && !haveLevels(p.repData, p.all, byte(p.l.depth)) {
+		return fmt.Errorf("repetition levels: they are not those of %d entries: %w", p.all, parquet.ErrCorrupted)
+	}
 	level, m := p.l.defined, &p.in.defined
 	if level == 0 || p.full() && areAll(p.defData, p.all, level) {
 		return nil
@@ -402,6 +406,9 @@ func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do fu
 		p := &in.page
 		if err := p.set(l, in, c.codec, dict, header, body); err != nil {
 			return err
+		}
+		if e := p.header.Encoding; e < 0 || e >= 32 || c.encodings>>e&1 == 0 {
+			return fmt.Errorf("a page has the encoding %s, and by the footer the column does not", e)
 		}
 		if int64(p.all) > c.entries {
 			return fmt.Errorf("a page has %d entries, and the column only %d", p.all, c.entries)
