@@ -151,6 +151,9 @@ func TestLevelsOfOtherEntriesAreAnError(t *testing.T) {
 		}
 		require.Error(t, m.find(slices.Clip(encoded[:r.IntN(len(encoded))]), n, most, exactly(most)))
 		require.Error(t, m.find(append(slices.Clone(encoded), 0), n, most, exactly(most)))
+		groups := uint64(n+7)/8 + 1 // one too many
+		packed := append(binary.AppendUvarint(nil, groups<<1|1), make([]byte, int(groups)*bits.Len8(most))...)
+		require.Error(t, m.find(packed, n, most, exactly(most)))
 		if last := levels[n-1]; last != 0 { // zeros may be what groups are filled up with
 			require.Error(t, m.find(encoded, n-1, most, exactly(most)))
 		}

@@ -419,8 +419,8 @@ func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do fu
 			if number < len(c.pages) {
 				want = int64(c.pages[number].row)
 			}
-			if row != int64(c.pages[number-1].row) || next != want {
-				return fmt.Errorf("a page has the rows %d to %d by its header, and %d to %d by the index of pages", row, next, c.pages[number-1].row, want)
+			if next != want {
+				return fmt.Errorf("a page has the rows %d to %d by its header, and to %d by the index of pages", row, next, want)
 			}
 		}
 		if next > rows.from {

@@ -41,7 +41,7 @@ func randomLeaf(r *rand.Rand, depth int) (root parquet.Node, kind parquet.Kind, 
 		{parquet.Leaf(parquet.DoubleType), []encoding.Encoding{&parquet.Plain}},
 		{parquet.Leaf(parquet.BooleanType), []encoding.Encoding{&parquet.Plain, &parquet.RLE}},
 	}
-	typ := types[max(r.IntN(len(types)+2)-2, 0)]
+	typ := types[max(r.IntN(len(types)+4)-4, 0)]
 	enc := typ.encodings[r.IntN(len(typ.encodings))]
 	codecs := []compress.Codec{&parquet.Uncompressed, &parquet.Snappy, &parquet.Snappy, &parquet.Zstd, &parquet.Gzip, &parquet.Lz4Raw}
 	codec := codecs[r.IntN(len(codecs))]
@@ -92,7 +92,7 @@ func newRandomColumn(t *testing.T, r *rand.Rand) *randomColumn {
 		return parquet.BooleanValue(r.IntN(3) == 0)
 	}
 	// How often levels change, and are those of a value.
-	full, same := []float64{1, 1, 0.9, 0.5, 0.02, 0}[r.IntN(6)], r.Float64()
+	full, same := []float64{1, 1, 1, 0.9, 0.5, 0.02, 0}[r.IntN(7)], r.Float64()
 	perRow := 1 + r.IntN(20)
 	n := 1 + r.IntN([]int{10, 500, 6000}[r.IntN(3)])
 	var rows []parquet.Row
@@ -425,6 +425,110 @@ func TestADamagedFooterIsNoPanic(t *testing.T) {
 				}
 			}()
 			c.file[bit/8] ^= 1 << (bit & 7)
+		}
+	}
+}
+
+// Texts of one length are told by their lengths, which are deltas: those of any others are not.
+func TestTextsOfOneLengthAreTold(t *testing.T) {
+	r := rand.New(rand.NewPCG(12, 12))
+	told := 0
+	for range 3000 {
+		n := 1 + r.IntN(400)
+		if r.IntN(2) == 0 {
+			n = 1 + 128*r.IntN(3) // the library fills other blocks up with what is no zero
+		}
+		lengths := make([]int, n)
+		for i := range lengths {
+			lengths[i] = 8
+		}
+		if r.IntN(2) == 0 {
+			lengths[r.IntN(n)] += r.IntN(4) - 2
+		}
+		if r.IntN(4) == 0 { // a step in one place
+			step := r.IntN(3) - 1
+			for i := r.IntN(n); i < n; i++ {
+				lengths[i] += step
+			}
+		}
+		var texts []byte
+		ends := []uint32{0}
+		same := true
+		for _, length := range lengths {
+			for range length {
+				texts = append(texts, byte(r.Uint32()))
+			}
+			ends = append(ends, uint32(len(texts)))
+			same = same && length == 8
+		}
+		src, err := parquet.DeltaLengthByteArray.EncodeByteArray(nil, texts, ends)
+		require.NoError(t, err)
+		rest, ok := equalLengths(src, n, 8)
+		if n%128 == 1 {
+			require.Equal(t, same, ok, "%v", lengths)
+		}
+		if ok {
+			told++
+			require.True(t, same)
+			require.Equal(t, texts, rest)
+			first := r.IntN(n)
+			p := &page{in: &pageReader{}, header: &format.DataPageHeaderV2{Encoding: format.DeltaLengthByteArray}, data: src, all: n, first: first, entries: 1 + r.IntN(n-first)}
+			some, err := p.fixedTexts(8)
+			require.NoError(t, err)
+			require.Equal(t, texts[8*first:8*(first+p.entries)], some)
+			p.data = src[:len(src)-1]
+			some, err = p.fixedTexts(8)
+			require.NoError(t, err)
+			require.Nil(t, some)
+		}
+		for _, other := range []int{n - 1, n + 1} {
+			_, ok = equalLengths(src, other, 8)
+			require.False(t, ok)
+		}
+		for cut := range min(len(src)-len(texts), 20) {
+			_, ok = equalLengths(src[:cut], n, 8)
+			require.False(t, ok)
+		}
+	}
+	require.Greater(t, told, 500)
+}
+
+// A page that has fewer values than it should is an error, whatever memory is behind them.
+func TestAPageOfTooFewValuesIsAnError(t *testing.T) {
+	ints := []int64{1, 2, 3, 4, 5, 6, 7, 8}
+	for _, tt := range []struct {
+		kind   parquet.Kind
+		dict   *dictionary
+		encode func(n int) ([]byte, error)
+		enc    encoding.Encoding
+	}{
+		{parquet.Int64, nil, func(n int) ([]byte, error) { return parquet.Plain.EncodeInt64(nil, ints[:n]) }, &parquet.Plain},
+		{parquet.Int64, nil, func(n int) ([]byte, error) { return parquet.DeltaBinaryPacked.EncodeInt64(nil, ints[:n]) }, &parquet.DeltaBinaryPacked},
+		{parquet.Int32, nil, func(n int) ([]byte, error) {
+			return parquet.Plain.EncodeInt32(nil, []int32{1, 2, 3, 4, 5, 6, 7, 8}[:n])
+		}, &parquet.Plain},
+		{parquet.Double, nil, func(n int) ([]byte, error) {
+			return parquet.Plain.EncodeDouble(nil, []float64{1, 2, 3, 4, 5, 6, 7, 8}[:n])
+		}, &parquet.Plain},
+		{parquet.ByteArray, nil, func(n int) ([]byte, error) {
+			return parquet.Plain.EncodeByteArray(nil, []byte("abcdefgh"), []uint32{0, 1, 2, 3, 4, 5, 6, 7, 8}[:n+1])
+		}, &parquet.Plain},
+		{parquet.ByteArray, &dictionary{}, func(n int) ([]byte, error) {
+			return parquet.RLEDictionary.EncodeInt32(nil, []int32{1, 2, 3, 4, 5, 6, 7, 8}[:n])
+		}, &parquet.RLEDictionary},
+		{parquet.Boolean, nil, func(n int) ([]byte, error) { return make([]byte, (8*n+7)/8), nil }, &parquet.Plain},
+	} {
+		in := &pageReader{}
+		for have := 8; have >= 6; have-- { // the memory of the first is used again
+			data, err := tt.encode(have)
+			require.NoError(t, err)
+			all := 8
+			if tt.kind == parquet.Boolean {
+				all = 64
+			}
+			p := &page{l: leaf{kind: tt.kind}, in: in, header: &format.DataPageHeaderV2{Encoding: tt.enc.Encoding()}, dict: tt.dict, data: data, all: all}
+			err = p.decodeAll()
+			require.Equal(t, have < 8, err != nil, "%s, %s: %d of 8 values", tt.kind, tt.enc, have)
 		}
 	}
 }

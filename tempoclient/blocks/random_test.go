@@ -27,7 +27,7 @@ import (
 // The schema of vParquet5, as far as it is read.
 type (
 	rowTrace struct {
-		TraceID           []byte        `parquet:",delta"`
+		TraceID           []byte
 		StartTimeUnixNano uint64        `parquet:",delta"`
 		EndTimeUnixNano   uint64        `parquet:",delta"`
 		Resources         []rowResource `parquet:"rs"`
@@ -50,8 +50,8 @@ type (
 		Spans []rowSpan
 	}
 	rowSpan struct {
-		SpanID              []byte `parquet:",delta"`
-		ParentSpanID        []byte `parquet:",delta"`
+		SpanID              []byte
+		ParentSpanID        []byte
 		Name                string `parquet:",snappy,dict"`
 		Kind                int64  `parquet:",delta"`
 		StartTimeUnixNano   uint64 `parquet:",delta"`
@@ -73,8 +73,8 @@ type (
 		Attrs              []rowAttr
 	}
 	rowLink struct {
-		TraceID []byte `parquet:",delta"`
-		SpanID  []byte `parquet:",delta"`
+		TraceID []byte
+		SpanID  []byte
 		Attrs   []rowAttr
 	}
 	rowAttr struct {
