@@ -104,10 +104,10 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, e
 }
 
 // openParquet reads a footer. The library panics on some that are damaged.
-func openParquet(r io.ReaderAt, size int64, options ...parquet.FileOption) (f *parquet.File, err error) {
+func openParquet(r io.ReaderAt, size int64) (f *parquet.File, err error) {
 	defer recovered(&err)
 	// With the page index a row is found without reading the pages before it.
-	return parquet.OpenFile(r, size, append(options, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(16<<10))...)
+	return parquet.OpenFile(r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(16<<10))
 }
 
 // tailReader has the end of a file, where its footer and the indexes of its pages are.

@@ -155,10 +155,11 @@ func (g *randomBlocks) attrs(most int, unique bool, keys []string, own func(key 
 				var elements []string
 				var texts []string
 				for range g.r.IntN(4) {
-					if typ == 5 {
+					switch typ {
+					case 5:
 						texts = append(texts, g.text())
 						elements = append(elements, `{"stringValue":`+strconv.Quote(texts[len(texts)-1])+`}`)
-					} else if typ == 6 {
+					case 6:
 						a.ValueInt = append(a.ValueInt, int64(g.r.IntN(9)))
 						elements = append(elements, fmt.Sprintf(`{"intValue":"%d"}`, a.ValueInt[len(a.ValueInt)-1]))
 					}
