@@ -16,7 +16,7 @@ import (
 const variable = "BETRACE_BENCH_READING"
 
 // memoryLimit is what betrace sets while it reads blocks: twice its scan.memory_bytes.
-const memoryLimit = 2 * 192 << 20
+const memoryLimit = 2 * 176 << 20
 
 // Child does the reading that this process was started for by [Reading.Apart], and
 // says whether it was. A program that uses Apart calls it first.

@@ -37,7 +37,7 @@ type Request struct {
 	// the blocks are listed.
 	Listing *Listing
 	// MemoryBytes is about how much the spans may take that are held at a time.
-	// Default 192 MiB. One trace is always held whole.
+	// Default 176 MiB. One trace is always held whole.
 	MemoryBytes int64
 	// SpoolDir is the folder of the temporary files for what is read ahead from storage
 	// that is not on this machine, SpoolBytes about how much they may take. Defaults: the
@@ -96,7 +96,7 @@ func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Tra
 // with the number of blocks.
 func (s *Store) Batches(ctx context.Context, req Request, deliver func(*trace.Batch) error) (Report, error) {
 	req.MaxTraceDuration = cmp.Or(req.MaxTraceDuration, time.Hour)
-	req.MemoryBytes = cmp.Or(req.MemoryBytes, 192<<20)
+	req.MemoryBytes = cmp.Or(req.MemoryBytes, 176<<20)
 	req.SpoolBytes = cmp.Or(req.SpoolBytes, 4<<30)
 	req.Workers = cmp.Or(req.Workers, runtime.GOMAXPROCS(0))
 	r := &reading{store: s, req: req, stats: &readStats{mostWords: req.MemoryBytes / wordsShare}, from: 0, to: ^trace.Time(0)}
