@@ -225,6 +225,14 @@ func TestPagesHoldWhatWasWritten(t *testing.T) {
 						values++
 					}
 				}
+				for _, wrong := range []int{0, p.nulls - 1, p.nulls + 1, p.all} {
+					if c.l.defined > 0 && wrong >= 0 && wrong <= p.all && wrong != p.nulls {
+						q := *p
+						q.nulls = wrong
+						require.Error(t, q.check(), "%s: %d entries without a value, not %d", what, p.nulls, wrong)
+					}
+				}
+				require.NoError(t, p.check(), what)
 				if r.IntN(2) == 0 { // all of the page, by its marks
 					require.NoError(t, p.decodeAll(), what)
 					m := p.defined()
