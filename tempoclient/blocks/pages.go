@@ -180,7 +180,7 @@ func (p *page) fixedTexts(n int) ([]byte, error) {
 }
 
 // equalLengths returns what stands behind the lengths of count texts, if they are all n:
-// packed as deltas (DELTA_BINARY_PACKED), such lengths are their first and zeros.
+// packed as deltas (Parquet's DELTA_BINARY_PACKED), such lengths are their first and zeros.
 func equalLengths(src []byte, count, n int) (rest []byte, ok bool) {
 	var header [3]uint64 // the size of a block, its parts, how many numbers
 	for i := range header {
@@ -191,23 +191,47 @@ func equalLengths(src []byte, count, n int) (rest []byte, ok bool) {
 		header[i], src = v, src[size:]
 	}
 	first, size := binary.Varint(src)
-	if size <= 0 || first != int64(n) || header[2] != uint64(count) || header[0] == 0 || header[1] > header[0] {
+	if size <= 0 || first != int64(n) || header[2] != uint64(count) || header[0] > 1<<16 || header[1] == 0 || header[1] > header[0] {
 		return nil, false
 	}
 	src = src[size:]
-	for done := uint64(1); done < header[2]; done += header[0] {
-		block := int(header[1]) + 1
-		if len(src) < block {
+	parts, inPart := int(header[1]), int(header[0]/header[1])
+	for left := count - 1; left > 0; {
+		least, size := binary.Varint(src)
+		if size <= 0 || len(src) < size+parts {
 			return nil, false
 		}
-		for _, b := range src[:block] { // the least delta, and how many bits each part has
-			if b != 0 {
+		widths := src[size : size+parts]
+		src = src[size+parts:]
+		for _, width := range widths {
+			if left <= 0 {
+				break
+			}
+			// Of the last part only the first are numbers, and its least is one of the others.
+			size := inPart * int(width) / 8
+			if width > 32 || len(src) < size || !allPacked(src[:size], min(left, inPart), uint(width), uint64(-least)) {
 				return nil, false
 			}
+			src = src[size:]
+			left -= inPart
 		}
-		src = src[block:]
 	}
 	return src, true
+}
+
+// allPacked says whether the first n numbers, of so many bits each, are all v.
+func allPacked(src []byte, n int, width uint, v uint64) bool {
+	if width == 0 {
+		return v == 0
+	}
+	for i := range uint(n) {
+		var eight [8]byte
+		copy(eight[:], src[i*width/8:])
+		if binary.LittleEndian.Uint64(eight[:])>>(i*width%8)&(1<<width-1) != v {
+			return false
+		}
+	}
+	return true
 }
 
 // decodeAll decodes the values of the whole page.
