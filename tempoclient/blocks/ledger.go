@@ -16,9 +16,12 @@ const CompactedRetention = time.Hour
 // knows of none.
 //
 // A caller lists, has [Ledger.Next] take the listing in, reads what [Ledger.New] names
-// (with [Request].Listing and [Request].Judged), and if the reading had no problem tells
-// [Ledger.Judge]. Ledgers are values: what a method returns shares nothing with its
-// receiver. They are kept as JSON, and know of no blocks but those of the last listing.
+// (with [Request].Listing and [Request].Judged), and gives [Ledger.Judge] the report. After
+// a reading with problems all that was new is new still, and what came of it comes again.
+// After one that ended with an error Judge is not told; what Next returned is kept.
+//
+// Ledgers are values: what a method returns shares nothing with its receiver. They are
+// kept as JSON, and know of no blocks but those of the last listing.
 //
 //	            first seen                      Judge
 //	level 0, or ─────────────────────▶ new ────────────────▶ judged
@@ -154,14 +157,19 @@ func (l Ledger) Judged(id string) bool {
 	return known && b.State != BlockNew
 }
 
-// Judge notes that all spans of the blocks were judged.
-func (l Ledger) Judge(ids ...string) Ledger {
+// Judge notes that all spans of the blocks were judged, by a reading that ended without an
+// error. It notes no more than the report bears out: no block that was left unread, and
+// none at all if there was a problem, or a trace outside the range.
+func (l Ledger) Judge(report Report, ids ...string) Ledger {
 	next := l
 	next.Blocks = maps.Clone(l.Blocks)
-	for _, id := range ids {
-		if b, known := next.Blocks[id]; known {
+	if len(report.Problems) > 0 || report.OutsideRange > 0 {
+		return next
+	}
+	for _, m := range report.Blocks {
+		if b, known := next.Blocks[m.ID]; known && slices.Contains(ids, m.ID) {
 			b.State = BlockJudged
-			next.Blocks[id] = b
+			next.Blocks[m.ID] = b
 		}
 	}
 	next.conclude()

@@ -154,7 +154,7 @@ func TestLedger(t *testing.T) {
 				if s.judge == "all" {
 					judged = next.New()
 				}
-				ledger = next.Judge(judged...)
+				ledger = next.Judge(reportOf(judged...), judged...)
 				b, err := json.Marshal(ledger)
 				require.NoError(t, err)
 				ledger = blocks.Ledger{}
@@ -163,6 +163,35 @@ func TestLedger(t *testing.T) {
 					require.Len(t, ledger.Blocks, len(listing.Live)+len(listing.Compacted)+len(listing.Unread), "it forgets")
 				}
 			}
+		})
+	}
+}
+
+// reportOf is that of a reading of the blocks without a problem.
+func reportOf(ids ...string) blocks.Report {
+	var report blocks.Report
+	for _, id := range ids {
+		report.Blocks = append(report.Blocks, blocks.Meta{ID: id})
+	}
+	return report
+}
+
+func TestOnlyWhatWasReadIsJudged(t *testing.T) {
+	listing := blocks.Listing{Live: []blocks.Meta{{ID: "a0"}, {ID: "b0"}}}
+	ledger := blocks.Ledger{}.Next(listing, 0)
+	for name, tt := range map[string]struct {
+		report blocks.Report
+		want   []string // new still
+	}{
+		"all":                         {reportOf("a0", "b0"), nil},
+		"a block that was not near":   {reportOf("a0"), []string{"b0"}},
+		"a problem":                   {blocks.Report{Blocks: listing.Live, Problems: []blocks.Problem{{What: "block b0"}}}, []string{"a0", "b0"}},
+		"a trace of another time":     {blocks.Report{Blocks: listing.Live, OutsideRange: 1}, []string{"a0", "b0"}},
+		"a reading that did not come": {blocks.Report{}, []string{"a0", "b0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, tt.want, ledger.Judge(tt.report, "a0", "b0").New())
+			require.Equal(t, []string{"a0", "b0"}, ledger.New(), "a ledger is a value")
 		})
 	}
 }
@@ -322,7 +351,7 @@ func TestEverySpanIsJudged(t *testing.T) {
 					judged[s]++
 				}
 			}
-			ledger = ledger.Judge(done...)
+			ledger = ledger.Judge(reportOf(done...), done...)
 			require.LessOrEqual(t, len(ledger.Blocks), len(listing.Live)+len(listing.Compacted)+m.n)
 			b, err := json.Marshal(ledger)
 			require.NoError(t, err)
@@ -363,7 +392,7 @@ func TestNothingIsJudgedTwiceWithoutGaps(t *testing.T) {
 					judged[s]++
 				}
 			}
-			ledger = ledger.Judge(ledger.New()...)
+			ledger = ledger.Judge(reportOf(ledger.New()...), ledger.New()...)
 		}
 		for s := 1; s <= m.span; s++ {
 			require.Positive(t, judged[s])

@@ -151,7 +151,7 @@ func (f *follower) tick(t *testing.T) bool {
 			}
 			f.firstBytes += f.bucket.bytes[m.ID]
 		}
-		ledger = ledger.Judge(ledger.New()...)
+		ledger = ledger.Judge(report, ledger.New()...)
 	} else {
 		t.Logf("tick %d is incomplete: %v, unstable %t", f.ticks, report.Problems, listing.Unstable)
 	}
