@@ -85,6 +85,36 @@ func (o *outcomes) check(t *testing.T, store *blocks.Store, req blocks.Request, 
 	return difference
 }
 
+// faultKinds is how many kinds of faults there are.
+const faultKinds = 6
+
+// anyFault returns a fault of one of the kinds, and counts it.
+func anyFault(r *rand.Rand, q request, kinds []int, faults map[string]int) fault {
+	switch kinds[r.IntN(len(kinds))] {
+	case 0:
+		faults["reset"]++
+		return fault{half: true}
+	case 1:
+		faults["truncated"]++
+		return fault{end: true}
+	case 2:
+		faults["wrong length"]++
+		return fault{size: int64(r.IntN(2000) - 1000)}
+	case 3:
+		if r.IntN(20) == 0 {
+			faults["stands still"]++
+			return fault{hang: true}
+		}
+	case 4:
+		if q.op == "read" && r.IntN(10) == 0 {
+			faults["not found"]++
+			return fault{err: errNoObject}
+		}
+	}
+	faults["error"]++
+	return fault{err: errStorage}
+}
+
 // Whatever fails, and whenever: a reading gives whole traces, and all of them or a reason.
 func TestAFailingStorageNeverGivesLessWithoutAWord(t *testing.T) {
 	seeds := uint64(600)
@@ -106,13 +136,12 @@ func TestAFailingStorageNeverGivesLessWithoutAWord(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 6))
 		b := &bucket{objects: maps.Clone(clean.objects), pageSize: 1 + r.IntN(100)}
 		rate := []float64{0, 0.01, 0.05, 0.2, 0.4}[r.IntN(5)]
-		kinds := r.Perm(6)[:1+r.IntN(3)]
+		kinds := r.Perm(faultKinds)[:1+r.IntN(3)]
 		// A moment passes; an outage of a file, or all, does not.
 		outage, victim := r.IntN(4) == 0, liveBlocks[r.IntN(3)]
 		event, after := r.IntN(4), r.IntN(40)
 		var mu sync.Mutex
 		reads := 0
-		happened := func(what string) { faults[what]++ }
 		b.hook = func(q request) fault {
 			mu.Lock()
 			defer mu.Unlock()
@@ -120,10 +149,10 @@ func TestAFailingStorageNeverGivesLessWithoutAWord(t *testing.T) {
 				if reads++; reads == after {
 					switch event {
 					case 0:
-						happened("deleted")
+						faults["deleted"]++
 						b.remove("single-tenant/"+victim+"/data.parquet", "single-tenant/"+victim+"/meta.json")
 					case 1:
-						happened("compacted")
+						faults["compacted"]++
 						body, _ := b.object("single-tenant/" + victim + "/meta.json")
 						b.put("single-tenant/"+victim+"/meta.compacted.json", body)
 						b.remove("single-tenant/" + victim + "/meta.json")
@@ -133,29 +162,7 @@ func TestAFailingStorageNeverGivesLessWithoutAWord(t *testing.T) {
 			if r.Float64() >= rate && (!outage || !strings.Contains(q.key, victim) || reads < after) {
 				return fault{}
 			}
-			switch kinds[r.IntN(len(kinds))] {
-			case 0:
-				happened("reset")
-				return fault{half: true}
-			case 1:
-				happened("truncated")
-				return fault{end: true}
-			case 2:
-				happened("wrong length")
-				return fault{size: int64(r.IntN(2000) - 1000)}
-			case 3:
-				if r.IntN(20) == 0 {
-					happened("stands still")
-					return fault{hang: true}
-				}
-			case 4:
-				if q.op == "read" && r.IntN(10) == 0 {
-					happened("not found")
-					return fault{err: errNoObject}
-				}
-			}
-			happened("error")
-			return fault{err: errStorage}
+			return anyFault(r, q, kinds, faults)
 		}
 		store := blocks.NewStore(b.open(), "memory").Impatient(20*time.Microsecond, 20*time.Millisecond)
 		if r.IntN(2) == 0 {
