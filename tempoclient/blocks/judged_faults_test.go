@@ -137,9 +137,9 @@ func (g *growing) step() {
 // Whatever fails while what is new is judged, as blocks come and go: nothing counts as
 // judged that did not come, and in the end all has come as one scan gives it.
 func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
-	seeds := uint64(60)
+	seeds := uint64(20)
 	if testing.Short() {
-		seeds = 10
+		seeds = 5
 	}
 	st := &stored{fixture: bucketOf(t, fixtureDir).objects, read: map[string]map[trace.ID]*trace.Trace{}}
 	all := map[string]bool{}
@@ -181,7 +181,7 @@ func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 			}
 			return anyFault(r, q, kinds, faults)
 		}
-		store := blocks.NewStore(g.bucket.open(), "memory").Impatient(20*time.Microsecond, 20*time.Millisecond)
+		store := blocks.NewStore(g.bucket.open(), "memory").Impatient(20*time.Microsecond, 100*time.Millisecond)
 		if r.IntN(2) == 0 {
 			store.Near()
 		}
