@@ -303,24 +303,10 @@ func zeroed[S ~[]E, E any](s S, n int) S {
 	return s
 }
 
-// Value returns the value of a row, absent if it has none. Texts are copied.
+// Value returns the value of a row, absent if it has none. Texts are copied. Of a row that
+// has values of several types, until it is settled, it is the greatest: the last in OTLP's
+// order of types.
 func (c *Column) Value(row int32) Value {
-	switch {
-	case c.Text.Codes != nil && c.Text.Codes[row] != 0:
-		return StringValue(c.Text.Text(c.Text.Codes[row]))
-	case c.IsInt.Has(row):
-		return IntValue(c.Ints[row])
-	case c.IsDouble.Has(row):
-		return DoubleValue(c.Doubles[row])
-	case c.IsBool.Has(row):
-		return BoolValue(c.Bools.Has(row))
-	}
-	return c.Others[row]
-}
-
-// greatest is Value, but of a row that has values of several types until it is settled
-// it is the greatest.
-func (c *Column) greatest(row int32) Value {
 	if v, ok := c.Others[row]; ok {
 		return v
 	}
@@ -331,8 +317,10 @@ func (c *Column) greatest(row int32) Value {
 		return IntValue(c.Ints[row])
 	case c.IsBool.Has(row):
 		return BoolValue(c.Bools.Has(row))
+	case c.Text.Codes != nil && c.Text.Codes[row] != 0:
+		return StringValue(c.Text.Text(c.Text.Codes[row]))
 	}
-	return c.Value(row)
+	return Value{}
 }
 
 // Put gives a row a value. If it has one the greater stays; repeated says whether
@@ -341,7 +329,7 @@ func (c *Column) Put(row int32, v Value) (repeated bool) {
 	if v.IsAbsent() {
 		return false
 	}
-	if old := c.greatest(row); !old.IsAbsent() {
+	if old := c.Value(row); !old.IsAbsent() {
 		switch d := v.Compare(old); {
 		case d == 0:
 			return false
@@ -500,7 +488,7 @@ func (c *Column) settle(repeated func(row int32)) {
 
 // keepGreatest keeps of a row's values the one whose type is last in OTLP's order.
 func (c *Column) keepGreatest(row int32, repeated func(row int32)) {
-	v := c.greatest(row)
+	v := c.Value(row)
 	c.Remove(row)
 	c.Put(row, v)
 	repeated(row)

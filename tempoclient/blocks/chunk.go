@@ -10,7 +10,7 @@ import (
 )
 
 // chunk is a column's part of a row group: what the file's footer and the index of its
-// pages tell of it. An open file of the library takes 300 KB, whatever it holds; this takes
+// pages tell of it. An open file of the library takes much more, whatever it holds; this takes
 // little, so that of a thousand blocks all is known at once.
 type chunk struct {
 	codec format.CompressionCodec

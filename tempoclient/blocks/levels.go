@@ -38,9 +38,6 @@ func (m marks) rank(i int32) (int, bool) {
 	return word.before + bits.OnesCount64(word.bits&(bit-1)), word.bits&bit != 0
 }
 
-// has says whether bit i is set.
-func (m marks) has(i int32) bool { return m[i>>6].bits>>(i&63)&1 != 0 }
-
 // count returns how many bits are set before bit i, which may be the end.
 func (m marks) count(i int) int {
 	if i>>6 == len(m) {
