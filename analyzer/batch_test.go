@@ -33,17 +33,18 @@ func ofSpans(n int, second int64) *trace.Trace {
 	return trace.New(trace.ID{15: byte(second), 14: 1}, spans)
 }
 
-func TestWhatIsJudgedAtATimeIsBoundedByItsSpansToo(t *testing.T) {
+func TestTheTracesOfWhatIsFoundAreBoundedByTheirSpansToo(t *testing.T) {
 	large := trace.NewBatch(trace.Needs{}, ofSpans(30_000, 1), ofSpans(30_000, 2), ofSpans(30_000, 3))
-	var judged []int
+	var written []int
 	_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
 		Source: func(_ context.Context, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
 			return analyzer.Reading{}, deliver(large)
 		},
-		Progress: func(c analyzer.TraceCounts) { judged = append(judged, c.Judged) },
+		Rules: oneRule(t, "spans.exists(s, s.name == '')"),
+		Write: func(_ context.Context, vs []analyzer.Violation) error { written = append(written, len(vs)); return nil },
 	})
 	require.NoError(t, err)
-	require.Equal(t, []int{2, 3}, judged)
+	require.Equal(t, []int{2, 1}, written)
 }
 
 func TestVerdictsThatTheEndOfTheContextSpoiltAreNotCounted(t *testing.T) {

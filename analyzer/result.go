@@ -3,6 +3,7 @@ package analyzer
 import (
 	"time"
 
+	"github.com/betracehq/betrace/analyzer/plan"
 	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
 )
@@ -76,15 +77,12 @@ type Result struct {
 	Flags map[string]int
 	// Earliest and Latest bound when the judged traces start; zero without any.
 	Earliest, Latest time.Time
-
-	byRule map[*rules.Rule]int
 }
 
 func newResult(rs []*rules.Rule) *Result {
-	r := &Result{Rules: make([]RuleCounts, len(rs)), Flags: map[string]int{}, byRule: map[*rules.Rule]int{}}
+	r := &Result{Rules: make([]RuleCounts, len(rs)), Flags: map[string]int{}}
 	for i, rule := range rs {
 		r.Rules[i].Rule = rule
-		r.byRule[rule] = i
 	}
 	return r
 }
@@ -101,13 +99,14 @@ func (r *Result) leaveOut(b *trace.Batch, t int, why *int) {
 	*why++
 }
 
-// admit counts a trace that is judged.
-func (r *Result) admit(t *trace.Trace) {
-	r.see(len(t.Spans))
-	for _, name := range t.Flags.Names() {
+// admit counts trace t of a batch, which was judged.
+func (r *Result) admit(b *trace.Batch, t int) {
+	r.see(int(b.First[t+1] - b.First[t]))
+	r.Traces.Judged++
+	for _, name := range b.Flags[t].Names() {
 		r.Flags[name]++
 	}
-	start := t.Start().Time()
+	start := b.Starts[b.First[t]].Time()
 	if r.Earliest.IsZero() || start.Before(r.Earliest) {
 		r.Earliest = start
 	}
@@ -116,21 +115,17 @@ func (r *Result) admit(t *trace.Trace) {
 	}
 }
 
-func (r *Result) count(v rules.Verdict, t *trace.Trace) {
-	c := &r.Rules[r.byRule[v.Rule]]
-	switch v.Outcome {
-	case rules.NotApplicable:
-		c.NotApplicable++
-	case rules.Pass:
-		c.Pass++
-	case rules.Violation:
+// found counts a violation or an error.
+func (r *Result) found(f plan.Found) {
+	c := &r.Rules[f.Rule]
+	if f.Verdict.Outcome == rules.Violation {
 		c.Violation++
-	case rules.Error:
-		if c.Error == 0 {
-			c.FirstError, c.FirstErrorTrace = v.Err, t.ID
-		}
-		c.Error++
+		return
 	}
+	if c.Error == 0 {
+		c.FirstError, c.FirstErrorTrace = f.Verdict.Err, f.View.ID
+	}
+	c.Error++
 }
 
 // Completeness says whether all was read and judged.

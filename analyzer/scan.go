@@ -4,19 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"runtime"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/betracehq/betrace/analyzer/plan"
 	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
-)
-
-// So many traces of a batch, or of so many spans, are judged at a time: enough to keep
-// all cores busy, and a bound on what is held in memory besides the batch.
-const (
-	chunkTraces = 256
-	chunkSpans  = 50_000
 )
 
 // SourceFunc reads whole traces and gives them to deliver in batches, from one
@@ -50,25 +41,24 @@ type ScanOptions struct {
 	Write WriteFunc
 	// Progress is told the counts now and then. Nil: nobody is.
 	Progress func(TraceCounts)
-	// Workers is how many traces are judged at once; 0: one a core.
+	// Workers is how many traces with something found are worked out at once; 0: one a core.
 	Workers int
 }
 
 // Scan judges every trace that the source delivers by every rule. Its result is
-// never nil: after an error, also a context's, it counts what had been judged
-// and handed to Write until then, and is not complete.
+// never nil: after an error, also a context's, it counts the batches that had been judged
+// until then and the violations that had been handed to Write, and is not complete.
 //
-// Besides a batch it holds at most 256 of its traces. The result and the order of
-// violations do not depend on Workers.
+// Besides a batch it holds a few hundred of its traces at most: those with something
+// found. The result and the order of violations do not depend on Workers.
 func Scan(ctx context.Context, opts ScanOptions) (*Result, error) {
-	if opts.Workers <= 0 {
-		opts.Workers = runtime.GOMAXPROCS(0)
-	}
+	judge := plan.Compile(opts.Rules).NewJudge()
+	judge.Workers = opts.Workers
 	result := newResult(opts.Rules)
 	var judgeErr, readErr error
 	result.Reading, readErr = opts.Source(ctx, func(b *trace.Batch) error {
 		if judgeErr == nil { // a source may go on, to no avail
-			judgeErr = judgeBatch(ctx, &opts, b, result)
+			judgeErr = judgeBatch(ctx, &opts, judge, b, result)
 		}
 		return judgeErr
 	})
@@ -87,81 +77,52 @@ func Scan(ctx context.Context, opts ScanOptions) (*Result, error) {
 	return result, err
 }
 
-// judgeBatch judges the traces of a batch, some at a time.
-func judgeBatch(ctx context.Context, opts *ScanOptions, b *trace.Batch, result *Result) error {
+// judgeBatch judges the traces of a batch and hands on what violates.
+func judgeBatch(ctx context.Context, opts *ScanOptions, judge *plan.Judge, b *trace.Batch, result *Result) error {
 	var selected trace.Bits
 	if opts.Filter != nil {
 		selected = opts.Filter(b)
 	}
-	var chunk []int
-	spans := 0
-	flush := func() error {
-		err := judgeChunk(ctx, opts, b, chunk, result)
-		chunk, spans = chunk[:0], 0
-		return err
-	}
+	judged := make(trace.Bits, trace.NumWords(b.NumTraces()))
 	for t := range b.NumTraces() {
 		switch {
 		case opts.IsOwn != nil && opts.IsOwn(b, t):
 			result.leaveOut(b, t, &result.Traces.Own)
-			continue
 		case opts.Filter != nil && !selected.Has(int32(t)):
 			result.leaveOut(b, t, &result.Traces.OutsidePrefilter)
-			continue
-		}
-		chunk = append(chunk, t)
-		spans += int(b.First[t+1] - b.First[t])
-		if len(chunk) >= chunkTraces || spans >= chunkSpans {
-			if err := flush(); err != nil {
-				return err
-			}
+		default:
+			judged.Set(int32(t))
 		}
 	}
-	return flush()
-}
-
-// judgeChunk judges some traces of a batch and hands on what violates.
-func judgeChunk(ctx context.Context, opts *ScanOptions, b *trace.Batch, chunk []int, result *Result) error {
-	traces, verdicts, err := judgeAll(ctx, opts.Rules, b, chunk, opts.Workers)
+	counts, err := judge.Each(ctx, b, judged, func(found []plan.Found) error {
+		var violations []Violation
+		for _, f := range found {
+			if f.Verdict.Outcome == rules.Violation {
+				violations = append(violations, Violation{Verdict: f.Verdict, Trace: f.View})
+			}
+			result.found(f)
+		}
+		if opts.Write != nil && len(violations) > 0 {
+			if err := opts.Write(ctx, violations); err != nil {
+				return fmt.Errorf("write %d violations: %w", len(violations), err)
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	var violations []Violation
-	for i, t := range traces {
-		result.admit(t)
-		for _, v := range verdicts[i] {
-			result.count(v, t)
-			if v.Outcome == rules.Violation {
-				violations = append(violations, Violation{Verdict: v, Trace: t})
-			}
-		}
+	for i, c := range counts {
+		result.Rules[i].NotApplicable += c.NotApplicable
+		result.Rules[i].Pass += c.Pass
 	}
-	result.Traces.Judged += len(traces)
-	if opts.Write != nil && len(violations) > 0 {
-		if err := opts.Write(ctx, violations); err != nil {
-			return fmt.Errorf("write %d violations: %w", len(violations), err)
-		}
+	for t := judged.Next(0); t >= 0; t = judged.Next(t + 1) {
+		result.admit(b, int(t))
 	}
 	if opts.Progress != nil {
 		opts.Progress(result.Traces)
 	}
 	return nil
-}
-
-// judgeAll returns traces of the batch, and the verdicts of all rules on each. A context
-// that ends meanwhile is an error, not a verdict.
-func judgeAll(ctx context.Context, rs []*rules.Rule, b *trace.Batch, chunk []int, workers int) ([]*trace.Trace, [][]rules.Verdict, error) {
-	traces, verdicts := make([]*trace.Trace, len(chunk)), make([][]rules.Verdict, len(chunk))
-	var group errgroup.Group
-	group.SetLimit(workers)
-	for i, t := range chunk {
-		group.Go(func() error {
-			traces[i] = b.Trace(t)
-			verdicts[i] = Judge(ctx, rs, traces[i])
-			return context.Cause(ctx)
-		})
-	}
-	return traces, verdicts, group.Wait()
 }
 
 // Judge returns the verdict of each rule on the trace, in the order of rules.

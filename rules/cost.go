@@ -127,7 +127,7 @@ func depthOf(t *trace.Trace, i int, depth []int32) int32 {
 // and so on; filter and map are as long as what they range over.
 func (r *Rule) Cost(sizes Sizes) float64 { return costOf(sizes, r.programs(true)...) }
 
-func costOf(sizes Sizes, programs ...*program) float64 {
+func costOf(sizes Sizes, programs ...*Expression) float64 {
 	cost := 0.0
 	for _, p := range programs {
 		if p != nil {

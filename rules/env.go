@@ -198,8 +198,8 @@ const (
 	wantAny // in tests
 )
 
-// program is one compiled expression.
-type program struct {
+// Expression is one compiled expression of a rule.
+type Expression struct {
 	source string
 	root   ast.Expr
 	types  map[int64]*types.Type
@@ -219,7 +219,7 @@ func (e *sourceError) Error() string { return e.text }
 
 // compile parses and checks an expression, and refuses what can be known to be
 // wrong. Its errors, joined, are of type *sourceError.
-func (e *environment) compile(source string, want resultType) (*program, error) {
+func (e *environment) compile(source string, want resultType) (*Expression, error) {
 	env := e.cel
 	if len(source) > e.opts.MaxExpressionBytes {
 		return nil, &sourceError{1, 0, fmt.Sprintf("the expression has %d bytes; at most %d are read", len(source), e.opts.MaxExpressionBytes)}
@@ -244,7 +244,7 @@ func (e *environment) compile(source string, want resultType) (*program, error) 
 		return nil, sourceErrors(issues, source)
 	}
 	native = checked.NativeRep()
-	p := &program{
+	p := &Expression{
 		source: source, root: native.Expr(), types: native.TypeMap(),
 		functions: map[int64]*functions.Overload{}, patterns: map[int64]*regexp.Regexp{},
 	}
@@ -302,7 +302,7 @@ func excerpt(source string, line, column int) string {
 type checker struct {
 	*environment
 	ast     *ast.AST
-	program *program
+	program *Expression
 	errs    []error
 }
 

@@ -35,10 +35,13 @@ type variable struct {
 // by cel-go's own functions.
 type evaluation struct {
 	ctx     context.Context
-	program *program
+	program *Expression
 	t       *trace.Trace
 	vars    []variable // the innermost last
-	steps   int
+	// holes are parts, by ID, whose value is hole, whatever they are; see Expression.Part.
+	holes map[int64]bool
+	hole  ref.Val
+	steps int
 	// elements and bytes were built so far.
 	elements, bytes int
 	// ended is why the evaluation goes no further: its context or a bound. Unlike
@@ -47,7 +50,7 @@ type evaluation struct {
 }
 
 // eval returns the expression's value: absent, an error ([types.IsError]) or a value.
-func (p *program) eval(ctx context.Context, t *trace.Trace, vars []variable) ref.Val {
+func (p *Expression) eval(ctx context.Context, t *trace.Trace, vars []variable) ref.Val {
 	e := &evaluation{ctx: ctx, program: p, t: t, vars: vars}
 	v := e.eval(p.root)
 	if e.ended != nil {
@@ -66,6 +69,9 @@ func (e *evaluation) end(why error) ref.Val {
 func (e *evaluation) eval(x ast.Expr) ref.Val {
 	if e.ended != nil {
 		return e.ended
+	}
+	if e.holes != nil && e.holes[x.ID()] {
+		return e.hole
 	}
 	if e.steps++; e.steps&0xfff == 0 {
 		if err := context.Cause(e.ctx); err != nil {
@@ -216,6 +222,9 @@ func (e *evaluation) call(x ast.Expr, call ast.CallExpr) ref.Val {
 	result := e.apply(x, call, values)
 	if isAbsent(result) || isUnfit(result) {
 		return e.unfit(x)
+	}
+	if call.FunctionName() == operators.Index {
+		return result // what is read is not built
 	}
 	return e.built(result)
 }

@@ -81,7 +81,9 @@ func TestExpressionsGiveWhatTheTableSays(t *testing.T) {
 }
 
 // compileAny compiles an expression of any type.
-func (e *environment) compileAny(source string) (*program, error) { return e.compile(source, wantAny) }
+func (e *environment) compileAny(source string) (*Expression, error) {
+	return e.compile(source, wantAny)
+}
 
 func show(v ref.Val) string {
 	switch v := v.(type) {

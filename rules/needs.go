@@ -27,7 +27,7 @@ func (r *Rule) Needs() trace.Needs {
 var serviceName = trace.AttributeKey{Scope: trace.ScopeResource, Key: trace.ServiceName}
 
 type needsCollector struct {
-	program    *program
+	program    *Expression
 	fields     trace.Needs // its flags
 	attributes map[trace.AttributeKey]bool
 	whole      map[trace.Scope]bool
@@ -141,12 +141,12 @@ func (c *needsCollector) optionalField(field ast.Expr) {
 	}
 }
 
-func (p *program) isKind(x ast.Expr, kinds ...types.Kind) bool {
+func (p *Expression) isKind(x ast.Expr, kinds ...types.Kind) bool {
 	t := ofOptional(p.types[x.ID()])
 	return t != nil && slices.Contains(kinds, t.Kind())
 }
 
-func (p *program) isA(x ast.Expr, typeName string) bool {
+func (p *Expression) isA(x ast.Expr, typeName string) bool {
 	t := ofOptional(p.types[x.ID()])
 	return t != nil && t.TypeName() == typeName
 }
@@ -161,7 +161,7 @@ func ofOptional(t *types.Type) *types.Type {
 }
 
 // attributeMap recognises s.attributes, s.resource, e.attributes and l.attributes.
-func (p *program) attributeMap(x ast.Expr) (trace.Scope, bool) {
+func (p *Expression) attributeMap(x ast.Expr) (trace.Scope, bool) {
 	if x.Kind() != ast.SelectKind || x.AsSelect().IsTestOnly() {
 		return 0, false
 	}
@@ -182,7 +182,7 @@ func (p *program) attributeMap(x ast.Expr) (trace.Scope, bool) {
 // attribute recognises one attribute by its key: s["key"], s.attributes.key,
 // s.attributes["key"], has(s.attributes.key) and "key" in s.attributes, their
 // optional forms, and the same of resources, events and links.
-func (p *program) attribute(x ast.Expr) (trace.Scope, string, bool) {
+func (p *Expression) attribute(x ast.Expr) (trace.Scope, string, bool) {
 	switch x.Kind() {
 	case ast.SelectKind:
 		if scope, ok := p.attributeMap(x.AsSelect().Operand()); ok {

@@ -220,7 +220,7 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 	if nodes["when"] == nil && nodes["traceql"] == nil && len(always) == 0 && len(never) == 0 {
 		refuse(n, "it says nothing: want when, always, never or traceql")
 	}
-	compile := func(n *yaml.Node, clause, source string, want resultType) *program {
+	compile := func(n *yaml.Node, clause, source string, want resultType) *Expression {
 		if n == nil {
 			return nil
 		}
@@ -236,10 +236,10 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 	}
 	r.when = compile(nodes["when"], "when", r.When, wantBool)
 	for i, n := range always {
-		r.clauses = append(r.clauses, clause{name: fmt.Sprintf("always[%d]", i), program: compile(n, fmt.Sprintf("always[%d]", i), n.Value, wantBool), broken: false})
+		r.clauses = append(r.clauses, Clause{Name: fmt.Sprintf("always[%d]", i), Expression: compile(n, fmt.Sprintf("always[%d]", i), n.Value, wantBool), Broken: false})
 	}
 	for i, n := range never {
-		r.clauses = append(r.clauses, clause{name: fmt.Sprintf("never[%d]", i), program: compile(n, fmt.Sprintf("never[%d]", i), n.Value, wantBool), broken: true})
+		r.clauses = append(r.clauses, Clause{Name: fmt.Sprintf("never[%d]", i), Expression: compile(n, fmt.Sprintf("never[%d]", i), n.Value, wantBool), Broken: true})
 	}
 	r.about = compile(nodes["about"], "about", r.About, wantSpans)
 	r.message = compile(nodes["message"], "message", r.Message, wantText)
@@ -252,6 +252,9 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 		return r, err
 	}
 	r.Digest = r.digest()
+	for _, x := range r.programs(false) {
+		r.builds = r.builds || x.mayBuild()
+	}
 	if cost := r.Cost(env.opts.Sizes); cost > r.limit {
 		return r, d.errorf(n, "%s: its cost is %.3g on a trace of %s, over the limit of %.3g: nest fewer quantifiers over spans, or narrow what they range over", what, cost, env.opts.Sizes, r.limit)
 	}

@@ -39,7 +39,7 @@ func (r *Rule) Prefilter() *traceql.Filter {
 // mayFail says whether an evaluation could end in an error on a trace on which
 // the derived filter is false. That verdict must not be missed, so nothing is
 // derived then: from indexing lists, dividing, converting and the like.
-func (p *program) mayFail() bool {
+func (p *Expression) mayFail() bool {
 	fails := false
 	ast.PreOrderVisit(p.root, ast.NewExprVisitor(func(x ast.Expr) {
 		if x.Kind() != ast.CallKind {
@@ -82,7 +82,7 @@ func (p *program) mayFail() bool {
 }
 
 // prefilter derives filters from a program.
-type prefilter struct{ *program }
+type prefilter struct{ *Expression }
 
 // ofTrace returns a filter that a span of the trace matches wherever x is true.
 func (p prefilter) ofTrace(x ast.Expr) traceql.Expr {

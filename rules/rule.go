@@ -37,16 +37,19 @@ type Rule struct {
 	Digest string
 
 	limit          float64
-	when           *program
-	clauses        []clause
-	about, message *program
+	when           *Expression
+	clauses        []Clause
+	about, message *Expression
+	builds         bool // see Rule.Decidable
 }
 
-// clause is one always or never.
-type clause struct {
-	name    string
-	program *program
-	broken  bool // the truth value that breaks it
+// Clause is one always or never.
+type Clause struct {
+	// Name is how verdicts name it: "always[0]".
+	Name       string
+	Expression *Expression
+	// Broken is the truth value that breaks it.
+	Broken bool
 }
 
 // Outcome is what a verdict says.
@@ -102,7 +105,7 @@ func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes Sizes) Verd
 		v.Outcome, v.Err = Error, fmt.Errorf("rule %s: %s: %w", r.ID, what, err)
 		return v
 	}
-	tooDear := func(programs ...*program) error {
+	tooDear := func(programs ...*Expression) error {
 		if cost := costOf(sizes, programs...); cost > r.limit {
 			return fmt.Errorf("%.3g on this trace of %s, over the limit of %.3g: narrow the rule's quantifiers or raise the limit", cost, sizes, r.limit)
 		}
@@ -128,20 +131,20 @@ func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes Sizes) Verd
 	}
 	var failed error
 	for _, c := range r.clauses {
-		holds, err := c.program.truth(ctx, t)
+		holds, err := c.Expression.truth(ctx, t)
 		if err != nil {
 			if failed == nil {
-				failed = fmt.Errorf("%s: %w", c.name, err)
+				failed = fmt.Errorf("%s: %w", c.Name, err)
 			}
 			continue
 		}
-		if holds == c.broken {
-			return r.violation(ctx, t, c.name, sizes)
+		if holds == c.Broken {
+			return r.Violated(ctx, t, c.Name, sizes)
 		}
 	}
 	switch {
 	case len(r.clauses) == 0:
-		return r.violation(ctx, t, "when", sizes)
+		return r.Violated(ctx, t, ClauseWhen, sizes)
 	case failed != nil:
 		v.Outcome, v.Err = Error, fmt.Errorf("rule %s: %w", r.ID, failed)
 	default:
@@ -150,9 +153,13 @@ func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes Sizes) Verd
 	return v
 }
 
-// violation works out what a violation points at and says. Neither changes that
-// it is one.
-func (r *Rule) violation(ctx context.Context, t *trace.Trace, clause string, sizes Sizes) Verdict {
+// ClauseWhen is the clause of a violated rule that has neither always nor never.
+const ClauseWhen = "when"
+
+// Violated returns the verdict on a trace of these sizes that is known to break the
+// clause of that name, the first in order: it works out what the violation points at and
+// says. Neither changes that it is one.
+func (r *Rule) Violated(ctx context.Context, t *trace.Trace, clause string, sizes Sizes) Verdict {
 	v := Verdict{Rule: r, Outcome: Violation, Clause: clause, Message: r.Title}
 	about := types.NewRefValList(types.DefaultTypeAdapter, nil)
 	if r.about != nil && costOf(sizes, r.about) <= r.limit {
@@ -213,13 +220,13 @@ func (r *Rule) digest() string {
 
 // programs returns all that the rule evaluates to decide; with all set, also what
 // it says of violations.
-func (r *Rule) programs(all bool) []*program {
-	var ps []*program
+func (r *Rule) programs(all bool) []*Expression {
+	var ps []*Expression
 	if r.when != nil {
 		ps = append(ps, r.when)
 	}
 	for _, c := range r.clauses {
-		ps = append(ps, c.program)
+		ps = append(ps, c.Expression)
 	}
 	if all && r.about != nil {
 		ps = append(ps, r.about)
@@ -231,7 +238,7 @@ func (r *Rule) programs(all bool) []*program {
 }
 
 // truth evaluates an expression that is asked for a truth value.
-func (p *program) truth(ctx context.Context, t *trace.Trace) (bool, error) {
+func (p *Expression) truth(ctx context.Context, t *trace.Trace) (bool, error) {
 	v := p.eval(ctx, t, nil)
 	if types.IsError(v) {
 		return false, errorOf(v)

@@ -24,6 +24,18 @@ type TextColumn struct {
 // NumTexts returns how many texts the column has; their codes are 1 to that.
 func (c *TextColumn) NumTexts() int { return max(len(c.ends)-1, 0) }
 
+// NumBytes returns how many bytes the column's texts have together.
+func (c *TextColumn) NumBytes() int { return len(c.bytes) }
+
+// LongestText returns how many bytes the column's longest text has.
+func (c *TextColumn) LongestText() int {
+	longest := uint32(0)
+	for code := 1; code < len(c.ends); code++ {
+		longest = max(longest, c.ends[code]-c.ends[code-1])
+	}
+	return int(longest)
+}
+
 // Bytes returns the text of a code, nil for 0. It is valid as long as the batch is, and
 // must not be changed.
 func (c *TextColumn) Bytes(code uint32) []byte {
@@ -185,28 +197,6 @@ func le64(b []byte) uint64 {
 	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
 }
 
-// Bits are one bit for each of a number of rows: bit i is in word i/64.
-type Bits []uint64
-
-// Has reports whether bit i is set; of nil, none is.
-func (b Bits) Has(i int32) bool { return b != nil && b[i>>6]&(1<<(i&63)) != 0 }
-
-// Set sets bit i.
-func (b Bits) Set(i int32) { b[i>>6] |= 1 << (i & 63) }
-
-func (b Bits) clear(i int32) { b[i>>6] &^= 1 << (i & 63) }
-
-// Count returns how many bits are set.
-func (b Bits) Count() int {
-	n := 0
-	for _, w := range b {
-		n += bits.OnesCount64(w)
-	}
-	return n
-}
-
-func numWords(rows int) int { return (rows + 63) / 64 }
-
 // Column holds the values of one attribute, a row for each span (or resource, event,
 // link). A row has a value in at most one of its parts, which are nil where no row
 // of the batch has a value of that type.
@@ -268,21 +258,21 @@ func (c *Column) NeedTexts() {
 // NeedInts makes the part for whole numbers, as NeedTexts does.
 func (c *Column) NeedInts() {
 	if c.IsInt == nil {
-		c.Ints, c.IsInt = sized(c.kept.ints, c.rows), zeroed(c.kept.isInt, numWords(c.rows))
+		c.Ints, c.IsInt = sized(c.kept.ints, c.rows), zeroed(c.kept.isInt, NumWords(c.rows))
 	}
 }
 
 // NeedDoubles makes the part for doubles, as NeedTexts does.
 func (c *Column) NeedDoubles() {
 	if c.IsDouble == nil {
-		c.Doubles, c.IsDouble = sized(c.kept.doubles, c.rows), zeroed(c.kept.isDouble, numWords(c.rows))
+		c.Doubles, c.IsDouble = sized(c.kept.doubles, c.rows), zeroed(c.kept.isDouble, NumWords(c.rows))
 	}
 }
 
 // NeedBools makes the part for truth values, as NeedTexts does.
 func (c *Column) NeedBools() {
 	if c.IsBool == nil {
-		c.Bools, c.IsBool = zeroed(c.kept.bools, numWords(c.rows)), zeroed(c.kept.isBool, numWords(c.rows))
+		c.Bools, c.IsBool = zeroed(c.kept.bools, NumWords(c.rows)), zeroed(c.kept.isBool, NumWords(c.rows))
 	}
 }
 
@@ -391,7 +381,7 @@ func (c *Column) grow() int32 {
 	if c.Text.Codes != nil {
 		c.Text.Codes = append(c.Text.Codes, 0)
 	}
-	words := numWords(c.rows)
+	words := NumWords(c.rows)
 	more := func(b Bits) Bits {
 		if b != nil && len(b) < words {
 			b = append(b, 0)
@@ -423,7 +413,7 @@ func (c *Column) truncate(n int) {
 		if b == nil {
 			return nil
 		}
-		b = b[:numWords(n)]
+		b = b[:NumWords(n)]
 		if n&63 != 0 {
 			b[len(b)-1] &= 1<<(n&63) - 1
 		}
@@ -466,7 +456,7 @@ func (c *Column) settle(repeated func(row int32)) {
 		}
 		return all, several
 	}
-	for word := range numWords(c.rows) {
+	for word := range NumWords(c.rows) {
 		all, several := numbers(word)
 		if c.Text.Codes != nil {
 			for rest := all; rest != 0; rest &= rest - 1 {

@@ -40,8 +40,8 @@ func (f *Filter) OnBatches() *BatchFilter {
 // SelectSpans returns which spans of the batch match, a bit a span, in the memory of
 // spans if it has room.
 func (f *BatchFilter) SelectSpans(b *trace.Batch, spans trace.Bits) trace.Bits {
-	spans = resize(spans, b.NumSpans())
-	fill(spans, b.NumSpans())
+	spans = spans.Resized(b.NumSpans())
+	spans.Fill(b.NumSpans())
 	f.b, f.children = b, f.children[:0]
 	f.narrow(&f.root, spans)
 	f.b = nil
@@ -51,10 +51,10 @@ func (f *BatchFilter) SelectSpans(b *trace.Batch, spans trace.Bits) trace.Bits {
 // SelectTraces returns which traces of the batch have a span that matches, a bit a
 // trace, in the memory of traces if it has room.
 func (f *BatchFilter) SelectTraces(b *trace.Batch, traces trace.Bits) trace.Bits {
-	spans := f.SelectSpans(b, f.take(numWords(b.NumSpans())))
-	traces = resize(traces, b.NumTraces())
+	spans := f.SelectSpans(b, f.take(trace.NumWords(b.NumSpans())))
+	traces = traces.Resized(b.NumTraces())
 	clear(traces)
-	for t, i := int32(0), nextBit(spans, 0); i >= 0; i = nextBit(spans, b.First[t]) {
+	for t, i := int32(0), spans.Next(0); i >= 0; i = spans.Next(b.First[t]) {
 		for b.First[t+1] <= i {
 			t++
 		}
@@ -229,7 +229,7 @@ func constantOf(x Expr) (Const, bool) {
 
 // narrow takes those spans out of s that do not match.
 func (f *BatchFilter) narrow(n *node, s trace.Bits) {
-	if isEmpty(s) {
+	if s.IsEmpty() {
 		return
 	}
 	switch n.kind {
@@ -243,7 +243,7 @@ func (f *BatchFilter) narrow(n *node, s trace.Bits) {
 	case nodeNot:
 		match := f.copyOf(s)
 		f.narrow(&n.xs[0], match)
-		without(s, match)
+		s.Remove(match)
 		f.give(1)
 	case nodeAnd:
 		for i := range n.xs {
@@ -255,8 +255,8 @@ func (f *BatchFilter) narrow(n *node, s trace.Bits) {
 		for i := range n.xs {
 			copy(match, left)
 			f.narrow(&n.xs[i], match)
-			union(s, match)
-			without(left, match)
+			s.Add(match)
+			left.Remove(match)
 		}
 		f.give(2)
 	case nodeRows:

@@ -84,11 +84,11 @@ func TestBoundsHoldWhereTheComparisonDoes(t *testing.T) {
 	}
 	for op := OpEqual; op <= OpGreaterEqual; op++ {
 		for _, want := range values {
-			test := newNumberTest(op, want)
+			test := trace.NewNumberTest(comparisons[op], want)
 			for _, v := range values {
-				have := test.doubles([]float64{v.Double()})&1 != 0
+				have := test.Doubles([]float64{v.Double()})&1 != 0
 				if v.Type() == trace.TypeInt {
-					have = test.ints([]int64{v.Int()})&1 != 0
+					have = test.Ints([]int64{v.Int()})&1 != 0
 				}
 				require.Equal(t, holds(op, TypeAny, v, TypeAny, want), have, "%v %v %s %v %v", v.Type(), v, op, want.Type(), want)
 			}

@@ -34,7 +34,7 @@ func (f *BatchFilter) narrowColumn(c *trace.Column, a *atom, s trace.Bits) {
 			if present := in & c.IsInt[w]; present != 0 {
 				values := c.Ints[64*w : min(64*w+64, len(c.Ints))]
 				for i := range a.numbers {
-					out |= a.numbers[i].ints(values) & present
+					out |= a.numbers[i].Ints(values) & present
 				}
 			}
 		}
@@ -42,7 +42,7 @@ func (f *BatchFilter) narrowColumn(c *trace.Column, a *atom, s trace.Bits) {
 			if present := in & c.IsDouble[w]; present != 0 {
 				values := c.Doubles[64*w : min(64*w+64, len(c.Doubles))]
 				for i := range a.numbers {
-					out |= a.numbers[i].doubles(values) & present
+					out |= a.numbers[i].Doubles(values) & present
 				}
 			}
 		}
@@ -112,7 +112,7 @@ func (f *BatchFilter) others(c *trace.Column, s trace.Bits, matches func(trace.V
 
 func (f *BatchFilter) addOthers(s, others trace.Bits) {
 	if others != nil {
-		union(s, others)
+		s.Add(others)
 		f.give(1)
 	}
 }

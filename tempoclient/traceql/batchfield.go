@@ -44,7 +44,7 @@ func (f *BatchFilter) narrowPresent(field Field, s trace.Bits) {
 		own := f.copyOf(s)
 		f.narrowPresentColumn(b.Attribute(field.Key), own)
 		f.gather(f.presentResources(field.Key), s)
-		union(s, own)
+		s.Add(own)
 		f.give(2)
 	case ScopeEvent:
 		f.narrowMembers(b.Events.From, b.Events.To, len(b.Events.Times), s, func(events trace.Bits) {
@@ -72,23 +72,23 @@ func columnOf(cols []*trace.Column, key string) *trace.Column {
 // its use.
 func (f *BatchFilter) resources(a *atom) trace.Bits {
 	n := f.b.Service().Rows()
-	rows := f.take(numWords(n))
-	fill(rows, n)
+	rows := f.take(trace.NumWords(n))
+	rows.Fill(n)
 	f.narrowColumn(f.b.ResourceAttribute(a.field.Key), a, rows)
 	return rows
 }
 
 func (f *BatchFilter) presentResources(key string) trace.Bits {
 	n := f.b.Service().Rows()
-	rows := f.take(numWords(n))
-	fill(rows, n)
+	rows := f.take(trace.NumWords(n))
+	rows.Fill(n)
 	f.narrowPresentColumn(f.b.ResourceAttribute(key), rows)
 	return rows
 }
 
 // gather takes those spans out of s whose row of resources is not in rows.
 func (f *BatchFilter) gather(rows, s trace.Bits) {
-	if isEmpty(rows) {
+	if rows.IsEmpty() {
 		clear(s)
 		return
 	}
@@ -116,15 +116,15 @@ func (f *BatchFilter) gather(rows, s trace.Bits) {
 // narrowUnscoped is narrowAtom for the span's attribute, else the resource's.
 func (f *BatchFilter) narrowUnscoped(a *atom, s trace.Bits) {
 	own, resources := f.b.Attribute(a.field.Key), f.resources(a)
-	if isEmpty(resources) {
+	if resources.IsEmpty() {
 		f.narrowColumn(own, a, s)
 	} else {
 		lacking, present := f.copyOf(s), f.copyOf(s)
 		f.narrowPresentColumn(own, present)
-		without(lacking, present)
+		lacking.Remove(present)
 		f.gather(resources, lacking)
 		f.narrowColumn(own, a, s)
-		union(s, lacking)
+		s.Add(lacking)
 		f.give(2)
 	}
 	f.give(1)
@@ -137,13 +137,13 @@ func (f *BatchFilter) narrowMembers(from, to []int32, n int, s trace.Bits, narro
 		clear(s)
 		return
 	}
-	members := f.take(numWords(n))
+	members := f.take(trace.NumWords(n))
 	clear(members)
-	for i := nextBit(s, 0); i >= 0; i = nextBit(s, i+1) {
-		setRange(members, from[i], to[i])
+	for i := s.Next(0); i >= 0; i = s.Next(i + 1) {
+		members.SetRange(from[i], to[i])
 	}
 	narrow(members)
-	f.keep(s, func(i int32) bool { return anyIn(members, from[i], to[i]) })
+	f.keep(s, func(i int32) bool { return members.AnyIn(from[i], to[i]) })
 	f.give(1)
 }
 
@@ -161,12 +161,12 @@ func (f *BatchFilter) keep(s trace.Bits, matches func(i int32) bool) {
 // keepTraces takes the spans of those traces out of s for which matches is false.
 func (f *BatchFilter) keepTraces(s trace.Bits, matches func(t int32) bool) {
 	first := f.b.First
-	for t, i := int32(0), nextBit(s, 0); i >= 0; i = nextBit(s, first[t]) {
+	for t, i := int32(0), s.Next(0); i >= 0; i = s.Next(first[t]) {
 		for first[t+1] <= i {
 			t++
 		}
 		if !matches(t) {
-			clearRange(s, first[t], first[t+1])
+			s.ClearRange(first[t], first[t+1])
 		}
 		t++
 	}

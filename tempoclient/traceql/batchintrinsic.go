@@ -136,7 +136,7 @@ func (f *BatchFilter) narrowDurations(a *atom, s trace.Bits) {
 		}
 		var out uint64
 		for i := range a.numbers {
-			out |= a.numbers[i].ints(durations[:n])
+			out |= a.numbers[i].Ints(durations[:n])
 		}
 		s[w] = in & out
 	}

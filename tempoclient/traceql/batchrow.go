@@ -12,7 +12,7 @@ func (f *BatchFilter) narrowRows(x Expr, s trace.Bits) {
 	f.findColumns(x)
 	row := batchRow{f: f}
 	e := evaluation{row: &row}
-	for t, i := int32(0), nextBit(s, 0); i >= 0; i = nextBit(s, i+1) {
+	for t, i := int32(0), s.Next(0); i >= 0; i = s.Next(i + 1) {
 		for b.First[t+1] <= i {
 			t++
 		}

@@ -1,0 +1,419 @@
+package plan
+
+import (
+	"math/bits"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// columnData is a column of the batch.
+type columnData struct {
+	// text and its codes by row; text is nil if there is none.
+	text *trace.TextColumn
+	// attribute is nil for a field, and if the batch has none of that key.
+	attribute *trace.Column
+	isField   bool
+}
+
+func (d *columnData) find(b *trace.Batch, c column) {
+	*d = columnData{isField: c.field != ""}
+	switch c.domain {
+	case spans:
+		switch c.field {
+		case "":
+			d.attribute = b.Attribute(c.key)
+		case "name":
+			d.text = &b.Names
+		case "statusMessage":
+			d.text = &b.StatusMessages
+		case "scope":
+			d.text = &b.Scopes
+		case "scopeVersion":
+			d.text = &b.ScopeVersions
+		}
+	case resources:
+		if d.isField { // the name of the service
+			d.text = &b.Service().Text
+		} else {
+			d.attribute = b.ResourceAttribute(c.key)
+		}
+	case events:
+		if d.isField {
+			d.text = &b.Events.Names
+		} else {
+			d.attribute = columnOf(b.Events.Attributes, c.key)
+		}
+	case links:
+		d.attribute = columnOf(b.Links.Attributes, c.key)
+	}
+	if d.attribute != nil {
+		d.text = &d.attribute.Text
+	}
+}
+
+func columnOf(cols []*trace.Column, key string) *trace.Column {
+	for _, c := range cols {
+		if c.Key == key {
+			return c
+		}
+	}
+	return nil
+}
+
+// groupData says of the texts of a column which are asked for.
+type groupData struct {
+	batch, strip uint64 // when it was worked out
+	// class is by code the text of the group, 0 for others.
+	class []uint32
+	// byResource is class by row of resources, for columns of those.
+	byResource []uint32
+	// live are the texts of the group that the column has.
+	live    []bool
+	numLive int
+	// one are the texts of the group that are live, while they are few.
+	few []uint32
+}
+
+// fewTexts is up to how many texts a column is compared with each, rather than looked at for
+// all: without branches that depend on the data.
+const fewTexts = 2
+
+// classify looks up the texts of the column, once a batch.
+func (j *Judge) classify(g *textGroup, d *groupData) {
+	d.batch = j.frame[events].stamp
+	clear(d.live)
+	d.numLive, d.few = 0, d.few[:0]
+	col := &j.columns[g.column]
+	if col.text == nil {
+		return
+	}
+	n := col.text.NumTexts() + 1
+	if cap(d.class) < n {
+		d.class = make([]uint32, n+n/8)
+	}
+	d.class = d.class[:n]
+	note := func(class uint32) {
+		if class != 0 && !d.live[class] {
+			d.live[class] = true
+			d.numLive++
+			d.few = append(d.few, class)
+		}
+	}
+	d.class[0] = 0
+	if col.isField {
+		d.class[0] = g.texts[""]
+		note(d.class[0])
+	}
+	for code := 1; code < n; code++ {
+		text := col.text.Bytes(uint32(code))
+		class := uint32(0)
+		if g.lengths[min(len(text), len(g.lengths)-1)] {
+			class = g.texts[string(text)]
+			note(class)
+		}
+		d.class[code] = class
+	}
+	if j.plan.columns[g.column].domain == resources && g.domain == spans {
+		rows := j.b.Service().Rows()
+		if cap(d.byResource) < rows {
+			d.byResource = make([]uint32, rows+rows/8)
+		}
+		d.byResource = d.byResource[:rows]
+		for r := range d.byResource {
+			d.byResource[r] = d.class[codeOf(col.text, int32(r))]
+		}
+	}
+}
+
+func codeOf(c *trace.TextColumn, row int32) uint32 {
+	if c.Codes == nil {
+		return 0
+	}
+	return c.Codes[row]
+}
+
+// textIs returns the rows of the frame where a text is, nil if there are none.
+func (j *Judge) textIs(p *predicate) trace.Bits {
+	g := p.group
+	d := &j.groups[g.id]
+	f := &j.frame[g.domain]
+	if d.batch != j.frame[events].stamp {
+		j.classify(g, d)
+		d.strip = 0
+	}
+	if d.numLive == 0 {
+		return nil
+	}
+	if d.strip != f.stamp {
+		d.strip = f.stamp
+		j.markTexts(g, d, f)
+	}
+	if m := &j.memos[p.id]; m.stamp == f.stamp {
+		return m.t
+	}
+	return nil
+}
+
+// markTexts sets the bits of all predicates of the group.
+func (j *Judge) markTexts(g *textGroup, d *groupData, f *frame) {
+	codes := j.columns[g.column].text.Codes
+	class := d.class
+	rows := j.b.Resources
+	ofResource := j.plan.columns[g.column].domain == resources && g.domain == spans
+	if !ofResource && codes == nil {
+		if class[0] != 0 {
+			for _, p := range g.byText[class[0]] {
+				copy(j.marks(p, f), f.all)
+			}
+		}
+		return
+	}
+	if ofResource {
+		class = d.byResource
+	}
+	if d.numLive <= fewTexts {
+		for _, text := range d.few {
+			for i, p := range g.byText[text] {
+				t := j.marks(p, f)
+				fresh := j.used
+				words := t
+				if i > 0 || len(p.texts) > 1 {
+					words = j.take(f.words)
+				}
+				if ofResource {
+					matchResources(rows, class, text, f, words)
+				} else {
+					matchCodes(codes, class, text, f, words)
+				}
+				if i > 0 || len(p.texts) > 1 {
+					t.Add(words)
+				}
+				j.used = fresh
+			}
+		}
+		return
+	}
+	for w := range f.words {
+		first := f.first + int32(64*w)
+		from, to := max(first, f.low), min(first+64, f.high)
+		if ofResource {
+			for k, r := range rows[from:to] {
+				if c := class[r]; c != 0 {
+					j.mark(g.byText[c], f, w, uint64(1)<<((from-first)+int32(k)))
+				}
+			}
+			continue
+		}
+		for k, code := range codes[from:to] {
+			if c := class[code]; c != 0 {
+				j.mark(g.byText[c], f, w, uint64(1)<<((from-first)+int32(k)))
+			}
+		}
+	}
+}
+
+func (j *Judge) mark(ps []*predicate, f *frame, word int, bit uint64) {
+	for _, p := range ps {
+		m := &j.memos[p.id]
+		if m.stamp != f.stamp {
+			j.marks(p, f)
+		}
+		m.t[word] |= bit
+	}
+}
+
+// marks returns the bits of a predicate, none set if it has none yet.
+func (j *Judge) marks(p *predicate, f *frame) trace.Bits {
+	m := &j.memos[p.id]
+	if m.stamp != f.stamp {
+		m.stamp = f.stamp
+		m.t = m.t.Resized(64 * f.words)
+		clear(m.t)
+	}
+	return m.t
+}
+
+// matchCodes sets the words to the rows whose code is of a class.
+func matchCodes(codes, class []uint32, want uint32, f *frame, words trace.Bits) {
+	for w := range words {
+		first := int(f.first) + 64*w
+		var out uint64
+		if first+64 <= len(codes) {
+			for k := 0; k < 64; k += 8 {
+				c := (*[8]uint32)(codes[first+k:])
+				out = out>>8 | uint64(is(class[c[0]], want)|is(class[c[1]], want)<<1|is(class[c[2]], want)<<2|is(class[c[3]], want)<<3|
+					is(class[c[4]], want)<<4|is(class[c[5]], want)<<5|is(class[c[6]], want)<<6|is(class[c[7]], want)<<7)<<56
+			}
+		} else {
+			for k, code := range codes[first:] {
+				out |= uint64(is(class[code], want)) << (k & 63)
+			}
+		}
+		words[w] = out & f.all[w]
+	}
+}
+
+// matchResources sets the words to the spans whose resource is of a class.
+func matchResources(rows []int32, class []uint32, want uint32, f *frame, words trace.Bits) {
+	for w := range words {
+		first := int(f.first) + 64*w
+		var out uint64
+		for k, r := range rows[first:min(first+64, len(rows))] {
+			out |= uint64(is(class[r], want)) << (k & 63)
+		}
+		words[w] = out & f.all[w]
+	}
+}
+
+func is(a, b uint32) uint8 {
+	if a == b {
+		return 1
+	}
+	return 0
+}
+
+// table says of the texts of a column, by code, what a predicate is of them: 0 where it
+// was not asked, otherwise one more than the truth.
+type table struct {
+	stamp uint64
+	of    []uint8
+}
+
+func (j *Judge) tableOf(p *predicate, c *trace.TextColumn) []uint8 {
+	t := &j.tables[p.id]
+	if stamp := j.frame[events].stamp; t.stamp != stamp {
+		t.stamp = stamp
+		n := c.NumTexts() + 1
+		if cap(t.of) < n {
+			t.of = make([]uint8, n+n/8)
+		}
+		t.of = t.of[:n]
+		clear(t.of)
+	}
+	return t.of
+}
+
+// has sets t to those rows of mask that have a value in the column.
+func (j *Judge) has(col *columnData, f *frame, mask, t trace.Bits) {
+	c := col.attribute
+	if c == nil {
+		clear(t)
+		return
+	}
+	for w, in := range mask {
+		var out uint64
+		if in != 0 {
+			at := int(f.first>>6) + w
+			if c.IsInt != nil {
+				out |= c.IsInt[at]
+			}
+			if c.IsDouble != nil {
+				out |= c.IsDouble[at]
+			}
+			if c.IsBool != nil {
+				out |= c.IsBool[at]
+			}
+			if c.Text.Codes != nil && in&^out != 0 {
+				out |= coded(c.Text.Codes, 64*at)
+			}
+		}
+		t[w] = in & out
+	}
+	for row := range c.Others { // mask is not t: what is asked of the whole frame is kept
+		if row >= f.low && row < f.high {
+			if i := row - f.first; mask.Has(i) {
+				t.Set(i)
+			}
+		}
+	}
+}
+
+// coded returns which of 64 codes, from first on, are not 0.
+func coded(codes []uint32, first int) (out uint64) {
+	for k, code := range codes[first:min(first+64, len(codes))] {
+		out |= uint64(1-is(code, 0)) << (k & 63)
+	}
+	return out
+}
+
+// numbers sets t to those rows of mask whose number passes the test.
+func (j *Judge) numbers(p *predicate, f *frame, mask, t trace.Bits) {
+	c := j.columns[p.column].attribute
+	if c == nil || c.IsInt == nil && c.IsDouble == nil {
+		clear(t)
+		return
+	}
+	const few = 6 // rows of a word are looked at one by one
+	for w, in := range mask {
+		var out uint64
+		if in != 0 {
+			at := int(f.first>>6) + w
+			if c.IsInt != nil {
+				if present := in & c.IsInt[at]; present != 0 {
+					if bits.OnesCount64(present) <= few {
+						for rest := present; rest != 0; rest &= rest - 1 {
+							k := bits.TrailingZeros64(rest)
+							out |= p.number.Ints(c.Ints[64*at+k:64*at+k+1]) & 1 << k
+						}
+					} else {
+						out |= p.number.Ints(c.Ints[64*at:min(64*at+64, len(c.Ints))]) & present
+					}
+				}
+			}
+			if c.IsDouble != nil {
+				if present := in & c.IsDouble[at]; present != 0 {
+					if bits.OnesCount64(present) <= few {
+						for rest := present; rest != 0; rest &= rest - 1 {
+							k := bits.TrailingZeros64(rest)
+							out |= p.number.Doubles(c.Doubles[64*at+k:64*at+k+1]) & 1 << k
+						}
+					} else {
+						out |= p.number.Doubles(c.Doubles[64*at:min(64*at+64, len(c.Doubles))]) & present
+					}
+				}
+			}
+		}
+		t[w] = in & out
+	}
+}
+
+// durations sets t to those spans of mask whose duration passes the test.
+func (j *Judge) durations(p *predicate, f *frame, mask, t trace.Bits) {
+	starts, ends := j.b.Starts, j.b.Ends
+	var durations [64]int64
+	for w, in := range mask {
+		var out uint64
+		if in != 0 {
+			first := int(f.first) + 64*w
+			if bits.OnesCount64(in) <= 8 {
+				for rest := in; rest != 0; rest &= rest - 1 {
+					k := bits.TrailingZeros64(rest)
+					durations[0] = int64(ends[first+k].Sub(starts[first+k]))
+					out |= p.number.Ints(durations[:1]) & 1 << k
+				}
+			} else {
+				n := min(64, len(starts)-first)
+				for k, start := range starts[first : first+n] {
+					durations[k] = int64(ends[first+k].Sub(start))
+				}
+				out = p.number.Ints(durations[:n])
+			}
+		}
+		t[w] = in & out
+	}
+}
+
+// enums sets t to those spans of mask whose number is in the predicate's mask. One that is
+// too great for it, or negative, is its last.
+func enums[E ~int32](numbers []E, want uint64, f *frame, mask, t trace.Bits) {
+	for w, in := range mask {
+		var out uint64
+		if in != 0 {
+			first := int(f.first) + 64*w
+			for k, e := range numbers[first:min(first+64, len(numbers))] {
+				out |= want >> min(uint32(e), 63) & 1 << (k & 63)
+			}
+		}
+		t[w] = in & out
+	}
+}

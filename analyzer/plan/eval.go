@@ -1,0 +1,657 @@
+package plan
+
+import (
+	"math/bits"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// eval sets t to those rows of mask of which the predicate is true, and u, unless the
+// predicate is total, to those of which it is not known. t may be mask itself.
+func (j *Judge) eval(p *predicate, mask, t, u trace.Bits) {
+	if !p.memo {
+		j.compute(p, mask, t, u)
+		return
+	}
+	allT, allU := j.full(p)
+	for w, in := range mask {
+		t[w] = in & allT[w]
+		if !p.total {
+			u[w] = in & allU[w]
+		}
+	}
+}
+
+// full returns what the predicate is of all rows of its frame. It is worked out once. The
+// second is nil for one that is total.
+func (j *Judge) full(p *predicate) (t, u trace.Bits) {
+	f := &j.frame[p.domain]
+	if p.kind == predTextIs {
+		if t := j.textIs(p); t != nil {
+			return t, nil
+		}
+		return f.none, nil
+	}
+	m := &j.memos[p.id]
+	if m.stamp != f.stamp {
+		m.t = m.t.Resized(64 * f.words)
+		if !p.total {
+			m.u = m.u.Resized(64 * f.words)
+		}
+		j.compute(p, f.all, m.t, m.u)
+		m.stamp = f.stamp
+	}
+	if p.total {
+		return m.t, nil
+	}
+	return m.t, m.u
+}
+
+// compute is eval without what is kept.
+func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
+	f := &j.frame[p.domain]
+	mark := j.used
+	defer func() { j.used = mark }()
+	switch p.kind {
+	case predFalse:
+		clear(t)
+	case predTrue:
+		copy(t, mask)
+	case predUnknown:
+		copy(u, mask)
+		clear(t)
+	case predTextIs:
+		all, _ := j.full(p)
+		for w, in := range mask {
+			t[w] = in & all[w]
+		}
+	case predEnum:
+		if j.plan.columns[p.column].field == "kind" {
+			enums(j.b.Kinds, p.mask, f, mask, t)
+		} else {
+			enums(j.b.Statuses, p.mask, f, mask, t)
+		}
+	case predHas:
+		if col := &j.columns[p.column]; col.isField {
+			copy(t, mask)
+		} else {
+			j.has(col, f, mask, t)
+		}
+	case predIsText:
+		c := j.columns[p.column].attribute
+		if c == nil || c.Text.Codes == nil {
+			clear(t)
+			return
+		}
+		for w, in := range mask {
+			if in != 0 {
+				in &= coded(c.Text.Codes, int(f.first)+64*w)
+			}
+			t[w] = in
+		}
+	case predBool:
+		c := j.columns[p.column].attribute
+		if c == nil || c.IsBool == nil {
+			clear(t)
+			return
+		}
+		for w, in := range mask {
+			at := int(f.first>>6) + w
+			out := c.IsBool[at] &^ c.Bools[at]
+			if p.mask != 0 {
+				out = c.IsBool[at] & c.Bools[at]
+			}
+			t[w] = in & out
+		}
+	case predNumber:
+		j.numbers(p, f, mask, t)
+	case predDuration:
+		j.durations(p, f, mask, t)
+	case predTextTest:
+		j.textTests(p, f, mask, t)
+	case predPart:
+		j.parts(p, f, mask, t, u)
+	case predBroadcast:
+		j.broadcast(p, f, mask, t, u)
+	case predGather:
+		j.gather(p, f, mask, t, u)
+	case predHasParent, predParent, predChild, predAncestor, predDescendant:
+		j.relation(p, f, mask, t, u)
+	case predMember:
+		j.member(p, f, mask, t, u)
+	case predNot:
+		ofT, ofU := j.take(len(mask)), j.take(len(mask))
+		j.eval(p.args[0], mask, ofT, ofU)
+		for w, in := range mask {
+			t[w] = in &^ ofT[w]
+			if !p.total {
+				t[w] &^= ofU[w]
+				u[w] = ofU[w]
+			}
+		}
+	case predAnd:
+		j.and(p, mask, t, u)
+	case predOr:
+		j.or(p, mask, t, u)
+	case predRow:
+		j.rows(p, f, mask, t, u)
+	case predExists:
+		j.exists(p, f, mask, t, u)
+	case predCount:
+		j.count(p, f, mask, t, u)
+	case predRoot:
+		j.root(p, f, mask, t, u)
+	}
+}
+
+// and goes on with what is true, or not known, of the operands so far.
+func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
+	for _, a := range p.args { // what is never true costs nothing
+		if a.kind == predTextIs && p.total && j.textIs(a) == nil {
+			clear(t)
+			return
+		}
+	}
+	copy(t, mask)
+	if p.total {
+		for _, a := range p.args {
+			if a.memo {
+				all, _ := j.full(a)
+				any := uint64(0)
+				for w := range t {
+					t[w] &= all[w]
+					any |= t[w]
+				}
+				if any == 0 {
+					return
+				}
+				continue
+			}
+			j.compute(a, t, t, nil)
+			if t.IsEmpty() {
+				return
+			}
+		}
+		return
+	}
+	clear(u)
+	candidates, ofT, ofU := j.take(len(mask)), j.take(len(mask)), j.take(len(mask))
+	for _, a := range p.args {
+		any := uint64(0)
+		for w := range candidates {
+			candidates[w] = t[w] | u[w]
+			any |= candidates[w]
+		}
+		if any == 0 {
+			return
+		}
+		j.eval(a, candidates, ofT, ofU)
+		if a.total {
+			clear(ofU)
+		}
+		for w := range t {
+			isTrue := t[w] & ofT[w]
+			u[w] = (t[w] | u[w]) & (ofT[w] | ofU[w]) &^ isTrue
+			t[w] = isTrue
+		}
+	}
+}
+
+func (j *Judge) or(p *predicate, mask, t, u trace.Bits) {
+	left, ofT, ofU := j.copyOf(mask), j.take(len(mask)), j.take(len(mask))
+	clear(t)
+	if !p.total {
+		clear(u)
+	}
+	for _, a := range p.args {
+		j.eval(a, left, ofT, ofU)
+		any := uint64(0)
+		for w := range t {
+			t[w] |= ofT[w]
+			left[w] &^= ofT[w]
+			any |= left[w]
+		}
+		if !a.total {
+			u.Add(ofU)
+		}
+		if any == 0 {
+			break
+		}
+	}
+	if !p.total {
+		u.Remove(t)
+	}
+}
+
+// textTests tests each text once, where it is asked for.
+func (j *Judge) textTests(p *predicate, f *frame, mask, t trace.Bits) {
+	col := &j.columns[p.column]
+	if col.text == nil {
+		clear(t)
+		return
+	}
+	ofEmpty := uint8(1)
+	if col.isField && p.text.holdsText(nil) {
+		ofEmpty = 2
+	}
+	codes := col.text.Codes
+	if codes == nil {
+		if ofEmpty == 2 {
+			copy(t, mask)
+		} else {
+			clear(t)
+		}
+		return
+	}
+	table := j.tableOf(p, col.text)
+	table[0] = ofEmpty
+	for w, in := range mask {
+		var out uint64
+		for rest := in; rest != 0; rest &= rest - 1 {
+			k := bits.TrailingZeros64(rest)
+			code := codes[int(f.first)+64*w+k]
+			known := table[code]
+			if known == 0 {
+				known = 1
+				if p.text.holdsText(col.text.Bytes(code)) {
+					known = 2
+				}
+				table[code] = known
+			}
+			out |= uint64(known>>1) << k
+		}
+		t[w] = out
+	}
+}
+
+// parts asks the interpreter, of each text once, of other values each time.
+func (j *Judge) parts(p *predicate, f *frame, mask, t, u trace.Bits) {
+	col := &j.columns[p.column]
+	clear(u)
+	if col.text == nil { // of what is absent it is false
+		clear(t)
+		return
+	}
+	table := j.tableOf(p, col.text)
+	for w, in := range mask {
+		var isTrueOf, unknownOf uint64
+		for rest := in; rest != 0; rest &= rest - 1 {
+			k := bits.TrailingZeros64(rest)
+			row := f.first + int32(64*w+k)
+			found := uint8(0)
+			if code := codeOf(col.text, row); code != 0 || col.isField {
+				if table[code] == 0 {
+					table[code] = 1 + uint8(j.part(p.node, trace.StringValue(col.text.Text(code))))
+				}
+				found = table[code] - 1
+			} else if v := col.attribute.Value(row); !v.IsAbsent() {
+				found = uint8(j.part(p.node, v))
+			}
+			switch truth(found) {
+			case isTrue:
+				isTrueOf |= 1 << k
+			case isUnknown:
+				unknownOf |= 1 << k
+			}
+		}
+		t[w], u[w] = isTrueOf, unknownOf
+	}
+}
+
+func (j *Judge) part(n *node, v trace.Value) truth {
+	holds, err := n.part.Truth(v)
+	if err != nil {
+		return isUnknown
+	}
+	return truthOf(holds)
+}
+
+// broadcast is what is true of the span's trace.
+func (j *Judge) broadcast(p *predicate, f *frame, mask, t, u trace.Bits) {
+	asked := j.take(j.frame[traces].words)
+	j.tracesOf(mask, asked)
+	ofT, ofU := j.take(len(asked)), j.take(len(asked))
+	j.eval(p.args[0], asked, ofT, ofU)
+	if !p.total {
+		j.spansOf(ofU, f, u, mask)
+	}
+	j.spansOf(ofT, f, t, mask)
+}
+
+// tracesOf sets of to the traces that have a span in the mask.
+func (j *Judge) tracesOf(mask, of trace.Bits) {
+	clear(of)
+	first := j.frame[spans].first
+	ends := j.b.First[j.frame[traces].first+1:]
+	for i := mask.Next(0); i >= 0; {
+		t := j.owner[i]
+		of.Set(t)
+		i = mask.Next(ends[t] - first)
+	}
+}
+
+// spansOf sets t to those spans of mask whose trace is in of. t may be mask.
+func (j *Judge) spansOf(of trace.Bits, f *frame, t, mask trace.Bits) {
+	wide := j.take(len(mask))
+	clear(wide)
+	first := j.b.First[j.frame[traces].first:]
+	for i := of.Next(0); i >= 0; i = of.Next(i + 1) {
+		wide.SetRange(first[i]-f.first, first[i+1]-f.first)
+	}
+	for w, in := range mask {
+		t[w] = in & wide[w]
+	}
+	j.give(1)
+}
+
+// gather is what is true of the span's resource.
+func (j *Judge) gather(p *predicate, f *frame, mask, t, u trace.Bits) {
+	ofT, ofU := j.full(p.args[0])
+	gather := func(of, out trace.Bits) {
+		if of.IsEmpty() {
+			clear(out)
+			return
+		}
+		rows := j.b.Resources
+		for w, in := range mask {
+			var found uint64
+			if in != 0 {
+				first := int(f.first) + 64*w
+				for k, r := range rows[first:min(first+64, len(rows))] {
+					found |= of[r>>6] >> (r & 63) & 1 << (k & 63)
+				}
+			}
+			out[w] = in & found
+		}
+	}
+	if !p.total {
+		gather(ofU, u)
+	}
+	gather(ofT, t)
+}
+
+// relation is what is true of a span in some relation to the span.
+func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
+	if p.kind == predHasParent {
+		parents := j.b.Parents
+		for w, in := range mask {
+			out := uint64(0)
+			if in != 0 {
+				first := int(f.first) + 64*w
+				for k, at := range parents[first:min(first+64, len(parents))] {
+					out |= uint64(^uint32(at)>>31) << (k & 63)
+				}
+			}
+			t[w] = in & out
+		}
+		return
+	}
+	ofT, ofU := j.full(p.args[0])
+	related := j.take(f.words)
+	j.relate(p.kind, ofT, related, f)
+	for w, in := range mask {
+		t[w] = in & related[w]
+	}
+	if p.total {
+		return
+	}
+	if ofU.IsEmpty() {
+		clear(u)
+		return
+	}
+	possible := j.copyOf(ofT)
+	possible.Add(ofU)
+	j.relate(p.kind, possible, related, f)
+	for w := range u {
+		u[w] = mask[w] & related[w] &^ t[w]
+	}
+}
+
+// relate sets out to the spans that have one of of as their parent, child, ancestor or
+// descendant.
+func (j *Judge) relate(kind predicateKind, of, out trace.Bits, f *frame) {
+	clear(out)
+	parents := j.b.Parents
+	switch kind {
+	case predChild:
+		for i := of.Next(0); i >= 0; i = of.Next(i + 1) {
+			if at := parents[f.first+i]; at >= 0 {
+				out.Set(at - f.first)
+			}
+		}
+		return
+	case predDescendant:
+		// Each span goes up until it meets one that was met before.
+		for i := of.Next(0); i >= 0; i = of.Next(i + 1) {
+			for at := parents[f.first+i]; at >= 0 && !out.Has(at-f.first); at = parents[at] {
+				out.Set(at - f.first)
+			}
+		}
+		return
+	}
+	j.findUnordered()
+	trc := j.frame[traces].first
+	firsts := j.b.First[trc:]
+	for i := of.Next(0); i >= 0; {
+		t := j.owner[i]
+		low, high := firsts[t], firsts[t+1]
+		switch {
+		case kind == predParent:
+			for row := low; row < high; row++ {
+				if at := parents[row]; at >= 0 && of.Has(at-f.first) {
+					out.Set(row - f.first)
+				}
+			}
+		case !j.unordered.Has(trc + t):
+			// A parent comes before its children: one pass downwards.
+			for row := i + 1 + f.first; row < high; row++ {
+				if at := parents[row]; at >= low && (of.Has(at-f.first) || out.Has(at-f.first)) {
+					out.Set(row - f.first)
+				}
+			}
+		default:
+			for changed := true; changed; {
+				changed = false
+				for row := low; row < high; row++ {
+					if at := parents[row]; at >= 0 && !out.Has(row-f.first) && (of.Has(at-f.first) || out.Has(at-f.first)) {
+						out.Set(row - f.first)
+						changed = true
+					}
+				}
+			}
+		}
+		i = of.Next(high - f.first)
+	}
+}
+
+// findUnordered finds the traces in which a parent comes after its child.
+func (j *Judge) findUnordered() {
+	if j.related {
+		return
+	}
+	j.related = true
+	j.unordered = j.unordered.Resized(j.b.NumTraces())
+	clear(j.unordered)
+	t := int32(0)
+	for i, at := range j.b.Parents {
+		if at >= int32(i) {
+			for j.b.First[t+1] <= int32(i) {
+				t++
+			}
+			j.unordered.Set(t)
+		}
+	}
+}
+
+// member is what is true of one of the span's events or links.
+func (j *Judge) member(p *predicate, f *frame, mask, t, u trace.Bits) {
+	from, to := j.b.Events.From, j.b.Events.To
+	if p.args[0].domain == links {
+		from, to = j.b.Links.From, j.b.Links.To
+	}
+	if from == nil {
+		clear(t)
+		if !p.total {
+			clear(u)
+		}
+		return
+	}
+	ofT, ofU := j.full(p.args[0])
+	for w, in := range mask {
+		var isTrueOf, unknownOf uint64
+		for rest := in; rest != 0; rest &= rest - 1 {
+			k := bits.TrailingZeros64(rest)
+			row := int(f.first) + 64*w + k
+			switch {
+			case ofT.AnyIn(from[row], to[row]):
+				isTrueOf |= 1 << k
+			case !p.total && ofU.AnyIn(from[row], to[row]):
+				unknownOf |= 1 << k
+			}
+		}
+		t[w] = isTrueOf
+		if !p.total {
+			u[w] = unknownOf
+		}
+	}
+}
+
+// elements evaluates a predicate on the spans of the traces of the mask.
+func (j *Judge) elements(p *predicate, mask trace.Bits) (t, u trace.Bits) {
+	f, ft := &j.frame[spans], &j.frame[traces]
+	if p.memo {
+		return j.full(p)
+	}
+	within := f.all
+	if !equal(mask, ft.all) {
+		within = j.take(f.words)
+		j.spansOf(mask, f, within, f.all)
+	}
+	t = j.take(f.words)
+	if !p.total {
+		u = j.take(f.words)
+	}
+	j.compute(p, within, t, u)
+	return t, u
+}
+
+func equal(a, b trace.Bits) bool {
+	for w := range a {
+		if a[w] != b[w] {
+			return false
+		}
+	}
+	return true
+}
+
+func (j *Judge) exists(p *predicate, _ *frame, mask, t, u trace.Bits) {
+	ofT, ofU := j.elements(p.args[0], mask)
+	some := j.take(len(mask))
+	j.tracesOf(ofT, some)
+	if !p.total {
+		possible := j.take(len(mask))
+		j.tracesOf(ofU, possible)
+		for w, in := range mask {
+			u[w] = in & possible[w] &^ some[w]
+		}
+	}
+	for w, in := range mask {
+		t[w] = in & some[w]
+	}
+}
+
+func (j *Judge) count(p *predicate, f *frame, mask, t, u trace.Bits) {
+	ofT, ofU := j.elements(p.args[0], mask)
+	first := j.frame[spans].first
+	of := j.copyOf(mask)
+	clear(t)
+	if !p.total {
+		clear(u)
+	}
+	var n [1]int64
+	for i := of.Next(0); i >= 0; i = of.Next(i + 1) {
+		low, high := j.b.First[f.first+i]-first, j.b.First[f.first+i+1]-first
+		if !p.total && ofU.AnyIn(low, high) {
+			u.Set(i)
+			continue
+		}
+		n[0] = int64(ofT.CountIn(low, high))
+		if p.number.Ints(n[:])&1 != 0 {
+			t.Set(i)
+		}
+	}
+}
+
+const (
+	rootUnknown = -2
+	noRoot      = -1
+)
+
+// rootOf returns the row of the root of a trace of the strip, noRoot if it has none.
+func (j *Judge) rootOf(t int32) int32 {
+	if j.roots[t] == rootUnknown {
+		j.roots[t] = noRoot
+		at := j.frame[traces].first + t
+		for i := j.b.First[at]; i < j.b.First[at+1]; i++ {
+			if j.b.Parents[i] < 0 && j.b.ParentIDs[i].IsZero() {
+				j.roots[t] = i
+				break
+			}
+		}
+	}
+	return j.roots[t]
+}
+
+func (j *Judge) root(p *predicate, _ *frame, mask, t, u trace.Bits) {
+	ofT, ofU := j.full(p.args[0])
+	first := j.frame[spans].first
+	of := j.copyOf(mask)
+	clear(t)
+	if !p.total {
+		clear(u)
+	}
+	for i := of.Next(0); i >= 0; i = of.Next(i + 1) {
+		at := j.rootOf(i)
+		switch {
+		case at == noRoot:
+		case ofT.Has(at - first):
+			t.Set(i)
+		case !p.total && ofU.Has(at-first):
+			u.Set(i)
+		}
+	}
+}
+
+// rows evaluates the node for each row.
+func (j *Judge) rows(p *predicate, f *frame, mask, t, u trace.Bits) {
+	for _, used := range p.uses { // now: a row may not begin another
+		j.full(used)
+	}
+	first := j.frame[traces].first
+	for w, in := range mask {
+		var isTrueOf, unknownOf uint64
+		for rest := in; rest != 0; rest &= rest - 1 {
+			k := bits.TrailingZeros64(rest)
+			i := int32(64*w + k)
+			switch p.domain {
+			case traces:
+				j.trace = first + i
+			case spans:
+				j.trace = first + j.owner[i]
+			}
+			if p.binder != nil {
+				j.env[p.binder.id] = f.first + i
+			}
+			switch j.value(p.node).truth() {
+			case isTrue:
+				isTrueOf |= 1 << k
+			case isUnknown:
+				unknownOf |= 1 << k
+			}
+		}
+		t[w] = isTrueOf
+		if !p.total {
+			u[w] = unknownOf
+		}
+	}
+}

@@ -1,0 +1,477 @@
+package plan
+
+import (
+	"cmp"
+	"context"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// stripSpans is how many spans are judged at a time, unless a trace has more: so few that
+// the bitmaps of hundreds of rules stay in the processor's cache, and so many that what is
+// done once a strip does not count.
+const stripSpans = 8192
+
+// So many traces with something found, or of so many spans, are in memory at a time.
+const (
+	foundTraces = 256
+	foundSpans  = 50_000
+)
+
+// Judge judges batches by a plan. It uses its memory again: it serves one goroutine at a
+// time, and once it has seen a batch as large it allocates only for what it finds.
+type Judge struct {
+	// Workers is how many goroutines work out what is found; 0: one a core.
+	Workers int
+
+	plan     *Plan
+	filters  map[string]*traceql.BatchFilter
+	filtered map[string]trace.Bits
+	limits   []ruleLimit
+	counts   []Counts
+	pending  []pending
+	found    []Found
+
+	ctx   context.Context
+	steps int
+	b     *trace.Batch
+	clock uint64 // of what is evaluated
+	frame [resources + 1]frame
+	memos []memo
+	// of the batch
+	columns   []columnData
+	groups    []groupData
+	tables    []table
+	unordered trace.Bits // traces with a parent that comes after its child
+	related   bool       // unordered is known
+	// of the strip
+	owner []int32 // trace, from the strip's first, by span, from the first bit
+	roots []int32 // of traces; -2: not known
+
+	spare []trace.Bits
+	used  int
+	env   [64]int32
+	trace int32 // whose row is evaluated
+}
+
+// Counts are how many verdicts a rule gave of each outcome.
+type Counts struct {
+	NotApplicable, Pass, Violation, Error int
+}
+
+// Found is a violation or an error.
+type Found struct {
+	// Trace is which of the batch's.
+	Trace int
+	// Rule is which of the plan's.
+	Rule    int
+	Verdict rules.Verdict
+	// View is the trace.
+	View *trace.Trace
+}
+
+// Verdicts are what a batch was found to be.
+type Verdicts struct {
+	// Counts are by rule.
+	Counts []Counts
+	// Found are the violations and errors, by trace, then by rule.
+	Found []Found
+}
+
+// frame is the rows of a table that are evaluated: low to high. Bit 0 of its bitmaps is row
+// first.
+type frame struct {
+	first, low, high int32
+	words            int
+	all              trace.Bits // the rows
+	none             trace.Bits
+	stamp            uint64
+}
+
+func (f *frame) set(first, low, high int32, stamp uint64) {
+	f.first, f.low, f.high, f.stamp = first, low, high, stamp
+	f.words = trace.NumWords(int(high - first))
+	f.all = f.all.Resized(64 * f.words)
+	clear(f.all)
+	f.all.SetRange(low-first, high-first)
+	f.none = f.none.Resized(64 * f.words)
+	clear(f.none)
+}
+
+// memo is what a predicate is of all rows of its frame.
+type memo struct {
+	stamp uint64
+	t, u  trace.Bits
+}
+
+// pending is a verdict that is to be worked out on the trace: a violation of which the
+// clause is known, or all of it.
+type pending struct {
+	trace, rule int32
+	clause      int32 // of the rule; -1: its when; ask: not known
+}
+
+const ask = -2
+
+// NewJudge returns a judge.
+func (p *Plan) NewJudge() *Judge {
+	j := &Judge{
+		plan: p, filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
+		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tables: make([]table, len(p.predicates)),
+	}
+	for i := range j.groups {
+		j.groups[i].live = make([]bool, len(p.groups[i].byText))
+	}
+	return j
+}
+
+// Batch judges the traces of a batch that are selected, a bit a trace; nil: all. What it
+// returns is valid until it is called again. An error is the context's.
+func (j *Judge) Batch(ctx context.Context, b *trace.Batch, selected trace.Bits) (*Verdicts, error) {
+	v := &Verdicts{}
+	var err error
+	v.Counts, err = j.Each(ctx, b, selected, func(found []Found) error {
+		v.Found = append(v.Found, found...)
+		return nil
+	})
+	return v, err
+}
+
+// Each is Batch for a caller that takes what is found as it comes, of some traces at a
+// time; the slice is used again. It returns the counts by rule, valid until the next call.
+func (j *Judge) Each(ctx context.Context, b *trace.Batch, selected trace.Bits, deliver func([]Found) error) ([]Counts, error) {
+	j.ctx, j.b = ctx, b
+	defer func() { j.ctx, j.b = nil, nil }()
+	clear(j.counts)
+	j.pending = j.pending[:0]
+	if b.NumTraces() == 0 {
+		return j.counts, context.Cause(ctx)
+	}
+	j.begin()
+	j.limit()
+	for from := int32(0); int(from) < b.NumTraces(); {
+		to := from + 1
+		for int(to) < b.NumTraces() && b.First[to+1]-b.First[from] <= stripSpans {
+			to++
+		}
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		j.strip(from, to, selected)
+		from = to
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err // what was evaluated last is not known
+	}
+	if err := j.resolve(deliver); err != nil {
+		return nil, err
+	}
+	return j.counts, nil
+}
+
+// begin prepares for a batch.
+func (j *Judge) begin() {
+	j.clock++
+	b := j.b
+	j.frame[events].set(0, 0, int32(len(b.Events.Times)), j.clock)
+	j.frame[links].set(0, 0, int32(len(b.Links.SpanIDs)), j.clock)
+	j.frame[resources].set(0, 0, int32(b.Service().Rows()), j.clock)
+	for i := range j.columns {
+		j.columns[i].find(b, j.plan.columns[i])
+	}
+	j.related = false
+	for name, f := range j.filters {
+		j.filtered[name] = f.SelectTraces(b, j.filtered[name])
+	}
+}
+
+// limit finds the traces on which each rule is decided by its expressions alone.
+func (j *Judge) limit() {
+	rough := boundsOf(j.b, false) // takes the bytes of a column for those of one text
+	var exact rules.Sizes
+	for i := range j.limits {
+		l := &j.limits[i]
+		if l.sizes == rough && !l.exact {
+			continue
+		}
+		r := j.plan.rules[i].rule
+		*l = ruleLimit{spans: upTo(r, rough), sizes: rough}
+		if l.spans < rough.Spans {
+			if exact == (rules.Sizes{}) {
+				exact = boundsOf(j.b, true)
+			}
+			l.spans, l.exact = upTo(r, exact), true
+		}
+	}
+}
+
+// strip judges the traces from to to.
+func (j *Judge) strip(from, to int32, selected trace.Bits) {
+	b := j.b
+	j.clock++
+	low, high := b.First[from], b.First[to]
+	j.frame[spans].set(low&^63, low, high, j.clock)
+	j.frame[traces].set(from, from, to, j.clock)
+	first := j.frame[spans].first
+	if n := int(high - first); cap(j.owner) < n {
+		j.owner = make([]int32, n+n/4)
+	}
+	j.owner = j.owner[:high-first]
+	if n := int(to - from); cap(j.roots) < n {
+		j.roots = make([]int32, n+n/4)
+	}
+	j.roots = j.roots[:to-from]
+	longest := int32(0)
+	for t := from; t < to; t++ {
+		j.roots[t-from] = rootUnknown
+		longest = max(longest, b.First[t+1]-b.First[t])
+		own := j.owner[b.First[t]-first : b.First[t+1]-first]
+		for i := range own {
+			own[i] = t - from
+		}
+	}
+	f := &j.frame[traces]
+	judged := j.take(f.words)
+	copy(judged, f.all)
+	if selected != nil {
+		for t := from; t < to; t++ {
+			if !selected.Has(t) {
+				judged[(t-from)>>6] &^= 1 << ((t - from) & 63)
+			}
+		}
+	}
+	numJudged := judged.Count()
+	if numJudged > 0 {
+		for i := range j.plan.rules {
+			j.rule(i, judged, numJudged, longest)
+		}
+	}
+	j.give(1)
+}
+
+// rule judges the traces of the strip that are judged by one rule.
+func (j *Judge) rule(i int, judged trace.Bits, numJudged int, longest int32) {
+	r, counts := &j.plan.rules[i], &j.counts[i]
+	mark := j.used
+	defer func() { j.used = mark }()
+	f := &j.frame[traces]
+	counts.NotApplicable += numJudged
+	if j.isNever(r.when) {
+		if limit := j.limits[i].spans; limit >= int(longest) {
+			return
+		}
+	}
+	within := judged
+	if filter := r.rule.TraceQL; filter != nil {
+		within = j.copyOf(within)
+		matches := j.filtered[filter.String()]
+		for t := within.Next(0); t >= 0; t = within.Next(t + 1) {
+			if !matches.Has(f.first + t) {
+				within[t>>6] &^= 1 << (t & 63)
+			}
+		}
+	}
+	if limit := j.limits[i].spans; limit < int(longest) {
+		within = j.copyOf(within)
+		for t := within.Next(0); t >= 0; t = within.Next(t + 1) {
+			if int(j.b.First[f.first+t+1]-j.b.First[f.first+t]) > limit {
+				within[t>>6] &^= 1 << (t & 63)
+				j.later(counts, i, t, ask)
+			}
+		}
+	}
+	applies := within
+	if r.when != nil {
+		applies = j.take(f.words)
+		unknown := j.take(f.words)
+		j.eval(r.when, within, applies, unknown)
+		if !r.when.total {
+			for t := unknown.Next(0); t >= 0; t = unknown.Next(t + 1) {
+				j.later(counts, i, t, ask)
+			}
+		}
+	}
+	if applies.IsEmpty() {
+		return
+	}
+	if len(r.clauses) == 0 {
+		for t := applies.Next(0); t >= 0; t = applies.Next(t + 1) {
+			j.later(counts, i, t, -1)
+		}
+		return
+	}
+	left, holds, unknown := j.copyOf(applies), j.take(f.words), j.take(f.words)
+	for k := range r.clauses {
+		c := &r.clauses[k]
+		j.eval(c.of, left, holds, unknown)
+		if c.of.total {
+			clear(unknown)
+		}
+		for w := range left {
+			broken := left[w] & holds[w]
+			if !c.broken {
+				broken = left[w] &^ holds[w] &^ unknown[w]
+			}
+			holds[w] = broken
+			left[w] &^= broken | unknown[w]
+		}
+		for t := holds.Next(0); t >= 0; t = holds.Next(t + 1) {
+			j.later(counts, i, t, int32(k))
+		}
+		if !c.of.total {
+			for t := unknown.Next(0); t >= 0; t = unknown.Next(t + 1) {
+				j.later(counts, i, t, ask)
+			}
+		}
+		if left.IsEmpty() {
+			return
+		}
+	}
+	passed := left.Count()
+	counts.Pass += passed
+	counts.NotApplicable -= passed
+}
+
+// later notes that a verdict on trace t of the strip is to be worked out.
+func (j *Judge) later(counts *Counts, rule int, t, clause int32) {
+	counts.NotApplicable--
+	j.pending = append(j.pending, pending{j.frame[traces].first + t, int32(rule), clause})
+}
+
+// isNever reports whether a predicate is known to be true of nothing in the strip, at no cost.
+func (j *Judge) isNever(p *predicate) bool {
+	if p == nil {
+		return false
+	}
+	switch p.kind {
+	case predFalse:
+		return true
+	case predExists:
+		return j.isNever(p.args[0])
+	case predTextIs:
+		m := j.textIs(p)
+		return m == nil
+	case predAnd:
+		if !p.total {
+			return false
+		}
+		for _, a := range p.args {
+			if a.rank > int(predTextIs) {
+				return false
+			}
+			if j.isNever(a) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// resolve works out the verdicts that are pending, in order, and delivers what is found.
+func (j *Judge) resolve(deliver func([]Found) error) error {
+	slices.SortFunc(j.pending, func(a, b pending) int { return cmp.Or(cmp.Compare(a.trace, b.trace), cmp.Compare(a.rule, b.rule)) })
+	for rest := j.pending; len(rest) > 0; {
+		n, numTraces, numSpans := 0, 0, int32(0)
+		for n < len(rest) {
+			if t := rest[n].trace; n == 0 || t != rest[n-1].trace {
+				if numTraces >= foundTraces || numSpans >= foundSpans {
+					break
+				}
+				numTraces++
+				numSpans += j.b.First[t+1] - j.b.First[t]
+			}
+			n++
+		}
+		if err := j.resolveSome(rest[:n], deliver); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+func (j *Judge) resolveSome(some []pending, deliver func([]Found) error) error {
+	workers := j.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	j.found = slices.Grow(j.found[:0], len(some))[:len(some)]
+	var group errgroup.Group
+	group.SetLimit(workers)
+	for from := 0; from < len(some); {
+		to := from + 1
+		for to < len(some) && some[to].trace == some[from].trace {
+			to++
+		}
+		of, out := some[from:to], j.found[from:to]
+		group.Go(func() error {
+			view := j.b.Trace(int(of[0].trace))
+			sizes := rules.SizesOf(view)
+			for i, p := range of {
+				r := &j.plan.rules[p.rule]
+				f := Found{Trace: int(p.trace), Rule: int(p.rule), View: view}
+				switch p.clause {
+				case ask:
+					f.Verdict = r.rule.JudgeSized(j.ctx, view, sizes)
+				case -1:
+					f.Verdict = r.rule.Violated(j.ctx, view, rules.ClauseWhen, sizes)
+				default:
+					f.Verdict = r.rule.Violated(j.ctx, view, r.clauses[p.clause].name, sizes)
+				}
+				out[i] = f
+			}
+			return context.Cause(j.ctx)
+		})
+		from = to
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	kept := j.found[:0]
+	for _, f := range j.found {
+		c := &j.counts[f.Rule]
+		switch f.Verdict.Outcome {
+		case rules.NotApplicable:
+			c.NotApplicable++
+		case rules.Pass:
+			c.Pass++
+		case rules.Violation:
+			c.Violation++
+		case rules.Error:
+			c.Error++
+		}
+		if f.Verdict.Outcome == rules.Violation || f.Verdict.Outcome == rules.Error {
+			kept = append(kept, f)
+		}
+	}
+	defer clear(j.found)
+	if len(kept) == 0 {
+		return nil
+	}
+	return deliver(kept)
+}
+
+// take returns a bitmap of so many words, which hold anything, until it is given back.
+func (j *Judge) take(words int) trace.Bits {
+	if j.used == len(j.spare) {
+		j.spare = append(j.spare, nil)
+	}
+	j.spare[j.used] = j.spare[j.used].Resized(64 * words)
+	j.used++
+	return j.spare[j.used-1]
+}
+
+// give ends the use of the n bitmaps that were taken last.
+func (j *Judge) give(n int) { j.used -= n }
+
+func (j *Judge) copyOf(b trace.Bits) trace.Bits {
+	c := j.take(len(b))
+	copy(c, b)
+	return c
+}

@@ -1,0 +1,237 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/tempoclient/traceql"
+)
+
+// Plan is a number of rules compiled together. It is immutable and may be shared.
+type Plan struct {
+	rules      []rulePlan
+	predicates []*predicate
+	columns    []column
+	groups     []*textGroup
+}
+
+// rulePlan is one rule of a plan.
+type rulePlan struct {
+	rule    *rules.Rule
+	when    *predicate // nil: true
+	clauses []clausePlan
+	parts   []Part
+}
+
+type clausePlan struct {
+	name   string
+	of     *predicate
+	broken bool
+}
+
+// textGroup are all predicates that ask for texts of one column, and the texts.
+type textGroup struct {
+	id     int
+	column int
+	domain domain
+	texts  map[string]uint32 // to an index into byText
+	// byText are the predicates that a text makes true; 0 is no text of interest.
+	byText  [][]*predicate
+	lengths [64]bool // of texts; the last is for longer ones
+}
+
+// Part says how one expression of a rule is judged.
+type Part struct {
+	// Name is "when", "always[0]", "never[1]".
+	Name string
+	// Reasons are why the interpreter has to judge it, or some traces by it: empty where
+	// the expression is vectorised.
+	Reasons []string
+}
+
+// Vectorised reports whether the interpreter is asked only about values that give an error
+// or are lists and maps.
+func (p Part) Vectorised() bool { return len(p.Reasons) == 0 }
+
+// Compile compiles rules together.
+func Compile(rs []*rules.Rule) *Plan {
+	p := &Plan{rules: make([]rulePlan, len(rs))}
+	c := &compiler{plan: p, keys: map[string]*predicate{}, cols: map[column]int{}}
+	for i, r := range rs {
+		when, clauses := r.WhenAndClauses()
+		out := &p.rules[i]
+		out.rule = r
+		if when != nil {
+			out.when = c.expression(out, rules.ClauseWhen, when)
+		}
+		for _, cl := range clauses {
+			out.clauses = append(out.clauses, clausePlan{cl.Name, c.expression(out, cl.Name, cl.Expression), cl.Broken})
+		}
+	}
+	p.groupTexts()
+	return p
+}
+
+// expression compiles one expression of a rule.
+func (c *compiler) expression(out *rulePlan, name string, x *rules.Expression) *predicate {
+	l := &lowering{x: x}
+	n := l.truth(x.Root())
+	part := Part{Name: name}
+	for _, reason := range l.reasons {
+		if !slices.Contains(part.Reasons, reason) {
+			part.Reasons = append(part.Reasons, reason)
+		}
+	}
+	out.parts = append(out.parts, part)
+	return c.vector(n, nil)
+}
+
+func (p *Plan) groupTexts() {
+	find := map[[2]int]*textGroup{}
+	for _, pred := range p.predicates {
+		if pred.kind != predTextIs {
+			continue
+		}
+		key := [2]int{pred.column, int(pred.domain)}
+		g := find[key]
+		if g == nil {
+			g = &textGroup{column: pred.column, domain: pred.domain, texts: map[string]uint32{}, byText: [][]*predicate{nil}}
+			find[key] = g
+			p.groups = append(p.groups, g)
+		}
+		for _, t := range pred.texts {
+			i, ok := g.texts[t]
+			if !ok {
+				i = uint32(len(g.byText))
+				g.texts[t] = i
+				g.byText = append(g.byText, nil)
+				g.lengths[min(len(t), len(g.lengths)-1)] = true
+			}
+			g.byText[i] = append(g.byText[i], pred)
+		}
+		pred.group = g
+	}
+	for i, g := range p.groups {
+		g.id = i
+	}
+}
+
+// Rules returns the rules, in the order in which they were given.
+func (p *Plan) Rules() []*rules.Rule {
+	rs := make([]*rules.Rule, len(p.rules))
+	for i := range p.rules {
+		rs[i] = p.rules[i].rule
+	}
+	return rs
+}
+
+// Explain returns how the expressions of rule i are judged.
+func (p *Plan) Explain(i int) []Part { return p.rules[i].parts }
+
+// ruleLimit is on how large a trace a rule's verdict surely is its expressions'.
+type ruleLimit struct {
+	spans int
+	// sizes are those it was worked out for, unless it was for those of one batch exactly.
+	sizes rules.Sizes
+	exact bool
+}
+
+// upTo returns the number of spans of the largest trace, of at most sizes.Spans, on which the
+// rule is decided by its expressions alone.
+func upTo(r *rules.Rule, sizes rules.Sizes) int {
+	fits := func(spans int) bool {
+		s := sizes
+		s.Spans, s.Descendants, s.Children, s.Ancestors = spans, spans, spans, 2*spans
+		return r.Decidable(s)
+	}
+	if fits(sizes.Spans) {
+		return sizes.Spans
+	}
+	low, high := 0, sizes.Spans // fits, does not
+	for low+1 < high {
+		if middle := (low + high) / 2; fits(middle) {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
+// roundUp returns the least power of two that is no less than n.
+func roundUp(n int) int {
+	p := 1
+	for p < n {
+		p *= 2
+	}
+	return p
+}
+
+// boundsOf returns sizes that no trace of the batch exceeds, rounded up so that they are
+// those of most batches.
+func boundsOf(b *trace.Batch, exactTexts bool) rules.Sizes {
+	var s rules.Sizes
+	for t := range b.NumTraces() {
+		s.Spans = max(s.Spans, int(b.First[t+1]-b.First[t]))
+	}
+	s.Spans = roundUp(s.Spans)
+	texts := func(c *trace.TextColumn) {
+		if exactTexts {
+			s.Text = max(s.Text, c.LongestText())
+		} else {
+			s.Text = max(s.Text, c.NumBytes())
+		}
+	}
+	var value func(v trace.Value)
+	value = func(v trace.Value) {
+		switch v.Type() {
+		case trace.TypeString, trace.TypeBytes:
+			s.Text = max(s.Text, v.Len())
+		case trace.TypeArray:
+			s.List = max(s.List, len(v.Array()))
+			for _, e := range v.Array() {
+				value(e)
+			}
+		case trace.TypeMap:
+			s.List, s.Attributes = max(s.List, len(v.Map())), max(s.Attributes, len(v.Map()))
+			for _, a := range v.Map() {
+				s.Text = max(s.Text, len(a.Key))
+				value(a.Value)
+			}
+		}
+	}
+	columns := func(cols []*trace.Column) {
+		s.Attributes = max(s.Attributes, len(cols))
+		for _, c := range cols {
+			s.Text = max(s.Text, len(c.Key))
+			texts(&c.Text)
+			for _, v := range c.Others {
+				value(v)
+			}
+		}
+	}
+	texts(&b.Names)
+	texts(&b.StatusMessages)
+	texts(&b.Scopes)
+	texts(&b.ScopeVersions)
+	texts(&b.Events.Names)
+	columns(b.Attributes)
+	columns(b.ResourceAttributes)
+	columns(b.Events.Attributes)
+	columns(b.Links.Attributes)
+	s.Events, s.Links = roundUp(len(b.Events.Times)), roundUp(len(b.Links.SpanIDs))
+	s.Text, s.List, s.Attributes = roundUp(s.Text), roundUp(s.List), roundUp(s.Attributes)
+	return s
+}
+
+// traceQL are the filters of the rules that have one, each once.
+func (p *Plan) traceQL() map[string]*traceql.BatchFilter {
+	filters := map[string]*traceql.BatchFilter{}
+	for i := range p.rules {
+		if f := p.rules[i].rule.TraceQL; f != nil && filters[f.String()] == nil {
+			filters[f.String()] = f.OnBatches()
+		}
+	}
+	return filters
+}

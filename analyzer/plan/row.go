@@ -1,0 +1,364 @@
+package plan
+
+import (
+	"context"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// value evaluates a node where the variables are rows, as j.env says, of trace j.trace.
+func (j *Judge) value(n *node) value {
+	switch n.op {
+	case opConst:
+		return n.constant
+	case opVar, opParent, opRoot:
+		kind, row, ok := j.object(n)
+		if !ok {
+			return value{}
+		}
+		return value{kind: kind, i: int64(row)}
+	case opPresent:
+		_, _, ok := j.object(n.args[0])
+		return boolValue(ok)
+	case opTraceField:
+		return j.traceField(n.field)
+	case opField:
+		return j.field(n)
+	case opAttribute:
+		return j.attribute(n)
+	case opHas:
+		return boolValue(j.attribute(n).kind != kindAbsent)
+	case opCompare:
+		return compare(n.comparison, j.value(n.args[0]), j.value(n.args[1])).value()
+	case opIn:
+		return j.in(n)
+	case opAnd, opOr:
+		decisive, found := isFalse, isTrue
+		if n.op == opOr {
+			decisive, found = isTrue, isFalse
+		}
+		for _, a := range n.args {
+			switch v := j.value(a).truth(); v {
+			case decisive:
+				return v.value()
+			case isUnknown:
+				found = isUnknown
+			}
+		}
+		return found.value()
+	case opNot:
+		switch j.value(n.args[0]).truth() {
+		case isTrue:
+			return boolValue(false)
+		case isFalse:
+			return boolValue(true)
+		}
+		return unknownValue
+	case opTruth:
+		return j.value(n.args[0]).truth().value()
+	case opChoose:
+		switch j.value(n.args[0]).truth() {
+		case isTrue:
+			return j.value(n.args[1])
+		case isFalse:
+			return j.value(n.args[2])
+		}
+		return unknownValue
+	case opCalculate:
+		return calculate(n.function, j.value(n.args[0]), j.value(n.args[1]))
+	case opTextTest:
+		return n.text.holds(j.value(n.args[0])).value()
+	case opPart:
+		return j.partOf(n)
+	case opQuantify:
+		return j.quantify(n)
+	}
+	return unknownValue
+}
+
+// object returns the row of a span, event or link.
+func (j *Judge) object(n *node) (kind, int32, bool) {
+	switch n.op {
+	case opVar:
+		return [...]kind{spans: kindSpan, events: kindEvent, links: kindLink}[n.binder.domain], j.env[n.binder.id], true
+	case opParent:
+		_, row, ok := j.object(n.args[0])
+		if !ok {
+			return 0, 0, false
+		}
+		at := j.b.Parents[row]
+		return kindSpan, at, at >= 0
+	case opRoot:
+		at := j.rootOf(j.trace - j.frame[traces].first)
+		return kindSpan, at, at != noRoot
+	}
+	return 0, 0, false
+}
+
+func (j *Judge) traceField(field string) value {
+	b := j.b
+	start := b.Starts[b.First[j.trace]]
+	if field == "start" {
+		return value{kind: kindTime, i: int64(start)}
+	}
+	end := trace.Time(0)
+	for _, e := range b.Ends[b.First[j.trace]:b.First[j.trace+1]] {
+		end = max(end, e)
+	}
+	if field == "end" {
+		return value{kind: kindTime, i: int64(end)}
+	}
+	return value{kind: kindDuration, i: int64(end.Sub(start))}
+}
+
+func (j *Judge) field(n *node) value {
+	kind, row, ok := j.object(n.args[0])
+	if !ok {
+		return value{}
+	}
+	b := j.b
+	text := func(c *trace.TextColumn, row int32) value { return textValue(c.Bytes(codeOf(c, row))) }
+	if kind == kindEvent {
+		if n.field == "time" {
+			return value{kind: kindTime, i: int64(b.Events.Times[row])}
+		}
+		return text(&b.Events.Names, row)
+	}
+	switch n.field {
+	case "name":
+		return text(&b.Names, row)
+	case "service":
+		return text(&b.Service().Text, b.Resources[row])
+	case "kind":
+		return textValue(kindTexts[b.Kinds[row].String()])
+	case "status":
+		return textValue(statusTexts[b.Statuses[row].String()])
+	case "statusMessage":
+		return text(&b.StatusMessages, row)
+	case "scope":
+		return text(&b.Scopes, row)
+	case "scopeVersion":
+		return text(&b.ScopeVersions, row)
+	case "start":
+		return value{kind: kindTime, i: int64(b.Starts[row])}
+	case "end":
+		return value{kind: kindTime, i: int64(b.Ends[row])}
+	case "duration":
+		return value{kind: kindDuration, i: int64(b.Ends[row].Sub(b.Starts[row]))}
+	}
+	return unknownValue
+}
+
+var kindTexts, statusTexts = bytesOf(trace.KindNames[:]), bytesOf(trace.StatusNames[:])
+
+func bytesOf(names []string) map[string][]byte {
+	of := map[string][]byte{}
+	for _, name := range names {
+		of[name] = []byte(name)
+	}
+	return of
+}
+
+func (j *Judge) attribute(n *node) value {
+	kind, row, ok := j.object(n.args[0])
+	if !ok {
+		return value{}
+	}
+	b, key := j.b, n.attribute.Key
+	switch {
+	case kind == kindEvent:
+		return columnValue(columnOf(b.Events.Attributes, key), row)
+	case kind == kindLink:
+		return columnValue(columnOf(b.Links.Attributes, key), row)
+	case n.attribute.Scope == trace.ScopeResource:
+		return columnValue(b.ResourceAttribute(key), b.Resources[row])
+	}
+	v := columnValue(b.Attribute(key), row)
+	if v.kind == kindAbsent && n.attribute.Scope == trace.ScopeAny {
+		v = columnValue(b.ResourceAttribute(key), b.Resources[row])
+	}
+	return v
+}
+
+// partOf asks the interpreter about a value.
+func (j *Judge) partOf(n *node) value {
+	operand := n.args[0]
+	v := j.value(operand)
+	switch v.kind {
+	case kindAbsent:
+		return j.part(n, trace.Value{}).value()
+	case kindText:
+		return j.part(n, trace.StringValue(string(v.s))).value()
+	case kindInt:
+		return j.part(n, trace.IntValue(v.i)).value()
+	case kindDouble:
+		return j.part(n, trace.DoubleValue(v.f)).value()
+	case kindBool:
+		return j.part(n, trace.BoolValue(v.i != 0)).value()
+	}
+	return unknownValue
+}
+
+func (j *Judge) in(n *node) value {
+	element := j.value(n.args[0])
+	if element.kind == kindUnknown {
+		return unknownValue
+	}
+	found := isFalse
+	for _, a := range n.args[1:] {
+		switch compare(trace.Equal, element, j.value(a)) {
+		case isTrue:
+			if found == isFalse {
+				found = isTrue
+			}
+		case isUnknown:
+			found = isUnknown // an error in the list is the whole's
+		}
+	}
+	return found.value()
+}
+
+// quantify evaluates a quantifier over what is related to one row.
+func (j *Judge) quantify(n *node) value {
+	of, kind := int32(0), kind(0)
+	if len(n.args) > 1 {
+		var ok bool
+		if kind, of, ok = j.object(n.args[1]); !ok {
+			if n.isBool {
+				return boolValue(false)
+			}
+			return value{}
+		}
+	}
+	_ = kind
+	q := quantification{j: j, n: n}
+	if n.row.candidates != nil {
+		q.candidates, _ = j.full(n.row.candidates)
+	}
+	b := j.b
+	low, high := b.First[j.trace], b.First[j.trace+1]
+	switch n.list {
+	case listSpans:
+		q.each(low, high, j.frame[spans].first, nil)
+	case listChildren:
+		q.each(low, high, j.frame[spans].first, func(row int32) bool { return b.Parents[row] == of })
+	case listDescendants:
+		q.each(low, high, j.frame[spans].first, func(row int32) bool { return j.isAbove(of, row, high-low) })
+	case listEvents:
+		if b.Events.From != nil {
+			q.each(b.Events.From[of], b.Events.To[of], 0, nil)
+		}
+	case listLinks:
+		if b.Links.From != nil {
+			q.each(b.Links.From[of], b.Links.To[of], 0, nil)
+		}
+	case listAncestors:
+		first := j.frame[spans].first
+		steps := int32(0)
+		for at := b.Parents[of]; at >= 0 && !q.done; at = b.Parents[at] {
+			if steps++; steps > high-low { // a cycle: all were met
+				q.again = true
+				break
+			}
+			if q.candidates == nil || q.candidates.Has(at-first) {
+				q.element(at)
+			}
+		}
+	}
+	return q.result()
+}
+
+// isAbove reports whether span above is an ancestor of span row, of a trace of n spans.
+func (j *Judge) isAbove(above, row, n int32) bool {
+	for at, steps := j.b.Parents[row], int32(0); at >= 0 && steps <= n; at, steps = j.b.Parents[at], steps+1 {
+		if at == above {
+			return true
+		}
+	}
+	return false
+}
+
+// quantification is a quantifier while its elements are looked at.
+type quantification struct {
+	j          *Judge
+	n          *node
+	candidates trace.Bits
+	count      int64 // of what is true; of quantAll, of what is false
+	unknown    bool
+	again      bool // elements may have been met twice
+	done       bool
+}
+
+// each looks at the rows from low to high that are candidates and are meant.
+func (q *quantification) each(low, high, first int32, meant func(row int32) bool) {
+	for row := low; row < high && !q.done; row++ {
+		if q.candidates != nil {
+			next := q.candidates.Next(row - first)
+			if next < 0 || next+first >= high {
+				return
+			}
+			row = next + first
+		}
+		if meant == nil || meant(row) {
+			q.element(row)
+		}
+	}
+}
+
+func (q *quantification) element(row int32) {
+	j := q.j
+	if j.steps++; j.steps&0xfff == 0 && context.Cause(j.ctx) != nil {
+		q.done, q.unknown = true, true // the caller sees that the context ended
+		return
+	}
+	holds := isTrue
+	switch {
+	case q.n.row.rest != nil:
+		j.env[q.n.binder.id] = row
+		holds = j.value(q.n.row.rest).truth()
+	case q.n.quantifier == quantAll:
+		holds = isFalse // candidates are those of which it is
+	}
+	switch holds {
+	case isUnknown:
+		q.unknown = true
+	case isTrue:
+		if q.n.quantifier != quantAll {
+			q.count++
+			q.done = q.n.quantifier == quantExists
+		}
+	case isFalse:
+		if q.n.quantifier == quantAll {
+			q.count++
+			q.done = true
+		}
+	}
+}
+
+func (q *quantification) result() value {
+	switch q.n.quantifier {
+	case quantExists:
+		if q.count > 0 {
+			return boolValue(true)
+		}
+		if q.unknown {
+			return unknownValue
+		}
+		return boolValue(false)
+	case quantAll:
+		if q.count > 0 {
+			return boolValue(false)
+		}
+		if q.unknown {
+			return unknownValue
+		}
+		return boolValue(true)
+	}
+	if q.unknown || q.again {
+		return unknownValue
+	}
+	if q.n.quantifier == quantOne {
+		return boolValue(q.count == 1)
+	}
+	return value{kind: kindInt, i: q.count}
+}

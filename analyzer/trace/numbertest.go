@@ -1,0 +1,168 @@
+package trace
+
+import "math"
+
+// Comparison is a comparison of a value, on its left, with another.
+type Comparison uint8
+
+// The comparisons.
+const (
+	Equal Comparison = iota
+	NotEqual
+	Less
+	LessEqual
+	Greater
+	GreaterEqual
+)
+
+// Holds reports whether the comparison is true of values that compare as c, below 0, 0
+// or above 0.
+func (op Comparison) Holds(c int) bool {
+	switch op {
+	case Equal:
+		return c == 0
+	case NotEqual:
+		return c != 0
+	case Less:
+		return c < 0
+	case LessEqual:
+		return c <= 0
+	case Greater:
+		return c > 0
+	}
+	return c >= 0
+}
+
+// NumberTest is a comparison with a number as bounds, one pair for ints and one for
+// doubles, so that a column is compared without conversions and exactly.
+type NumberTest struct {
+	// It holds for an int i if uint64(i-low) <= width, where hasInts.
+	low     int64
+	width   uint64
+	hasInts bool
+	// It holds for a double d if least <= d && d <= greatest; never for NaN.
+	least, greatest float64
+	// not is all ones if the reverse of all this is meant, as in !=.
+	not uint64
+}
+
+// NewNumberTest returns the test of a number against want, which is an int or a double.
+func NewNumberTest(op Comparison, want Value) NumberTest {
+	t := NumberTest{least: math.Inf(1), greatest: math.Inf(-1)} // nothing
+	if op == NotEqual {
+		op, t.not = Equal, math.MaxUint64
+	}
+	if low, high, ok := intBounds(op, want); ok {
+		t.low, t.width, t.hasInts = low, uint64(high)-uint64(low), true
+	}
+	t.least, t.greatest = doubleBounds(op, want)
+	return t
+}
+
+// intBounds returns the least and the greatest int that compare so with a number;
+// false if none does.
+func intBounds(op Comparison, want Value) (low, high int64, ok bool) {
+	below, above := want.Int(), want.Int() // the ints next to want, or want
+	if want.Type() == TypeDouble {
+		d := want.Double()
+		switch {
+		case math.IsNaN(d):
+			return 0, 0, false
+		case d >= 1<<63:
+			return math.MinInt64, math.MaxInt64, op == Less || op == LessEqual
+		case d < -1<<63:
+			return math.MinInt64, math.MaxInt64, op == Greater || op == GreaterEqual
+		}
+		below, above = int64(math.Floor(d)), int64(math.Ceil(d))
+	}
+	low, high = math.MinInt64, math.MaxInt64
+	switch op {
+	case Equal:
+		return above, below, above == below
+	case Less:
+		if below == above {
+			return low, below - 1, below != math.MinInt64
+		}
+		return low, below, true
+	case LessEqual:
+		return low, below, true
+	case Greater:
+		if below == above {
+			return above + 1, high, above != math.MaxInt64
+		}
+		return above, high, true
+	case GreaterEqual:
+		return above, high, true
+	}
+	return 0, 0, false
+}
+
+// doubleBounds returns the least and the greatest double that compare so with a
+// number; the least is the greater one if none does.
+func doubleBounds(op Comparison, want Value) (least, greatest float64) {
+	below, above := want.Double(), want.Double() // the doubles next to want, or want
+	if want.Type() == TypeInt {
+		below, above = float64(want.Int()), float64(want.Int())
+		switch c, _ := CompareIntDouble(want.Int(), below); {
+		case c < 0:
+			below = math.Nextafter(below, math.Inf(-1))
+		case c > 0:
+			above = math.Nextafter(above, math.Inf(1))
+		}
+	}
+	least, greatest = math.Inf(-1), math.Inf(1)
+	switch op {
+	case Equal:
+		return above, below
+	case Less:
+		if below == above {
+			if below == math.Inf(-1) {
+				return greatest, least
+			}
+			below = math.Nextafter(below, math.Inf(-1))
+		}
+		return least, below
+	case LessEqual:
+		return least, below
+	case Greater:
+		if below == above {
+			if above == math.Inf(1) {
+				return greatest, least
+			}
+			above = math.Nextafter(above, math.Inf(1))
+		}
+		return above, greatest
+	case GreaterEqual:
+		return above, greatest
+	}
+	return greatest, least
+}
+
+// Ints returns a bit for each of at most 64 ints, set if the test holds. Those beyond
+// are any.
+func (t *NumberTest) Ints(values []int64) (word uint64) {
+	if t.hasInts {
+		low, width := t.low, t.width
+		for j, v := range values {
+			bit := uint64(0)
+			if uint64(v)-uint64(low) <= width {
+				bit = 1
+			}
+			word |= bit << (j & 63)
+		}
+	}
+	return word ^ t.not
+}
+
+// Doubles is Ints for doubles.
+func (t *NumberTest) Doubles(values []float64) (word uint64) {
+	least, greatest := t.least, t.greatest
+	for j, v := range values {
+		bit := uint64(0)
+		if v >= least && v <= greatest {
+			bit = 1
+		}
+		word |= bit << (j & 63)
+	}
+	return word ^ t.not
+}

@@ -1,0 +1,148 @@
+package rules
+
+import (
+	"context"
+	"regexp"
+
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// Names that a checked [Expression] has in the place of CEL's operators ==, != and in,
+// which compare by value here.
+const (
+	FunctionEquals    = equals
+	FunctionNotEquals = notEquals
+	FunctionIn        = isIn
+)
+
+// WhenAndClauses returns what decides besides TraceQL: when, nil if the rule has none,
+// and the always and never in their order.
+func (r *Rule) WhenAndClauses() (when *Expression, clauses []Clause) { return r.when, r.clauses }
+
+// Decidable reports whether nothing but the rule's own expressions can make
+// [Rule.Judge] give Error on a trace of these sizes or smaller ones: it costs no more
+// than the limit, and cannot build more than an evaluation may.
+func (r *Rule) Decidable(sizes Sizes) bool {
+	limit := r.limit
+	if r.builds {
+		limit = min(limit, maxElements) // each step adds at most an element, or 64 bytes
+	}
+	return costOf(sizes, r.programs(false)...) <= limit
+}
+
+// buildsNothing are functions whose results take no memory to speak of.
+var buildsNothing = map[string]bool{
+	operators.LogicalAnd: true, operators.LogicalOr: true, operators.LogicalNot: true, operators.Conditional: true, operators.NotStrictlyFalse: true,
+	equals: true, notEquals: true, isIn: true, operators.Less: true, operators.LessEquals: true, operators.Greater: true, operators.GreaterEquals: true,
+	operators.Index: true, operators.Subtract: true, operators.Multiply: true, operators.Divide: true, operators.Modulo: true, operators.Negate: true,
+	"matches": true, "startsWith": true, "endsWith": true, "contains": true, "size": true, "before": true, "ancestors": true, "descendants": true,
+	"duration": true, "timestamp": true, "int": true, "double": true,
+}
+
+// mayBuild reports whether evaluating the expression makes lists, maps or texts.
+func (x *Expression) mayBuild() bool {
+	builds := false
+	ast.PreOrderVisit(x.root, ast.NewExprVisitor(func(e ast.Expr) {
+		switch e.Kind() {
+		case ast.MapKind:
+			builds = true
+		case ast.CallKind:
+			name := e.AsCall().FunctionName()
+			isSum := name == operators.Add && x.isKind(e, types.IntKind, types.UintKind, types.DoubleKind)
+			builds = builds || !buildsNothing[name] && !isSum
+		case ast.ComprehensionKind:
+			kind := e.AsComprehension().AccuInit().Kind()
+			builds = builds || kind == ast.ListKind || kind == ast.MapKind
+		}
+	}))
+	return builds
+}
+
+// Source returns the expression as it was written.
+func (x *Expression) Source() string { return x.source }
+
+// Root returns the checked expression, its macros expanded, with [FunctionEquals],
+// [FunctionNotEquals] and [FunctionIn] in it. It must not be changed.
+func (x *Expression) Root() ast.Expr { return x.root }
+
+// IsA reports whether a part of the expression is of the object type of that name (Span,
+// Trace, Event, Link).
+func (x *Expression) IsA(part ast.Expr, typeName string) bool {
+	t := x.types[part.ID()]
+	return t != nil && t.TypeName() == typeName
+}
+
+// IsBool reports whether a part is known to give a truth value: what is absent or of
+// another type at run time is false there.
+func (x *Expression) IsBool(part ast.Expr) bool {
+	t := x.types[part.ID()]
+	return t != nil && t.Kind() == types.BoolKind
+}
+
+// Pattern returns the regular expression of a call of matches, nil if it is no constant.
+func (x *Expression) Pattern(call ast.Expr) *regexp.Regexp { return x.patterns[call.ID()] }
+
+// Attribute recognises a part that reads one attribute by its key, or asks whether there
+// is one; of is the span, event or link that it belongs to.
+func (x *Expression) Attribute(part ast.Expr) (a trace.AttributeKey, of ast.Expr, ok bool) {
+	scope, key, ok := x.attribute(part)
+	if !ok {
+		return trace.AttributeKey{}, nil, false
+	}
+	return trace.AttributeKey{Scope: scope, Key: key}, subject(part), true
+}
+
+// Constant returns the value of a part that is made of literals and functions alone; false
+// if it is not, fails or is absent.
+func (x *Expression) Constant(part ast.Expr) (ref.Val, bool) {
+	literal := true
+	ast.PreOrderVisit(part, ast.NewExprVisitor(func(e ast.Expr) {
+		literal = literal && (e.Kind() == ast.LiteralKind || e.Kind() == ast.CallKind)
+	}))
+	if !literal {
+		return nil, false
+	}
+	e := &evaluation{ctx: context.Background(), program: x}
+	v := e.eval(part)
+	if e.ended != nil || types.IsError(v) || isAbsent(v) {
+		return nil, false
+	}
+	return v, true
+}
+
+// Part is a part of an expression that depends on one value alone: what it says of the
+// value is the same whatever the trace.
+type Part struct {
+	expression *Expression
+	root       ast.Expr
+	holes      map[int64]bool
+}
+
+// Part returns a part of the expression in which the parts with those IDs stand for the
+// value. It names no variable besides.
+func (x *Expression) Part(root ast.Expr, holes ...int64) *Part {
+	p := &Part{expression: x, root: root, holes: map[int64]bool{}}
+	for _, id := range holes {
+		p.holes[id] = true
+	}
+	return p
+}
+
+// Truth returns whether the part is true of an attribute's value, which may be absent. An
+// error is the expression's.
+func (p *Part) Truth(v trace.Value) (bool, error) {
+	e := &evaluation{ctx: context.Background(), program: p.expression, holes: p.holes, hole: valueOf(v)}
+	found := e.eval(p.root)
+	if e.ended != nil {
+		found = e.ended
+	}
+	if types.IsError(found) {
+		return false, errorOf(found)
+	}
+	return isTrue(found), nil
+}
