@@ -165,6 +165,9 @@ func (l *lowering) make(n node) *node {
 		n.total = false
 	case opQuantify:
 		n.free &^= 1 << n.binder.id
+		if n.list == listAncestors && (n.quantifier == quantOne || n.quantifier == quantCount) {
+			n.total = false // in a cycle they are met twice
+		}
 		fmt.Fprintf(&key, " %d %d v%d", n.quantifier, n.list, n.binder.id)
 	}
 	key.WriteByte(')')

@@ -1,0 +1,327 @@
+package plan_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+)
+
+type gen struct {
+	*rand.Rand
+	vars []string // span variables
+}
+
+func pick[T any](g *gen, xs ...T) T { return xs[g.IntN(len(xs))] }
+
+func (g *gen) span() string {
+	if len(g.vars) == 0 || g.IntN(12) == 0 {
+		return "trace.root"
+	}
+	v := g.vars[g.IntN(len(g.vars))]
+	for g.IntN(6) == 0 {
+		v += ".parent"
+	}
+	return v
+}
+
+func (g *gen) attr() string {
+	s, k := g.span(), pick(g, "a", "b", "c")
+	return pick(g, s+`["`+k+`"]`, s+`["`+k+`"]`, s+`.attributes.`+k, s+`.resource["`+k+`"]`, s+`.attributes["`+k+`"]`)
+}
+
+func (g *gen) num() string { return pick(g, "0", "1", "2", "-1", "1.5", "2.0", "9007199254740993", "0.1", "3") }
+func (g *gen) str() string { return pick(g, `"x"`, `"y"`, `""`, `"xy"`, `"5"`, `"é"`) }
+func (g *gen) cmp() string { return pick(g, "==", "!=", "<", "<=", ">", ">=", "==") }
+
+func (g *gen) value(d int) string {
+	switch g.IntN(8) {
+	case 0:
+		return g.num()
+	case 1:
+		return g.str()
+	case 2:
+		if d > 0 {
+			return "(" + g.value(d-1) + pick(g, " + ", " - ", " * ", " / ", " % ") + g.value(d-1) + ")"
+		}
+		return g.attr()
+	case 3:
+		if d > 0 {
+			return "(" + g.cond(d-1) + " ? " + g.value(d-1) + " : " + g.value(d-1) + ")"
+		}
+		return g.attr()
+	case 4:
+		if d > 0 {
+			return g.count(d)
+		}
+	}
+	return g.attr()
+}
+
+func (g *gen) list() string {
+	s := g.span()
+	return pick(g, "spans", "spans", s+".children", s+".ancestors()", s+".descendants()", s+".ancestors()")
+}
+
+func (g *gen) filtered(d int) string {
+	l := g.list()
+	if g.IntN(5) == 0 && d > 0 {
+		v := fmt.Sprintf("f%d", g.IntN(3))
+		g.vars = append(g.vars, v)
+		l += ".filter(" + v + ", " + g.cond(d-1) + ")"
+		g.vars = g.vars[:len(g.vars)-1]
+	}
+	return l
+}
+
+func (g *gen) within(d int) (string, string) {
+	v := pick(g, "s", "t", "u")
+	g.vars = append(g.vars, v)
+	defer func() { g.vars = g.vars[:len(g.vars)-1] }()
+	return v, g.cond(d - 1)
+}
+
+func (g *gen) count(d int) string {
+	l := g.filtered(d)
+	v, c := g.within(d)
+	return pick(g, "count("+l+", "+v+", "+c+")", l+".filter("+v+", "+c+").size()", l+".size()")
+}
+
+func (g *gen) cond(d int) string {
+	s := g.span()
+	if d <= 0 {
+		switch g.IntN(16) {
+		case 0:
+			return s + ".name " + pick(g, "==", "!=", "<", ">=") + " " + g.str()
+		case 1:
+			return s + `.service ` + pick(g, "==", "!=") + " " + g.str()
+		case 2:
+			return s + ".kind " + pick(g, "==", "!=") + pick(g, ` "server"`, ` "client"`, ` "unspecified"`, ` "internal"`)
+		case 3:
+			return s + ".status " + pick(g, "==", "!=") + pick(g, ` "error"`, ` "unset"`)
+		case 4:
+			return s + ".duration " + g.cmp() + ` duration("` + pick(g, "1s", "0s", "3ns", "100ms") + `")`
+		case 5:
+			return g.attr() + " in [" + pick(g, g.str()+", "+g.num(), g.str()+", "+g.str(), g.num()+", 2, true") + "]"
+		case 6:
+			return pick(g, "has("+s+".attributes.a)", `"b" in `+s+".attributes", `"a" in `+s+".resource", "has("+s+".parent)")
+		case 7:
+			return g.attr() + pick(g, ".startsWith(", ".contains(", ".endsWith(", ".matches(") + pick(g, `"x"`, `"y"`, `""`) + ")"
+		case 8:
+			return s + pick(g, ".name", ".statusMessage", ".scope", ".service") + pick(g, ".startsWith(", ".contains(") + pick(g, `"x"`, `"y"`, `""`) + ")"
+		case 9:
+			if s != "trace.root" {
+				return s + ".before(" + g.span() + ")"
+			}
+		case 10:
+			return s + pick(g, `.events.exists(e, e.name == "x")`, `.events.all(e, e.attributes["a"] == 1)`, `.links.exists(l, has(l.attributes.a))`, `.events.exists(e, e.time > `+s+`.end)`, `.events.size() > 1`, `.events.exists(e, e.attributes.a == `+s+`["a"])`)
+		case 11:
+			return pick(g, "size("+g.attr()+") > 1", "int("+g.attr()+") > 1", g.attr()+`.lowerAscii() == "x"`, `double(`+g.attr()+") < 3.0", g.attr()+`.exists(z, z == "x")`, s+".name.size() == 1")
+		case 12:
+			return s + pick(g, ".start", ".end") + g.cmp() + g.span() + pick(g, ".start", ".end")
+		case 13:
+			return s + ".end - " + g.span() + ".start " + g.cmp() + ` duration("` + pick(g, "1s", "3ns") + `")`
+		case 14:
+			return pick(g, `"x" in trace.services`, `trace.duration > duration("1s")`, `has(trace.root)`, `trace.services.size() > 1`, g.attr(), s+" == "+g.span())
+		}
+		return g.attr() + " " + g.cmp() + " " + g.value(0)
+	}
+	switch g.IntN(10) {
+	case 0, 1:
+		return "(" + g.cond(d-1) + " && " + g.cond(d-1) + ")"
+	case 2, 3:
+		return "(" + g.cond(d-1) + " || " + g.cond(d-1) + ")"
+	case 4:
+		return "!(" + g.cond(d-1) + ")"
+	case 5, 6, 7:
+		l := g.filtered(d)
+		v, c := g.within(d)
+		return l + pick(g, ".exists(", ".exists(", ".all(", ".exists_one(") + v + ", " + c + ")"
+	case 8:
+		return g.value(d-1) + " " + g.cmp() + " " + g.value(d-1)
+	}
+	return "(" + g.cond(d-1) + " " + pick(g, "==", "!=") + " " + g.cond(d-1) + ")"
+}
+
+func (g *gen) val() trace.Value {
+	switch g.IntN(12) {
+	case 0:
+		return trace.Value{}
+	case 1:
+		return trace.BoolValue(g.IntN(2) == 0)
+	case 2, 3:
+		return trace.IntValue(pick[int64](g, 0, 1, 2, -1, 1<<53+1, math.MinInt64, math.MaxInt64, 3))
+	case 4, 5:
+		return trace.DoubleValue(pick(g, 0, 1, 1.5, math.NaN(), math.Inf(1), 2, 1<<53, math.Copysign(0, -1)))
+	case 6:
+		return trace.ArrayValue(trace.StringValue("x"), trace.IntValue(1))
+	}
+	return trace.StringValue(pick(g, "x", "y", "", "xy", "5", "é", "yx", "X"))
+}
+
+func (g *gen) attrs() trace.Attributes {
+	var list trace.Attributes
+	for range g.IntN(4) {
+		list = append(list, trace.Attribute{Key: pick(g, "a", "b", "c"), Value: g.val()})
+	}
+	n, _ := trace.NewAttributes(list)
+	return n
+}
+
+func (g *gen) trace(id int) *trace.Trace {
+	n := 1 + g.IntN(pick(g, 3, 10, 40))
+	resources := make([]trace.Attributes, 3)
+	for i := range resources {
+		resources[i] = g.attrs()
+		if g.IntN(4) > 0 {
+			list := append(slices.Clone(resources[i]), trace.Attribute{Key: "service.name", Value: trace.StringValue(pick(g, "x", "y", ""))})
+			resources[i], _ = trace.NewAttributes(list)
+		}
+	}
+	spans := make([]trace.Span, n)
+	for i := range spans {
+		s := &spans[i]
+		s.ID[7] = byte(1 + g.IntN(n+n/8+1))
+		if g.IntN(5) > 0 {
+			s.ParentID[7] = byte(1 + g.IntN(n+1))
+			if g.IntN(3) > 0 && i > 0 {
+				s.ParentID = spans[g.IntN(i)].ID
+			}
+		}
+		s.Kind = trace.Kind(g.IntN(7))
+		s.Status = trace.Status(g.IntN(4))
+		s.Name = pick(g, "x", "y", "xy", "", "z")
+		s.StatusMessage = pick(g, "", "x")
+		s.Scope = pick(g, "", "y")
+		s.Start = trace.Time(pick(g, uint64(i), uint64(g.IntN(10)), uint64(g.IntN(5))*1e9, uint64(1)<<63+5))
+		s.End = s.Start + trace.Time(pick(g, 0, 3, 1e9, 2e9))
+		s.Attributes, s.Resource = g.attrs(), pick(g, resources...)
+		for range g.IntN(3) {
+			s.Events = append(s.Events, trace.Event{Time: s.Start + trace.Time(g.IntN(5)), Name: pick(g, "x", "y"), Attributes: g.attrs()})
+		}
+		if g.IntN(4) == 0 {
+			s.Links = append(s.Links, trace.Link{Attributes: g.attrs()})
+		}
+	}
+	return trace.New(trace.ID{14: byte(id >> 8), 15: byte(id)}, spans)
+}
+
+func TestQuick(t *testing.T) {
+	outcomes := map[rules.Outcome]int{}
+	parsed, refused, unknown := 0, 0, 0
+	for seed := range uint64(4000) {
+		g := &gen{Rand: rand.New(rand.NewPCG(seed, 9))}
+		var rs []*rules.Rule
+		for i := range 1 + g.IntN(12) {
+			rule := map[string]any{"id": fmt.Sprintf("r%d", i), "title": "t", "severity": "low"}
+			if g.IntN(3) > 0 {
+				rule["when"] = g.cond(1 + g.IntN(3))
+			}
+			for _, k := range []string{"always", "never"} {
+				if g.IntN(2) == 0 {
+					rule[k] = []string{g.cond(1 + g.IntN(3))}
+					if g.IntN(4) == 0 {
+						rule[k] = []string{g.cond(1 + g.IntN(3)), g.cond(1)}
+					}
+				}
+			}
+			if g.IntN(5) == 0 {
+				rule["traceql"] = pick(g, `{ name = "x" }`, `{ .a = 1 }`)
+			}
+			doc, err := yaml.Marshal(map[string]any{"apiVersion": "betrace.dev/v1", "kind": "RulePack", "metadata": map[string]any{"name": "p"}, "rules": []any{rule}})
+			require.NoError(t, err)
+			pack, err := rules.Parse("p.yaml", doc, rules.Options{})
+			if err != nil {
+				refused++
+				if testing.Verbose() && seed < 20 {
+					fmt.Println(strings.Split(err.Error(), "\n")[0])
+				}
+				continue
+			}
+			parsed++
+			rs = append(rs, pack.Rules...)
+		}
+		if len(rs) == 0 {
+			continue
+		}
+		var needs trace.Needs
+		for _, r := range rs {
+			needs = needs.Union(r.Needs())
+		}
+		pl := plan.Compile(rs)
+		for i := range rs {
+			for _, p := range pl.Explain(i) {
+				if !p.Vectorised() {
+					unknown++
+				}
+			}
+		}
+		judge := pl.NewJudge()
+		for range 2 {
+			var traces []*trace.Trace
+			for i := range 1 + g.IntN(30) {
+				traces = append(traces, g.trace(i))
+			}
+			b := trace.NewBatch(needs, traces...)
+			got, err := judge.Batch(t.Context(), b, nil)
+			require.NoError(t, err)
+			counts := make([]plan.Counts, len(rs))
+			at := 0
+			for ti := range b.NumTraces() {
+				view := b.Trace(ti)
+				for ri, v := range analyzer.Judge(t.Context(), rs, view) {
+					outcomes[v.Outcome]++
+					switch v.Outcome {
+					case rules.NotApplicable:
+						counts[ri].NotApplicable++
+					case rules.Pass:
+						counts[ri].Pass++
+					case rules.Violation:
+						counts[ri].Violation++
+					case rules.Error:
+						counts[ri].Error++
+					}
+					if v.Outcome == rules.Violation || v.Outcome == rules.Error {
+						if at >= len(got.Found) || got.Found[at].Trace != ti || got.Found[at].Rule != ri || got.Found[at].Verdict.Outcome != v.Outcome || got.Found[at].Verdict.Clause != v.Clause {
+							report(t, seed, rs, b, ti, ri, v)
+						}
+						at++
+					}
+				}
+			}
+			if at != len(got.Found) {
+				f := got.Found[at]
+				report(t, seed, rs, b, f.Trace, f.Rule, rules.Verdict{})
+			}
+			require.Equal(t, counts, got.Counts)
+		}
+	}
+	t.Log(outcomes, parsed, refused, unknown)
+}
+
+func report(t *testing.T, seed uint64, rs []*rules.Rule, b *trace.Batch, ti, ri int, v rules.Verdict) {
+	t.Helper()
+	r := rs[ri]
+	one := plan.Compile(rs[ri : ri+1]).NewJudge()
+	sel := make(trace.Bits, trace.NumWords(b.NumTraces()))
+	sel.Set(int32(ti))
+	got, _ := one.Batch(t.Context(), b, sel)
+	text := ""
+	for i, s := range b.Trace(ti).Spans {
+		text += fmt.Sprintf("%d: parent %d id %x name %q kind %v %v start %d end %d attrs %v res %v ev %v\n", i, b.Trace(ti).Parent(i), s.ID, s.Name, s.Kind, s.Status, s.Start, s.End, s.Attributes, s.Resource, s.Events)
+	}
+	if len(text) > 2500 {
+		text = text[:2500]
+	}
+	t.Fatalf("seed %d trace %d rule %d: oracle %v %q %v\nwhen %s\nalways %q\nnever %q\ntraceql %v\nalone: %+v\n%s", seed, ti, ri, v.Outcome, v.Clause, v.Err, r.When, r.Always, r.Never, r.TraceQL, got.Counts, text)
+}
