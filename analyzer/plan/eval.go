@@ -9,6 +9,13 @@ import (
 // eval sets t to those rows of mask of which the predicate is true, and u, unless the
 // predicate is total, to those of which it is not known. t may be mask itself.
 func (j *Judge) eval(p *predicate, mask, t, u trace.Bits) {
+	if j.never[p.id] {
+		clear(t)
+		if !p.total {
+			clear(u)
+		}
+		return
+	}
 	if !p.memo {
 		j.compute(p, mask, t, u)
 		return
@@ -137,6 +144,8 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 		j.rows(p, f, mask, t, u)
 	case predExists:
 		j.exists(p, f, mask, t, u)
+	case predExtreme:
+		j.extreme(p, mask, t)
 	case predCount:
 		j.count(p, f, mask, t, u)
 	case predRoot:
@@ -147,8 +156,14 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 // and goes on with what is true, or not known, of the operands so far.
 func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 	for _, a := range p.args { // what is never true costs nothing
-		if a.kind == predTextIs && p.total && j.textIs(a) == nil {
+		if a.rank > int(predTextIs) {
+			break
+		}
+		if j.isNever(a) {
 			clear(t)
+			if !p.total {
+				clear(u)
+			}
 			return
 		}
 	}
@@ -204,6 +219,9 @@ func (j *Judge) or(p *predicate, mask, t, u trace.Bits) {
 		clear(u)
 	}
 	for _, a := range p.args {
+		if j.isNever(a) {
+			continue
+		}
 		j.eval(a, left, ofT, ofU)
 		any := uint64(0)
 		for w := range t {

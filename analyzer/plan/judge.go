@@ -48,6 +48,9 @@ type Judge struct {
 	columns   []columnData
 	groups    []groupData
 	tables    []table
+	extremes  []extremeData
+	never     []bool     // by predicate: it is true, or not known, of nothing in the batch
+	active    []int      // rules that may have something to say
 	unordered trace.Bits // traces with a parent that comes after its child
 	related   bool       // unordered is known
 	// of the strip
@@ -124,6 +127,7 @@ func (p *Plan) NewJudge() *Judge {
 	j := &Judge{
 		plan: p, filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
 		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tables: make([]table, len(p.predicates)),
+		extremes: make([]extremeData, len(p.extremes)), never: make([]bool, len(p.predicates)),
 	}
 	for i := range j.groups {
 		j.groups[i].live = make([]bool, len(p.groups[i].byText))
@@ -155,6 +159,7 @@ func (j *Judge) Each(ctx context.Context, b *trace.Batch, selected trace.Bits, d
 	}
 	j.begin()
 	j.limit()
+	j.findNever()
 	for from := int32(0); int(from) < b.NumTraces(); {
 		to := from + 1
 		for int(to) < b.NumTraces() && b.First[to+1]-b.First[from] <= stripSpans {
@@ -246,27 +251,26 @@ func (j *Judge) strip(from, to int32, selected trace.Bits) {
 			}
 		}
 	}
-	numJudged := judged.Count()
-	if numJudged > 0 {
-		for i := range j.plan.rules {
-			j.rule(i, judged, numJudged, longest)
+	if numJudged := judged.Count(); numJudged > 0 {
+		for i := range j.counts {
+			j.counts[i].NotApplicable += numJudged
+		}
+		for _, i := range j.active {
+			j.rule(i, judged, longest)
 		}
 	}
 	j.give(1)
 }
 
 // rule judges the traces of the strip that are judged by one rule.
-func (j *Judge) rule(i int, judged trace.Bits, numJudged int, longest int32) {
+func (j *Judge) rule(i int, judged trace.Bits, longest int32) {
 	r, counts := &j.plan.rules[i], &j.counts[i]
+	if r.when != nil && j.isNever(r.when) && j.limits[i].spans >= int(longest) {
+		return
+	}
 	mark := j.used
 	defer func() { j.used = mark }()
 	f := &j.frame[traces]
-	counts.NotApplicable += numJudged
-	if j.isNever(r.when) {
-		if limit := j.limits[i].spans; limit >= int(longest) {
-			return
-		}
-	}
 	within := judged
 	if filter := r.rule.TraceQL; filter != nil {
 		within = j.copyOf(within)
@@ -344,23 +348,85 @@ func (j *Judge) later(counts *Counts, rule int, t, clause int32) {
 	j.pending = append(j.pending, pending{j.frame[traces].first + t, int32(rule), clause})
 }
 
-// isNever reports whether a predicate is known to be true of nothing in the strip, at no cost.
-func (j *Judge) isNever(p *predicate) bool {
-	if p == nil {
-		return false
+// findNever finds the predicates that are true of nothing in the batch, and the rules that
+// are left.
+func (j *Judge) findNever() {
+	longest := int32(0)
+	for t := range j.b.NumTraces() {
+		longest = max(longest, j.b.First[t+1]-j.b.First[t])
 	}
+	for _, p := range j.plan.predicates { // operands come first
+		j.never[p.id] = j.neverInBatch(p)
+	}
+	j.active = j.active[:0]
+	for i := range j.plan.rules {
+		if when := j.plan.rules[i].when; when == nil || !j.never[when.id] || j.limits[i].spans < int(longest) {
+			j.active = append(j.active, i)
+		}
+	}
+}
+
+func (j *Judge) neverInBatch(p *predicate) bool {
 	switch p.kind {
 	case predFalse:
 		return true
-	case predExists:
-		return j.isNever(p.args[0])
 	case predTextIs:
-		m := j.textIs(p)
-		return m == nil
-	case predAnd:
-		if !p.total {
-			return false
+		d := &j.groups[p.group.id]
+		if d.batch != j.frame[events].stamp {
+			j.classify(p.group, d)
+			d.strip = 0
 		}
+		for _, text := range p.texts {
+			if d.live[p.group.texts[text]] {
+				return false
+			}
+		}
+		return true
+	case predHas, predIsText, predBool, predTextTest, predPart:
+		col := &j.columns[p.column]
+		return !col.isField && col.attribute == nil
+	case predNumber, predExtreme:
+		if col := &j.columns[p.column]; !col.isField && (col.attribute == nil || col.attribute.IsInt == nil && col.attribute.IsDouble == nil) {
+			return true
+		}
+		return p.kind == predExtreme && j.never[p.args[0].id]
+	case predGather:
+		t, u := j.full(p.args[0])
+		return t.IsEmpty() && (u == nil || u.IsEmpty())
+	case predMember:
+		return j.never[p.args[0].id] || j.frame[p.args[0].domain].words == 0
+	case predBroadcast, predParent, predChild, predAncestor, predDescendant, predExists, predRoot:
+		return j.never[p.args[0].id]
+	case predAnd:
+		// Where another is not known, it is false all the same.
+		for _, a := range p.args {
+			if j.never[a.id] {
+				return true
+			}
+		}
+	case predOr:
+		for _, a := range p.args {
+			if !j.never[a.id] {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// isNever reports whether a predicate is known, at no cost, to be true, or not known, of
+// nothing in the strip.
+func (j *Judge) isNever(p *predicate) bool {
+	if j.never[p.id] {
+		return true
+	}
+	switch p.kind {
+	case predTextIs:
+		return j.textIs(p) == nil
+	case predExists, predExtreme:
+		return j.isNever(p.args[0])
+	case predAnd:
 		for _, a := range p.args {
 			if a.rank > int(predTextIs) {
 				return false
@@ -369,6 +435,13 @@ func (j *Judge) isNever(p *predicate) bool {
 				return true
 			}
 		}
+	case predOr:
+		for _, a := range p.args {
+			if !j.isNever(a) {
+				return false
+			}
+		}
+		return true
 	}
 	return false
 }

@@ -14,6 +14,7 @@ type Plan struct {
 	predicates []*predicate
 	columns    []column
 	groups     []*textGroup
+	extremes   []extremes
 }
 
 // rulePlan is one rule of a plan.
@@ -56,8 +57,18 @@ func (p Part) Vectorised() bool { return len(p.Reasons) == 0 }
 
 // Compile compiles rules together.
 func Compile(rs []*rules.Rule) *Plan {
+	// Twice: the second time it is known what rules have in common.
+	first := compile(rs, nil)
+	uses := map[string]int{}
+	for _, p := range first.predicates {
+		uses[p.key] = p.refs
+	}
+	return compile(rs, uses)
+}
+
+func compile(rs []*rules.Rule, uses map[string]int) *Plan {
 	p := &Plan{rules: make([]rulePlan, len(rs))}
-	c := &compiler{plan: p, keys: map[string]*predicate{}, cols: map[column]int{}}
+	c := &compiler{plan: p, keys: map[string]*predicate{}, cols: map[column]int{}, uses: uses, extremes: map[extremes]int{}}
 	for i, r := range rs {
 		when, clauses := r.WhenAndClauses()
 		out := &p.rules[i]
@@ -69,8 +80,19 @@ func Compile(rs []*rules.Rule) *Plan {
 			out.clauses = append(out.clauses, clausePlan{cl.Name, c.expression(out, cl.Name, cl.Expression), cl.Broken})
 		}
 	}
+	for _, pred := range p.predicates { // what is kept is cheap for whoever asks again
+		slices.SortStableFunc(pred.args, func(a, b *predicate) int { return a.order() - b.order() })
+	}
 	p.groupTexts()
 	return p
+}
+
+// order is the place of a predicate in a conjunction.
+func (p *predicate) order() int {
+	if p.memo && (p.kind == predNumber || p.kind == predDuration) {
+		return int(predIsText)
+	}
+	return p.rank
 }
 
 // expression compiles one expression of a rule.

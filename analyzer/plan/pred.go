@@ -40,9 +40,10 @@ const (
 	predPart // part is true of the column's value
 	predRow  // node is true of the row
 	// Of traces:
-	predExists // args[0] is true of a span
-	predCount  // the number of spans of which args[0] is true passes the test
-	predRoot   // args[0] is true of the root
+	predExists  // args[0] is true of a span
+	predExtreme // the number of a span of which args[0] is true passes the test, which is one-sided
+	predCount   // the number of spans of which args[0] is true passes the test
+	predRoot    // args[0] is true of the root
 	predUnknown
 )
 
@@ -58,16 +59,27 @@ type predicate struct {
 	group  *textGroup
 	mask   uint64
 	number trace.NumberTest
-	text   *textTest
-	node   *node        // of predPart and predRow
-	binder *binder      // the row's variable in node; nil: of traces
-	uses   []*predicate // what node's quantifiers ask of their elements
-	total  bool
+	op     trace.Comparison // of number
+	// extremes is where predExtreme finds the numbers: index into Plan.extremes.
+	extremes int
+	text     *textTest
+	node     *node        // of predPart and predRow
+	binder   *binder      // the row's variable in node; nil: of traces
+	uses     []*predicate // what node's quantifiers ask of their elements
+	total    bool
 	// memo: it is evaluated on all rows, once, and kept.
 	memo bool
 	// rank orders operands of && and ||.
 	rank int
 	refs int
+	key  string
+}
+
+// extremes are the least and greatest numbers of a column among the spans of each trace of
+// which a predicate is true.
+type extremes struct {
+	of     *predicate
+	column int
 }
 
 // column is what a leaf reads of a table: a field, or an attribute by its key.
@@ -82,6 +94,10 @@ type compiler struct {
 	plan *Plan
 	keys map[string]*predicate
 	cols map[column]int
+	// uses is how often each predicate is asked for, by key, if it is known from having
+	// compiled the rules before.
+	uses     map[string]int
+	extremes map[extremes]int
 }
 
 func (c *compiler) predicate(p predicate, parts ...any) *predicate {
@@ -100,6 +116,7 @@ func (c *compiler) predicate(p predicate, parts ...any) *predicate {
 	for _, part := range parts {
 		fmt.Fprintf(&key, " %q", fmt.Sprint(part))
 	}
+	p.key = key.String()
 	switch p.kind {
 	case predUnknown, predPart:
 		p.total = false
@@ -108,14 +125,20 @@ func (c *compiler) predicate(p predicate, parts ...any) *predicate {
 	case predTextIs, predHas, predIsText, predHasParent, predEnum, predGather, predParent, predChild, predAncestor, predDescendant, predBool:
 		p.memo = true
 	}
-	if found, ok := c.keys[key.String()]; ok {
+	if found, ok := c.keys[p.key]; ok {
 		found.refs++
-		found.memo = found.memo || found.kind != predRow && found.kind != predPart && found.kind != predTextTest && found.kind != predNumber && found.kind != predDuration
+		switch found.kind {
+		case predRow, predPart, predTextTest: // cheaper where they are asked for
+		case predNumber, predDuration:
+			found.memo = found.memo || found.refs > 2
+		default:
+			found.memo = true
+		}
 		return found
 	}
 	p.id, p.refs = len(c.plan.predicates), 1
 	c.plan.predicates = append(c.plan.predicates, &p)
-	c.keys[key.String()] = &p
+	c.keys[p.key] = &p
 	return &p
 }
 
@@ -427,7 +450,7 @@ func (c *compiler) isNumber(d domain, col int, op trace.Comparison, want value) 
 	if want.kind == kindDouble {
 		v = trace.DoubleValue(want.f)
 	}
-	return c.predicate(predicate{kind: predNumber, domain: d, column: col, number: trace.NewNumberTest(op, v)}, col, op, want.kind, want.i, want.f)
+	return c.predicate(predicate{kind: predNumber, domain: d, column: col, number: trace.NewNumberTest(op, v), op: op}, col, op, want.kind, want.i, want.f)
 }
 
 var flipped = [...]trace.Comparison{
@@ -464,7 +487,7 @@ func (c *compiler) compared(d domain, col int, op trace.Comparison, want value) 
 		if want.kind != kindDuration {
 			return c.constant(d, false)
 		}
-		return c.predicate(predicate{kind: predDuration, domain: d, column: col, number: trace.NewNumberTest(op, trace.IntValue(want.i))}, op, want.i)
+		return c.predicate(predicate{kind: predDuration, domain: d, column: col, number: trace.NewNumberTest(op, trace.IntValue(want.i)), op: op}, op, want.i)
 	case "start", "end", "time":
 		return byRow()
 	}
@@ -658,11 +681,63 @@ func (c *compiler) quantify(n *node, v *binder) *predicate {
 	return at.of(some)
 }
 
+// isOneSided reports whether a predicate is true of a number and of all beyond it.
+func (p *predicate) isOneSided() bool {
+	return (p.kind == predNumber || p.kind == predDuration) && p.domain == spans && p.op != trace.Equal && p.op != trace.NotEqual
+}
+
+// exists is whether a span of the trace is such. Where a conjunction ends in a limit of a
+// number, the greatest number of those of which the rest is true decides, or the least: rules
+// that differ in their limit alone share all else.
 func (c *compiler) exists(of *predicate) *predicate {
 	if of.kind == predFalse {
 		return c.constant(traces, false)
 	}
-	return c.predicate(predicate{kind: predExists, domain: traces, args: []*predicate{of}})
+	parts := []*predicate{of}
+	if of.kind == predAnd {
+		parts = of.args
+	}
+	limit, arms := -1, []*predicate(nil)
+	for i, part := range parts {
+		candidates := []*predicate{part}
+		if part.kind == predOr {
+			candidates = part.args
+		}
+		for _, p := range candidates {
+			if p.isOneSided() && (limit < 0 || c.uses[p.key] <= c.uses[limitOf(arms).key]) {
+				limit, arms = i, candidates
+			}
+		}
+	}
+	if limit < 0 || !of.total {
+		return c.predicate(predicate{kind: predExists, domain: traces, args: []*predicate{of}})
+	}
+	rest := slices.Delete(slices.Clone(parts), limit, limit+1)
+	var some []*predicate
+	for _, arm := range arms {
+		if !arm.isOneSided() {
+			some = append(some, c.exists(c.join(predAnd, spans, append(slices.Clone(rest), arm)...)))
+			continue
+		}
+		among := c.join(predAnd, spans, rest...)
+		among.memo = true
+		x := extremes{among, arm.column}
+		at, ok := c.extremes[x]
+		if !ok {
+			at = len(c.plan.extremes)
+			c.extremes[x] = at
+			c.plan.extremes = append(c.plan.extremes, x)
+		}
+		some = append(some, c.predicate(predicate{
+			kind: predExtreme, domain: traces, args: []*predicate{among}, column: arm.column, number: arm.number, op: arm.op, extremes: at,
+		}, arm.key))
+	}
+	return c.join(predOr, traces, some...)
+}
+
+// limitOf returns the one-sided test among the operands of a disjunction.
+func limitOf(arms []*predicate) *predicate {
+	return arms[slices.IndexFunc(arms, (*predicate).isOneSided)]
 }
 
 func conjuncts(n *node) []*node {

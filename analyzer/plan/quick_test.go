@@ -40,7 +40,9 @@ func (g *gen) attr() string {
 	return pick(g, s+`["`+k+`"]`, s+`["`+k+`"]`, s+`.attributes.`+k, s+`.resource["`+k+`"]`, s+`.attributes["`+k+`"]`)
 }
 
-func (g *gen) num() string { return pick(g, "0", "1", "2", "-1", "1.5", "2.0", "9007199254740993", "0.1", "3") }
+func (g *gen) num() string {
+	return pick(g, "0", "1", "2", "-1", "1.5", "2.0", "9007199254740993", "0.1", "3")
+}
 func (g *gen) str() string { return pick(g, `"x"`, `"y"`, `""`, `"xy"`, `"5"`, `"é"`) }
 func (g *gen) cmp() string { return pick(g, "==", "!=", "<", "<=", ">", ">=", "==") }
 

@@ -9,10 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/betracehq/betrace/analyzer/plan"
 	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/dataset"
 	"github.com/betracehq/betrace/bench/packs"
 	"github.com/betracehq/betrace/bench/slowbucket"
+	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient/blocks"
 	"github.com/betracehq/betrace/tempoclient/traceql"
 )
@@ -33,6 +35,8 @@ type Reading struct {
 	Storage *slowbucket.Options `json:"storage"`
 	// Cores is how many a process of its own has. Default: [Cores].
 	Cores int `json:"cores"`
+	// Rules judge what is read, if there are any.
+	Rules []*rules.Rule `json:"-"`
 }
 
 // Result is what a reading took.
@@ -42,6 +46,8 @@ type Result struct {
 	Seconds float64 `json:"seconds"`
 	// Counts are what was asked of the storage, if [Reading.Storage] is set.
 	Counts slowbucket.Counts `json:"counts"`
+	// Verdicts are what [Reading.Rules] said, all together.
+	Verdicts plan.Counts `json:"verdicts"`
 	// PeakMiB is the most memory the process had resident; only [Reading.Apart] knows.
 	PeakMiB float64 `json:"peak_mib"`
 }
@@ -83,9 +89,23 @@ func (r Reading) Run(ctx context.Context) (Result, error) {
 	}
 	defer store.Close() //nolint:errcheck // it was only read
 	var result Result
+	var judge *plan.Judge
+	if r.Rules != nil {
+		judge = plan.Compile(r.Rules).NewJudge()
+	}
 	report, err := store.Batches(ctx, req, func(b *trace.Batch) error {
 		result.Spans += int64(b.NumSpans())
-		return nil
+		if judge == nil {
+			return nil
+		}
+		counts, err := judge.Each(ctx, b, nil, func([]plan.Found) error { return nil })
+		for _, c := range counts {
+			result.Verdicts.NotApplicable += c.NotApplicable
+			result.Verdicts.Pass += c.Pass
+			result.Verdicts.Violation += c.Violation
+			result.Verdicts.Error += c.Error
+		}
+		return err
 	})
 	if err != nil {
 		return Result{}, err
