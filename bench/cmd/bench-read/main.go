@@ -1,5 +1,5 @@
 // Command bench-read measures how fast BeTrace reads traces from Tempo's blocks, by its
-// API and from its answers by ID, and prints a line "name value unit" for each figure. Progress goes
+// API and from its answers by ID, and judges them, and prints a line "name value unit" for each figure. Progress goes
 // to standard error.
 //
 // Ratios are of things that were run in turn in one process on the same two cores, and
@@ -35,6 +35,10 @@ var figures = []struct {
 	{[]string{"fill_vs_raw_columns", "fill_spans_per_second", "raw_columns_spans_per_second"}, fill},
 	{[]string{"fill_generic_vs_raw_columns", "fill_generic_spans_per_second", "raw_generic_columns_spans_per_second"}, fillGeneric},
 	{[]string{"fill_intrinsic_vs_raw_columns", "fill_intrinsic_spans_per_second", "raw_intrinsic_columns_spans_per_second"}, fillIntrinsic},
+	{[]string{"scan_vs_fill", "scan_spans_per_second", "scan_fill_spans_per_second"}, scanFull},
+	{[]string{"scan_intrinsic_vs_fill_intrinsic", "scan_intrinsic_spans_per_second", "scan_intrinsic_fill_spans_per_second"}, scanIntrinsic},
+	{[]string{"thousand_rules_vs_ten", "scan_thousand_rules_spans_per_second", "scan_ten_rules_spans_per_second"}, scanManyRules},
+	{[]string{"scan_vs_one_traceql_query"}, scanAgainstQuery},
 	{[]string{"fill_slow_storage_vs_local", "fill_slow_storage_spans_per_second"}, fillSlow},
 	{[]string{"requests_per_block", "bytes_vs_needed_columns"}, requests},
 	{[]string{"selective_bytes_vs_full", "selective_name_bytes_vs_full", "selective_dedicated_bytes_vs_full", "selective_spans_per_second"}, selective},

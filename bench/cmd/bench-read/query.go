@@ -3,22 +3,18 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/betracehq/betrace/bench/dataset"
 	"github.com/betracehq/betrace/bench/reading"
-	"github.com/betracehq/betrace/deploy/stack"
 )
 
 // againstQuery compares reading the needed columns of all spans with Tempo answering
 // one structural query on the same blocks.
-func againstQuery(ctx context.Context, b *bench) (err error) {
+func againstQuery(ctx context.Context, b *bench) error {
 	data, err := b.a(ctx)
 	if err != nil {
 		return err
@@ -27,30 +23,18 @@ func againstQuery(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	// Beside the data, since links do not lead to another file system.
-	dir, err := os.MkdirTemp(filepath.Dir(filepath.Dir(data.Dir)), ".query-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := dataset.Link(data, filepath.Join(dir, "tempo", "blocks")); err != nil {
-		return err
-	}
-	server, err := stack.Start(ctx, stack.Options{Tempo: true, FlushOnly: true, Dir: dir, Log: os.Stderr})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
-	_, query, ratio, err := b.inTurn(ctx,
-		readAll(ctx, full, data),
-		func() error { return structural(ctx, server.TempoURL, data) })
-	if err != nil {
-		return err
-	}
-	b.print("blocks_vs_one_traceql_query", ratio, "ratio")
-	b.print("traceql_query_seconds", query, "s")
-	b.print("traceql_query_spans_per_second", float64(data.Spans)/query, "spans/s")
-	return nil
+	return b.withTempo(ctx, data, func(url string) error {
+		_, query, ratio, err := b.inTurn(ctx,
+			readAll(ctx, full, data),
+			func() error { return structural(ctx, url, data) })
+		if err != nil {
+			return err
+		}
+		b.print("blocks_vs_one_traceql_query", ratio, "ratio")
+		b.print("traceql_query_seconds", query, "s")
+		b.print("traceql_query_spans_per_second", float64(data.Spans)/query, "spans/s")
+		return nil
+	})
 }
 
 // structural asks Tempo for all traces in which a span has another beneath it, and
