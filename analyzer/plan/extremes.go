@@ -59,6 +59,18 @@ func (j *Judge) findExtremes(p *predicate, d *extremeData) {
 		return
 	}
 	c := j.columns[p.column].attribute
+	if p.args[0].kind == predTrue {
+		// All have a number of one type, as a rule: no bit has to be looked at.
+		switch {
+		case c.IsInt != nil && f.allIn(c.IsInt):
+			extremesOf(j, c.Ints, d.leastInt, d.mostInt)
+			d.isInt.Fill(n)
+			return
+		case c.IsDouble != nil && f.allIn(c.IsDouble) && extremesOf(j, c.Doubles, d.leastDouble, d.mostDbl):
+			d.isDouble.Fill(n)
+			return
+		}
+	}
 	for w, in := range among {
 		if in == 0 {
 			continue
@@ -77,6 +89,41 @@ func (j *Judge) findExtremes(p *predicate, d *extremeData) {
 			}
 		}
 	}
+}
+
+// allIn reports whether all rows of the frame are in a column's bits.
+func (f *frame) allIn(column trace.Bits) bool {
+	at := int(f.first >> 6)
+	for w, in := range f.all {
+		if in&^column[at+w] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// extremesOf finds the extremes of each trace of the strip; it returns false if a value is
+// not equal to itself.
+func extremesOf[N int64 | float64](j *Judge, values []N, least, most []N) bool {
+	first := j.b.First[j.frame[traces].first:]
+	ordered := true
+	for t := range least {
+		of := values[first[t]:first[t+1]]
+		low, high := of[0], of[0]
+		for _, v := range of {
+			if v < low {
+				low = v
+			}
+			if v > high {
+				high = v
+			}
+			if v != v {
+				ordered = false
+			}
+		}
+		least[t], most[t] = low, high
+	}
+	return ordered
 }
 
 func (d *extremeData) addInt(t int32, v int64) {
