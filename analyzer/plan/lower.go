@@ -233,7 +233,7 @@ func (l *lowering) lower(e ast.Expr) *node {
 		if part := l.part(e); part != nil {
 			return part
 		}
-		return l.unknown("a list or a map is made of elements, or ranged over otherwise than by exists, all, exists_one, count and filter(…).size() over spans, events or links")
+		return l.unknown("%s", whyNotQuantified(e.AsComprehension()))
 	case ast.LiteralKind:
 		return l.unknown("a literal of type %s", e.AsLiteral().Type().TypeName())
 	case ast.ListKind, ast.MapKind:
@@ -542,6 +542,17 @@ func (l *lowering) comprehension(c ast.ComprehensionExpr) *node {
 		return nil
 	}
 	return l.over(kind, c.IterRange(), c.IterVar(), predicate)
+}
+
+// whyNotQuantified says what is ranged over, or made, that is not vectorised.
+func whyNotQuantified(c ast.ComprehensionExpr) string {
+	switch over := c.IterRange(); {
+	case c.HasIterVar2(), over.Kind() == ast.SelectKind && (over.AsSelect().FieldName() == "attributes" || over.AsSelect().FieldName() == "resource"):
+		return "it ranges over all attributes"
+	case over.Kind() == ast.ListKind:
+		return "it ranges over a list that is written out"
+	}
+	return "it makes a list or a map of elements"
 }
 
 // over lowers a quantifier over a list, which may be filtered.

@@ -49,6 +49,9 @@ type Part struct {
 	// Reasons are why the interpreter has to judge it, or some traces by it: empty where
 	// the expression is vectorised.
 	Reasons []string
+	// ByRow: some of it, such as what compares a span with another, is evaluated for one
+	// span at a time, of those of which all else is true.
+	ByRow bool
 }
 
 // Vectorised reports whether the interpreter is asked only about values that give an error
@@ -105,8 +108,14 @@ func (c *compiler) expression(out *rulePlan, name string, x *rules.Expression) *
 			part.Reasons = append(part.Reasons, reason)
 		}
 	}
+	p := c.vector(n, nil)
+	part.ByRow = p.byRow()
 	out.parts = append(out.parts, part)
-	return c.vector(n, nil)
+	return p
+}
+
+func (p *predicate) byRow() bool {
+	return p.kind == predRow || slices.ContainsFunc(p.args, (*predicate).byRow)
 }
 
 func (p *Plan) groupTexts() {

@@ -622,7 +622,7 @@ func (c *compiler) quantify(n *node, v *binder) *predicate {
 		if len(apart) > 0 {
 			l := &lowering{}
 			m := *n
-			m.args = slices.Clone(n.args)
+			m.args, m.row = slices.Clone(n.args), nil
 			if len(rest) == 0 {
 				rest = []*node{l.make(node{op: opConst, constant: boolValue(true), isBool: true})}
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/betracehq/betrace/analyzer/plan"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient/traceql"
 )
@@ -57,7 +58,7 @@ func (p *program) rulesCommand() *cobra.Command {
 		return w.Flush()
 	})
 	add("test", "Run the tests that packs hold", p.testRules)
-	explain := add("explain", "Show what each rule asks of Tempo, reads and costs", p.explainRules)
+	explain := add("explain", "Show what each rule asks of Tempo, reads and costs, and how it is judged", p.explainRules)
 	explain.Flags().StringP("output", "o", "text", "`format`: text or json")
 	return group
 }
@@ -120,6 +121,28 @@ type explanation struct {
 	Cost       float64  `json:"cost"`
 	MaxCost    float64  `json:"max_cost"`
 	Digest     string   `json:"digest"`
+	// Evaluation says how each expression that decides is judged.
+	Evaluation []evaluation `json:"evaluation"`
+}
+
+// evaluation is how one expression is judged.
+type evaluation struct {
+	Expression string `json:"expression"`
+	Vectorised bool   `json:"vectorised"`
+	ByRow      bool   `json:"by_row,omitempty"`
+	// Reasons are why it is not vectorised.
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// String says it to people.
+func (e evaluation) String() string {
+	switch {
+	case !e.Vectorised:
+		return e.Expression + " by the interpreter, where it matters: " + strings.Join(e.Reasons, "; ")
+	case e.ByRow:
+		return e.Expression + " vectorised, in part for one span at a time"
+	}
+	return e.Expression + " vectorised"
 }
 
 var scopeNames = map[traceql.Scope]string{
@@ -135,7 +158,8 @@ func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
 	sizes := p.config.ruleOptions().Sizes
 	var all []explanation
 	for _, pack := range packs {
-		for _, r := range pack.Rules {
+		plan := plan.Compile(pack.Rules)
+		for i, r := range pack.Rules {
 			needs := r.Needs()
 			e := explanation{
 				Rule: pack.Name + "/" + r.ID, Prefilter: r.Prefilter().String(), Sent: r.Prefilter().Prefilter().String(),
@@ -146,6 +170,9 @@ func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
 			}
 			for _, s := range needs.Whole {
 				e.Whole = append(e.Whole, scopeNames[s])
+			}
+			for _, part := range plan.Explain(i) {
+				e.Evaluation = append(e.Evaluation, evaluation{part.Name, part.Vectorised(), part.ByRow, part.Reasons})
 			}
 			all = append(all, e)
 		}
@@ -166,6 +193,13 @@ func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
 				reads = "no attributes"
 			}
 			fmt.Fprintf(p.stdout, "%s\n  prefilter   %s\n  to Tempo    %s\n  reads       %s\n  cost        %.3g of %.3g, on a trace of %s\n", e.Rule, e.Prefilter, e.Sent, reads, e.Cost, e.MaxCost, sizes)
+			for i, part := range e.Evaluation {
+				label := ""
+				if i == 0 {
+					label = "judged"
+				}
+				fmt.Fprintf(p.stdout, "  %-11s %s\n", label, part)
+			}
 		}
 		return nil
 	}

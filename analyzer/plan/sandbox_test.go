@@ -1,0 +1,95 @@
+package plan_test
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+)
+
+// packOf parses rules, of which those that are refused are left out.
+func packOf(t *testing.T, when ...string) ([]*rules.Rule, error) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules:\n")
+	for i, w := range when {
+		fmt.Fprintf(&b, "  - {id: r%d, title: t, severity: low, when: '%s'}\n", i, strings.ReplaceAll(w, "'", "''"))
+	}
+	pack, err := rules.Parse("p.yaml", []byte(b.String()), rules.Options{})
+	if pack == nil {
+		return nil, err
+	}
+	return pack.Rules, err
+}
+
+func TestAttacksAreRefusedWhenLoaded(t *testing.T) {
+	for name, attack := range map[string]string{
+		"three nested quantifiers over all spans":  `spans.exists(a, spans.exists(b, spans.exists(c, a.name == b.name && b.name == c.name)))`,
+		"a depth of 10,000":                        strings.Repeat("(", 10_000) + "true" + strings.Repeat(")", 10_000),
+		"10,000 nested negations":                  strings.Repeat("!(", 5_000) + "true" + strings.Repeat(")", 5_000),
+		"a literal of 1 MB":                        `spans.exists(s, s.name == "` + strings.Repeat("x", 1<<20) + `")`,
+		"a list of 1,000,000 literals":             `spans.exists(s, s.name in [` + strings.Repeat(`"x",`, 1_000_000) + `"y"])`,
+		"a regular expression that repeats itself": `spans.exists(s, s.name.matches("((a{1,1000}){1,1000}){1,1000}"))`,
+		"nested ranges":                            `lists.range(4000000).exists(a, lists.range(4000000).exists(b, a + b < 0))`,
+	} {
+		rs, err := packOf(t, attack, `spans.exists(s, s.name == "x")`)
+		require.Error(t, err, name)
+		require.Len(t, rs, 1, "%s: the others go on", name)
+	}
+}
+
+// What is too much for a trace ends there, as an error; the trace's other rules, and the
+// other traces, are judged.
+func TestAttacksEndAtTheLimitAndTheOthersGoOn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes a trace of a million spans and a text of 100 MB")
+	}
+	rs, err := packOf(t,
+		`spans.exists(s, s.name == "needle")`,
+		`spans.exists(a, spans.exists(b, a.name == "needle" && a.id != b.id && b["k"] == a["k"]))`,
+		`spans.exists(s, s["k"].matches("(a|aa|aaa|aaaa|aaaaa)*(b|bb|bbb)*c(d|e|f|g)*(x+x+)+y$"))`,
+		`spans.exists(s, s["k"].lowerAscii().upperAscii().lowerAscii() == "x")`,
+		`spans.map(a, spans.map(b, a.name + b.name)).size() < 0`,
+	)
+	require.NoError(t, err)
+	const million = 1_000_000
+	wide := make([]trace.Span, million)
+	for i := range wide {
+		wide[i].ID = trace.SpanID{0: 1, 5: byte(i >> 16), 6: byte(i >> 8), 7: byte(i)}
+		wide[i].Name = "hay"
+		wide[i].Start = trace.Time(i)
+		wide[i].End = trace.Time(i)
+	}
+	wide[million/2].Name = "needle"
+	long := []trace.Span{{ID: trace.SpanID{1}, Name: "needle", Attributes: trace.Attributes{{Key: "k", Value: trace.StringValue(strings.Repeat("a", 100<<20))}}}}
+	small := func() []trace.Span {
+		return []trace.Span{{ID: trace.SpanID{1}, Name: "needle"}, {ID: trace.SpanID{2}, Name: "hay"}}
+	}
+	b := trace.NewBatch(trace.Needs{Attributes: []trace.AttributeKey{{Scope: trace.ScopeAny, Key: "k"}}},
+		trace.New(trace.ID{1}, small()), trace.New(trace.ID{2}, wide), trace.New(trace.ID{3}, long), trace.New(trace.ID{4}, small()))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	judge := plan.Compile(rs).NewJudge()
+	verdicts, err := judge.Batch(t.Context(), b, nil)
+	require.NoError(t, err)
+	runtime.ReadMemStats(&after)
+	t.Logf("%d MiB were allocated", (after.TotalAlloc-before.TotalAlloc)>>20)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<30))
+	require.Equal(t, plan.Counts{Violation: 4}, verdicts.Counts[0], "what is cheap is judged on all")
+	require.Equal(t, 1, verdicts.Counts[1].Error, "a trillion pairs of spans are too many")
+	require.Equal(t, 3, verdicts.Counts[1].NotApplicable)
+	require.Equal(t, plan.Counts{NotApplicable: 4}, verdicts.Counts[2], "the time of a regular expression is linear")
+	require.Equal(t, 4, verdicts.Counts[3].NotApplicable+verdicts.Counts[3].Error)
+	require.Equal(t, 1, verdicts.Counts[4].Error)
+	for _, f := range verdicts.Found {
+		if f.Verdict.Outcome == rules.Error {
+			require.Regexp(t, "over the limit|the evaluation was ended", f.Verdict.Err.Error(), "rule %s", f.Verdict.Rule.ID)
+		}
+	}
+}
