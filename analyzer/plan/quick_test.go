@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -218,10 +219,12 @@ func (g *gen) trace(id int) *trace.Trace {
 	return trace.New(trace.ID{14: byte(id >> 8), 15: byte(id)}, spans)
 }
 
+var seeds = flag.Int("plan.seeds", 1000, "so many random packs are compared with the oracle")
+
 func TestQuick(t *testing.T) {
 	outcomes := map[rules.Outcome]int{}
 	parsed, refused, unknown := 0, 0, 0
-	for seed := range uint64(4000) {
+	for seed := range uint64(*seeds) {
 		g := &gen{Rand: rand.New(rand.NewPCG(seed, 9))}
 		var rs []*rules.Rule
 		for i := range 1 + g.IntN(12) {

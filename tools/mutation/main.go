@@ -44,6 +44,8 @@ type mutation struct {
 	Why  string `yaml:"why"`
 	// Accepted is why it need not be noticed.
 	Accepted string `yaml:"accepted"`
+	// offset is 1 more than where Old is in the file; 0: it is looked for.
+	offset int
 }
 
 // outcome is what the tests said.
@@ -60,10 +62,17 @@ const (
 func main() {
 	only := flag.String("only", "", "try only mutations whose file or reason matches this `regexp`")
 	timeout := flag.Duration("timeout", 2*time.Minute, "how long the tests of one mutation may take; one that hangs them is noticed")
+	folder := flag.String("operators", "", "instead of what the table lists, alter each operator, number and truth value of the package in this `folder` once")
+	tests := flag.String("test", "-short ./...", "with -operators: the arguments of go test")
+	every := flag.Int("every", 1, "with -operators: try only one in so many")
 	copies := flag.Int("copies", 2, "how many mutations are tried at once, each in a copy of the module")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ok, err := run(ctx, os.Stdout, table, *only, *timeout, max(*copies, 1))
+	list, err := chosen(*folder, *tests, *only, max(*every, 1))
+	ok := false
+	if err == nil {
+		ok, err = run(ctx, os.Stdout, list, *timeout, max(*copies, 1))
+	}
 	cancel()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutation:", err)
@@ -74,14 +83,35 @@ func main() {
 	}
 }
 
+// chosen returns the mutations to try.
+func chosen(folder, tests, only string, every int) ([]mutation, error) {
+	if folder == "" {
+		return parse(table, only)
+	}
+	all, err := operators(folder, tests)
+	if err != nil {
+		return nil, err
+	}
+	match, err := regexp.Compile(only)
+	if err != nil {
+		return nil, fmt.Errorf("-only: %w", err)
+	}
+	var list []mutation
+	for i, m := range all {
+		if i%every == 0 && (match.MatchString(m.File) || match.MatchString(m.Why)) {
+			list = append(list, m)
+		}
+	}
+	if len(list) == 0 {
+		return nil, errors.New("no mutation is left to try")
+	}
+	return list, nil
+}
+
 // run tries the mutations of the module in the current folder, in as many copies
 // of it at once. It returns false if one survives that is not accepted, or does
 // not build.
-func run(ctx context.Context, w io.Writer, table []byte, only string, timeout time.Duration, copies int) (ok bool, err error) {
-	list, err := parse(table, only)
-	if err != nil {
-		return false, err
-	}
+func run(ctx context.Context, w io.Writer, list []mutation, timeout time.Duration, copies int) (ok bool, err error) {
 	root, err := os.MkdirTemp("", "mutation-")
 	if err != nil {
 		return false, err
@@ -118,6 +148,9 @@ func run(ctx context.Context, w io.Writer, table []byte, only string, timeout ti
 			mu.Lock()
 			defer mu.Unlock()
 			count[o]++
+			if m.offset > 0 && (o == caught || o == unbuilt) {
+				return nil
+			}
 			fmt.Fprintf(w, "%-15s %5.1fs  %s: %s\n", o, time.Since(start).Seconds(), m.File, m.Why)
 			switch o {
 			case accepted:
@@ -131,7 +164,11 @@ func run(ctx context.Context, w io.Writer, table []byte, only string, timeout ti
 	if err := group.Wait(); err != nil {
 		return false, err
 	}
-	fmt.Fprintf(w, "caught %d of %d", count[caught]+count[hung], len(list))
+	tried := len(list)
+	if list[0].offset > 0 {
+		tried -= count[unbuilt] // what does not build breaks nothing
+	}
+	fmt.Fprintf(w, "caught %d of %d", count[caught]+count[hung], tried)
 	for _, o := range []outcome{accepted, survived, unbuilt} {
 		if count[o] > 0 {
 			fmt.Fprintf(w, ", %d %s", count[o], strings.ToLower(string(o)))
@@ -236,6 +273,10 @@ func (m *mutation) apply(dir string) ([]byte, error) {
 	b, err := os.ReadFile(filepath.Join(dir, m.File))
 	if err != nil {
 		return nil, err
+	}
+	if m.offset > 0 {
+		at := m.offset - 1
+		return slices.Concat(b[:at], []byte(m.New), b[at+len(m.Old):]), nil
 	}
 	if n := strings.Count(string(b), m.Old); n != 1 {
 		return nil, fmt.Errorf("%s: %s: the old text is there %d times, want once:\n%s", m.File, m.Why, n, m.Old)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,4 +58,24 @@ func TestAMutationIsCaughtIfTheTestsFail(t *testing.T) {
 	} {
 		require.Equal(t, tt.want, (&mutation{Accepted: tt.accepted}).judge(tt.output, tt.err), tt.output)
 	}
+}
+
+func TestEachOperatorIsAlteredOnce(t *testing.T) {
+	dir := t.TempDir()
+	text := "package p\n\nfunc f(a, b int, s []int) bool {\n\tclear(s)\n\ta += 2\n\treturn !(a < b) && true\n}\n"
+	path := filepath.Join(dir, "a.go")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	list, err := operators(dir, "-short")
+	require.NoError(t, err)
+	var altered []string
+	for _, m := range list {
+		m.File = "a.go"
+		b, err := m.apply(dir)
+		require.NoError(t, err)
+		altered = append(altered, string(b))
+	}
+	swap := func(old, with string) string { return strings.Replace(text, old, with, 1) }
+	require.ElementsMatch(t, []string{
+		swap("clear(s)", ""), swap("+=", "-="), swap("2", "3"), swap("!", ""), swap("<", "<="), swap("&&", "||"), swap("&& true", "&& false"),
+	}, altered)
 }
