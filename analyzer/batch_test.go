@@ -102,7 +102,7 @@ func TestAResultSaysWhenItsTracesStart(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, time.Unix(10, 0).UTC(), result.Earliest)
 	require.Equal(t, time.Unix(20, 0).UTC(), result.Latest, "of those judged")
-	require.Equal(t, analyzer.TraceCounts{Seen: 4, OutsidePrefilter: 1, Judged: 3, Spans: 5}, result.Traces)
+	require.Equal(t, analyzer.TraceCounts{Seen: 4, OutsideQuery: 1, Judged: 3, Spans: 5}, result.Traces)
 }
 
 func TestTracesAreGatheredIntoBoundedBatchesInTheirOrder(t *testing.T) {

@@ -44,11 +44,11 @@ type Reading struct {
 
 // TraceCounts count traces by what became of them.
 type TraceCounts struct {
-	Seen             int `json:"seen"`                  // read whole from the source
-	Own              int `json:"own"`                   // left out: written by BeTrace itself
-	OutsidePrefilter int `json:"outside_the_prefilter"` // left out: ScanOptions.Filter does not match
-	Judged           int `json:"judged"`                // judged by every rule
-	Spans            int `json:"spans"`                 // spans of the traces seen
+	Seen         int `json:"seen"`              // read whole from the source
+	Own          int `json:"own"`               // left out: written by BeTrace itself
+	OutsideQuery int `json:"outside_the_query"` // left out: ScanOptions.Filter does not match
+	Judged       int `json:"judged"`            // judged by every rule
+	Spans        int `json:"spans"`             // spans of the traces seen
 }
 
 // RuleCounts count a rule's verdicts.

@@ -35,7 +35,7 @@ type ScanOptions struct {
 	// is not judged. Nil: none is.
 	IsOwn func(b *trace.Batch, t int) bool
 	// Filter tells which traces of a batch are judged, a bit a trace, until it is called
-	// again: those to which a rule could apply. Nil: all.
+	// again: those that were asked for. Nil: all.
 	Filter func(*trace.Batch) trace.Bits
 	// Write takes the violations as they are found. Nil: they are only counted.
 	Write WriteFunc
@@ -89,7 +89,7 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *plan.Judge, b *tr
 		case opts.IsOwn != nil && opts.IsOwn(b, t):
 			result.leaveOut(b, t, &result.Traces.Own)
 		case opts.Filter != nil && !selected.Has(int32(t)):
-			result.leaveOut(b, t, &result.Traces.OutsidePrefilter)
+			result.leaveOut(b, t, &result.Traces.OutsideQuery)
 		default:
 			judged.Set(int32(t))
 		}

@@ -134,7 +134,7 @@ func TestTracesAreLeftOutAndCounted(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 600, result.Traces.Seen)
 	require.Equal(t, 1, result.Traces.Own)
-	require.Equal(t, 1, result.Traces.OutsidePrefilter)
+	require.Equal(t, 1, result.Traces.OutsideQuery)
 	require.Equal(t, 598, result.Traces.Judged)
 	require.Equal(t, analyzer.Provisional, result.Completeness())
 }

@@ -92,8 +92,8 @@ func (o *tableOutput) summary(s *summary) error {
 	if s.MoreProblems > 0 {
 		fmt.Fprintf(w, "\tand %d more\n", s.MoreProblems)
 	}
-	fmt.Fprintf(w, "traces\t%d seen (%d spans, by %s), %d outside the range, %d skipped, %d BeTrace's own, %d outside the prefilter, %d judged\n",
-		s.Traces.Seen, s.Traces.Spans, s.Basis, s.Traces.OutsideRange, s.Traces.Skipped, s.Traces.Own, s.Traces.OutsidePrefilter, s.Traces.Judged)
+	fmt.Fprintf(w, "traces\t%d seen (%d spans, by %s), %d outside the range, %d skipped, %d BeTrace's own, %d outside the query, %d judged\n",
+		s.Traces.Seen, s.Traces.Spans, s.Basis, s.Traces.OutsideRange, s.Traces.Skipped, s.Traces.Own, s.Traces.OutsideQuery, s.Traces.Judged)
 	for _, name := range sortedNames(s.Flags) {
 		fmt.Fprintf(w, "\t%d flagged %s\n", s.Flags[name], name)
 	}

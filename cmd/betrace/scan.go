@@ -139,8 +139,13 @@ func (j *scanJob) run(ctx context.Context) error {
 		Source: j.source(needsOf(j.rules, j.query), j.asked()), Rules: j.rules, IsOwn: evidence.IsOwn, Write: j.write,
 		Progress: func(c analyzer.TraceCounts) { j.progress.judged(c) },
 	}
-	if filters := j.filters(); !slices.ContainsFunc(filters, (*traceql.Filter).IsAll) || j.query != nil {
-		opts.Filter = j.selector(filters)
+	if j.query != nil {
+		query := j.query.OnBatches()
+		var matches trace.Bits
+		opts.Filter = func(b *trace.Batch) trace.Bits {
+			matches = query.SelectTraces(b, matches)
+			return matches
+		}
 	}
 	start := time.Now()
 	result, _ := analyzer.Scan(ctx, opts) // why it ended early is among the result's problems
@@ -164,40 +169,16 @@ func (j *scanJob) run(ctx context.Context) error {
 	return nil
 }
 
-// filters returns each rule's prefilter: a trace that matches none of them is
-// outside what the rules are about.
-func (j *scanJob) filters() []*traceql.Filter {
-	filters := make([]*traceql.Filter, len(j.rules))
-	for i, r := range j.rules {
-		filters[i] = r.Prefilter()
-	}
-	return filters
-}
-
-// selector returns which traces of a batch match the query, if there is one, and any of
-// the filters.
-func (j *scanJob) selector(filters []*traceql.Filter) func(*trace.Batch) trace.Bits {
-	applicable := traceql.Or(filters...).OnBatches()
-	if j.query == nil {
-		return func(b *trace.Batch) trace.Bits { return applicable.SelectTraces(b, nil) }
-	}
-	query := j.query.OnBatches()
-	var match, applies trace.Bits
-	return func(b *trace.Batch) trace.Bits {
-		match, applies = query.SelectTraces(b, match), applicable.SelectTraces(b, applies)
-		for i := range match {
-			match[i] &= applies[i]
-		}
-		return match
-	}
-}
-
 // asked returns what a span must match in every trace that is read.
 func (j *scanJob) asked() *traceql.Filter {
 	if j.query != nil && !j.query.IsAll() {
 		return j.query
 	}
-	return traceql.Or(j.filters()...)
+	filters := make([]*traceql.Filter, len(j.rules))
+	for i, r := range j.rules {
+		filters[i] = r.Prefilter()
+	}
+	return traceql.Or(filters...)
 }
 
 // write shows violations and brings them into the sinks.

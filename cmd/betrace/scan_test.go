@@ -418,6 +418,6 @@ func TestEverySourceGivesTheSameVerdicts(t *testing.T) {
 			first = s
 		}
 		require.Equal(t, first.Rules, s.Rules, "%v", tt.args)
-		require.Equal(t, len(all), s.Traces.Judged+s.Traces.OutsidePrefilter, "%v", tt.args)
+		require.Equal(t, len(all), s.Traces.Judged+s.Traces.OutsideQuery, "%v", tt.args)
 	}
 }
