@@ -104,14 +104,27 @@ func (d *document) errorf(n *yaml.Node, format string, args ...any) error {
 // errorIn is an error at line and column (from 1 and 0, in characters) of the
 // text that a scalar holds.
 func (d *document) errorIn(n *yaml.Node, line, column int, err error) error {
+	at := d.placeIn(n, line, column)
+	return &PositionError{d.file, at.line + 1, at.column + 1, err}
+}
+
+// PlaceInFile returns where, in a YAML file of these lines, the character is written
+// that stands at line and column of the text that the scalar n holds. All count
+// from 1, in characters.
+func PlaceInFile(lines []string, n *yaml.Node, line, column int) (fileLine, fileColumn int) {
+	d := &document{lines: lines}
+	at := d.placeIn(n, line, column-1)
+	return at.line + 1, at.column + 1
+}
+
+func (d *document) placeIn(n *yaml.Node, line, column int) place {
 	offset := column
 	for i, text := range strings.SplitAfter(n.Value, "\n") {
 		if i < line-1 {
 			offset += utf8.RuneCountInString(text)
 		}
 	}
-	at := d.place(n, offset)
-	return &PositionError{d.file, at.line + 1, at.column + 1, err}
+	return d.place(n, offset)
 }
 
 // escapes are the lengths of what is not two characters.
