@@ -15,7 +15,7 @@ import (
 )
 
 func (p *program) rulesCommand() *cobra.Command {
-	group := &cobra.Command{Use: "rules", Short: "Check, test and explain rule packs"}
+	group := &cobra.Command{Use: "rules", Short: "Check, test and explain rule packs, and import older rules"}
 	add := func(use, short string, run func(cmd *cobra.Command, packs []*rules.Pack) error) *cobra.Command {
 		cmd := &cobra.Command{
 			Use: use + " PATH…", Short: short,
@@ -60,6 +60,7 @@ func (p *program) rulesCommand() *cobra.Command {
 	add("test", "Run the tests that packs hold", p.testRules)
 	explain := add("explain", "Show what each rule asks of Tempo, reads and costs, and how it is judged", p.explainRules)
 	explain.Flags().StringP("output", "o", "text", "`format`: text or json")
+	group.AddCommand(p.rulesImportCommand())
 	return group
 }
 
