@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/dsl"
 )
 
 func TestExamplesPassTheirTests(t *testing.T) {
@@ -95,6 +96,37 @@ func TestPacksInDocumentsPassTheirTests(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A ```betracedsl block in importing.md holds pairs of lines: a rule, and the when that is
+// imported. The file before a pack, which begins with its name as a comment, is
+// imported as that pack.
+func TestImportsAreAsDocumented(t *testing.T) {
+	pairs, packs := 0, 0
+	all := blocks(t, "importing.md")
+	for n, block := range all {
+		lines := strings.Split(strings.TrimRight(block.text, "\n"), "\n")
+		name, isFile := strings.CutPrefix(lines[0], "# ")
+		switch {
+		case block.language == "betracedsl":
+			for i := 1; i < len(lines); i += 2 {
+				result := dsl.Import([]dsl.File{{Name: "r", Data: []byte(lines[i-1])}}, dsl.Options{Severity: "low"})
+				require.Empty(t, result.Errors, lines[i-1])
+				require.Equal(t, strings.TrimSpace(lines[i]), result.Rules[0].When)
+				pairs++
+			}
+		case block.language == "yaml" && isFile:
+			result := dsl.Import([]dsl.File{{Name: name, Data: []byte(block.text)}}, dsl.Options{})
+			require.Empty(t, result.Errors)
+			require.Empty(t, result.Warnings)
+			pack, err := result.Pack(strings.TrimSuffix(name, ".yaml"))
+			require.NoError(t, err)
+			require.Equal(t, all[n+1].text, string(pack))
+			packs++
+		}
+	}
+	require.NotZero(t, pairs)
+	require.NotZero(t, packs)
 }
 
 // whenRule compiles a rule of that condition.
