@@ -292,7 +292,7 @@ func (e *evaluation) apply(x ast.Expr, call ast.CallExpr, v []ref.Val) ref.Val {
 		return arithmetic(name, v[0], v[1])
 	case operators.Negate:
 		switch n := v[0].(type) {
-		case types.Int, types.Uint, types.Double, types.Duration:
+		case types.Int, types.Double, types.Duration: // not types.Uint: CEL negates none
 			return n.(traits.Negater).Negate()
 		}
 		return absent
