@@ -116,6 +116,9 @@ func (g *Generator) condition(depth int) string {
 }
 
 func (g *Generator) truth(depth int) string {
+	if g.plainly() {
+		return g.plainTruth(depth)
+	}
 	if depth <= 0 {
 		return g.atom()
 	}
@@ -154,7 +157,7 @@ func (g *Generator) quantified(depth int) string {
 	list, k := g.list(depth - 1)
 	name := pick(g, variableName...)
 	macro := pick(g, "exists", "exists", "exists", "all", "exists_one")
-	if k == spanKind && g.one(15) { // with the index
+	if k == spanKind && g.one(15) && !g.plain { // with the index
 		index := pick(g, "i", "x")
 		if index == name {
 			index = "i"
@@ -176,6 +179,9 @@ func (g *Generator) inLoop(name string, k kind, make func() string) (made string
 
 // list is something to range over, and what its elements are.
 func (g *Generator) list(depth int) (string, kind) {
+	if g.plainly() {
+		return g.plainList(depth)
+	}
 	spans := g.named(spanKind)
 	if len(g.vars) == 0 && !g.one(4) || g.one(3) {
 		return "spans", spanKind
@@ -203,6 +209,9 @@ func (g *Generator) list(depth int) (string, kind) {
 
 // spans is a list of spans.
 func (g *Generator) spans(depth int) string {
+	if g.plainly() {
+		return g.plainSpans(depth)
+	}
 	if g.loops >= 2 && g.one(2) || len(g.named(spanKind)) > 0 && !g.one(3) {
 		s := g.span(0)
 		list := s + pick(g, ".children", ".children", ".ancestors()", ".descendants()")
@@ -258,6 +267,9 @@ func (g *Generator) span(depth int) string {
 		}
 		return v
 	}
+	if g.plainly() {
+		return "trace.root"
+	}
 	switch g.IntN(12) {
 	case 0:
 		if !g.cautious {
@@ -288,6 +300,9 @@ func (g *Generator) attributes() string {
 
 // value is an attribute's value, or what has its type.
 func (g *Generator) value(depth int) string {
+	if g.plainly() {
+		return g.plainValue(depth)
+	}
 	if depth > 0 {
 		d := depth - 1
 		switch g.IntN(14) {
@@ -418,6 +433,9 @@ func (g *Generator) texts(depth int) string {
 
 // number is an int or a double.
 func (g *Generator) number(depth int) string {
+	if g.plainly() {
+		return g.plainNumber(depth)
+	}
 	if depth > 0 {
 		d := depth - 1
 		switch g.IntN(16) {
@@ -470,6 +488,9 @@ func (g *Generator) counted(depth int) string {
 	case 3, 4:
 		return list + ".filter(" + v + ", " + body + ").size()"
 	}
+	if g.plain {
+		return list + ".size()"
+	}
 	return pick(g, "size("+list+")", g.attributes()+".size()", list+".map("+v+", "+body+").filter(y, y).size()")
 }
 
@@ -481,7 +502,7 @@ func (g *Generator) duration(depth int) string {
 		case 1:
 			return "(" + g.duration(depth-1) + pick(g, " + ", " - ") + g.duration(depth-1) + ")"
 		case 2:
-			if !g.cautious {
+			if !g.cautious && !g.plain {
 				return "duration(" + pick(g, g.value(0), g.textField()) + ")"
 			}
 		}
@@ -495,7 +516,7 @@ func (g *Generator) time(depth int) string {
 		case 0, 1:
 			return "(" + g.time(depth-1) + pick(g, " + ", " - ") + g.duration(depth-1) + ")"
 		case 2:
-			if !g.cautious {
+			if !g.cautious && !g.plain {
 				return "timestamp(" + pick(g, g.value(0), g.textField()) + ")"
 			}
 		}
@@ -508,6 +529,9 @@ func (g *Generator) time(depth int) string {
 
 // compared compares two values of one type, of some depth.
 func (g *Generator) compared(depth int) string {
+	if g.plainly() {
+		return g.plainCompared(depth)
+	}
 	op := g.comparison()
 	equal := pick(g, " == ", " != ")
 	switch g.IntN(12) {
@@ -589,6 +613,9 @@ func (g *Generator) sets(depth int) string {
 
 // atom is a condition of one or two fields.
 func (g *Generator) atom() string {
+	if g.plainly() {
+		return g.plainAtom()
+	}
 	s := g.span(0)
 	switch g.IntN(36) {
 	case 0, 1, 2:

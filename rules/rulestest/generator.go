@@ -23,6 +23,7 @@ type Generator struct {
 	vars     []variable // in scope, the innermost last
 	loops    int        // around what is made now
 	cautious bool       // no expressions that are likely to fail
+	plain    bool       // what rules are made of in practice
 	closed   []string   // conditions that name no variable: several rules share them
 	traces   uint64     // made so far
 }
@@ -94,12 +95,14 @@ func packOf(sources []source) []byte {
 }
 
 // YAML returns a pack of that one rule, for a report of what went wrong with it.
-func YAML(r *rules.Rule) string {
+func YAML(r *rules.Rule) string { return string(packOf([]source{sourceOf(r)})) }
+
+func sourceOf(r *rules.Rule) source {
 	s := source{ID: r.ID, Title: r.Title, Severity: string(r.Severity), When: r.When, Always: r.Always, Never: r.Never, About: r.About, Message: r.Message}
 	if r.TraceQL != nil {
 		s.TraceQL = r.TraceQL.String()
 	}
-	return string(packOf([]source{s}))
+	return s
 }
 
 // Parse reads a pack that must be right, such as one of [YAML] that was kept.
@@ -117,6 +120,8 @@ func Parse(pack string, o rules.Options) ([]*rules.Rule, error) {
 func (g *Generator) source(id string) source {
 	s := source{ID: id, Title: "title of " + id, Severity: "low"}
 	depth := func() int { return 1 + g.IntN(3) }
+	g.plain = !g.one(3)
+	defer func() { g.plain = false }()
 	if g.one(6) {
 		s.TraceQL = g.traceQL()
 	}

@@ -98,13 +98,13 @@ const constructs = `.exists( .all( .exists_one( .existsOne( count( .filter( .map
 .lowerAscii() .upperAscii() .trim() .substring( .charAt( .replace( .split( .join( .indexOf( .format( .reverse()
 .distinct() .sort() .sortBy( .slice( .first() .last() sets.contains( sets.intersects( sets.equivalent(
 math.greatest( math.least( math.abs( math.sign( math.ceil( math.floor( math.trunc( math.bitAnd( math.isNaN( math.isInf(
-.getFullYear() .getMilliseconds() .orValue( .or( .hasValue() [? .? attributes[" resource[" {" [0] 9007199254740993 18446744073709551615u double("NaN") -0.0
+.getMilliseconds() .orValue( .or( .hasValue() [? .? attributes[" resource[" {" [0] 9007199254740993 18446744073709551615u double("NaN") -0.0
 about[0] about.map( about.size() .?parent.name`
 
 func TestRulesUseTheWholeLanguage(t *testing.T) {
 	var all strings.Builder
 	deepest, shadowed := 0, 0
-	for seed := range uint64(200) {
+	for seed := range uint64(300) {
 		for _, r := range rulestest.New(seed).Rules(12) {
 			for _, x := range append(append([]string{r.When, r.About, r.Message}, r.Always...), r.Never...) {
 				all.WriteString(x + "\n")
@@ -180,4 +180,25 @@ func TestTracesHaveWhatHurts(t *testing.T) {
 	for typ := trace.TypeString; typ <= trace.TypeBytes; typ++ {
 		require.NotZero(t, types[typ], typ)
 	}
+}
+
+func TestShrinkLeavesWhatFails(t *testing.T) {
+	rs, err := rulestest.Parse(`
+apiVersion: betrace.dev/v1
+kind: RulePack
+metadata: {name: large}
+rules:
+  - id: large
+    title: much that does not matter
+    severity: low
+    when: spans.size() > 0
+    always: ['spans.all(s, s.name == "x" || (s.name == "a" && s.kind == "server"))', 'trace.services.size() > 0']
+    never: ['spans.exists(s, (s.status == "error" || s["b"] == 1) && !(has(s.parent)))']
+    about: spans
+`, rules.Options{})
+	require.NoError(t, err)
+	small := rulestest.Shrink(rs[0], rules.Options{}, func(r *rules.Rule) bool { return len(r.Never) == 1 && strings.Contains(r.Never[0], `s["b"] == 1`) })
+	require.Equal(t, []string{`spans.exists(s, s["b"] == 1)`}, small.Never)
+	require.Empty(t, small.When+small.About)
+	require.Empty(t, small.Always)
 }
