@@ -8,7 +8,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
 COVERED := ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
-.PHONY: help build demo up down status test test-short equal new-blocks bench-read bench-plots race mutation lint generate clean
+.PHONY: help build demo up down status test test-short plan-cases equal new-blocks bench-read bench-plots race mutation lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,11 +34,15 @@ test: ## run all tests, on real servers too, and check the coverage (the first r
 	go vet ./...
 	go test -timeout 40m -coverpkg=./... -coverprofile=coverage.out ./...
 	go run ./tools/coverage -min 85 coverage.out
+	go test ./analyzer/plan -run '^$$' -fuzz '^FuzzPlan$$' -fuzztime 1m
 	cd bench && go vet ./... && go test ./...
 
 test-short: ## run the tests that need no server
 	go test -short ./...
 	cd bench && go test -short ./...
+
+plan-cases: ## compare 10,000,000 verdicts of random rules on random traces with the interpreter's (about 40 minutes)
+	go test ./analyzer/plan -run '^TestPlanEqualsOracle$$|^TestRandomConditions' -v -timeout 3h -plan.cases 1000000 -plan.seeds 65000
 
 equal: ## compare what 200 data sets were sent as with what blocks and the API give (about 15 minutes)
 	go run ./deploy/stack/cmd/stack build
