@@ -258,7 +258,7 @@ func (im *importer) rule(s *source, e *entry, errs ...error) {
 	}
 	switch other := im.ids[r.ID]; {
 	case !idPattern.MatchString(r.ID) && e.bare:
-		refuse(e.id, "the file's name gives no id of a-z, 0-9 and - between them: say --id")
+		refuse(e.id, "want an id of a-z, 0-9 and - between them: say it with --id")
 	case !idPattern.MatchString(r.ID):
 		refuse(e.id, "want an id of a-z, 0-9 and - between them")
 	case other != "":

@@ -419,7 +419,7 @@ func (g generator) attribute() trace.Value {
 	case 3:
 		return trace.DoubleValue(pick(g, 0, 1, 1.5, 2, -1, 200, 999.5, 1e6, 1e300, math.NaN(), math.Inf(1), math.Inf(-1), math.Copysign(0, -1)))
 	case 4, 5:
-		return trace.StringValue(pick(g, "0", "1", "1.0", "+1", "2", "-1", "200", "1e3", "1E2", "1e999", "1e99", strings.Repeat("9", 200), "5.", ".5", "0x10", "1_0", "inf", "NaN", " 1", "007", "1.5"))
+		return trace.StringValue(pick(g, "0", "1", "1.0", "+1", "2", "-1", "200", "1e3", "1E2", "1e999", "1e99", strings.Repeat("9", 200), strings.Repeat("9", 400), "5.", ".5", "0x10", "1_0", "inf", "NaN", " 1", "007", "1.5"))
 	case 6:
 		return trace.StringValue(pick(g, "", "a", "abc", "USD", "true", "false", "TRUE", "x y", "/api/1", "é", `\d`, "5.0", "1e6", "gold"))
 	}

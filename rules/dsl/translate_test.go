@@ -59,16 +59,17 @@ func TestRulesMeanWhatTheyMeant(t *testing.T) {
 			`[{name: payment}, {name: a}]`: "pass", `[{name: payment}, {name: a}, {name: b}]`: "violation", `[{name: payment}]`: "violation",
 		}},
 		{"// a rule\nwhen { payment.amount > 1000 } // of payments", `spans.exists(s, s.name == "payment" && (s.attributes["amount"] > 1000 || (` + number(`s.attributes["amount"]`) + ` > 1000)))`, map[string]string{
-			`[{name: payment, attributes: {amount: 1001}}]`:    "violation",
-			`[{name: payment, attributes: {amount: 1000.5}}]`:  "violation",
-			`[{name: payment, attributes: {amount: "1001"}}]`:  "violation",
-			`[{name: payment, attributes: {amount: "1e6"}}]`:   "violation",
-			`[{name: payment, attributes: {amount: "1000"}}]`:  "not_applicable",
-			`[{name: payment, attributes: {amount: "999"}}]`:   "not_applicable", // "999" > "1000" as texts
-			`[{name: payment, attributes: {amount: "much"}}]`:  "not_applicable",
-			`[{name: payment, attributes: {amount: "1e999"}}]`: "not_applicable", // no error either
-			`[{name: payment, attributes: {amount: true}}]`:    "not_applicable",
-			`[{name: payment, attributes: {amount: [2000]}}]`:  "not_applicable",
+			`[{name: payment, attributes: {amount: 1001}}]`:                               "violation",
+			`[{name: payment, attributes: {amount: 1000.5}}]`:                             "violation",
+			`[{name: payment, attributes: {amount: "1001"}}]`:                             "violation",
+			`[{name: payment, attributes: {amount: "1e6"}}]`:                              "violation",
+			`[{name: payment, attributes: {amount: "1000"}}]`:                             "not_applicable",
+			`[{name: payment, attributes: {amount: "999"}}]`:                              "not_applicable", // "999" > "1000" as texts
+			`[{name: payment, attributes: {amount: "much"}}]`:                             "not_applicable",
+			`[{name: payment, attributes: {amount: "1e999"}}]`:                            "not_applicable", // no error either
+			`[{name: payment, attributes: {amount: "` + strings.Repeat("9", 400) + `"}}]`: "not_applicable",
+			`[{name: payment, attributes: {amount: true}}]`:                               "not_applicable",
+			`[{name: payment, attributes: {amount: [2000]}}]`:                             "not_applicable",
 			`[{name: payment}]`:                                                "not_applicable",
 			`[{name: payment, resource: {amount: 2000}}]`:                      "not_applicable",
 			`[{name: other, attributes: {amount: 2000}}, {name: payment}]`:     "not_applicable",
@@ -135,6 +136,9 @@ func TestRulesMeanWhatTheyMeant(t *testing.T) {
 			`[{name: a, attributes: {code: 503}}]`: "violation", `[{name: a, attributes: {code: "503"}}]`: "violation", `[{name: a}]`: "not_applicable",
 			`[{name: a, attributes: {code: !!binary NTAz}}]`: "not_applicable", `[{name: a, attributes: {code: [503]}}]`: "not_applicable",
 		}},
+		{`when { a.code matches "^5(/x)*" }`, `spans.exists(s, s.name == "a" && type(s.attributes["code"]) != bytes && string(s.attributes["code"]).matches("^5(/x)*"))`, map[string]string{
+			`[{name: a, attributes: {code: 503}}]`: "violation", `[{name: a, attributes: {code: 5/x}}]`: "violation",
+		}},
 		{`when { a.path contains "a.b" }`, `spans.exists(s, s.name == "a" && s.attributes["path"].contains("a.b"))`, map[string]string{
 			`[{name: a, attributes: {path: xa.by}}]`: "violation", `[{name: a, attributes: {path: xacby}}]`: "not_applicable",
 		}},
@@ -161,6 +165,13 @@ func TestRulesMeanWhatTheyMeant(t *testing.T) {
 		}},
 		{`trace.has(span.name:starts_with("/api/") and not span.has(attribute.auth.token))`, `spans.exists(s, s.name.startsWith("/api/") && !("auth.token" in s.attributes))`, map[string]string{
 			`[{name: /api/x}]`: "violation", `[{name: /api/x, attributes: {auth.token: t}}]`: "not_applicable",
+		}},
+		// A backslash before a quote: the two forms were read by different lexers.
+		{`when { a.path == "c:\" }`, `spans.exists(s, s.name == "a" && s.attributes["path"] == "c:\\")`, map[string]string{
+			`[{name: a, attributes: {path: 'c:\'}}]`: "violation",
+		}},
+		{`trace.has(a).where(quoted == "\"x\y\"")`, `spans.exists(s, s.name == "a" && s.attributes["quoted"] == "\"x\\y\"")`, map[string]string{
+			`[{name: a, attributes: {quoted: '"x\y"'}}]`: "violation",
 		}},
 		{`span.has(attribute.user.id)`, `spans.exists(s, "user.id" in s.attributes)`, map[string]string{
 			`[{name: x, attributes: {user.id: ""}}]`: "violation", `[{name: x}]`: "not_applicable",
@@ -195,6 +206,9 @@ func TestNarrowing(t *testing.T) {
 		{`trace.has(span.name == a and span.attribute.x > 1)`, `{ name = "a" }`},
 		{`trace.has(span.attribute.x > 1 and span.service == a)`, `{ resource.service.name = "a" }`},
 		{`trace.has(span.attribute.x > 1)`, ``},
+		{`when { count(b) > -1 and a.x > 1 }`, `{ name = "a" }`},
+		{`when { count(b) >= 0 and count(c) == 0 and count(d) != 1 and a.x > 1 }`, `{ name = "a" }`},
+		{`when { count(b) != 0 and a.x > 1 }`, `{ name = "b" }`},
 	} {
 		out, err := translate(test.dsl)
 		require.NoError(t, err)
