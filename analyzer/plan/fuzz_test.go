@@ -88,6 +88,9 @@ func (e *equality) compare(t *testing.T, seed uint64) {
 	}
 	judge := p.NewJudge()
 	judge.Workers = 1 + g.IntN(3)
+	if g.IntN(3) == 0 {
+		judge.SetStrip(1 + g.IntN(500))
+	}
 	for range 1 + g.IntN(3) {
 		traces := g.Traces(numTraces, maxSpans)
 		if g.IntN(10) == 0 {

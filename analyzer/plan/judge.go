@@ -31,6 +31,7 @@ type Judge struct {
 	Workers int
 
 	plan     *Plan
+	strips   int32 // spans of a strip
 	filters  map[string]*traceql.BatchFilter
 	filtered map[string]trace.Bits
 	limits   []ruleLimit
@@ -125,7 +126,7 @@ const ask = -2
 // NewJudge returns a judge.
 func (p *Plan) NewJudge() *Judge {
 	j := &Judge{
-		plan: p, filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
+		plan: p, strips: stripSpans, filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
 		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tables: make([]table, len(p.predicates)),
 		extremes: make([]extremeData, len(p.extremes)), never: make([]bool, len(p.predicates)),
 	}
@@ -162,7 +163,7 @@ func (j *Judge) Each(ctx context.Context, b *trace.Batch, selected trace.Bits, d
 	j.findNever()
 	for from := int32(0); int(from) < b.NumTraces(); {
 		to := from + 1
-		for int(to) < b.NumTraces() && b.First[to+1]-b.First[from] <= stripSpans {
+		for int(to) < b.NumTraces() && b.First[to+1]-b.First[from] <= j.strips {
 			to++
 		}
 		if err := context.Cause(ctx); err != nil {

@@ -270,6 +270,7 @@ func TestRandomConditionsGiveTheOraclesVerdicts(t *testing.T) {
 			}
 		}
 		judge := pl.NewJudge()
+		judge.SetStrip(1 + g.IntN(pick(g, 20, 200, 2000)))
 		for range 2 {
 			var traces []*trace.Trace
 			for i := range 1 + g.IntN(30) {
