@@ -70,8 +70,6 @@ const (
 	quantCount
 )
 
-var quantifierNames = [...]string{"exists", "all", "exists_one", "count"}
-
 // listKind is what a quantifier ranges over.
 type listKind uint8
 
@@ -83,8 +81,6 @@ const (
 	listEvents
 	listLinks
 )
-
-var listNames = [...]string{"spans", "children", "ancestors", "descendants", "events", "links"}
 
 // node is a lowered expression: what the checked CEL says, with names resolved and
 // macros recognised.

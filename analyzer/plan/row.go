@@ -220,17 +220,16 @@ func (j *Judge) in(n *node) value {
 
 // quantify evaluates a quantifier over what is related to one row.
 func (j *Judge) quantify(n *node) value {
-	of, kind := int32(0), kind(0)
+	of := int32(0)
 	if len(n.args) > 1 {
 		var ok bool
-		if kind, of, ok = j.object(n.args[1]); !ok {
+		if _, of, ok = j.object(n.args[1]); !ok {
 			if n.isBool {
 				return boolValue(false)
 			}
 			return value{}
 		}
 	}
-	_ = kind
 	q := quantification{j: j, n: n}
 	if n.row.candidates != nil {
 		q.candidates, _ = j.full(n.row.candidates)
