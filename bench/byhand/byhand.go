@@ -1,0 +1,82 @@
+package byhand
+
+import (
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+)
+
+// Loop judges the traces of a batch by one rule: it sets the outcome of each.
+type Loop func(b *trace.Batch, out []rules.Outcome)
+
+// One is rulesets.One.
+func One(b *trace.Batch, out []rules.Outcome) {
+	isCheckout := codes(&b.Service().Text, "checkout")
+	methods := texts(b, "http.request.method")
+	isPost := codes(methods, "POST")
+	services, status, resent := b.Service().Text.Codes, ints(b, "http.response.status_code"), ints(b, "http.request.resend_count")
+	for t := range out {
+		out[t] = rules.NotApplicable
+		first, last := b.First[t], b.First[t+1]
+		for i := first; i < last; i++ {
+			if b.Kinds[i] != trace.KindServer || !isPost[methods.Codes[i]] || !isCheckout[services[b.Resources[i]]] {
+				continue
+			}
+			out[t] = rules.Pass
+			for i := resent.is.Next(first); i >= 0 && i < last; i = resent.is.Next(i + 1) {
+				if resent.of[i] > 3 && b.Kinds[i] == trace.KindClient && status.is.Has(i) && status.of[i] >= 200 {
+					out[t] = rules.Violation
+					break
+				}
+			}
+			break
+		}
+	}
+}
+
+// Ten are rulesets.Ten, in that order.
+var Ten = []Loop{failuresAreErrors, retriesAreBounded, chargeIsChecked, databaseHasOneOwner, personalDataNamesUser("personal", "special"), ordersAnswerInTime, tlsIsRecent, environmentsDoNotMix, toolIsApproved, tokensAreBounded}
+
+// Tree are rulesets.Tree, in that order.
+var Tree = []Loop{paymentIsCalledByItsClients, queriesServeSomebody, personalDataNamesUser("personal"), dataIsAudited, chargeFollowsCheck, retriesDoNotMultiply, dataFollowsAuthorization, stepsAreBounded, failedCallBelowSuccess, requestsDoNotLoop}
+
+// texts returns an attribute's texts, of each span one.
+func texts(b *trace.Batch, key string) *trace.TextColumn {
+	if c := b.Attribute(key); c != nil && c.Text.Codes != nil {
+		return &c.Text
+	}
+	return &trace.TextColumn{Codes: make([]uint32, b.NumSpans())}
+}
+
+// numbers are an attribute's numbers of one type, and which spans have one.
+type numbers[N int64 | float64] struct {
+	of []N
+	is trace.Bits
+}
+
+func ints(b *trace.Batch, key string) numbers[int64] {
+	if c := b.Attribute(key); c != nil {
+		return numbers[int64]{c.Ints, c.IsInt}
+	}
+	return numbers[int64]{}
+}
+
+func doubles(b *trace.Batch, key string) numbers[float64] {
+	if c := b.Attribute(key); c != nil {
+		return numbers[float64]{c.Doubles, c.IsDouble}
+	}
+	return numbers[float64]{}
+}
+
+// next returns the first span of a trace's from i on that has a number, -1 if none has.
+// The span at is where the last search ended: where numbers are rare, most traces end there.
+func (n *numbers[N]) next(i, last int32, at *int32) int32 {
+	if *at < i {
+		if *at = n.is.Next(i); *at < 0 {
+			*at = 1<<31 - 1
+		}
+	}
+	if *at >= last {
+		return -1
+	}
+	return *at
+}

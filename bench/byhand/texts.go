@@ -1,0 +1,28 @@
+package byhand
+
+import "github.com/betracehq/betrace/analyzer/trace"
+
+// codes says of each code of a column whether it is one of the texts.
+func codes(c *trace.TextColumn, texts ...string) []bool {
+	is := make([]bool, c.NumTexts()+1)
+	for code := 1; code < len(is); code++ {
+		for _, t := range texts {
+			is[code] = is[code] || string(c.Bytes(uint32(code))) == t
+		}
+	}
+	return is
+}
+
+// canonical gives codes of equal texts one code, the first.
+func canonical(c *trace.TextColumn) []uint32 {
+	first := make(map[string]uint32, c.NumTexts())
+	of := make([]uint32, c.NumTexts()+1)
+	for code := uint32(1); int(code) < len(of); code++ {
+		text := c.Bytes(code)
+		if _, ok := first[string(text)]; !ok {
+			first[string(text)] = code
+		}
+		of[code] = first[string(text)]
+	}
+	return of
+}
