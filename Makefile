@@ -8,7 +8,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
 COVERED := ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
-.PHONY: help build demo up down status test test-short plan-cases equal new-blocks bench-read bench-plots race mutation lint generate clean
+.PHONY: help build demo up down status test test-short plan-cases equal new-blocks bench-read bench-engine bench-plots race mutation lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ new-blocks: ## judge what is new in 100 rounds of blocks, late data and compacti
 
 bench-read: ## measure how fast blocks are read; FIGURES=<regexp> picks figures (the first run makes the data: about 10 minutes)
 	cd bench && go run ./cmd/bench-read $(if $(FIGURES),-figures '$(FIGURES)') $(BENCH_FLAGS)
+
+bench-engine: ## measure how fast batches are judged, compared with loops written by hand, cel-go and OTTL; FIGURES=<regexp> picks figures
+	cd bench && go run ./cmd/bench-engine $(if $(FIGURES),-figures '$(FIGURES)') $(BENCH_FLAGS)
 
 bench-plots: ## plot how the time and memory of reading blocks grow, into docs/performance.md
 	cd bench && go run ./cmd/bench-plots $(BENCH_FLAGS)

@@ -39,9 +39,12 @@ func Compile(conditions []rulesets.Condition) (Conditions, error) {
 	return parsed, nil
 }
 
-// Prepare makes traces of a batch, from one to before another, pdata: a message for each.
-func Prepare(b *trace.Batch, from, to int) []ptrace.Traces {
-	var out []ptrace.Traces
+// Traces are pdata, a message for each.
+type Traces []ptrace.Traces
+
+// Prepare makes traces of a batch, from one to before another, pdata.
+func Prepare(b *trace.Batch, from, to int) Traces {
+	var out Traces
 	for t := from; t < to; t++ {
 		out = append(out, b.Trace(t).ToOTLP())
 	}
@@ -49,7 +52,7 @@ func Prepare(b *trace.Batch, from, to int) []ptrace.Traces {
 }
 
 // Count counts, by condition, the spans that meet it and the traces that have one.
-func (c Conditions) Count(ctx context.Context, traces []ptrace.Traces) (spans, withOne []int, err error) {
+func (c Conditions) Count(ctx context.Context, traces Traces) (spans, withOne []int, err error) {
 	spans, withOne = make([]int, len(c)), make([]int, len(c))
 	before := make([]int, len(c))
 	for _, td := range traces {

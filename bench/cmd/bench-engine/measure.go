@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+)
+
+// side is one of two that are compared: what it does with each of n batches.
+type side struct {
+	n     int
+	spans int // of all batches
+	run   func(batch int) error
+}
+
+// inTurn runs both sides on one batch after another, several times, and returns how long
+// each takes for a span, in seconds: by the least time of each batch.
+func (b *bench) inTurn(ctx context.Context, sides ...side) ([]float64, error) {
+	least := make([][]time.Duration, len(sides))
+	most := 0
+	for i, s := range sides {
+		least[i] = make([]time.Duration, s.n)
+		most = max(most, s.n)
+	}
+	for repeat := range b.repeat {
+		runtime.GC() // what was made before is not these sides'
+		for batch := range most {
+			for k := range sides {
+				// Who goes first changes, since who goes first warms the caches.
+				i := (repeat + batch + k) % len(sides)
+				if batch >= sides[i].n {
+					continue
+				}
+				began := time.Now()
+				if err := sides[i].run(batch); err != nil {
+					return nil, err
+				}
+				if took := time.Since(began); repeat == 0 || took < least[i][batch] {
+					least[i][batch] = took
+				}
+				if ctx.Err() != nil {
+					return nil, context.Cause(ctx)
+				}
+			}
+		}
+	}
+	perSpan := make([]float64, len(sides))
+	for i, s := range sides {
+		var sum time.Duration
+		for _, took := range least[i] {
+			sum += took
+		}
+		perSpan[i] = sum.Seconds() / float64(s.spans)
+		b.progress("  side %d: %.2f ns a span", i+1, 1e9*perSpan[i])
+	}
+	return perSpan, nil
+}
+
+// compareThroughput prints a figure that is the first side's throughput by the second's, and
+// both throughputs.
+func (b *bench) compareThroughput(ctx context.Context, names []string, ours, theirs side) error {
+	perSpan, err := b.inTurn(ctx, ours, theirs)
+	if err != nil {
+		return err
+	}
+	b.print(names[0], perSpan[1]/perSpan[0], "ratio")
+	b.print(names[1], 1/perSpan[0], "spans/s")
+	b.print(names[2], 1/perSpan[1], "spans/s")
+	return nil
+}
+
+// compareCost prints a figure that is the first side's cost for a span by the second's, and
+// both throughputs.
+func (b *bench) compareCost(ctx context.Context, names []string, many, few side) error {
+	perSpan, err := b.inTurn(ctx, many, few)
+	if err != nil {
+		return err
+	}
+	b.print(names[0], perSpan[0]/perSpan[1], "ratio")
+	b.print(names[1], 1/perSpan[0], "spans/s")
+	b.print(names[2], 1/perSpan[1], "spans/s")
+	return nil
+}
+
+// judged is a side that judges batches by rules that were compiled together, as a scan
+// does: what is found is worked out to the message, and handed over.
+func (b *bench) judged(ctx context.Context, rs []*rules.Rule) side {
+	return judging(ctx, rs, b.batches)
+}
+
+func judging(ctx context.Context, rs []*rules.Rule, of []*trace.Batch) side {
+	judge := plan.Compile(rs).NewJudge()
+	s := side{n: len(of), run: func(i int) error {
+		_, err := judge.Each(ctx, of[i], nil, take)
+		return err
+	}}
+	for _, batch := range of {
+		s.spans += batch.NumSpans()
+	}
+	return s
+}
+
+func take([]plan.Found) error { return nil }
+
+// count judges the traces of a batch up to one, by rules compiled together.
+func count(ctx context.Context, rs []*rules.Rule, batch *trace.Batch, traces int) ([]plan.Counts, error) {
+	var selected trace.Bits
+	if traces < batch.NumTraces() {
+		selected = make(trace.Bits, trace.NumWords(batch.NumTraces()))
+		selected.SetRange(0, int32(traces))
+	}
+	v, err := plan.Compile(rs).NewJudge().Batch(ctx, batch, selected)
+	if err != nil {
+		return nil, err
+	}
+	return v.Counts, nil
+}
+
+// summarise says what all rules say of all batches.
+func (b *bench) summarise(ctx context.Context, rs []*rules.Rule) error {
+	var sum plan.Counts
+	traces := 0
+	for _, batch := range b.batches {
+		counts, err := count(ctx, rs, batch, batch.NumTraces())
+		if err != nil {
+			return err
+		}
+		for _, c := range counts {
+			sum.Pass += c.Pass
+			sum.Violation += c.Violation
+			sum.Error += c.Error
+		}
+		traces += batch.NumTraces()
+	}
+	b.progress("  %d rules on %d traces: %.2f apply to a trace, %d violations, %d errors", len(rs), traces, float64(sum.Pass+sum.Violation)/float64(traces), sum.Violation, sum.Error)
+	if sum.Error > 0 {
+		return fmt.Errorf("%d verdicts are errors", sum.Error)
+	}
+	return nil
+}
