@@ -332,31 +332,9 @@ func (e *estimator) call(call ast.CallExpr) (float64, extent) {
 func (e *estimator) comprehension(c ast.ComprehensionExpr) (float64, extent) {
 	rangeCost, over := e.estimate(c.IterRange())
 	initCost, accu := e.estimate(c.AccuInit())
-	saved := map[string]*extent{}
-	set := func(name string, x extent) {
-		if old, ok := e.vars[name]; ok {
-			saved[name] = &old
-		} else {
-			saved[name] = nil
-		}
-		e.vars[name] = x
-	}
-	defer func() {
-		for name, old := range saved {
-			if old == nil {
-				delete(e.vars, name)
-			} else {
-				e.vars[name] = *old
-			}
-		}
-	}()
+	defer e.enter(c, over)()
 	if c.AccuInit().Kind() == ast.ListKind || c.AccuInit().Kind() == ast.MapKind {
 		accu = extent{n: over.n, element: over.element}
-	}
-	set(c.AccuVar(), extent{n: 1})
-	set(c.IterVar(), larger(over.of(), extent{n: 1}))
-	if c.HasIterVar2() {
-		set(c.IterVar2(), larger(over.of(), extent{n: 1}))
 	}
 	var each float64
 	if element, condition := listStep(c); element != nil {
@@ -375,4 +353,106 @@ func (e *estimator) comprehension(c ast.ComprehensionExpr) (float64, extent) {
 	e.vars[c.AccuVar()] = accu
 	resultCost, result := e.estimate(c.Result())
 	return math.Min(rangeCost+initCost+over.n*(1+each)+resultCost, math.MaxFloat64), result
+}
+
+// enter gives the variables of a comprehension over a list their extents, until leave is
+// called.
+func (e *estimator) enter(c ast.ComprehensionExpr, over extent) (leave func()) {
+	saved := map[string]*extent{}
+	set := func(name string, x extent) {
+		if old, ok := e.vars[name]; ok {
+			saved[name] = &old
+		} else {
+			saved[name] = nil
+		}
+		e.vars[name] = x
+	}
+	set(c.AccuVar(), extent{n: 1})
+	set(c.IterVar(), larger(over.of(), extent{n: 1}))
+	if c.HasIterVar2() {
+		set(c.IterVar2(), larger(over.of(), extent{n: 1}))
+	}
+	return func() {
+		for name, old := range saved {
+			if old == nil {
+				delete(e.vars, name)
+			} else {
+				e.vars[name] = *old
+			}
+		}
+	}
+}
+
+// built returns how many elements of lists and maps evaluating an expression may build at
+// most, 64 bytes of a text counting as one.
+func (e *estimator) built(x ast.Expr) float64 {
+	sum := 0.0
+	add := func(xs ...ast.Expr) {
+		for _, x := range xs {
+			sum += e.built(x)
+		}
+	}
+	switch x.Kind() {
+	case ast.SelectKind:
+		add(x.AsSelect().Operand())
+	case ast.CallKind:
+		call := x.AsCall()
+		if call.IsMemberFunction() {
+			add(call.Target())
+		}
+		add(call.Args()...)
+		switch name := call.FunctionName(); {
+		case buildsNothing[name]:
+		case buildsItsOperands[name]:
+			size := 0.0
+			for _, operand := range append([]ast.Expr{x}, call.Args()...) {
+				_, extent := e.estimate(operand)
+				size += extent.n
+			}
+			sum += 1 + size/64
+		default:
+			return math.Inf(1)
+		}
+	case ast.ListKind:
+		add(x.AsList().Elements()...)
+	case ast.MapKind:
+		return math.Inf(1)
+	case ast.ComprehensionKind:
+		c := x.AsComprehension()
+		add(c.IterRange(), c.AccuInit())
+		_, over := e.estimate(c.IterRange())
+		defer e.enter(c, over)()
+		each := 0.0
+		if element, condition := listStep(c); element != nil {
+			each = 1 + e.built(element)
+			if condition != nil {
+				each += e.built(condition)
+			}
+		} else {
+			if k := c.AccuInit().Kind(); k == ast.ListKind || k == ast.MapKind {
+				return math.Inf(1)
+			}
+			each = e.built(c.LoopCondition()) + e.built(c.LoopStep())
+		}
+		sum += over.n * each
+		if element, _ := listStep(c); element == nil {
+			add(c.Result())
+		}
+	}
+	return sum
+}
+
+// buildsNothing are functions whose results take no memory to speak of.
+var buildsNothing = map[string]bool{
+	operators.LogicalAnd: true, operators.LogicalOr: true, operators.LogicalNot: true, operators.Conditional: true, operators.NotStrictlyFalse: true,
+	equals: true, notEquals: true, isIn: true, operators.Less: true, operators.LessEquals: true, operators.Greater: true, operators.GreaterEquals: true,
+	operators.Index: true, operators.Subtract: true, operators.Multiply: true, operators.Divide: true, operators.Modulo: true, operators.Negate: true,
+	"matches": true, "startsWith": true, "endsWith": true, "contains": true, "size": true, "before": true, "ancestors": true, "descendants": true,
+	"duration": true, "timestamp": true, "int": true, "double": true,
+}
+
+// buildsItsOperands are functions whose results are texts no larger than their operands
+// and results are estimated.
+var buildsItsOperands = map[string]bool{
+	operators.Add: true, "string": true, "lowerAscii": true, "upperAscii": true, "trim": true, "substring": true, "charAt": true, "reverse": true,
 }

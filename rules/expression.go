@@ -5,7 +5,6 @@ import (
 	"regexp"
 
 	"github.com/google/cel-go/common/ast"
-	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 
@@ -28,39 +27,16 @@ func (r *Rule) WhenAndClauses() (when *Expression, clauses []Clause) { return r.
 // [Rule.Judge] give Error on a trace of these sizes or smaller ones: it costs no more
 // than the limit, and cannot build more than an evaluation may.
 func (r *Rule) Decidable(sizes Sizes) bool {
-	limit := r.limit
-	if r.builds {
-		limit = min(limit, maxElements) // each step adds at most an element, or 64 bytes
+	if costOf(sizes, r.programs(false)...) > r.limit {
+		return false
 	}
-	return costOf(sizes, r.programs(false)...) <= limit
-}
-
-// buildsNothing are functions whose results take no memory to speak of.
-var buildsNothing = map[string]bool{
-	operators.LogicalAnd: true, operators.LogicalOr: true, operators.LogicalNot: true, operators.Conditional: true, operators.NotStrictlyFalse: true,
-	equals: true, notEquals: true, isIn: true, operators.Less: true, operators.LessEquals: true, operators.Greater: true, operators.GreaterEquals: true,
-	operators.Index: true, operators.Subtract: true, operators.Multiply: true, operators.Divide: true, operators.Modulo: true, operators.Negate: true,
-	"matches": true, "startsWith": true, "endsWith": true, "contains": true, "size": true, "before": true, "ancestors": true, "descendants": true,
-	"duration": true, "timestamp": true, "int": true, "double": true,
-}
-
-// mayBuild reports whether evaluating the expression makes lists, maps or texts.
-func (x *Expression) mayBuild() bool {
-	builds := false
-	ast.PreOrderVisit(x.root, ast.NewExprVisitor(func(e ast.Expr) {
-		switch e.Kind() {
-		case ast.MapKind:
-			builds = true
-		case ast.CallKind:
-			name := e.AsCall().FunctionName()
-			isSum := name == operators.Add && x.isKind(e, types.IntKind, types.UintKind, types.DoubleKind)
-			builds = builds || !buildsNothing[name] && !isSum
-		case ast.ComprehensionKind:
-			kind := e.AsComprehension().AccuInit().Kind()
-			builds = builds || kind == ast.ListKind || kind == ast.MapKind
+	for _, x := range r.programs(false) {
+		est := estimator{sizes: sizes, vars: map[string]extent{}}
+		if est.built(x.root) > maxElements {
+			return false
 		}
-	}))
-	return builds
+	}
+	return true
 }
 
 // Source returns the expression as it was written.

@@ -252,9 +252,6 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 		return r, err
 	}
 	r.Digest = r.digest()
-	for _, x := range r.programs(false) {
-		r.builds = r.builds || x.mayBuild()
-	}
 	if cost := r.Cost(env.opts.Sizes); cost > r.limit {
 		return r, d.errorf(n, "%s: its cost is %.3g on a trace of %s, over the limit of %.3g: nest fewer quantifiers over spans, or narrow what they range over", what, cost, env.opts.Sizes, r.limit)
 	}

@@ -40,7 +40,6 @@ type Rule struct {
 	when           *Expression
 	clauses        []Clause
 	about, message *Expression
-	builds         bool // see Rule.Decidable
 }
 
 // Clause is one always or never.

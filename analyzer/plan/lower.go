@@ -104,6 +104,9 @@ type node struct {
 	total bool
 	// free are the variables in it that it does not bind itself, a bit each by ID.
 	free uint64
+	// own and resource are the columns of an attribute, in Plan.columns, once it is to be
+	// read row by row.
+	own, resource int
 	// row is how opQuantify is evaluated for one row.
 	row *rowQuantifier
 	key string

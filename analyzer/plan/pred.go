@@ -109,8 +109,11 @@ func (c *compiler) predicate(p predicate, parts ...any) *predicate {
 		key.WriteByte(' ')
 		key.WriteString(strconv.Itoa(a.id))
 		p.total = p.total && a.total
-		if p.kind == predAnd || p.kind == predOr || p.kind == predNot {
+		switch p.kind {
+		case predAnd, predOr:
 			p.rank = max(p.rank, a.rank)
+		case predNot:
+			p.rank = max(int(predEnum), a.rank+1) // it leaves more than its operand does
 		}
 	}
 	for _, part := range parts {
@@ -155,6 +158,12 @@ func (c *compiler) not(p *predicate) *predicate {
 		return c.constant(p.domain, p.kind == predFalse)
 	case predNot:
 		return p.args[0]
+	case predOr: // what holds is then looked for among the few of which the rest holds
+		parts := make([]*predicate, len(p.args))
+		for i, a := range p.args {
+			parts[i] = c.not(a)
+		}
+		return c.join(predAnd, p.domain, parts...)
 	}
 	return c.predicate(predicate{kind: predNot, domain: p.domain, args: []*predicate{p}})
 }
@@ -319,8 +328,43 @@ func (c *compiler) vector(n *node, v *binder) *predicate {
 	}
 	if p == nil && ofSpan {
 		p = c.row(n, v)
+		if guards := c.guards(n, v); len(guards) > 0 {
+			p = c.join(predAnd, d, append(guards, p)...)
+		}
 	}
 	return p
+}
+
+// guards are what has to be there for a comparison to be true, so that it is not looked at
+// row by row where it is not.
+func (c *compiler) guards(n *node, v *binder) (guards []*predicate) {
+	if v == nil || v.domain != spans || n.op != opCompare && n.op != opIn && n.op != opTextTest {
+		return nil
+	}
+	var collect func(operands []*node)
+	collect = func(operands []*node) {
+		for i, o := range operands {
+			// An error in another operand would beat what is absent.
+			others := slices.Delete(slices.Clone(operands), i, i+1)
+			if slices.ContainsFunc(others, func(x *node) bool { return !x.total }) {
+				continue
+			}
+			switch o.op {
+			case opAttribute:
+				if p := c.leaf(o, v, c.has); p != nil {
+					guards = append(guards, p)
+				}
+			case opCalculate:
+				collect(o.args)
+			}
+		}
+	}
+	if n.op == opCompare {
+		collect(n.args)
+	} else if others := n.args[1:]; !slices.ContainsFunc(others, func(x *node) bool { return !x.total }) {
+		collect(n.args[:1])
+	}
+	return guards
 }
 
 func (c *compiler) broadcast(p *predicate) *predicate {
@@ -762,10 +806,19 @@ type rowQuantifier struct {
 	rest       *node      // nil: nothing
 }
 
+// ownDomain is the table that an attribute's first column is of.
+var ownDomain = [...]domain{
+	trace.ScopeAny: spans, trace.ScopeSpan: spans, trace.ScopeResource: resources, trace.ScopeEvent: events, trace.ScopeLink: links,
+}
+
 // prepare makes the quantifiers within a node ready to be evaluated row by row.
 func (c *compiler) prepare(n *node) {
 	for _, a := range n.args {
 		c.prepare(a)
+	}
+	if n.op == opAttribute || n.op == opHas {
+		n.own = c.column(column{domain: ownDomain[n.attribute.Scope], key: n.attribute.Key})
+		n.resource = c.column(column{domain: resources, key: n.attribute.Key})
 	}
 	if n.op != opQuantify || n.row != nil {
 		return

@@ -160,22 +160,16 @@ func bytesOf(names []string) map[string][]byte {
 }
 
 func (j *Judge) attribute(n *node) value {
-	kind, row, ok := j.object(n.args[0])
+	_, row, ok := j.object(n.args[0])
 	if !ok {
 		return value{}
 	}
-	b, key := j.b, n.attribute.Key
-	switch {
-	case kind == kindEvent:
-		return columnValue(columnOf(b.Events.Attributes, key), row)
-	case kind == kindLink:
-		return columnValue(columnOf(b.Links.Attributes, key), row)
-	case n.attribute.Scope == trace.ScopeResource:
-		return columnValue(b.ResourceAttribute(key), b.Resources[row])
+	if n.attribute.Scope == trace.ScopeResource {
+		return columnValue(j.columns[n.resource].attribute, j.b.Resources[row])
 	}
-	v := columnValue(b.Attribute(key), row)
+	v := columnValue(j.columns[n.own].attribute, row)
 	if v.kind == kindAbsent && n.attribute.Scope == trace.ScopeAny {
-		v = columnValue(b.ResourceAttribute(key), b.Resources[row])
+		v = columnValue(j.columns[n.resource].attribute, j.b.Resources[row])
 	}
 	return v
 }

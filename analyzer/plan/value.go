@@ -128,6 +128,8 @@ func compare(op trace.Comparison, a, b value) truth {
 		c = -c
 	case a.kind != b.kind:
 		return isFalse
+	case a.kind == kindText && op == trace.Equal:
+		return truthOf(bytes.Equal(a.s, b.s))
 	case a.kind == kindText:
 		c = bytes.Compare(a.s, b.s)
 	case a.kind == kindTime:
