@@ -406,12 +406,27 @@ func (j *Judge) durations(p *predicate, f *frame, mask, t trace.Bits) {
 // enums sets t to those spans of mask whose number is in the predicate's mask. One that is
 // too great for it, or negative, is its last.
 func enums[E ~int32](numbers []E, want uint64, f *frame, mask, t trace.Bits) {
+	one := bits.OnesCount64(want) == 1 && want>>63 == 0
+	k := uint32(bits.TrailingZeros64(want))
 	for w, in := range mask {
 		var out uint64
-		if in != 0 {
-			first := int(f.first) + 64*w
-			for k, e := range numbers[first:min(first+64, len(numbers))] {
-				out |= want >> min(uint32(e), 63) & 1 << (k & 63)
+		first := int(f.first) + 64*w
+		switch {
+		case in == 0:
+		case bits.OnesCount64(in) <= 8:
+			for rest := in; rest != 0; rest &= rest - 1 {
+				i := bits.TrailingZeros64(rest)
+				out |= want >> min(uint32(numbers[first+i]), 63) & 1 << i
+			}
+		case one && first+64 <= len(numbers):
+			for i := 0; i < 64; i += 8 {
+				e := (*[8]E)(numbers[first+i:])
+				out = out>>8 | uint64(is(uint32(e[0]), k)|is(uint32(e[1]), k)<<1|is(uint32(e[2]), k)<<2|is(uint32(e[3]), k)<<3|
+					is(uint32(e[4]), k)<<4|is(uint32(e[5]), k)<<5|is(uint32(e[6]), k)<<6|is(uint32(e[7]), k)<<7)<<56
+			}
+		default:
+			for i, e := range numbers[first:min(first+64, len(numbers))] {
+				out |= want >> min(uint32(e), 63) & 1 << (i & 63)
 			}
 		}
 		t[w] = in & out

@@ -104,8 +104,10 @@ func (f *frame) set(first, low, high int32, stamp uint64) {
 	f.all = f.all.Resized(64 * f.words)
 	clear(f.all)
 	f.all.SetRange(low-first, high-first)
-	f.none = f.none.Resized(64 * f.words)
-	clear(f.none)
+	if cap(f.none) < f.words {
+		f.none = make(trace.Bits, f.words, 2*f.words)
+	}
+	f.none = f.none[:f.words]
 }
 
 // memo is what a predicate is of all rows of its frame.
