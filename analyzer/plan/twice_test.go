@@ -18,7 +18,7 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-var twiceTraces = flag.Int("plan.twice", 100_000, "on how many traces the rules that are written twice must agree")
+var twiceTraces = flag.Int("plan.twice", 10_000, "on how many traces the rules that are written twice must agree; make plan-cases: 100,000")
 
 // compiled are the rules in CEL, each loaded from YAML.
 func compiled(t *testing.T) []*rules.Rule {
