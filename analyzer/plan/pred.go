@@ -310,7 +310,7 @@ func (c *compiler) vector(n *node, v *binder) *predicate {
 			p = c.leaf(a, v, func(d domain, col int) *predicate { return c.isBool(d, col, true) })
 		}
 	case opHas:
-		p = c.leaf(n, v, c.has)
+		p = c.leaf(&node{op: opAttribute, attribute: n.attribute, args: n.args}, v, c.has)
 	case opPresent:
 		if at, ok := c.place(n.args[0], v); ok {
 			p = at.of(c.constant(spans, true))
@@ -421,7 +421,7 @@ func (at place) of(p *predicate) *predicate {
 
 // leaf makes a predicate of a field or an attribute: test makes it of a column.
 func (c *compiler) leaf(operand *node, v *binder, test func(d domain, col int) *predicate) *predicate {
-	if operand.op != opAttribute && operand.op != opHas && operand.op != opField {
+	if operand.op != opAttribute && operand.op != opField {
 		return nil
 	}
 	at, ok := c.place(operand.args[0], v)

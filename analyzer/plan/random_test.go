@@ -116,7 +116,7 @@ func (g *gen) cond(d int) string {
 		case 5:
 			return g.attr() + " in [" + pick(g, g.str()+", "+g.num(), g.str()+", "+g.str(), g.num()+", 2, true") + "]"
 		case 6:
-			return pick(g, "has("+s+".attributes.a)", `"b" in `+s+".attributes", `"a" in `+s+".resource", "has("+s+".parent)")
+			return pick(g, "has("+s+".attributes.a)", `("b" in `+s+".attributes) == "+pick(g, "true", "false"), `"b" in `+s+".attributes", `"a" in `+s+".resource", "has("+s+".parent)")
 		case 7:
 			return g.attr() + pick(g, ".startsWith(", ".contains(", ".endsWith(", ".matches(") + pick(g, `"x"`, `"y"`, `""`) + ")"
 		case 8:

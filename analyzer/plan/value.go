@@ -161,7 +161,7 @@ func calculate(op string, a, b value) value {
 		return calculateDoubles(op, a.double(), b.double())
 	case a.kind == kindTime && b.kind == kindTime && op == operators.Subtract:
 		d := uint64(a.i) - uint64(b.i)
-		if (uint64(a.i) >= uint64(b.i)) != (int64(d) >= 0) {
+		if (uint64(a.i) >= uint64(b.i)) != (int64(d) >= 0) || magnitude(int64(d)) > almostTooLong {
 			return unknownValue
 		}
 		return value{kind: kindDuration, i: int64(d)}
@@ -178,6 +178,10 @@ func calculate(op string, a, b value) value {
 	}
 	return unknownValue
 }
+
+// almostTooLong is a duration above which it is left to cel-go whether two points in time are
+// too far apart: it calculates seconds and nanoseconds apart.
+const almostTooLong = 1 << 62
 
 func timeOf(v value) value {
 	if v.kind != kindInt || v.i < 0 {
