@@ -58,7 +58,7 @@ bench-read: ## measure how fast blocks are read; FIGURES=<regexp> picks figures 
 bench-engine: ## measure how fast batches are judged, compared with loops written by hand, cel-go and OTTL; FIGURES=<regexp> picks figures
 	cd bench && go run ./cmd/bench-engine $(if $(FIGURES),-figures '$(FIGURES)') $(BENCH_FLAGS)
 
-bench-plots: ## plot how the time and memory of reading blocks grow, into docs/performance.md
+bench-plots: ## plot how the time and memory of reading blocks, and the time of judging, grow, into docs/performance.md
 	cd bench && go run ./cmd/bench-plots $(BENCH_FLAGS)
 
 race: ## run all tests under the race detector

@@ -1,5 +1,6 @@
 // Command bench-plots measures how the time and the memory of reading Tempo's blocks
-// grow, and writes plots and a page that shows them: docs/performance.md.
+// grow, and the time of judging what was read, and writes plots and a page that shows them:
+// docs/performance.md.
 package main
 
 import (
@@ -33,29 +34,54 @@ func run(ctx context.Context) error {
 	}
 	spans := flag.Int("spans", 5_000_000, "spans of the data set at least")
 	repeat := flag.Int("repeat", 3, "how often each point is measured; what is shown is the median")
+	only := flag.String("only", "", `"reading" or "judging": measure only that, and leave the other part of the page as it is`)
+	judged := flag.Int("judged-spans", judgingSpans, "spans that each point of judging is measured on at least")
 	docs := flag.String("docs", "../docs", "where performance.md and the folder performance/ are written")
 	flag.Parse()
 	if *spans < 1000 || *repeat < 1 {
 		return errors.New("-spans is at least 1000 and -repeat at least 1")
 	}
-	data, err := dataset.Make(ctx, dataset.A(*spans), os.Stderr)
-	if err != nil {
-		return err
+	if *only != "" && *only != "reading" && *only != "judging" {
+		return fmt.Errorf("-only %s: want reading or judging", *only)
 	}
+	page := filepath.Join(*docs, "performance.md")
 	images := filepath.Join(*docs, "performance")
 	if err := os.MkdirAll(images, 0o755); err != nil {
 		return err
+	}
+	reads, judges, err := parts(page)
+	if err != nil {
+		return err
+	}
+	if *only != "judging" {
+		if reads, err = measureReading(ctx, images, *spans, *repeat); err != nil {
+			return err
+		}
+	}
+	if *only != "reading" {
+		if judges, err = measureJudging(ctx, images, *judged, 3**repeat); err != nil {
+			return err
+		}
+	}
+	return writePage(page, reads, judges)
+}
+
+// measureReading measures the axes of reading, and draws them.
+func measureReading(ctx context.Context, images string, spans, repeat int) (string, error) {
+	data, err := dataset.Make(ctx, dataset.A(spans), os.Stderr)
+	if err != nil {
+		return "", err
 	}
 	var measured []series
 	for _, a := range axes {
 		s := series{axis: a}
 		points, err := a.points(ctx, data)
 		if err != nil {
-			return fmt.Errorf("%s: %w", a.name, err)
+			return "", fmt.Errorf("%s: %w", a.name, err)
 		}
 		for _, p := range points {
-			if err := p.measure(ctx, *repeat); err != nil {
-				return fmt.Errorf("%s, %s: %w", a.name, p.label, err)
+			if err := p.measure(ctx, repeat); err != nil {
+				return "", fmt.Errorf("%s, %s: %w", a.name, p.label, err)
 			}
 			fmt.Fprintf(os.Stderr, "%s: %s: %.2f s, %.0f MiB, %.0f MB read\n", a.name, p.label, p.seconds, p.mib, p.megabytes)
 			s.points = append(s.points, p)
@@ -64,11 +90,11 @@ func run(ctx context.Context) error {
 			continue
 		}
 		if err := s.draw(filepath.Join(images, a.name+".svg")); err != nil {
-			return fmt.Errorf("%s: %w", a.name, err)
+			return "", fmt.Errorf("%s: %w", a.name, err)
 		}
 		measured = append(measured, s)
 	}
-	return writePage(filepath.Join(*docs, "performance.md"), data, *repeat, measured)
+	return readingPart(data, repeat, measured), nil
 }
 
 // measure fills a point in.

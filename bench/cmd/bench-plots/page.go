@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"runtime"
@@ -81,8 +83,32 @@ Here: %.1f million spans in %d blocks that Tempo 2.8 wrote, %s/%s, %s. Local fil
 from dedicated columns.
 `
 
-// writePage writes the page that shows the plots.
-func writePage(path string, d dataset.Data, repeat int, measured []series) error {
+// parts returns what the page says of reading, and of judging.
+func parts(path string) (reads, judges string, err error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "", nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	reads, judges, found := strings.Cut(string(text), "\n"+judgingTitle)
+	if found {
+		judges = judgingTitle + judges
+	}
+	return reads, judges, nil
+}
+
+// writePage writes the page: what it says of reading, then of judging.
+func writePage(path, reads, judges string) error {
+	if judges != "" {
+		judges = "\n" + judges
+	}
+	return os.WriteFile(path, []byte(reads+judges), 0o644)
+}
+
+// readingPart is the part of the page that shows the plots of reading.
+func readingPart(d dataset.Data, repeat int, measured []series) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, intro, repeat, float64(d.Spans)/1e6, d.Blocks, runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU())
 	for _, s := range measured {
@@ -92,5 +118,5 @@ func writePage(path string, d dataset.Data, repeat int, measured []series) error
 			fmt.Fprintf(&b, "| %s | %.2f | %.0f | %.0f |\n", p.label, p.seconds, p.mib, p.megabytes)
 		}
 	}
-	return os.WriteFile(path, []byte(b.String()), 0o644)
+	return b.String()
 }

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/bench/batches"
+	"github.com/betracehq/betrace/bench/rulesets"
+	"github.com/betracehq/betrace/rules"
+)
+
+// judgingAxis is what grows of what is judged.
+type judgingAxis struct {
+	name, title, unit, text string
+	points                  []int
+	// of returns what a point is: rules, and traces, of which the number of spans is set.
+	of func(x int) ([]rulesets.Rule, batches.Options)
+}
+
+// judgingSpans is how many spans a point is measured on, at least.
+const judgingSpans = batches.PerBatch
+
+// judgingRules is how many rules judge, unless an axis says otherwise.
+const judgingRules = 100
+
+var judgingAxes = []judgingAxis{
+	{
+		"judging-rules", "Rules", "rules",
+		"Each with constants of its own; a smaller set is the beginning of a larger one.",
+		[]int{1, 3, 10, 30, 100, 300, 1000, 3000, 10_000},
+		func(x int) ([]rulesets.Rule, batches.Options) { return rulesets.Set(x), batches.Options{} },
+	},
+	{
+		"judging-trace-size", "Spans per trace", "spans per trace",
+		"As many spans in traces of one size. Rules that compare each span with each other, or with those above it, grow with the trace.",
+		[]int{1, 10, 100, 1000, 10_000, 100_000},
+		func(x int) ([]rulesets.Rule, batches.Options) {
+			return rulesets.Set(judgingRules), batches.Options{SpansPerTrace: x}
+		},
+	},
+	{
+		"judging-texts", "Distinct strings", "values of an attribute",
+		"Rules that ask for texts of four attributes that have so many values each.",
+		[]int{1, 10, 100, 1000, 10_000, 100_000, 1_000_000},
+		func(x int) ([]rulesets.Rule, batches.Options) {
+			return rulesets.OfManyTexts(judgingRules), batches.Options{Texts: x}
+		},
+	},
+	{
+		"judging-attributes", "Attributes per span", "attributes that each span has and the rules ask for",
+		"The same number of rules on one attribute or on many.",
+		[]int{1, 2, 5, 10, 20, 50},
+		func(x int) ([]rulesets.Rule, batches.Options) {
+			return rulesets.OfPlain(judgingRules, x), batches.Options{Plain: x}
+		},
+	},
+}
+
+// judgingPoint is a point that was measured.
+type judgingPoint struct {
+	x        int
+	perSpan  float64 // in nanoseconds
+	spans    int
+	verdicts plan.Counts
+}
+
+// measureJudging measures the axes, on one core, and draws them.
+func measureJudging(ctx context.Context, images string, spans, repeat int) (string, error) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var page strings.Builder
+	fmt.Fprintf(&page, judgingIntro, judgingRules, float64(spans)/1e6, batches.PerBatch, repeat, runtime.GOOS, runtime.GOARCH, runtime.Version())
+	for _, a := range judgingAxes {
+		var points []judgingPoint
+		for _, x := range a.points {
+			p, err := a.measure(ctx, x, spans, repeat)
+			if err != nil {
+				return "", fmt.Errorf("%s, %d: %w", a.name, x, err)
+			}
+			fmt.Fprintf(os.Stderr, "%s: %d: %.2f ns a span\n", a.name, x, p.perSpan)
+			points = append(points, p)
+		}
+		if err := a.draw(points, filepath.Join(images, a.name+".svg")); err != nil {
+			return "", fmt.Errorf("%s: %w", a.name, err)
+		}
+		fmt.Fprintf(&page, "\n## %s\n\n%s\n\n![cost per span by %s](performance/%s.svg)\n\n", a.title, a.text, strings.ToLower(a.title), a.name)
+		fmt.Fprintf(&page, "| %s | ns per span | million spans/s | verdicts pass | violation | error |\n| --- | --- | --- | --- | --- | --- |\n", a.unit)
+		for _, p := range points {
+			fmt.Fprintf(&page, "| %d | %.2f | %.2f | %d | %d | %d |\n", p.x, p.perSpan, 1e3/p.perSpan, p.verdicts.Pass, p.verdicts.Violation, p.verdicts.Error)
+		}
+	}
+	return page.String(), nil
+}
+
+// patience is after how long a point is not measured again.
+const patience = 20 * time.Second
+
+func (a judgingAxis) measure(ctx context.Context, x, spans, repeat int) (judgingPoint, error) {
+	set, opts := a.of(x)
+	rs, err := rulesets.Compile(set)
+	if err != nil {
+		return judgingPoint{}, err
+	}
+	opts.Seed, opts.Spans = 1, max(spans, opts.SpansPerTrace)
+	return measurePoint(ctx, x, rs, batches.Make(opts, rulesets.Needs(rs)), repeat)
+}
+
+// measurePoint judges batches several times; what counts is the least time of each.
+func measurePoint(ctx context.Context, x int, rs []*rules.Rule, of []*trace.Batch, repeat int) (judgingPoint, error) {
+	p := judgingPoint{x: x}
+	judge := plan.Compile(rs).NewJudge()
+	least := make([]time.Duration, len(of))
+	began := time.Now()
+	for n := range repeat {
+		runtime.GC()
+		p.spans, p.verdicts = 0, plan.Counts{}
+		for i, b := range of {
+			start := time.Now()
+			counts, err := judge.Each(ctx, b, nil, func([]plan.Found) error { return nil })
+			if err != nil {
+				return p, err
+			}
+			if took := time.Since(start); n == 0 || took < least[i] {
+				least[i] = took
+			}
+			p.spans += b.NumSpans()
+			for _, c := range counts {
+				p.verdicts.Pass += c.Pass
+				p.verdicts.Violation += c.Violation
+				p.verdicts.Error += c.Error
+			}
+		}
+		if n > 0 && time.Since(began) > patience {
+			break
+		}
+	}
+	if p.spans == 0 {
+		return p, errors.New("nothing was judged")
+	}
+	var sum time.Duration
+	for _, took := range least {
+		sum += took
+	}
+	p.perSpan = float64(sum.Nanoseconds()) / float64(p.spans)
+	return p, nil
+}
+
+// draw writes an SVG of cost per span; both axes are logarithmic, but cost if it differs
+// by less than a factor of 5.
+func (a judgingAxis) draw(points []judgingPoint, path string) error {
+	p := plot.New()
+	p.X.Label.Text, p.Y.Label.Text = a.unit, "ns per span"
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	var xys plotter.XYs
+	least, most := points[0].perSpan, points[0].perSpan
+	for _, one := range points {
+		xys = append(xys, plotter.XY{X: float64(one.x), Y: one.perSpan})
+		least, most = min(least, one.perSpan), max(most, one.perSpan)
+	}
+	if most > 5*least {
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+		p.Y.Min, p.Y.Max = least/1.5, most*1.5
+	} else {
+		p.Y.Min, p.Y.Max = 0, most*1.05
+	}
+	line, marks, err := plotter.NewLinePoints(xys)
+	if err != nil {
+		return err
+	}
+	marks.Shape = draw.CircleGlyph{}
+	p.Add(plotter.NewGrid(), marks, line)
+	canvas := vgsvg.New(14*vg.Centimeter, 7*vg.Centimeter)
+	p.Draw(draw.New(canvas))
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if _, err := canvas.WriteTo(f); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+const judgingTitle = "# How judging grows\n"
+
+const judgingIntro = judgingTitle + `
+How long it takes to judge spans that are in memory, as the batches that a source fills, by rules that were compiled
+together: %d of them unless an axis says otherwise. They are made of some forty templates like the rules of the shipped packs, a
+quarter of them about names that nothing has; what they say of violations is worked out, too. This part of the page is
+written by ` + "`make bench-plots BENCH_FLAGS='-only judging'`" + `.
+
+A point is %.1f million generated spans in batches of %d, on one core: the least time of each batch in %d runs, together. %s/%s, %s.
+`
