@@ -24,12 +24,8 @@ func (g *generator) server(service, parent int, start, end uint64, n int) {
 	}
 	isRoot := len(g.spans) == 0
 	me := g.open(service, parent, trace.KindServer, method+" "+route, start, end)
-	if failed {
-		if g.wrong(failureWithoutStatus) {
-			failed = false
-		} else {
-			g.fail()
-		}
+	if failed && !g.wrong(failureWithoutStatus) {
+		g.fail()
 	}
 	g.text("http.request.method", method)
 	g.text("http.route", route)

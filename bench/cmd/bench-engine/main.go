@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,6 +88,8 @@ func run(ctx context.Context) error {
 	spans := flag.Int("spans", 1_000_000, "spans that are generated at least; fewer for a quick trial, whose figures say little")
 	seed := flag.Uint64("seed", 1, "decides what the traces hold")
 	repeat := flag.Int("repeat", 15, "how often each measurement is repeated; what counts is the least time of each batch")
+	each := flag.String("each", "", "measure instead what each rule of a set costs alone, the dearest first: one, ten, hundred, thousand, tree or conditions")
+	profile := flag.String("profile", "", "write a CPU profile of all that is measured to this file")
 	flag.Parse()
 	selected, err := regexp.Compile(*pattern)
 	if err != nil {
@@ -97,6 +100,23 @@ func run(ctx context.Context) error {
 	}
 	runtime.GOMAXPROCS(1)
 	b := &bench{repeat: *repeat, options: batches.Options{Seed: *seed, Spans: *spans, MistakeEvery: mistakeEvery}}
+	if *each != "" {
+		if sets[*each] == nil {
+			return fmt.Errorf("-each %s: there is no such set", *each)
+		}
+		return b.eachRule(ctx, *each)
+	}
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return fmt.Errorf("-profile: %w", err)
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return fmt.Errorf("-profile: %w", err)
+		}
+		defer pprof.StopCPUProfile()
+	}
 	var errs []error
 	for _, f := range figures {
 		if !slices.ContainsFunc(f.names, selected.MatchString) {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/betracehq/betrace/analyzer/plan"
@@ -56,7 +58,9 @@ func (b *bench) inTurn(ctx context.Context, sides ...side) ([]float64, error) {
 			sum += took
 		}
 		perSpan[i] = sum.Seconds() / float64(s.spans)
-		b.progress("  side %d: %.2f ns a span", i+1, 1e9*perSpan[i])
+		if len(sides) > 1 {
+			b.progress("  %s: %.2f ns a span", [...]string{"first", "second"}[i], 1e9*perSpan[i])
+		}
 	}
 	return perSpan, nil
 }
@@ -140,6 +144,30 @@ func (b *bench) summarise(ctx context.Context, rs []*rules.Rule) error {
 	b.progress("  %d rules on %d traces: %.2f apply to a trace, %d violations, %d errors", len(rs), traces, float64(sum.Pass+sum.Violation)/float64(traces), sum.Violation, sum.Error)
 	if sum.Error > 0 {
 		return fmt.Errorf("%d verdicts are errors", sum.Error)
+	}
+	return nil
+}
+
+// eachRule prints what each rule of a set costs if it is the only one.
+func (b *bench) eachRule(ctx context.Context, set string) error {
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	type cost struct {
+		rule    *rules.Rule
+		perSpan float64
+	}
+	var costs []cost
+	for _, r := range b.rules[set] {
+		perSpan, err := b.inTurn(ctx, b.judged(ctx, []*rules.Rule{r}))
+		if err != nil {
+			return err
+		}
+		costs = append(costs, cost{r, perSpan[0]})
+	}
+	slices.SortFunc(costs, func(x, y cost) int { return cmp.Compare(y.perSpan, x.perSpan) })
+	for _, c := range costs {
+		fmt.Printf("%s %.2f ns/span when %s always %v never %v\n", c.rule.ID, 1e9*c.perSpan, c.rule.When, c.rule.Always, c.rule.Never)
 	}
 	return nil
 }
