@@ -114,7 +114,7 @@ func (a judgingAxis) measure(ctx context.Context, x, spans, repeat int) (judging
 	if err != nil {
 		return judgingPoint{}, err
 	}
-	opts.Seed, opts.Spans = 1, max(spans, opts.SpansPerTrace)
+	opts.Seed, opts.Spans, opts.MistakeEvery = 1, max(spans, opts.SpansPerTrace), 200
 	return measurePoint(ctx, x, rs, batches.Make(opts, rulesets.Needs(rs)), repeat)
 }
 
@@ -200,7 +200,7 @@ const judgingTitle = "# How judging grows\n"
 const judgingIntro = judgingTitle + `
 How long it takes to judge spans that are in memory, as the batches that a source fills, by rules that were compiled
 together: %d of them unless an axis says otherwise. They are made of some forty templates like the rules of the shipped packs, a
-quarter of them about names that nothing has; what they say of violations is worked out, too. This part of the page is
+quarter of them about names that nothing has; one trace in 200 does something that a rule may forbid, and what rules say of violations is worked out, too. This part of the page is
 written by ` + "`make bench-plots BENCH_FLAGS='-only judging'`" + `.
 
 A point is %.1f million generated spans in batches of %d, on one core: the least time of each batch in %d runs, together. %s/%s, %s.
