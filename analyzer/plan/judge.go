@@ -201,20 +201,10 @@ func (j *Judge) begin() {
 
 // limit finds the traces on which each rule is decided by its expressions alone.
 func (j *Judge) limit() {
-	rough := boundsOf(j.b, false) // takes the bytes of a column for those of one text
-	var exact rules.Sizes
+	sizes := boundsOf(j.b)
 	for i := range j.limits {
-		l := &j.limits[i]
-		if l.sizes == rough && !l.exact {
-			continue
-		}
-		r := j.plan.rules[i].rule
-		*l = ruleLimit{spans: upTo(r, rough), sizes: rough}
-		if l.spans < rough.Spans {
-			if exact == (rules.Sizes{}) {
-				exact = boundsOf(j.b, true)
-			}
-			l.spans, l.exact = upTo(r, exact), true
+		if l := &j.limits[i]; l.sizes != sizes {
+			*l = ruleLimit{upTo(j.plan.rules[i].rule, sizes), sizes}
 		}
 	}
 }

@@ -163,9 +163,7 @@ func (p *Plan) Explain(i int) []Part { return p.rules[i].parts }
 // ruleLimit is on how large a trace a rule's verdict surely is its expressions'.
 type ruleLimit struct {
 	spans int
-	// sizes are those it was worked out for, unless it was for those of one batch exactly.
-	sizes rules.Sizes
-	exact bool
+	sizes rules.Sizes // it was worked out for
 }
 
 // upTo returns the number of spans of the largest trace, of at most sizes.Spans, on which the
@@ -201,19 +199,13 @@ func roundUp(n int) int {
 
 // boundsOf returns sizes that no trace of the batch exceeds, rounded up so that they are
 // those of most batches.
-func boundsOf(b *trace.Batch, exactTexts bool) rules.Sizes {
+func boundsOf(b *trace.Batch) rules.Sizes {
 	var s rules.Sizes
 	for t := range b.NumTraces() {
 		s.Spans = max(s.Spans, int(b.First[t+1]-b.First[t]))
 	}
 	s.Spans = roundUp(s.Spans)
-	texts := func(c *trace.TextColumn) {
-		if exactTexts {
-			s.Text = max(s.Text, c.LongestText())
-		} else {
-			s.Text = max(s.Text, c.NumBytes())
-		}
-	}
+	texts := func(c *trace.TextColumn) { s.Text = max(s.Text, c.LongestText()) }
 	var value func(v trace.Value)
 	value = func(v trace.Value) {
 		switch v.Type() {

@@ -17,24 +17,17 @@ type TextColumn struct {
 	// Texts by code: code c, from 1, is bytes[ends[c-1]:ends[c]].
 	bytes []byte
 	ends  []uint32
-	known textIndex
-	cache textCache
+	// longest is the length of the longest.
+	longest int
+	known   textIndex
+	cache   textCache
 }
 
 // NumTexts returns how many texts the column has; their codes are 1 to that.
 func (c *TextColumn) NumTexts() int { return max(len(c.ends)-1, 0) }
 
-// NumBytes returns how many bytes the column's texts have together.
-func (c *TextColumn) NumBytes() int { return len(c.bytes) }
-
 // LongestText returns how many bytes the column's longest text has.
-func (c *TextColumn) LongestText() int {
-	longest := uint32(0)
-	for code := 1; code < len(c.ends); code++ {
-		longest = max(longest, c.ends[code]-c.ends[code-1])
-	}
-	return int(longest)
-}
+func (c *TextColumn) LongestText() int { return c.longest }
 
 // Bytes returns the text of a code, nil for 0. It is valid as long as the batch is, and
 // must not be changed.
@@ -62,6 +55,7 @@ func (c *TextColumn) reset() {
 	c.Codes = c.Codes[:0]
 	c.bytes = c.bytes[:0]
 	c.ends = append(c.ends[:0], 0)
+	c.longest = 0
 	c.known.reset()
 	c.cache.reset()
 }
@@ -76,6 +70,7 @@ func (c *TextColumn) Add(text []byte) uint32 {
 	}
 	c.bytes = append(c.bytes, text...)
 	c.ends = append(c.ends, uint32(len(c.bytes)))
+	c.longest = max(c.longest, len(text))
 	return uint32(len(c.ends) - 1)
 }
 
