@@ -70,13 +70,18 @@ type groupData struct {
 	// live are the texts of the group that the column has.
 	live    []bool
 	numLive int
-	// one are the texts of the group that are live, while they are few.
-	few []uint32
+	few     []uint32 // those
+	// met is how many rows of the last strip that was looked at for all had one of them.
+	met int
 }
 
-// fewTexts is up to how many texts a column is compared with each, rather than looked at for
-// all: without branches that depend on the data.
-const fewTexts = 2
+// Up to fewTexts texts are looked for one after another in a column, without branches that
+// depend on the data, and up to someTexts if one in oftenMet rows has one of them.
+const (
+	fewTexts  = 2
+	someTexts = 8
+	oftenMet  = 12
+)
 
 // classify looks up the texts of the column, once a batch.
 func (j *Judge) classify(g *textGroup, d *groupData) {
@@ -171,34 +176,35 @@ func (j *Judge) markTexts(g *textGroup, d *groupData, f *frame) {
 	if ofResource {
 		class = d.byResource
 	}
-	if d.numLive <= fewTexts {
+	// Where texts are often met, looking for each in turn is faster: nothing depends on what
+	// comes next.
+	if d.numLive <= fewTexts || d.numLive <= someTexts && d.met*oftenMet > int(f.high-f.low) {
+		words := j.take(f.words)
 		for _, text := range d.few {
-			for i, p := range g.byText[text] {
-				t := j.marks(p, f)
-				fresh := j.used
-				words := t
-				if i > 0 || len(p.texts) > 1 {
-					words = j.take(f.words)
-				}
-				if ofResource {
-					matchResources(rows, class, text, f, words)
-				} else {
-					matchCodes(codes, class, text, f, words)
-				}
-				if i > 0 || len(p.texts) > 1 {
-					t.Add(words)
-				}
-				j.used = fresh
+			if ofResource {
+				matchResources(rows, class, text, f, words)
+			} else {
+				matchCodes(codes, class, text, f, words)
+			}
+			if words.IsEmpty() {
+				continue // what is not marked costs nothing
+			}
+			for _, p := range g.byText[text] {
+				j.marks(p, f).Add(words)
 			}
 		}
+		j.give(1)
 		return
 	}
+	met := 0
+	defer func() { d.met = met }()
 	for w := range f.words {
 		first := f.first + int32(64*w)
 		from, to := max(first, f.low), min(first+64, f.high)
 		if ofResource {
 			for k, r := range rows[from:to] {
 				if c := class[r]; c != 0 {
+					met++
 					j.mark(g.byText[c], f, w, uint64(1)<<((from-first)+int32(k)))
 				}
 			}
@@ -206,6 +212,7 @@ func (j *Judge) markTexts(g *textGroup, d *groupData, f *frame) {
 		}
 		for k, code := range codes[from:to] {
 			if c := class[code]; c != 0 {
+				met++
 				j.mark(g.byText[c], f, w, uint64(1)<<((from-first)+int32(k)))
 			}
 		}
