@@ -41,28 +41,6 @@ func SizesOf(t *trace.Trace) Sizes {
 			s.Text = max(s.Text, len(v))
 		}
 	}
-	var value func(v trace.Value)
-	attributes := func(as trace.Attributes) {
-		s.Attributes = max(s.Attributes, len(as))
-		for _, a := range as {
-			text(a.Key)
-			value(a.Value)
-		}
-	}
-	value = func(v trace.Value) {
-		switch v.Type() {
-		case trace.TypeString, trace.TypeBytes:
-			s.Text = max(s.Text, v.Len())
-		case trace.TypeArray:
-			s.List = max(s.List, len(v.Array()))
-			for _, e := range v.Array() {
-				value(e)
-			}
-		case trace.TypeMap:
-			s.List = max(s.List, len(v.Map()))
-			attributes(v.Map())
-		}
-	}
 	depth := make([]int32, len(t.Spans)) // 0: not known yet
 	for i := range t.Spans {
 		span := &t.Spans[i]
@@ -70,18 +48,42 @@ func SizesOf(t *trace.Trace) Sizes {
 		s.Events = max(s.Events, len(span.Events))
 		s.Links = max(s.Links, len(span.Links))
 		text(span.Name, span.StatusMessage, span.Scope, span.ScopeVersion)
-		attributes(span.Attributes)
-		attributes(span.Resource)
+		s.addAttributes(span.Attributes)
+		s.addAttributes(span.Resource)
 		for _, e := range span.Events {
 			text(e.Name)
-			attributes(e.Attributes)
+			s.addAttributes(e.Attributes)
 		}
 		for _, l := range span.Links {
-			attributes(l.Attributes)
+			s.addAttributes(l.Attributes)
 		}
 		s.Ancestors = max(s.Ancestors, int(depthOf(t, i, depth)))
 	}
 	return s
+}
+
+// AddValue makes the sizes of texts, lists and attributes those of a value, if they are less.
+func (s *Sizes) AddValue(v trace.Value) {
+	switch v.Type() {
+	case trace.TypeString, trace.TypeBytes:
+		s.Text = max(s.Text, v.Len())
+	case trace.TypeArray:
+		s.List = max(s.List, len(v.Array()))
+		for _, e := range v.Array() {
+			s.AddValue(e)
+		}
+	case trace.TypeMap:
+		s.List = max(s.List, len(v.Map()))
+		s.addAttributes(v.Map())
+	}
+}
+
+func (s *Sizes) addAttributes(as trace.Attributes) {
+	s.Attributes = max(s.Attributes, len(as))
+	for _, a := range as {
+		s.Text = max(s.Text, len(a.Key))
+		s.AddValue(a.Value)
+	}
 }
 
 // depthOf returns how many ancestors span i has; for a span that leads into a

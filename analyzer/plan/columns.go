@@ -41,23 +41,14 @@ func (d *columnData) find(b *trace.Batch, c column) {
 		if d.isField {
 			d.text = &b.Events.Names
 		} else {
-			d.attribute = columnOf(b.Events.Attributes, c.key)
+			d.attribute = b.Events.Attribute(c.key)
 		}
 	case links:
-		d.attribute = columnOf(b.Links.Attributes, c.key)
+		d.attribute = b.Links.Attribute(c.key)
 	}
 	if d.attribute != nil {
 		d.text = &d.attribute.Text
 	}
-}
-
-func columnOf(cols []*trace.Column, key string) *trace.Column {
-	for _, c := range cols {
-		if c.Key == key {
-			return c
-		}
-	}
-	return nil
 }
 
 // groupData says of the texts of a column which are asked for.
@@ -179,7 +170,7 @@ func (j *Judge) markTexts(g *textGroup, d *groupData, f *frame) {
 	// Where texts are often met, looking for each in turn is faster: nothing depends on what
 	// comes next.
 	if d.numLive <= fewTexts || d.numLive <= someTexts && d.met*oftenMet > int(f.high-f.low) {
-		words := j.take(f.words)
+		words := j.scratch.Take(f.words)
 		for _, text := range d.few {
 			if ofResource {
 				matchResources(rows, class, text, f, words)
@@ -193,7 +184,7 @@ func (j *Judge) markTexts(g *textGroup, d *groupData, f *frame) {
 				j.marks(p, f).Add(words)
 			}
 		}
-		j.give(1)
+		j.scratch.Give(1)
 		return
 	}
 	met := 0

@@ -57,8 +57,7 @@ func (j *Judge) full(p *predicate) (t, u trace.Bits) {
 // compute is eval without what is kept.
 func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 	f := &j.frame[p.domain]
-	mark := j.used
-	defer func() { j.used = mark }()
+	defer j.scratch.GiveTo(j.scratch.Lent())
 	switch p.kind {
 	case predFalse:
 		clear(t)
@@ -127,7 +126,7 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 	case predMember:
 		j.member(p, f, mask, t, u)
 	case predNot:
-		ofT, ofU := j.take(len(mask)), j.take(len(mask))
+		ofT, ofU := j.scratch.Take(len(mask)), j.scratch.Take(len(mask))
 		j.eval(p.args[0], mask, ofT, ofU)
 		for w, in := range mask {
 			t[w] = in &^ ofT[w]
@@ -190,7 +189,7 @@ func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 		return
 	}
 	clear(u)
-	candidates, ofT, ofU := j.take(len(mask)), j.take(len(mask)), j.take(len(mask))
+	candidates, ofT, ofU := j.scratch.Take(len(mask)), j.scratch.Take(len(mask)), j.scratch.Take(len(mask))
 	for _, a := range p.args {
 		any := uint64(0)
 		for w := range candidates {
@@ -213,7 +212,7 @@ func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 }
 
 func (j *Judge) or(p *predicate, mask, t, u trace.Bits) {
-	left, ofT, ofU := j.copyOf(mask), j.take(len(mask)), j.take(len(mask))
+	left, ofT, ofU := j.scratch.CopyOf(mask), j.scratch.Take(len(mask)), j.scratch.Take(len(mask))
 	clear(t)
 	if !p.total {
 		clear(u)
@@ -326,9 +325,9 @@ func (j *Judge) part(n *node, v trace.Value) truth {
 
 // broadcast is what is true of the span's trace.
 func (j *Judge) broadcast(p *predicate, f *frame, mask, t, u trace.Bits) {
-	asked := j.take(j.frame[traces].words)
+	asked := j.scratch.Take(j.frame[traces].words)
 	j.tracesOf(mask, asked)
-	ofT, ofU := j.take(len(asked)), j.take(len(asked))
+	ofT, ofU := j.scratch.Take(len(asked)), j.scratch.Take(len(asked))
 	j.eval(p.args[0], asked, ofT, ofU)
 	if !p.total {
 		j.spansOf(ofU, f, u, mask)
@@ -350,7 +349,7 @@ func (j *Judge) tracesOf(mask, of trace.Bits) {
 
 // spansOf sets t to those spans of mask whose trace is in of. t may be mask.
 func (j *Judge) spansOf(of trace.Bits, f *frame, t, mask trace.Bits) {
-	wide := j.take(len(mask))
+	wide := j.scratch.Take(len(mask))
 	clear(wide)
 	first := j.b.First[j.frame[traces].first:]
 	for i := of.Next(0); i >= 0; i = of.Next(i + 1) {
@@ -359,7 +358,7 @@ func (j *Judge) spansOf(of trace.Bits, f *frame, t, mask trace.Bits) {
 	for w, in := range mask {
 		t[w] = in & wide[w]
 	}
-	j.give(1)
+	j.scratch.Give(1)
 }
 
 // gather is what is true of the span's resource.
@@ -405,7 +404,7 @@ func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
 		return
 	}
 	ofT, ofU := j.full(p.args[0])
-	related := j.take(f.words)
+	related := j.scratch.Take(f.words)
 	j.relate(p.kind, ofT, related, f)
 	for w, in := range mask {
 		t[w] = in & related[w]
@@ -417,7 +416,7 @@ func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
 		clear(u)
 		return
 	}
-	possible := j.copyOf(ofT)
+	possible := j.scratch.CopyOf(ofT)
 	possible.Add(ofU)
 	j.relate(p.kind, possible, related, f)
 	for w := range u {
@@ -542,12 +541,12 @@ func (j *Judge) elements(p *predicate, mask trace.Bits) (t, u trace.Bits) {
 	}
 	within := f.all
 	if !equal(mask, ft.all) {
-		within = j.take(f.words)
+		within = j.scratch.Take(f.words)
 		j.spansOf(mask, f, within, f.all)
 	}
-	t = j.take(f.words)
+	t = j.scratch.Take(f.words)
 	if !p.total {
-		u = j.take(f.words)
+		u = j.scratch.Take(f.words)
 	}
 	j.compute(p, within, t, u)
 	return t, u
@@ -564,10 +563,10 @@ func equal(a, b trace.Bits) bool {
 
 func (j *Judge) exists(p *predicate, _ *frame, mask, t, u trace.Bits) {
 	ofT, ofU := j.elements(p.args[0], mask)
-	some := j.take(len(mask))
+	some := j.scratch.Take(len(mask))
 	j.tracesOf(ofT, some)
 	if !p.total {
-		possible := j.take(len(mask))
+		possible := j.scratch.Take(len(mask))
 		j.tracesOf(ofU, possible)
 		for w, in := range mask {
 			u[w] = in & possible[w] &^ some[w]
@@ -581,7 +580,7 @@ func (j *Judge) exists(p *predicate, _ *frame, mask, t, u trace.Bits) {
 func (j *Judge) count(p *predicate, f *frame, mask, t, u trace.Bits) {
 	ofT, ofU := j.elements(p.args[0], mask)
 	first := j.frame[spans].first
-	of := j.copyOf(mask)
+	of := j.scratch.CopyOf(mask)
 	clear(t)
 	if !p.total {
 		clear(u)
@@ -623,7 +622,7 @@ func (j *Judge) rootOf(t int32) int32 {
 func (j *Judge) root(p *predicate, _ *frame, mask, t, u trace.Bits) {
 	ofT, ofU := j.full(p.args[0])
 	first := j.frame[spans].first
-	of := j.copyOf(mask)
+	of := j.scratch.CopyOf(mask)
 	clear(t)
 	if !p.total {
 		clear(u)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
-	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 // stripSpans is how many spans are judged at a time, unless a trace has more: so few that
@@ -32,7 +31,7 @@ type Judge struct {
 
 	plan     *Plan
 	strips   int32 // spans of a strip
-	filters  map[string]*traceql.BatchFilter
+	filters  map[string]selectTraces
 	filtered map[string]trace.Bits
 	limits   []ruleLimit
 	counts   []Counts
@@ -58,10 +57,9 @@ type Judge struct {
 	owner []int32 // trace, from the strip's first, by span, from the first bit
 	roots []int32 // of traces; -2: not known
 
-	spare []trace.Bits
-	used  int
-	env   [64]int32
-	trace int32 // whose row is evaluated
+	scratch trace.Scratch
+	env     [64]int32
+	trace   int32 // whose row is evaluated
 }
 
 // Counts are how many verdicts a rule gave of each outcome.
@@ -194,8 +192,8 @@ func (j *Judge) begin() {
 		j.columns[i].find(b, j.plan.columns[i])
 	}
 	j.related = false
-	for name, f := range j.filters {
-		j.filtered[name] = f.SelectTraces(b, j.filtered[name])
+	for name, selectTraces := range j.filters {
+		j.filtered[name] = selectTraces(b, j.filtered[name])
 	}
 }
 
@@ -235,7 +233,7 @@ func (j *Judge) strip(from, to int32, selected trace.Bits) {
 		}
 	}
 	f := &j.frame[traces]
-	judged := j.take(f.words)
+	judged := j.scratch.Take(f.words)
 	copy(judged, f.all)
 	if selected != nil {
 		for t := from; t < to; t++ {
@@ -252,7 +250,7 @@ func (j *Judge) strip(from, to int32, selected trace.Bits) {
 			j.rule(i, judged, longest)
 		}
 	}
-	j.give(1)
+	j.scratch.Give(1)
 }
 
 // rule judges the traces of the strip that are judged by one rule.
@@ -261,12 +259,11 @@ func (j *Judge) rule(i int, judged trace.Bits, longest int32) {
 	if r.when != nil && j.isNever(r.when) && j.limits[i].spans >= int(longest) {
 		return
 	}
-	mark := j.used
-	defer func() { j.used = mark }()
+	defer j.scratch.GiveTo(j.scratch.Lent())
 	f := &j.frame[traces]
 	within := judged
 	if filter := r.rule.TraceQL; filter != nil {
-		within = j.copyOf(within)
+		within = j.scratch.CopyOf(within)
 		matches := j.filtered[filter.String()]
 		for t := within.Next(0); t >= 0; t = within.Next(t + 1) {
 			if !matches.Has(f.first + t) {
@@ -275,7 +272,7 @@ func (j *Judge) rule(i int, judged trace.Bits, longest int32) {
 		}
 	}
 	if limit := j.limits[i].spans; limit < int(longest) {
-		within = j.copyOf(within)
+		within = j.scratch.CopyOf(within)
 		for t := within.Next(0); t >= 0; t = within.Next(t + 1) {
 			if int(j.b.First[f.first+t+1]-j.b.First[f.first+t]) > limit {
 				within[t>>6] &^= 1 << (t & 63)
@@ -285,8 +282,8 @@ func (j *Judge) rule(i int, judged trace.Bits, longest int32) {
 	}
 	applies := within
 	if r.when != nil {
-		applies = j.take(f.words)
-		unknown := j.take(f.words)
+		applies = j.scratch.Take(f.words)
+		unknown := j.scratch.Take(f.words)
 		j.eval(r.when, within, applies, unknown)
 		if !r.when.total {
 			for t := unknown.Next(0); t >= 0; t = unknown.Next(t + 1) {
@@ -303,7 +300,7 @@ func (j *Judge) rule(i int, judged trace.Bits, longest int32) {
 		}
 		return
 	}
-	left, holds, unknown := j.copyOf(applies), j.take(f.words), j.take(f.words)
+	left, holds, unknown := j.scratch.CopyOf(applies), j.scratch.Take(f.words), j.scratch.Take(f.words)
 	for k := range r.clauses {
 		c := &r.clauses[k]
 		j.eval(c.of, left, holds, unknown)
@@ -521,23 +518,4 @@ func (j *Judge) resolveSome(some []pending, deliver func([]Found) error) error {
 		return nil
 	}
 	return deliver(kept)
-}
-
-// take returns a bitmap of so many words, which hold anything, until it is given back.
-func (j *Judge) take(words int) trace.Bits {
-	if j.used == len(j.spare) {
-		j.spare = append(j.spare, nil)
-	}
-	j.spare[j.used] = j.spare[j.used].Resized(64 * words)
-	j.used++
-	return j.spare[j.used-1]
-}
-
-// give ends the use of the n bitmaps that were taken last.
-func (j *Judge) give(n int) { j.used -= n }
-
-func (j *Judge) copyOf(b trace.Bits) trace.Bits {
-	c := j.take(len(b))
-	copy(c, b)
-	return c
 }

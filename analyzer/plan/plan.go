@@ -5,7 +5,6 @@ import (
 
 	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
-	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 // Plan is a number of rules compiled together. It is immutable and may be shared.
@@ -148,15 +147,6 @@ func (p *Plan) groupTexts() {
 	}
 }
 
-// Rules returns the rules, in the order in which they were given.
-func (p *Plan) Rules() []*rules.Rule {
-	rs := make([]*rules.Rule, len(p.rules))
-	for i := range p.rules {
-		rs[i] = p.rules[i].rule
-	}
-	return rs
-}
-
 // Explain returns how the expressions of rule i are judged.
 func (p *Plan) Explain(i int) []Part { return p.rules[i].parts }
 
@@ -206,31 +196,13 @@ func boundsOf(b *trace.Batch) rules.Sizes {
 	}
 	s.Spans = roundUp(s.Spans)
 	texts := func(c *trace.TextColumn) { s.Text = max(s.Text, c.LongestText()) }
-	var value func(v trace.Value)
-	value = func(v trace.Value) {
-		switch v.Type() {
-		case trace.TypeString, trace.TypeBytes:
-			s.Text = max(s.Text, v.Len())
-		case trace.TypeArray:
-			s.List = max(s.List, len(v.Array()))
-			for _, e := range v.Array() {
-				value(e)
-			}
-		case trace.TypeMap:
-			s.List, s.Attributes = max(s.List, len(v.Map())), max(s.Attributes, len(v.Map()))
-			for _, a := range v.Map() {
-				s.Text = max(s.Text, len(a.Key))
-				value(a.Value)
-			}
-		}
-	}
 	columns := func(cols []*trace.Column) {
 		s.Attributes = max(s.Attributes, len(cols))
 		for _, c := range cols {
 			s.Text = max(s.Text, len(c.Key))
 			texts(&c.Text)
 			for _, v := range c.Others {
-				value(v)
+				s.AddValue(v)
 			}
 		}
 	}
@@ -248,12 +220,16 @@ func boundsOf(b *trace.Batch) rules.Sizes {
 	return s
 }
 
+// selectTraces returns which traces of a batch a filter matches, in the memory of traces if it
+// has room.
+type selectTraces func(b *trace.Batch, traces trace.Bits) trace.Bits
+
 // traceQL are the filters of the rules that have one, each once.
-func (p *Plan) traceQL() map[string]*traceql.BatchFilter {
-	filters := map[string]*traceql.BatchFilter{}
+func (p *Plan) traceQL() map[string]selectTraces {
+	filters := map[string]selectTraces{}
 	for i := range p.rules {
 		if f := p.rules[i].rule.TraceQL; f != nil && filters[f.String()] == nil {
-			filters[f.String()] = f.OnBatches()
+			filters[f.String()] = f.OnBatches().SelectTraces
 		}
 	}
 	return filters

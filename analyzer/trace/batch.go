@@ -70,6 +70,12 @@ func (b *Batch) Attribute(key string) *Column { return columnOf(b.Attributes, ke
 // ResourceAttribute returns the column of an attribute of resources, nil if none has it.
 func (b *Batch) ResourceAttribute(key string) *Column { return columnOf(b.ResourceAttributes, key) }
 
+// Attribute returns the column of an attribute of events, nil if none has it.
+func (e *Events) Attribute(key string) *Column { return columnOf(e.Attributes, key) }
+
+// Attribute returns the column of an attribute of links, nil if none has it.
+func (l *Links) Attribute(key string) *Column { return columnOf(l.Attributes, key) }
+
 // Service returns the column of the resources' service.name.
 func (b *Batch) Service() *Column { return b.ResourceAttributes[0] }
 

@@ -124,3 +124,36 @@ func (b Bits) Fill(n int) {
 	clear(b)
 	b.SetRange(0, int32(n))
 }
+
+// Scratch lends bitmaps, which are given back in the reverse order, so that their memory is
+// used again. It serves one goroutine.
+type Scratch struct {
+	spare []Bits
+	used  int
+}
+
+// Take returns a bitmap of so many words, which hold anything, until it is given back.
+func (s *Scratch) Take(words int) Bits {
+	if s.used == len(s.spare) {
+		s.spare = append(s.spare, nil)
+	}
+	s.spare[s.used] = s.spare[s.used].Resized(64 * words)
+	s.used++
+	return s.spare[s.used-1]
+}
+
+// CopyOf returns a copy of b, until it is given back.
+func (s *Scratch) CopyOf(b Bits) Bits {
+	c := s.Take(len(b))
+	copy(c, b)
+	return c
+}
+
+// Give takes the n bitmaps back that were lent last.
+func (s *Scratch) Give(n int) { s.used -= n }
+
+// Lent returns how many bitmaps are lent.
+func (s *Scratch) Lent() int { return s.used }
+
+// GiveTo takes those back that were lent since Lent was n.
+func (s *Scratch) GiveTo(n int) { s.used = n }

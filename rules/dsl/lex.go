@@ -35,7 +35,7 @@ type token struct {
 func (t token) String() string {
 	switch t.kind {
 	case tokenEnd:
-		return "the end"
+		return "end of the rule"
 	case tokenText:
 		return fmt.Sprintf("the text %q", t.text)
 	}

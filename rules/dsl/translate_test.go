@@ -219,13 +219,13 @@ func TestNarrowing(t *testing.T) {
 
 func TestWhatIsNotTranslatedHasAPlaceAndARemedy(t *testing.T) {
 	for _, test := range []struct{ dsl, want string }{
-		{``, `1:1: unexpected the end: want trace.has(…), trace.count(…), span.has(…), or when { … } for a rule of the newer form`},
+		{``, `1:1: unexpected end of the rule: want trace.has(…), trace.count(…), span.has(…), or when { … } for a rule of the newer form`},
 		{`payment and check`, `1:1: unexpected "payment": want trace.has`},
 		{`when payment`, `1:6: unexpected "payment" after when: want "{"`},
 		{`when { }`, `1:8: unexpected "}": want a span's name, or count(…)`},
 		{`when { a } always { b } always { c }`, `1:25: unexpected "always" after the clauses`},
 		{`when { a } never { b } always { c }`, `1:24: unexpected "always" after the clauses`},
-		{"when { a }\nalways { b", `2:11: unexpected the end within always: want "}"`},
+		{"when { a }\nalways { b", `2:11: unexpected end of the rule within always: want "}"`},
 		{`when { a && b }`, `1:10: "&&" is not BeTraceDSL: write and`},
 		{`when { a == 1 }`, `1:8: a ==: the attribute of which span?`},
 		{`when { a.b = 1 }`, `1:12: "=" is not BeTraceDSL: write ==`},

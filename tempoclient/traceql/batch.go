@@ -20,10 +20,8 @@ import (
 type BatchFilter struct {
 	root node
 
-	b *trace.Batch
-	// spare are bitmaps, of which the first used are in use.
-	spare []trace.Bits
-	used  int
+	b       *trace.Batch
+	scratch trace.Scratch
 	// table says by code whether a text of a column matches, 1 or 0.
 	table []uint8
 	// children are how many children each span of b has; none: not counted.
@@ -51,7 +49,7 @@ func (f *BatchFilter) SelectSpans(b *trace.Batch, spans trace.Bits) trace.Bits {
 // SelectTraces returns which traces of the batch have a span that matches, a bit a
 // trace, in the memory of traces if it has room.
 func (f *BatchFilter) SelectTraces(b *trace.Batch, traces trace.Bits) trace.Bits {
-	spans := f.SelectSpans(b, f.take(trace.NumWords(b.NumSpans())))
+	spans := f.SelectSpans(b, f.scratch.Take(trace.NumWords(b.NumSpans())))
 	traces = traces.Resized(b.NumTraces())
 	clear(traces)
 	for t, i := int32(0), spans.Next(0); i >= 0; i = spans.Next(b.First[t]) {
@@ -61,7 +59,7 @@ func (f *BatchFilter) SelectTraces(b *trace.Batch, traces trace.Bits) trace.Bits
 		traces.Set(t)
 		t++
 	}
-	f.give(1)
+	f.scratch.Give(1)
 	return traces
 }
 
@@ -241,16 +239,16 @@ func (f *BatchFilter) narrow(n *node, s trace.Bits) {
 	case nodeAtom:
 		f.narrowAtom(n.atom, s)
 	case nodeNot:
-		match := f.copyOf(s)
+		match := f.scratch.CopyOf(s)
 		f.narrow(&n.xs[0], match)
 		s.Remove(match)
-		f.give(1)
+		f.scratch.Give(1)
 	case nodeAnd:
 		for i := range n.xs {
 			f.narrow(&n.xs[i], s)
 		}
 	case nodeOr:
-		left, match := f.copyOf(s), f.take(len(s))
+		left, match := f.scratch.CopyOf(s), f.scratch.Take(len(s))
 		clear(s)
 		for i := range n.xs {
 			copy(match, left)
@@ -258,7 +256,7 @@ func (f *BatchFilter) narrow(n *node, s trace.Bits) {
 			s.Add(match)
 			left.Remove(match)
 		}
-		f.give(2)
+		f.scratch.Give(2)
 	case nodeRows:
 		f.narrowRows(n.expr, s)
 	}

@@ -100,7 +100,7 @@ func (f *BatchFilter) others(c *trace.Column, s trace.Bits, matches func(trace.V
 	if len(c.Others) == 0 {
 		return nil
 	}
-	found := f.take(len(s))
+	found := f.scratch.Take(len(s))
 	clear(found)
 	for row, v := range c.Others {
 		if s.Has(row) && matches(v) {
@@ -113,7 +113,7 @@ func (f *BatchFilter) others(c *trace.Column, s trace.Bits, matches func(trace.V
 func (f *BatchFilter) addOthers(s, others trace.Bits) {
 	if others != nil {
 		s.Add(others)
-		f.give(1)
+		f.scratch.Give(1)
 	}
 }
 

@@ -15,16 +15,16 @@ func (f *BatchFilter) narrowAtom(a *atom, s trace.Bits) {
 		f.narrowColumn(b.Attribute(a.field.Key), a, s)
 	case ScopeResource:
 		f.gather(f.resources(a), s)
-		f.give(1)
+		f.scratch.Give(1)
 	case ScopeAny:
 		f.narrowUnscoped(a, s)
 	case ScopeEvent:
 		f.narrowMembers(b.Events.From, b.Events.To, len(b.Events.Times), s, func(events trace.Bits) {
-			f.narrowColumn(columnOf(b.Events.Attributes, a.field.Key), a, events)
+			f.narrowColumn(b.Events.Attribute(a.field.Key), a, events)
 		})
 	case ScopeLink:
 		f.narrowMembers(b.Links.From, b.Links.To, len(b.Links.SpanIDs), s, func(links trace.Bits) {
-			f.narrowColumn(columnOf(b.Links.Attributes, a.field.Key), a, links)
+			f.narrowColumn(b.Links.Attribute(a.field.Key), a, links)
 		})
 	default:
 		f.narrowIntrinsic(a, s)
@@ -39,40 +39,31 @@ func (f *BatchFilter) narrowPresent(field Field, s trace.Bits) {
 		f.narrowPresentColumn(b.Attribute(field.Key), s)
 	case ScopeResource:
 		f.gather(f.presentResources(field.Key), s)
-		f.give(1)
+		f.scratch.Give(1)
 	case ScopeAny:
-		own := f.copyOf(s)
+		own := f.scratch.CopyOf(s)
 		f.narrowPresentColumn(b.Attribute(field.Key), own)
 		f.gather(f.presentResources(field.Key), s)
 		s.Add(own)
-		f.give(2)
+		f.scratch.Give(2)
 	case ScopeEvent:
 		f.narrowMembers(b.Events.From, b.Events.To, len(b.Events.Times), s, func(events trace.Bits) {
-			f.narrowPresentColumn(columnOf(b.Events.Attributes, field.Key), events)
+			f.narrowPresentColumn(b.Events.Attribute(field.Key), events)
 		})
 	case ScopeLink:
 		f.narrowMembers(b.Links.From, b.Links.To, len(b.Links.SpanIDs), s, func(links trace.Bits) {
-			f.narrowPresentColumn(columnOf(b.Links.Attributes, field.Key), links)
+			f.narrowPresentColumn(b.Links.Attribute(field.Key), links)
 		})
 	default:
 		f.narrowPresentIntrinsic(field.Key, s)
 	}
 }
 
-func columnOf(cols []*trace.Column, key string) *trace.Column {
-	for _, c := range cols {
-		if c.Key == key {
-			return c
-		}
-	}
-	return nil
-}
-
 // resources returns for which rows of resources a test of the atom holds; give ends
 // its use.
 func (f *BatchFilter) resources(a *atom) trace.Bits {
 	n := f.b.Service().Rows()
-	rows := f.take(trace.NumWords(n))
+	rows := f.scratch.Take(trace.NumWords(n))
 	rows.Fill(n)
 	f.narrowColumn(f.b.ResourceAttribute(a.field.Key), a, rows)
 	return rows
@@ -80,7 +71,7 @@ func (f *BatchFilter) resources(a *atom) trace.Bits {
 
 func (f *BatchFilter) presentResources(key string) trace.Bits {
 	n := f.b.Service().Rows()
-	rows := f.take(trace.NumWords(n))
+	rows := f.scratch.Take(trace.NumWords(n))
 	rows.Fill(n)
 	f.narrowPresentColumn(f.b.ResourceAttribute(key), rows)
 	return rows
@@ -119,15 +110,15 @@ func (f *BatchFilter) narrowUnscoped(a *atom, s trace.Bits) {
 	if resources.IsEmpty() {
 		f.narrowColumn(own, a, s)
 	} else {
-		lacking, present := f.copyOf(s), f.copyOf(s)
+		lacking, present := f.scratch.CopyOf(s), f.scratch.CopyOf(s)
 		f.narrowPresentColumn(own, present)
 		lacking.Remove(present)
 		f.gather(resources, lacking)
 		f.narrowColumn(own, a, s)
 		s.Add(lacking)
-		f.give(2)
+		f.scratch.Give(2)
 	}
-	f.give(1)
+	f.scratch.Give(1)
 }
 
 // narrowMembers takes those spans out of s that have none of n events or links of
@@ -137,14 +128,14 @@ func (f *BatchFilter) narrowMembers(from, to []int32, n int, s trace.Bits, narro
 		clear(s)
 		return
 	}
-	members := f.take(trace.NumWords(n))
+	members := f.scratch.Take(trace.NumWords(n))
 	clear(members)
 	for i := s.Next(0); i >= 0; i = s.Next(i + 1) {
 		members.SetRange(from[i], to[i])
 	}
 	narrow(members)
 	f.keep(s, func(i int32) bool { return members.AnyIn(from[i], to[i]) })
-	f.give(1)
+	f.scratch.Give(1)
 }
 
 // keep takes those spans out of s for which matches is false.

@@ -43,9 +43,9 @@ func (f *BatchFilter) findColumns(x Expr) {
 		case ScopeAny:
 			c.span, c.resource = f.b.Attribute(x.Key), f.b.ResourceAttribute(x.Key)
 		case ScopeEvent:
-			c.members = columnOf(f.b.Events.Attributes, x.Key)
+			c.members = f.b.Events.Attribute(x.Key)
 		case ScopeLink:
-			c.members = columnOf(f.b.Links.Attributes, x.Key)
+			c.members = f.b.Links.Attribute(x.Key)
 		}
 		f.columns = append(f.columns, c)
 	case Not:

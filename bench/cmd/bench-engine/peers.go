@@ -184,7 +184,7 @@ func againstOTTL(ctx context.Context, b *bench, names []string) error {
 func allocations(ctx context.Context, b *bench, names []string) error {
 	var rs []*rules.Rule
 	all := plan.Compile(b.rules["thousand"])
-	for i, r := range all.Rules() {
+	for i, r := range b.rules["thousand"] {
 		vectorised := true
 		for _, part := range all.Explain(i) {
 			vectorised = vectorised && part.Vectorised()
