@@ -27,11 +27,12 @@ func (k *SpanKeys) Resize(n int) {
 	k.Starts, k.Ends, k.Kinds = resized(k.Starts, n), resized(k.Ends, n), resized(k.Kinds, n)
 }
 
-// Reserve makes room for n spans.
+// Reserve makes room for n spans, and some more: batches of one reading differ a little,
+// and each growing would move all.
 func (k *SpanKeys) Reserve(n int) {
-	if n > k.Len() {
+	if n > cap(k.IDs) {
 		before := k.Len()
-		k.Resize(n)
+		k.Resize(n + n/16)
 		k.Resize(before)
 	}
 }
@@ -39,7 +40,7 @@ func (k *SpanKeys) Reserve(n int) {
 // resized returns s with n elements.
 func resized[S ~[]E, E any](s S, n int) S {
 	if n > cap(s) {
-		s = slices.Grow(s, n-len(s))
+		s = append(make(S, 0, max(n, 2*len(s))), s...)
 	}
 	return s[:n]
 }
@@ -71,6 +72,7 @@ type Filler struct {
 	copies    []spanCopy
 	order     []orderKey
 	packed    [1 << packedBits]uint64
+	few       fewIDs
 	table     idTable
 	spare     map[Scope][]*Column
 	byKey     map[AttributeKey]*Column
@@ -125,35 +127,27 @@ func (f *Filler) AddTrace(id ID, spans ...SpanRun) {
 		f.sort(spans)
 	}
 	order := f.order
-	f.table.reset(n)
-	unique := true
 	// Reset made room for them all.
 	end := int(base) + n
 	b.SpanIDs, b.ParentIDs, b.Starts, b.Ends, b.Kinds = b.SpanIDs[:end], b.ParentIDs[:end], b.Starts[:end], b.Ends[:end], b.Kinds[:end]
 	ids, parentIDs, starts, ends, kinds := b.SpanIDs[base:end], b.ParentIDs[base:end], b.Starts[base:end], b.Ends[base:end], b.Kinds[base:end]
 	for j, o := range order {
-		id, end := k.IDs[o.i], k.Ends[o.i]
+		end := k.Ends[o.i]
 		if end < o.start {
 			end = o.start
 			flags |= FlagEndBeforeStart
 		}
-		ids[j], parentIDs[j], starts[j], ends[j], kinds[j] = id, k.ParentIDs[o.i], o.start, end, k.Kinds[o.i]
+		ids[j], parentIDs[j], starts[j], ends[j], kinds[j] = k.IDs[o.i], k.ParentIDs[o.i], o.start, end, k.Kinds[o.i]
 		f.Place[o.i] = base + int32(j)
-		unique = f.table.add(binary.NativeEndian.Uint64(id[:]), int32(j)) && unique
 	}
-	if unique {
-		b.Parents = b.Parents[:end]
-		parents := b.Parents[base:end]
-		for j := range parentIDs {
-			parent := int32(-1)
-			if p := binary.NativeEndian.Uint64(parentIDs[j][:]); p != 0 {
-				if parent = f.table.find(p); parent >= 0 {
-					parent += base
-				}
-			}
-			parents[j] = parent
-		}
+	b.Parents = b.Parents[:end]
+	unique := false
+	if n <= mostInFewIDs {
+		unique = f.few.link(ids, parentIDs, b.Parents[base:end], base)
 	} else {
+		unique = f.table.link(ids, parentIDs, b.Parents[base:end], base)
+	}
+	if !unique {
 		f.uniteCopies(base)
 		f.link(base)
 	}
@@ -636,43 +630,79 @@ func (f *Filler) truncate(n int) {
 	}
 }
 
-// idTable finds spans of one trace by ID: an open hash table.
-type idTable struct {
-	ids   []uint64
-	spans []int32 // 1 + the span; 0: free
-	shift uint
-}
+// fewIDs finds spans of one small trace by ID: an open hash table that is nearly empty,
+// so that hardly any comparison goes wrong.
+type fewIDs [256]uint8 // 1 + the span; 0: free
 
-func (t *idTable) reset(n int) {
-	size := 1 << bits.Len(uint(2*n))
-	t.shift = uint(64 - bits.TrailingZeros(uint(size)))
-	t.ids = sized(t.ids, size)
-	t.spans = zeroed(t.spans, size)
-}
+// mostInFewIDs is how many IDs fewIDs may hold.
+const mostInFewIDs = 64
 
-func (t *idTable) slot(id uint64) int { return int((id * 0x9e3779b97f4a7c15) >> t.shift) }
-
-// add reports whether the ID is new.
-func (t *idTable) add(id uint64, span int32) bool {
-	mask := len(t.spans) - 1
-	for i := t.slot(id); ; i = (i + 1) & mask {
-		if t.spans[i] == 0 {
-			t.ids[i], t.spans[i] = id, span+1
-			return true
+// link finds the parents of spans, as numbers from base on, -1 for none. It reports
+// whether no two spans have the same ID; if they do, it finds none.
+func (t *fewIDs) link(ids, parentIDs []SpanID, parents []int32, base int32) (unique bool) {
+	clear(t[:])
+	for j := range ids {
+		id := key(&ids[j])
+		at := uint8(hash(id) >> 56)
+		for ; t[at] != 0; at++ {
+			if key(&ids[t[at]-1]) == id {
+				return false
+			}
 		}
-		if t.ids[i] == id {
-			return false
+		t[at] = uint8(j + 1)
+	}
+	for j := range parentIDs {
+		parents[j] = -1
+		id := key(&parentIDs[j])
+		if id == 0 {
+			continue
+		}
+		for at := uint8(hash(id) >> 56); t[at] != 0; at++ {
+			if i := t[at] - 1; key(&ids[i]) == id {
+				parents[j] = base + int32(i)
+				break
+			}
 		}
 	}
+	return true
 }
 
-// find returns the span of an ID, or -1.
-func (t *idTable) find(id uint64) int32 {
-	mask := len(t.spans) - 1
-	for i := t.slot(id); t.spans[i] != 0; i = (i + 1) & mask {
-		if t.ids[i] == id {
-			return t.spans[i] - 1
+// idTable is fewIDs for any number of spans.
+type idTable []int32
+
+func (t *idTable) link(ids, parentIDs []SpanID, parents []int32, base int32) (unique bool) {
+	size := 1 << bits.Len(uint(2*len(ids)))
+	shift, mask := uint(64-bits.TrailingZeros(uint(size))), size-1
+	*t = zeroed(*t, size)
+	spans := *t
+	for j := range ids {
+		id := key(&ids[j])
+		at := int(hash(id) >> shift)
+		for ; spans[at] != 0; at = (at + 1) & mask {
+			if key(&ids[spans[at]-1]) == id {
+				return false
+			}
+		}
+		spans[at] = int32(j) + 1
+	}
+	for j := range parentIDs {
+		parents[j] = -1
+		id := key(&parentIDs[j])
+		if id == 0 {
+			continue
+		}
+		for at := int(hash(id) >> shift); spans[at] != 0; at = (at + 1) & mask {
+			if i := spans[at] - 1; key(&ids[i]) == id {
+				parents[j] = base + i
+				break
+			}
 		}
 	}
-	return -1
+	return true
 }
+
+// key returns an ID as a number, in whatever order of bytes.
+func key(id *SpanID) uint64 { return binary.NativeEndian.Uint64(id[:]) }
+
+// hash spreads a key over 64 bits, best over the first of them.
+func hash(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 }

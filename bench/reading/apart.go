@@ -10,13 +10,12 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+
+	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
 // variable holds the reading of a process that was started for one.
 const variable = "BETRACE_BENCH_READING"
-
-// memoryLimit is what betrace sets while it reads blocks: twice its scan.memory_bytes.
-const memoryLimit = 2 * 176 << 20
 
 // Child does the reading that this process was started for by [Reading.Apart], and
 // says whether it was. A program that uses Apart calls it first.
@@ -29,7 +28,7 @@ func Child(ctx context.Context) (was bool, err error) {
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		return true, fmt.Errorf("%s: %w", variable, err)
 	}
-	debug.SetMemoryLimit(memoryLimit)
+	debug.SetMemoryLimit(blocks.MemoryLimit(blocks.DefaultMemoryBytes)) // as betrace does
 	result, err := r.Run(ctx)
 	if err != nil {
 		return true, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient"
+	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
 // setting is one thing that can be configured: by its flag, if it has one, else by
@@ -51,7 +52,7 @@ var settings = append([]setting{
 	{key: "scan.settle_blocks", flag: "settle-blocks", value: 45 * time.Minute, help: "how long until all spans are in blocks: more than Tempo's ingester.max_block_duration; what is younger is read by the API, or provisional"},
 	{key: "scan.source", flag: "source", value: "auto", help: "where traces are read: `way`: blocks, api, by-id (the API, each trace by its ID), or auto: what is settled from blocks, if they are named, the rest by the API"},
 	{key: "scan.plain_attributes", value: []string{}, help: "attributes that hold one text, number or truth value wherever they are, and no list, map or bytes; rules that read no others read many traces at once by the API; * is all"},
-	{key: "scan.memory_bytes", value: 176 << 20, help: "about how much the spans may take that are held at a time while blocks are read"},
+	{key: "scan.memory_bytes", value: blocks.DefaultMemoryBytes, help: "about how much the spans may take that are held at a time while blocks are read"},
 	{key: "scan.request_timeout", flag: "request-timeout", value: time.Minute, help: "how long one try of a request may take"},
 	{key: "scan.tries", flag: "tries", value: 5, help: "how often a request is tried that fails in a way that may pass"},
 	{key: "limits.max_cost", value: 1e11, help: "the most that a rule may cost, see betrace rules explain"},

@@ -273,9 +273,7 @@ func (s *selection) fromAPI(ctx context.Context, from time.Time, skip func(trace
 
 func (s *selection) fromBlocks(ctx context.Context, to time.Time, needs trace.Needs, filter *traceql.Filter, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		// The collector lets the heap grow to twice what is in use: not beyond what the
-		// spans, and as much again, may take.
-		defer debug.SetMemoryLimit(debug.SetMemoryLimit(2 * int64(s.config.viper.GetInt("scan.memory_bytes"))))
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(blocks.MemoryLimit(s.config.viper.GetInt64("scan.memory_bytes"))))
 	}
 	report, err := s.store.Batches(ctx, blocks.Request{
 		Tenant: s.config.viper.GetString("tenant"), From: s.from, To: to, Needs: needs, Filter: filter,

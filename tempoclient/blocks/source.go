@@ -16,6 +16,15 @@ import (
 	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
+// DefaultMemoryBytes is [Request.MemoryBytes] unless it is set. With less, pages at the
+// borders of ranges are decoded more often; more brings hardly anything.
+const DefaultMemoryBytes = 256 << 20
+
+// MemoryLimit returns what a process that reads blocks with so many [Request.MemoryBytes]
+// should set by [runtime/debug.SetMemoryLimit], so that garbage does not double what is held:
+// the spans, and what else it has.
+func MemoryLimit(memoryBytes int64) int64 { return memoryBytes + max(memoryBytes/3, 96<<20) }
+
 // Request asks for the traces of a tenant.
 type Request struct {
 	// Tenant: "" is Tempo's own name for none, single-tenant.
@@ -36,8 +45,8 @@ type Request struct {
 	// Listing, if not nil, says which blocks are read: that by which Judged judges. Nil:
 	// the blocks are listed.
 	Listing *Listing
-	// MemoryBytes is about how much the spans may take that are held at a time.
-	// Default 176 MiB. One trace is always held whole.
+	// MemoryBytes is about how much the spans may take that are held at a time. Default
+	// [DefaultMemoryBytes]. One trace is always held whole.
 	MemoryBytes int64
 	// SpoolDir is the folder of the temporary files for what is read ahead from storage
 	// that is not on this machine, SpoolBytes about how much they may take. Defaults: the
@@ -96,7 +105,7 @@ func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Tra
 // with the number of blocks.
 func (s *Store) Batches(ctx context.Context, req Request, deliver func(*trace.Batch) error) (Report, error) {
 	req.MaxTraceDuration = cmp.Or(req.MaxTraceDuration, time.Hour)
-	req.MemoryBytes = cmp.Or(req.MemoryBytes, 176<<20)
+	req.MemoryBytes = cmp.Or(req.MemoryBytes, DefaultMemoryBytes)
 	req.SpoolBytes = cmp.Or(req.SpoolBytes, 4<<30)
 	req.Workers = cmp.Or(req.Workers, runtime.GOMAXPROCS(0))
 	r := &reading{store: s, req: req, stats: &readStats{mostWords: req.MemoryBytes / wordsShare}, from: 0, to: ^trace.Time(0)}
@@ -385,7 +394,7 @@ func (r *reading) spanBytes() float64 {
 	if r.req.Needs.All || len(r.req.Needs.Whole) > 0 {
 		return 4000 // hundreds of keys, most of them absent
 	}
-	return 140 + 8*float64(len(r.req.Needs.Attributes))
+	return 110 + 6*float64(len(r.req.Needs.Attributes))
 }
 
 // blockBytes is about how much what is known of the blocks takes, and their dictionaries.
