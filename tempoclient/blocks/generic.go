@@ -217,28 +217,27 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 // keySorter gives entries to their keys: a few hundred at a time without asking which
 // are needed, which no processor could foresee.
 type keySorter struct {
-	parts []sorterPart // by number of a key, from 1; 0: those not needed
-	room  int          // how many entries fit in any case
-}
-
-// sorterPart are entries that are not yet with their key.
-type sorterPart struct {
-	n       uint32
-	entries [sorterRoom]keyEntry
+	// Entries of key n, which counts from 1 (0: those not needed), that are not yet with it are
+	// held[n*sorterRoom:ends[n]].
+	held []keyEntry
+	ends []uint32
+	room int // how many entries fit in any case
 }
 
 const sorterRoom = 256
 
 func (k *keySorter) reset() {
-	k.parts, k.room = k.parts[:0], sorterRoom
+	k.ends, k.room = k.ends[:0], sorterRoom
 	k.grow(0)
 }
 
 // grow makes room for n keys.
 func (k *keySorter) grow(n int) {
-	for len(k.parts) <= n {
-		k.parts = slices.Grow(k.parts, 1)[:len(k.parts)+1]
-		k.parts[len(k.parts)-1].n = 0
+	for len(k.ends) <= n {
+		k.ends = append(k.ends, uint32(len(k.ends)*sorterRoom))
+	}
+	if more := len(k.ends)*sorterRoom - len(k.held); more > 0 {
+		k.held = append(k.held, make([]keyEntry, more)...)
 	}
 }
 
@@ -248,9 +247,8 @@ func (k *keySorter) add(g *generics, number int32, e keyEntry) {
 		k.flush(g)
 	}
 	k.room--
-	part := &k.parts[number]
-	part.entries[part.n] = e
-	part.n++
+	k.held[k.ends[number]] = e
+	k.ends[number]++
 }
 
 // addAll gives entries with consecutive numbers, first the one given, to the keys of
@@ -263,12 +261,12 @@ func (k *keySorter) addAll(g *generics, words []int32, e keyEntry) {
 		some := words[:min(len(words), k.room)]
 		k.room -= len(some)
 		words = words[len(some):]
-		parts, byWord := k.parts, g.byWord
+		held, ends, byWord := k.held, k.ends, g.byWord
 		for _, word := range some {
-			part := &parts[byWord[word]]
-			n := part.n
-			part.entries[n%sorterRoom] = e
-			part.n = n + 1
+			end := &ends[byWord[word]]
+			at := *end
+			*end = at + 1
+			held[at] = e
 			e++
 		}
 	}
@@ -276,12 +274,12 @@ func (k *keySorter) addAll(g *generics, words []int32, e keyEntry) {
 
 // flush gives the keys what is theirs.
 func (k *keySorter) flush(g *generics) {
-	k.parts[0].n = 0
-	for n := range k.parts[1:] {
-		if part := &k.parts[n+1]; part.n > 0 {
-			g.keys[n].entries = append(g.keys[n].entries, part.entries[:part.n]...)
-			part.n = 0
+	for n := range k.ends {
+		begin := uint32(n * sorterRoom)
+		if end := k.ends[n]; n > 0 && end > begin {
+			g.keys[n-1].entries = append(g.keys[n-1].entries, k.held[begin:end]...)
 		}
+		k.ends[n] = begin
 	}
 	k.room = sorterRoom
 }
