@@ -18,6 +18,15 @@ func (s *Store) Impatient(pause, stall time.Duration) *Store {
 	return s
 }
 
+// InParts has the store read ahead so many bytes by one request.
+func (s *Store) InParts(bytes int64) *Store {
+	s.partBytes = bytes
+	return s
+}
+
+// SpoolFiles is how many files there are for what is read ahead together.
+const SpoolFiles = spoolFiles
+
 // Near has the store read nothing ahead.
 func (s *Store) Near() *Store {
 	s.near = true

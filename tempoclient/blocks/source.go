@@ -8,6 +8,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -194,10 +195,7 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 					}
 				}
 				if err == nil {
-					err = b.sample()
-				}
-				if err == nil {
-					err = b.findWithout(r.req.Needs)
+					err = r.look(b)
 				}
 			}
 			errs[i] = err
@@ -222,6 +220,14 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 	return nil
 }
 
+// look finds out what is known of a block before it is read, each by requests of its own.
+func (r *reading) look(b *block) error {
+	var group errgroup.Group
+	group.Go(b.sample)
+	group.Go(func() error { return b.findWithout(r.req.Needs) })
+	return group.Wait()
+}
+
 // part is what was read of a range of IDs.
 type part struct {
 	batch    *trace.Batch
@@ -235,11 +241,14 @@ type part struct {
 type stretch struct {
 	ranges []idRange
 	spool  *spool
+	begun  sync.Once
+	err    error // of its beginning
 }
 
 // stretches divides the ranges so that what is read ahead of two stretches fits into
-// the spool. Where nothing is read ahead there is one.
-func (r *reading) stretches(ranges []idRange) []stretch {
+// the spool. Where nothing is read ahead there is one. The first is short: until it has come
+// there is nothing to do.
+func (r *reading) stretches(ranges []idRange) []*stretch {
 	n := 1
 	if !r.store.near {
 		bytes := int64(0)
@@ -250,13 +259,15 @@ func (r *reading) stretches(ranges []idRange) []stretch {
 				}
 			}
 		}
-		// The second half comes while the first is read.
-		n = max(int(2*bytes/r.req.SpoolBytes)+1, min(2, int(bytes/(16<<20))))
+		n = int(2*bytes/r.req.SpoolBytes) + 1
+		if first := r.req.Workers; n == 1 && bytes > 16<<20 && len(ranges) > first {
+			return []*stretch{{ranges: ranges[:first]}, {ranges: ranges[first:]}}
+		}
 	}
 	n = max(min(n, len(ranges)), 1)
-	all := make([]stretch, n)
+	all := make([]*stretch, n)
 	for i := range all {
-		all[i].ranges = ranges[i*len(ranges)/n : (i+1)*len(ranges)/n]
+		all[i] = &stretch{ranges: ranges[i*len(ranges)/n : (i+1)*len(ranges)/n]}
 	}
 	return all
 }
@@ -274,11 +285,18 @@ func (r *reading) pathsAhead(b *block) map[string]bool {
 	return paths
 }
 
-// begin begins to read ahead of a stretch.
-func (r *reading) begin(ctx context.Context, s *stretch) (err error) {
-	if r.store.near || s.spool != nil || len(s.ranges) == 0 {
-		return nil
-	}
+// begin begins to read ahead of a stretch, if nobody did.
+func (r *reading) begin(ctx context.Context, s *stretch) error {
+	s.begun.Do(func() {
+		if !r.store.near && len(s.ranges) > 0 {
+			s.spool, s.err = r.ahead(ctx, s)
+		}
+	})
+	return s.err
+}
+
+// ahead reads ahead of a stretch.
+func (r *reading) ahead(ctx context.Context, s *stretch) (*spool, error) {
 	last := s.ranges[len(s.ranges)-1]
 	ids := idRange{from: s.ranges[0].from, to: last.to, last: last.last}
 	parts := map[*block][]byteRange{}
@@ -289,27 +307,26 @@ func (r *reading) begin(ctx context.Context, s *stretch) (err error) {
 				ranges = append(ranges, b.rangesOf(r.pathsAhead(b), g, from, to, spoolGap)...)
 			}
 		}
-		parts[b] = coalesced(ranges, spoolGap)
+		parts[b] = divided(coalesced(ranges, spoolGap), cmp.Or(r.store.partBytes, mostInPart))
 	}
-	s.spool, err = r.store.newSpool(ctx, r.req.SpoolDir, r.blocks, parts)
-	return err
+	return r.store.newSpool(ctx, r.req.SpoolDir, r.blocks, parts)
 }
 
 // readAll reads range by range, several at once, and delivers in their order.
 func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error) (err error) {
 	all := r.stretches(r.plan())
 	defer func() {
-		for i := range all {
-			if s := all[i].spool; s != nil {
-				err = errors.Join(err, s.close())
+		for _, s := range all {
+			if s.spool != nil {
+				err = errors.Join(err, s.spool.close())
 			}
 		}
 	}()
 	n := 0
 	stretchOf := map[int]*stretch{} // by the number of its last range
-	for i := range all {
-		n += len(all[i].ranges)
-		stretchOf[n-1] = &all[i]
+	for _, s := range all {
+		n += len(s.ranges)
+		stretchOf[n-1] = s
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	results := make([]chan part, n)
@@ -324,17 +341,25 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 	group.Go(func() error {
 		i := 0
 		for k := range all {
-			for ahead := k; ahead < min(k+2, len(all)); ahead++ {
-				if err := r.begin(ctx, &all[ahead]); err != nil {
-					return err
-				}
-			}
-			for _, ids := range all[k].ranges {
+			for j, ids := range all[k].ranges {
 				var f *filling
 				select {
 				case f = <-free:
 				case <-ctx.Done():
 					return context.Cause(ctx)
+				}
+				if err := r.begin(ctx, all[k]); err != nil {
+					return err
+				}
+				if ahead := all[k].spool; j == 0 && ahead != nil && k+1 < len(all) {
+					group.Go(func() error { // what is needed later does not delay what is needed now
+						select {
+						case <-ahead.asked:
+							return r.begin(ctx, all[k+1])
+						case <-ctx.Done():
+							return context.Cause(ctx)
+						}
+					})
 				}
 				f.spool = all[k].spool
 				result := results[i]

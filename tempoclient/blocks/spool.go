@@ -16,14 +16,19 @@ import (
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
-// What a request to object storage costs against what reading on costs: about 30 ms and
-// 80 MB/s. Up to so far apart it is cheaper to read two runs as one.
 const (
-	spoolGap = 1 << 20
+	// A request to object storage costs about 30 ms, a stream has about 80 MB/s. Up to so far
+	// apart it is cheaper to read two runs as one.
+	spoolGap = 256 << 10
 	// A few rows are read for few bytes, too: it is their number that users pay for then.
-	selectedGap      = 64 << 10
-	spoolConcurrency = 64
-	spoolBuffer      = 256 << 10
+	selectedGap = 64 << 10
+	// mostInPart is about how much one request asks for: 100 ms of a stream.
+	mostInPart = 8 << 20
+	// spoolStreams is how many there are at once, of a store.
+	spoolStreams = 64
+	spoolBuffer  = 256 << 10
+	// spoolFiles share what is written: a file is locked while it is.
+	spoolFiles = 8
 )
 
 // byteRange is a part of a file.
@@ -43,20 +48,36 @@ func coalesced(ranges []byteRange, gap int64) []byteRange {
 	return joined
 }
 
+// divided cuts ranges into parts of one size, of up to most bytes.
+func divided(ranges []byteRange, most int64) []byteRange {
+	var parts []byteRange
+	for _, r := range ranges {
+		size := r.to - r.from
+		n := (size + most - 1) / most
+		for i := range n {
+			parts = append(parts, byteRange{r.from + i*size/n, r.from + (i+1)*size/n})
+		}
+	}
+	return parts
+}
+
 // spool holds parts of blocks that are read ahead from distant storage, all at once, in
 // a temporary file: so a scan waits for few requests, and holds little in memory.
 type spool struct {
-	file  *os.File
+	files []*os.File
 	parts map[*block][]*spooled
 	stop  context.CancelFunc
 	group *errgroup.Group
+	// asked is closed once all parts were asked for, or none is any more.
+	asked chan struct{}
 }
 
-// spooled is one part, at a place of the file. What has come of it may be read while the
+// spooled is one part, at a place of a file. What has come of it may be read while the
 // rest comes.
 type spooled struct {
 	byteRange
-	at int64
+	file *os.File
+	at   int64
 
 	mu   sync.Mutex
 	have int64         // bytes, from its start
@@ -102,20 +123,22 @@ func (p *spooled) wait(ctx context.Context, n int64) error {
 	}
 }
 
-// newSpool begins to read the parts of the blocks, the first of each block first. The file is
+// newSpool begins to read the parts of the blocks, the first of each block first. The files are
 // gone when the spool is closed, or the program ends.
 func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts map[*block][]byteRange) (*spool, error) {
-	file, err := os.CreateTemp(dir, "betrace-spool-*")
-	if err != nil {
-		return nil, fmt.Errorf("a file for what is read ahead: %w", err)
+	sp := &spool{parts: map[*block][]*spooled{}, group: &errgroup.Group{}, asked: make(chan struct{})}
+	ends := [spoolFiles]int64{}
+	for range ends {
+		file, err := os.CreateTemp(dir, "betrace-spool-*")
+		if err == nil {
+			sp.files = append(sp.files, file)
+			err = os.Remove(file.Name()) // it lives until it is closed
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("a file for what is read ahead: %w", err), sp.closeFiles())
+		}
 	}
-	if err := os.Remove(file.Name()); err != nil { // it lives until it is closed
-		return nil, errors.Join(fmt.Errorf("a file for what is read ahead: %w", err), file.Close())
-	}
-	ctx, stop := context.WithCancel(ctx)
-	sp := &spool{file: file, parts: map[*block][]*spooled{}, stop: stop, group: &errgroup.Group{}}
-	sp.group.SetLimit(spoolConcurrency + 1)
-	at := int64(0)
+	ctx, sp.stop = context.WithCancel(ctx)
 	type job struct {
 		b    *block
 		part *spooled
@@ -131,16 +154,25 @@ func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts
 			}
 			more = true
 			r := parts[b][n]
-			part := &spooled{byteRange: r, at: at, more: make(chan struct{})}
-			at += r.to - r.from
+			file := len(jobs) % spoolFiles
+			part := &spooled{byteRange: r, file: sp.files[file], at: ends[file], more: make(chan struct{})}
+			ends[file] += r.to - r.from
 			sp.parts[b] = append(sp.parts[b], part)
 			jobs = append(jobs, job{b, part})
 		}
 	}
 	sp.group.Go(func() error {
+		defer close(sp.asked)
 		for _, j := range jobs {
+			select {
+			case s.streams <- struct{}{}:
+			case <-ctx.Done():
+				j.part.end(context.Cause(ctx))
+				continue
+			}
 			sp.group.Go(func() error {
-				j.part.end(j.b.copyRange(ctx, j.part.byteRange, file, j.part.at, j.part.came))
+				defer func() { <-s.streams }()
+				j.part.end(j.b.copyRange(ctx, j.part.byteRange, j.part.file, j.part.at, j.part.came))
 				return nil
 			})
 		}
@@ -149,11 +181,17 @@ func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts
 	return sp, nil
 }
 
-// close ends what is being read and gives the file back.
+// close ends what is being read and gives the files back.
 func (sp *spool) close() error {
 	sp.stop()
-	err := sp.group.Wait()
-	return errors.Join(err, sp.file.Close())
+	return errors.Join(sp.group.Wait(), sp.closeFiles())
+}
+
+func (sp *spool) closeFiles() (err error) {
+	for _, file := range sp.files {
+		err = errors.Join(err, file.Close())
+	}
+	return err
 }
 
 // spoolReader reads a block from the spool, and what the spool does not have from its
@@ -164,21 +202,34 @@ type spoolReader struct {
 	block *block
 }
 
-// ReadAt waits until what it reads has come.
+// ReadAt waits until what it reads has come. That may lie in several adjacent parts.
 func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
 	parts := r.spool.parts[r.block]
 	i, found := slices.BinarySearchFunc(parts, off, func(s *spooled, off int64) int { return cmp.Compare(s.from, off) })
 	if !found {
 		i--
 	}
-	if i < 0 || off+int64(len(p)) > parts[i].to {
+	end := off + int64(len(p))
+	last := i
+	for last >= 0 && last+1 < len(parts) && parts[last].to < end && parts[last+1].from == parts[last].to {
+		last++
+	}
+	if i < 0 || end > parts[last].to {
 		return r.block.object.ReadAt(p, off)
 	}
-	part := parts[i]
-	if err := part.wait(r.ctx, off+int64(len(p))-part.from); err != nil {
-		return 0, err
+	n := 0
+	for _, part := range parts[i : last+1] {
+		some := p[n:min(int64(len(p)), part.to-off)]
+		if err := part.wait(r.ctx, off+int64(n+len(some))-part.from); err != nil {
+			return n, err
+		}
+		read, err := part.file.ReadAt(some, part.at+off+int64(n)-part.from)
+		n += read
+		if err != nil {
+			return n, err
+		}
 	}
-	return r.spool.file.ReadAt(p, part.at+off-part.from)
+	return n, nil
 }
 
 // rangesOf returns the bytes of columns that hold the rows, with their dictionaries. A
@@ -267,7 +318,7 @@ func (f *filling) aheadOf(segments []*segment) (end func() error, err error) {
 		parts[s.b] = append(parts[s.b], s.b.rangesOf(s.b.needed(f.needs), s.group, s.from, s.to, selectedGap)...)
 	}
 	for b := range parts {
-		parts[b] = coalesced(parts[b], selectedGap)
+		parts[b] = divided(coalesced(parts[b], selectedGap), cmp.Or(f.store.partBytes, mostInPart))
 	}
 	before := f.spool
 	if f.spool, err = f.store.newSpool(f.ctx, f.spoolDir, blocks, parts); err != nil {

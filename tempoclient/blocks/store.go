@@ -39,6 +39,10 @@ type Store struct {
 	// pause is before a request is tried again, stall how long a body may stand still;
 	// 0: as usual.
 	pause, stall time.Duration
+	// partBytes is about how much one request reads ahead; 0: as usual.
+	partBytes int64
+	// streams has one for each that reads ahead.
+	streams chan struct{}
 
 	mu      sync.Mutex
 	schemas []columns // of the blocks that were opened, each once
@@ -67,11 +71,15 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		return nil, fmt.Errorf("blocks at %s: %w", url, err)
 	}
 	isFile := strings.HasPrefix(url, "file:")
-	return &Store{bucket: bucket, url: url, near: isFile, local: isFile}, nil
+	s := NewStore(bucket, url)
+	s.near, s.local = isFile, isFile
+	return s, nil
 }
 
 // NewStore returns the storage in a bucket that is open already; Close closes it.
-func NewStore(bucket *blob.Bucket, name string) *Store { return &Store{bucket: bucket, url: name} }
+func NewStore(bucket *blob.Bucket, name string) *Store {
+	return &Store{bucket: bucket, url: name, streams: make(chan struct{}, spoolStreams)}
+}
 
 // Close closes the storage.
 func (s *Store) Close() error { return s.bucket.Close() }
@@ -168,11 +176,7 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 		return Listing{}, err
 	}
 	for try := 1; ; try++ {
-		listing, missing, err := s.readMetas(ctx, tenant, before)
-		if err != nil {
-			return Listing{}, err
-		}
-		after, err := s.objects(ctx, tenant)
+		listing, missing, after, err := s.metasAndObjects(ctx, tenant, before)
 		if err != nil {
 			return Listing{}, err
 		}
@@ -196,6 +200,27 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 		}
 		began, before = time.Now(), after
 	}
+}
+
+// metasAndObjects reads the meta.json of blocks and lists them again, both at once. Only if
+// one is missing, the listing has to be later.
+func (s *Store) metasAndObjects(ctx context.Context, tenant string, before map[string]objectSet) (listing Listing, missing []string, after map[string]objectSet, err error) {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		after, err = s.objects(groupCtx, tenant)
+		return err
+	})
+	group.Go(func() (err error) {
+		listing, missing, err = s.readMetas(groupCtx, tenant, before)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return Listing{}, nil, nil, err
+	}
+	if len(missing) > 0 {
+		after, err = s.objects(ctx, tenant)
+	}
+	return listing, missing, after, err
 }
 
 // writtenSince returns the blocks that were written between two listings. It is unsure
@@ -353,10 +378,17 @@ func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
 // how many bytes came, time and again.
 func (b *block) copyRange(ctx context.Context, r byteRange, to io.WriterAt, at int64, came func(n int64)) error {
 	_, err := b.object.fill(ctx, r.from, r.to-r.from, func(in io.Reader, done int64) (int64, error) {
-		return io.CopyBuffer(tellingWriter{io.NewOffsetWriter(to, at+done), came}, in, make([]byte, spoolBuffer))
+		buffer := spoolBuffers.Get().(*[]byte)
+		defer spoolBuffers.Put(buffer)
+		return io.CopyBuffer(tellingWriter{io.NewOffsetWriter(to, at+done), came}, in, *buffer)
 	})
 	return err
 }
+
+var spoolBuffers = sync.Pool{New: func() any {
+	b := make([]byte, spoolBuffer)
+	return &b
+}}
 
 // tellingWriter tells how much was written.
 type tellingWriter struct {
