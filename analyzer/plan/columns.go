@@ -334,6 +334,9 @@ func coded(codes []uint32, first int) (out uint64) {
 	return out
 }
 
+// fewInWord is up to how many rows of a word are looked at one by one.
+const fewInWord = 6
+
 // numbers sets t to those rows of mask whose number passes the test.
 func (j *Judge) numbers(p *predicate, f *frame, mask, t trace.Bits) {
 	c := j.columns[p.column].attribute
@@ -341,14 +344,13 @@ func (j *Judge) numbers(p *predicate, f *frame, mask, t trace.Bits) {
 		clear(t)
 		return
 	}
-	const few = 6 // rows of a word are looked at one by one
 	for w, in := range mask {
 		var out uint64
 		if in != 0 {
 			at := int(f.first>>6) + w
 			if c.IsInt != nil {
 				if present := in & c.IsInt[at]; present != 0 {
-					if bits.OnesCount64(present) <= few {
+					if bits.OnesCount64(present) <= fewInWord {
 						for rest := present; rest != 0; rest &= rest - 1 {
 							k := bits.TrailingZeros64(rest)
 							out |= p.number.Ints(c.Ints[64*at+k:64*at+k+1]) & 1 << k
@@ -360,7 +362,7 @@ func (j *Judge) numbers(p *predicate, f *frame, mask, t trace.Bits) {
 			}
 			if c.IsDouble != nil {
 				if present := in & c.IsDouble[at]; present != 0 {
-					if bits.OnesCount64(present) <= few {
+					if bits.OnesCount64(present) <= fewInWord {
 						for rest := present; rest != 0; rest &= rest - 1 {
 							k := bits.TrailingZeros64(rest)
 							out |= p.number.Doubles(c.Doubles[64*at+k:64*at+k+1]) & 1 << k
@@ -377,28 +379,35 @@ func (j *Judge) numbers(p *predicate, f *frame, mask, t trace.Bits) {
 
 // durations sets t to those spans of mask whose duration passes the test.
 func (j *Judge) durations(p *predicate, f *frame, mask, t trace.Bits) {
-	starts, ends := j.b.Starts, j.b.Ends
-	var durations [64]int64
+	durations := j.allDurations(f)
 	for w, in := range mask {
 		var out uint64
 		if in != 0 {
-			first := int(f.first) + 64*w
-			if bits.OnesCount64(in) <= 8 {
+			if bits.OnesCount64(in) <= fewInWord {
 				for rest := in; rest != 0; rest &= rest - 1 {
 					k := bits.TrailingZeros64(rest)
-					durations[0] = int64(ends[first+k].Sub(starts[first+k]))
-					out |= p.number.Ints(durations[:1]) & 1 << k
+					out |= p.number.Ints(durations[64*w+k:64*w+k+1]) & 1 << k
 				}
 			} else {
-				n := min(64, len(starts)-first)
-				for k, start := range starts[first : first+n] {
-					durations[k] = int64(ends[first+k].Sub(start))
-				}
-				out = p.number.Ints(durations[:n])
+				out = p.number.Ints(durations[64*w : min(64*w+64, len(durations))])
 			}
 		}
 		t[w] = in & out
 	}
+}
+
+// allDurations returns the durations of the strip's spans, from the first bit on.
+func (j *Judge) allDurations(f *frame) []int64 {
+	if j.durationsOf != f.stamp {
+		j.durationsOf = f.stamp
+		n := min(int(f.first)+64*f.words, len(j.b.Starts))
+		starts, ends := j.b.Starts[f.first:n], j.b.Ends[f.first:n]
+		j.lasted = sized(j.lasted, len(starts))
+		for i, start := range starts {
+			j.lasted[i] = int64(ends[i].Sub(start))
+		}
+	}
+	return j.lasted
 }
 
 // enums sets t to those spans of mask whose number is in the predicate's mask. One that is

@@ -9,23 +9,31 @@ import (
 // eval sets t to those rows of mask of which the predicate is true, and u, unless the
 // predicate is total, to those of which it is not known. t may be mask itself.
 func (j *Judge) eval(p *predicate, mask, t, u trace.Bits) {
-	if j.never[p.id] {
+	d := &j.folded[p.id]
+	if !p.total && (d.total || d.never || d.always) {
+		clear(u)
+	}
+	switch {
+	case d.never:
 		clear(t)
-		if !p.total {
-			clear(u)
-		}
+		return
+	case d.always:
+		copy(t, mask)
 		return
 	}
-	if !p.memo {
+	p = d.as
+	if !j.folded[p.id].memo {
 		j.compute(p, mask, t, u)
 		return
 	}
 	allT, allU := j.full(p)
-	for w, in := range mask {
-		t[w] = in & allT[w]
-		if !p.total {
+	if allU != nil { // before t, which may be mask
+		for w, in := range mask {
 			u[w] = in & allU[w]
 		}
+	}
+	for w, in := range mask {
+		t[w] = in & allT[w]
 	}
 }
 
@@ -33,11 +41,21 @@ func (j *Judge) eval(p *predicate, mask, t, u trace.Bits) {
 // second is nil for one that is total.
 func (j *Judge) full(p *predicate) (t, u trace.Bits) {
 	f := &j.frame[p.domain]
-	if p.kind == predTextIs {
+	d := &j.folded[p.id]
+	if !p.total {
+		u = f.none
+	}
+	switch {
+	case d.never:
+		return f.none, u
+	case d.always:
+		return f.all, u
+	}
+	if p = d.as; p.kind == predTextIs {
 		if t := j.textIs(p); t != nil {
-			return t, nil
+			return t, u
 		}
-		return f.none, nil
+		return f.none, u
 	}
 	m := &j.memos[p.id]
 	if m.stamp != f.stamp {
@@ -48,10 +66,10 @@ func (j *Judge) full(p *predicate) (t, u trace.Bits) {
 		j.compute(p, f.all, m.t, m.u)
 		m.stamp = f.stamp
 	}
-	if p.total {
-		return m.t, nil
+	if !p.total {
+		u = m.u
 	}
-	return m.t, m.u
+	return m.t, u
 }
 
 // compute is eval without what is kept.
@@ -123,6 +141,8 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 		j.gather(p, f, mask, t, u)
 	case predHasParent, predParent, predChild, predAncestor, predDescendant:
 		j.relation(p, f, mask, t, u)
+	case predOrder:
+		j.order(p, f, mask, t)
 	case predMember:
 		j.member(p, f, mask, t, u)
 	case predNot:
@@ -154,43 +174,41 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 
 // and goes on with what is true, or not known, of the operands so far.
 func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
-	for _, a := range p.args { // what is never true costs nothing
+	d := &j.folded[p.id]
+	if !p.total {
+		clear(u)
+	}
+	for _, a := range d.args { // what is never true costs nothing
 		if a.rank > int(predTextIs) {
 			break
 		}
 		if j.isNever(a) {
 			clear(t)
-			if !p.total {
-				clear(u)
-			}
 			return
 		}
 	}
 	copy(t, mask)
-	if p.total {
-		for _, a := range p.args {
-			if a.memo {
+	if d.total {
+		few := false
+		for _, a := range d.args {
+			if j.folded[a.id].memo && !(few && j.isCheap(a)) {
 				all, _ := j.full(a)
-				any := uint64(0)
 				for w := range t {
 					t[w] &= all[w]
-					any |= t[w]
 				}
-				if any == 0 {
-					return
-				}
-				continue
+			} else {
+				j.compute(a, t, t, nil)
 			}
-			j.compute(a, t, t, nil)
-			if t.IsEmpty() {
+			n := t.Count()
+			if n == 0 {
 				return
 			}
+			few = n < 64*len(t)/fewRows
 		}
 		return
 	}
-	clear(u)
 	candidates, ofT, ofU := j.scratch.Take(len(mask)), j.scratch.Take(len(mask)), j.scratch.Take(len(mask))
-	for _, a := range p.args {
+	for _, a := range d.args {
 		any := uint64(0)
 		for w := range candidates {
 			candidates[w] = t[w] | u[w]
@@ -211,13 +229,23 @@ func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 	}
 }
 
+// isCheap reports whether a predicate that is kept, but is not known yet, is sooner asked about a
+// few rows than about all.
+func (j *Judge) isCheap(p *predicate) bool {
+	switch p.kind {
+	case predNumber, predDuration, predBool, predEnum:
+		return j.memos[p.id].stamp != j.frame[p.domain].stamp
+	}
+	return false
+}
+
 func (j *Judge) or(p *predicate, mask, t, u trace.Bits) {
 	left, ofT, ofU := j.scratch.CopyOf(mask), j.scratch.Take(len(mask)), j.scratch.Take(len(mask))
 	clear(t)
 	if !p.total {
 		clear(u)
 	}
-	for _, a := range p.args {
+	for _, a := range j.folded[p.id].args {
 		if j.isNever(a) {
 			continue
 		}
@@ -228,7 +256,7 @@ func (j *Judge) or(p *predicate, mask, t, u trace.Bits) {
 			left[w] &^= ofT[w]
 			any |= left[w]
 		}
-		if !a.total {
+		if !j.folded[a.id].total {
 			u.Add(ofU)
 		}
 		if any == 0 {
@@ -237,47 +265,6 @@ func (j *Judge) or(p *predicate, mask, t, u trace.Bits) {
 	}
 	if !p.total {
 		u.Remove(t)
-	}
-}
-
-// textTests tests each text once, where it is asked for.
-func (j *Judge) textTests(p *predicate, f *frame, mask, t trace.Bits) {
-	col := &j.columns[p.column]
-	if col.text == nil {
-		clear(t)
-		return
-	}
-	ofEmpty := uint8(1)
-	if col.isField && p.text.holdsText(nil) {
-		ofEmpty = 2
-	}
-	codes := col.text.Codes
-	if codes == nil {
-		if ofEmpty == 2 {
-			copy(t, mask)
-		} else {
-			clear(t)
-		}
-		return
-	}
-	table := j.tableOf(p, col.text)
-	table[0] = ofEmpty
-	for w, in := range mask {
-		var out uint64
-		for rest := in; rest != 0; rest &= rest - 1 {
-			k := bits.TrailingZeros64(rest)
-			code := codes[int(f.first)+64*w+k]
-			known := table[code]
-			if known == 0 {
-				known = 1
-				if p.text.holdsText(col.text.Bytes(code)) {
-					known = 2
-				}
-				table[code] = known
-			}
-			out |= uint64(known>>1) << k
-		}
-		t[w] = out
 	}
 }
 
@@ -404,6 +391,13 @@ func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
 		return
 	}
 	ofT, ofU := j.full(p.args[0])
+	if p.kind == predParent && mask.Count() < int(f.high-f.low)/fewRows {
+		j.parentsOf(ofT, mask, t, f)
+		if !p.total {
+			j.parentsOf(ofU, mask, u, f)
+		}
+		return
+	}
 	related := j.scratch.Take(f.words)
 	j.relate(p.kind, ofT, related, f)
 	for w, in := range mask {
@@ -421,6 +415,23 @@ func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
 	j.relate(p.kind, possible, related, f)
 	for w := range u {
 		u[w] = mask[w] & related[w] &^ t[w]
+	}
+}
+
+// fewRows is of how many rows one has to be asked about for all to be looked at together.
+const fewRows = 16
+
+// parentsOf sets out to those spans of the mask whose parent is in of.
+func (j *Judge) parentsOf(of, mask, out trace.Bits, f *frame) {
+	for w, in := range mask {
+		var found uint64
+		for rest := in; rest != 0; rest &= rest - 1 {
+			k := bits.TrailingZeros64(rest)
+			if at := j.b.Parents[int(f.first)+64*w+k]; at >= 0 && of.Has(at-f.first) {
+				found |= 1 << k
+			}
+		}
+		out[w] = found
 	}
 }
 
@@ -536,7 +547,7 @@ func (j *Judge) member(p *predicate, f *frame, mask, t, u trace.Bits) {
 // elements evaluates a predicate on the spans of the traces of the mask.
 func (j *Judge) elements(p *predicate, mask trace.Bits) (t, u trace.Bits) {
 	f, ft := &j.frame[spans], &j.frame[traces]
-	if p.memo {
+	if d := &j.folded[p.id]; d.never || d.always || j.folded[d.as.id].memo {
 		return j.full(p)
 	}
 	within := f.all
@@ -548,7 +559,7 @@ func (j *Judge) elements(p *predicate, mask trace.Bits) (t, u trace.Bits) {
 	if !p.total {
 		u = j.scratch.Take(f.words)
 	}
-	j.compute(p, within, t, u)
+	j.eval(p, within, t, u)
 	return t, u
 }
 
@@ -641,8 +652,16 @@ func (j *Judge) root(p *predicate, _ *frame, mask, t, u trace.Bits) {
 
 // rows evaluates the node for each row.
 func (j *Judge) rows(p *predicate, f *frame, mask, t, u trace.Bits) {
-	for _, used := range p.uses { // now: a row may not begin another
-		j.full(used)
+	if len(p.uses) > 0 { // now: a row may not begin another
+		asked := j.elementsOf(p.domain, mask, f)
+		for _, used := range p.uses {
+			j.candidates[used.id] = j.among(used, asked)
+		}
+		defer func() {
+			for _, used := range p.uses {
+				j.candidates[used.id] = nil
+			}
+		}()
 	}
 	first := j.frame[traces].first
 	for w, in := range mask {
@@ -671,4 +690,38 @@ func (j *Judge) rows(p *predicate, f *frame, mask, t, u trace.Bits) {
 			u[w] = unknownOf
 		}
 	}
+}
+
+// elementsOf returns the spans of the traces of the rows of a mask, nil if they are many of all.
+func (j *Judge) elementsOf(d domain, mask trace.Bits, f *frame) trace.Bits {
+	if d != spans && d != traces {
+		return nil
+	}
+	of, fs := mask, &j.frame[spans]
+	if d == spans {
+		of = j.scratch.Take(j.frame[traces].words)
+		j.tracesOf(mask, of)
+	}
+	n, ends := int32(0), j.b.First[j.frame[traces].first:]
+	for t := of.Next(0); t >= 0; t = of.Next(t + 1) {
+		n += ends[t+1] - ends[t]
+	}
+	if n > (fs.high-fs.low)/fewRows {
+		return nil
+	}
+	all := j.scratch.Take(fs.words)
+	j.spansOf(of, fs, all, fs.all)
+	return all
+}
+
+// among returns the rows of a mask, nil for all, of which a predicate is true that is total.
+func (j *Judge) among(p *predicate, mask trace.Bits) trace.Bits {
+	d := &j.folded[p.id]
+	if mask == nil || p.domain != spans || d.never || d.always || d.as.kind == predTextIs || j.memos[d.as.id].stamp == j.frame[spans].stamp {
+		t, _ := j.full(p)
+		return t
+	}
+	t := j.scratch.Take(len(mask))
+	j.compute(d.as, mask, t, nil)
+	return t
 }

@@ -48,18 +48,17 @@ func (j *Judge) findExtremes(p *predicate, d *extremeData) {
 	d.leastDouble, d.mostDbl = sized(d.leastDouble, n), sized(d.mostDbl, n)
 	among, _ := j.full(p.args[0])
 	if j.columns[p.column].isField { // durations
-		starts, ends := j.b.Starts, j.b.Ends
+		durations := j.allDurations(f)
 		for w, in := range among {
 			for ; in != 0; in &= in - 1 {
 				i := 64*w + bits.TrailingZeros64(in)
-				row := int(f.first) + i
-				d.addInt(j.owner[i], int64(ends[row].Sub(starts[row])))
+				d.addInt(j.owner[i], durations[i])
 			}
 		}
 		return
 	}
 	c := j.columns[p.column].attribute
-	if p.args[0].kind == predTrue {
+	if j.folded[p.args[0].id].always {
 		// All have a number of one type, as a rule: no bit has to be looked at.
 		switch {
 		case c.IsInt != nil && f.allIn(c.IsInt):

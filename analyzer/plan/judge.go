@@ -45,17 +45,25 @@ type Judge struct {
 	frame [resources + 1]frame
 	memos []memo
 	// of the batch
-	columns   []columnData
-	groups    []groupData
-	tables    []table
-	extremes  []extremeData
-	never     []bool     // by predicate: it is true, or not known, of nothing in the batch
-	active    []int      // rules that may have something to say
-	unordered trace.Bits // traces with a parent that comes after its child
-	related   bool       // unordered is known
+	columns  []columnData
+	groups   []groupData
+	tests    []testData
+	tables   []table
+	extremes []extremeData
+	orders   []orderData
+	quick    []quickData
+	// candidates are, by predicate, the elements that quantifiers look at row by row.
+	candidates []trace.Bits
+	folded     []folded   // by predicate
+	active     []int      // rules that may have something to say
+	unordered  trace.Bits // traces with a parent that comes after its child
+	related    bool       // unordered is known
 	// of the strip
 	owner []int32 // trace, from the strip's first, by span, from the first bit
 	roots []int32 // of traces; -2: not known
+	// lasted are the durations of spans, from the first bit, of the strip with the stamp.
+	lasted      []int64
+	durationsOf uint64
 
 	scratch trace.Scratch
 	env     [64]int32
@@ -127,8 +135,8 @@ const ask = -2
 func (p *Plan) NewJudge() *Judge {
 	j := &Judge{
 		plan: p, strips: stripSpans, filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
-		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tables: make([]table, len(p.predicates)),
-		extremes: make([]extremeData, len(p.extremes)), never: make([]bool, len(p.predicates)),
+		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tests: make([]testData, len(p.tests)), tables: make([]table, len(p.predicates)),
+		extremes: make([]extremeData, len(p.extremes)), orders: make([]orderData, p.orders), quick: make([]quickData, p.quick), candidates: make([]trace.Bits, len(p.predicates)), folded: make([]folded, len(p.predicates)),
 	}
 	for i := range j.groups {
 		j.groups[i].live = make([]bool, len(p.groups[i].byText))
@@ -160,7 +168,7 @@ func (j *Judge) Each(ctx context.Context, b *trace.Batch, selected trace.Bits, d
 	}
 	j.begin()
 	j.limit()
-	j.findNever()
+	j.fold()
 	for from := int32(0); int(from) < b.NumTraces(); {
 		to := from + 1
 		for int(to) < b.NumTraces() && b.First[to+1]-b.First[from] <= j.strips {
@@ -336,104 +344,6 @@ func (j *Judge) rule(i int, judged trace.Bits, longest int32) {
 func (j *Judge) later(counts *Counts, rule int, t, clause int32) {
 	counts.NotApplicable--
 	j.pending = append(j.pending, pending{j.frame[traces].first + t, int32(rule), clause})
-}
-
-// findNever finds the predicates that are true of nothing in the batch, and the rules that
-// are left.
-func (j *Judge) findNever() {
-	longest := int32(0)
-	for t := range j.b.NumTraces() {
-		longest = max(longest, j.b.First[t+1]-j.b.First[t])
-	}
-	for _, p := range j.plan.predicates { // operands come first
-		j.never[p.id] = j.neverInBatch(p)
-	}
-	j.active = j.active[:0]
-	for i := range j.plan.rules {
-		if when := j.plan.rules[i].when; when == nil || !j.never[when.id] || j.limits[i].spans < int(longest) {
-			j.active = append(j.active, i)
-		}
-	}
-}
-
-func (j *Judge) neverInBatch(p *predicate) bool {
-	switch p.kind {
-	case predFalse:
-		return true
-	case predTextIs:
-		d := &j.groups[p.group.id]
-		if d.batch != j.frame[events].stamp {
-			j.classify(p.group, d)
-			d.strip = 0
-		}
-		for _, text := range p.texts {
-			if d.live[p.group.texts[text]] {
-				return false
-			}
-		}
-		return true
-	case predHas, predIsText, predBool, predTextTest, predPart:
-		col := &j.columns[p.column]
-		return !col.isField && col.attribute == nil
-	case predNumber, predExtreme:
-		if col := &j.columns[p.column]; !col.isField && (col.attribute == nil || col.attribute.IsInt == nil && col.attribute.IsDouble == nil) {
-			return true
-		}
-		return p.kind == predExtreme && j.never[p.args[0].id]
-	case predGather:
-		t, u := j.full(p.args[0])
-		return t.IsEmpty() && (u == nil || u.IsEmpty())
-	case predMember:
-		return j.never[p.args[0].id] || j.frame[p.args[0].domain].words == 0
-	case predBroadcast, predParent, predChild, predAncestor, predDescendant, predExists, predRoot:
-		return j.never[p.args[0].id]
-	case predAnd:
-		// Where another is not known, it is false all the same.
-		for _, a := range p.args {
-			if j.never[a.id] {
-				return true
-			}
-		}
-	case predOr:
-		for _, a := range p.args {
-			if !j.never[a.id] {
-				return false
-			}
-		}
-		return true
-	}
-	return false
-}
-
-// isNever reports whether a predicate is known, at no cost, to be true, or not known, of
-// nothing in the strip.
-func (j *Judge) isNever(p *predicate) bool {
-	if j.never[p.id] {
-		return true
-	}
-	switch p.kind {
-	case predTextIs:
-		return j.textIs(p) == nil
-	case predExists, predExtreme:
-		return j.isNever(p.args[0])
-	case predAnd:
-		for _, a := range p.args {
-			if a.rank > int(predTextIs) {
-				return false
-			}
-			if j.isNever(a) {
-				return true
-			}
-		}
-	case predOr:
-		for _, a := range p.args {
-			if !j.isNever(a) {
-				return false
-			}
-		}
-		return true
-	}
-	return false
 }
 
 // resolve works out the verdicts that are pending, in order, and delivers what is found.

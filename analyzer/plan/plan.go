@@ -13,7 +13,10 @@ type Plan struct {
 	predicates []*predicate
 	columns    []column
 	groups     []*textGroup
+	tests      []*testGroup
 	extremes   []extremes
+	orders     int // how many predOrder there are
+	quick      int // how many quickComparison
 }
 
 // rulePlan is one rule of a plan.
@@ -86,6 +89,7 @@ func compile(rs []*rules.Rule, uses map[string]int) *Plan {
 		slices.SortStableFunc(pred.args, func(a, b *predicate) int { return a.order() - b.order() })
 	}
 	p.groupTexts()
+	p.groupTests()
 	return p
 }
 

@@ -32,6 +32,7 @@ const (
 	predChild                    // args[0] is true of a child
 	predAncestor                 // args[0] is true of an ancestor
 	predDescendant               // args[0] is true of a descendant
+	predOrder                    // a span of the trace of which args[0] is true has a time that compares with the span's
 	predMember                   // args[0] is true of one of the span's events or links
 	predTextTest                 // the column's text passes the test
 	predNot
@@ -62,7 +63,10 @@ type predicate struct {
 	op     trace.Comparison // of number
 	// extremes is where predExtreme finds the numbers: index into Plan.extremes.
 	extremes int
+	times    timeOrder // of predOrder
 	text     *textTest
+	tests    *testGroup // of predTextTest of spans, and its number there
+	test     int
 	node     *node        // of predPart and predRow
 	binder   *binder      // the row's variable in node; nil: of traces
 	uses     []*predicate // what node's quantifiers ask of their elements
@@ -125,14 +129,14 @@ func (c *compiler) predicate(p predicate, parts ...any) *predicate {
 		p.total = false
 	case predRow:
 		p.total = p.node.total
-	case predTextIs, predHas, predIsText, predHasParent, predEnum, predGather, predParent, predChild, predAncestor, predDescendant, predBool:
+	case predTextIs, predHas, predIsText, predHasParent, predEnum, predGather, predChild, predAncestor, predDescendant, predBool:
 		p.memo = true
 	}
 	if found, ok := c.keys[p.key]; ok {
 		found.refs++
-		switch found.kind {
-		case predRow, predPart, predTextTest: // cheaper where they are asked for
-		case predNumber, predDuration:
+		switch {
+		case found.isCostly(): // cheaper where it is asked for
+		case found.kind == predNumber || found.kind == predDuration:
 			found.memo = found.memo || found.refs > 2
 		default:
 			found.memo = true
@@ -143,6 +147,20 @@ func (c *compiler) predicate(p predicate, parts ...any) *predicate {
 	c.plan.predicates = append(c.plan.predicates, &p)
 	c.keys[p.key] = &p
 	return &p
+}
+
+// isCostly reports whether a predicate takes long for each row that it is asked about, and has
+// no operand that would leave few of all.
+func (p *predicate) isCostly() bool {
+	switch p.kind {
+	case predRow, predPart, predTextTest:
+		return true
+	case predNot, predOr:
+		return slices.ContainsFunc(p.args, (*predicate).isCostly)
+	case predAnd:
+		return p.args[0].isCostly() // the first is the cheapest
+	}
+	return false
 }
 
 func (c *compiler) constant(d domain, b bool) *predicate {
@@ -683,6 +701,9 @@ func (c *compiler) quantify(n *node, v *binder) *predicate {
 		}
 	}
 	if body.free&^inner != 0 {
+		if n.quantifier == quantExists && n.list == listSpans && v != nil && v.domain == spans {
+			return c.ordered(body, n.binder, v)
+		}
 		return nil
 	}
 	if n.list == listSpans {
@@ -802,8 +823,17 @@ func disjuncts(n *node) []*node {
 // candidates is true are looked at, and of those only rest. For quantAll the others are
 // known to hold.
 type rowQuantifier struct {
-	candidates *predicate // nil: all
-	rest       *node      // nil: nothing
+	candidates *predicate       // nil: all
+	rest       *node            // nil: nothing
+	quick      *quickComparison // what rest is, if it is one
+}
+
+// quickComparison compares an attribute of a quantifier's element with what is the same for all
+// elements.
+type quickComparison struct {
+	id       int // in Plan.quick
+	op       trace.Comparison
+	of, with *node
 }
 
 // ownDomain is the table that an attribute's first column is of.
@@ -851,5 +881,25 @@ func (c *compiler) prepare(n *node) {
 	}
 	if len(rest) > 0 {
 		n.row.rest = l.join(op, rest...)
+		if n.quantifier != quantAll {
+			n.row.quick = c.quickComparison(n.row.rest, n.binder)
+		}
 	}
+}
+
+// quickComparison is what is left of a quantifier's body if that compares an attribute of the
+// element with what does not depend on the element: nil if it does not.
+func (c *compiler) quickComparison(rest *node, element *binder) *quickComparison {
+	if rest.op != opCompare {
+		return nil
+	}
+	q := &quickComparison{id: c.plan.quick, op: rest.comparison, of: rest.args[0], with: rest.args[1]}
+	if q.of.free>>element.id&1 == 0 {
+		q.op, q.of, q.with = flipped[q.op], q.with, q.of
+	}
+	if q.with.free>>element.id&1 != 0 || q.of.op != opAttribute || q.of.args[0].op != opVar || q.of.args[0].binder.id != element.id {
+		return nil
+	}
+	c.plan.quick++
+	return q
 }

@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"bytes"
 	"context"
+	"math"
 
 	"github.com/betracehq/betrace/analyzer/trace"
 )
@@ -164,6 +166,11 @@ func (j *Judge) attribute(n *node) value {
 	if !ok {
 		return value{}
 	}
+	return j.attributeAt(n, row)
+}
+
+// attributeAt returns the attribute of a row.
+func (j *Judge) attributeAt(n *node, row int32) value {
 	if n.attribute.Scope == trace.ScopeResource {
 		return columnValue(j.columns[n.resource].attribute, j.b.Resources[row])
 	}
@@ -226,7 +233,16 @@ func (j *Judge) quantify(n *node) value {
 	}
 	q := quantification{j: j, n: n}
 	if n.row.candidates != nil {
-		q.candidates, _ = j.full(n.row.candidates)
+		q.candidates = j.candidates[n.row.candidates.id]
+	}
+	var known *quickData
+	if n.row.quick != nil {
+		q.with = j.value(n.row.quick.with)
+		if n.list == listSpans {
+			if known = &j.quick[n.row.quick.id]; known.is(j, q.with) {
+				return known.result
+			}
+		}
 	}
 	b := j.b
 	low, high := b.First[j.trace], b.First[j.trace+1]
@@ -258,7 +274,24 @@ func (j *Judge) quantify(n *node) value {
 			}
 		}
 	}
+	if known != nil {
+		*known = quickData{j.frame[spans].stamp, j.trace, q.with, q.result()}
+	}
 	return q.result()
+}
+
+// quickData is what a quantifier over the spans of a trace came to last, whose body compares them
+// with a value: spans of one trace often have the same.
+type quickData struct {
+	stamp  uint64
+	trace  int32
+	with   value
+	result value
+}
+
+func (d *quickData) is(j *Judge, with value) bool {
+	return d.stamp == j.frame[spans].stamp && d.trace == j.trace && d.with.kind == with.kind && d.with.i == with.i &&
+		math.Float64bits(d.with.f) == math.Float64bits(with.f) && bytes.Equal(d.with.s, with.s)
 }
 
 // isAbove reports whether span above is an ancestor of span row, of a trace of n spans.
@@ -276,6 +309,7 @@ type quantification struct {
 	j          *Judge
 	n          *node
 	candidates trace.Bits
+	with       value // of a quickComparison
 	count      int64 // of what is true; of quantAll, of what is false
 	unknown    bool
 	again      bool // elements may have been met twice
@@ -306,6 +340,9 @@ func (q *quantification) element(row int32) {
 	}
 	holds := isTrue
 	switch {
+	case q.n.row.quick != nil:
+		c := q.n.row.quick
+		holds = compare(c.op, j.attributeAt(c.of, row), q.with)
 	case q.n.row.rest != nil:
 		j.env[q.n.binder.id] = row
 		holds = j.value(q.n.row.rest).truth()

@@ -142,13 +142,17 @@ func doubleBounds(op Comparison, want Value) (least, greatest float64) {
 // are any.
 func (t *NumberTest) Ints(values []int64) (word uint64) {
 	if t.hasInts {
-		low, width := t.low, t.width
-		for j, v := range values {
-			bit := uint64(0)
-			if uint64(v)-uint64(low) <= width {
-				bit = 1
+		low, width := uint64(t.low), t.width
+		if len(values) == 64 { // without shifts by what is not constant
+			for j := 0; j < 64; j += 8 {
+				v := (*[8]int64)(values[j:])
+				word = word>>8 | uint64(upTo(uint64(v[0])-low, width)|upTo(uint64(v[1])-low, width)<<1|upTo(uint64(v[2])-low, width)<<2|upTo(uint64(v[3])-low, width)<<3|
+					upTo(uint64(v[4])-low, width)<<4|upTo(uint64(v[5])-low, width)<<5|upTo(uint64(v[6])-low, width)<<6|upTo(uint64(v[7])-low, width)<<7)<<56
 			}
-			word |= bit << (j & 63)
+			return word ^ t.not
+		}
+		for j, v := range values {
+			word |= uint64(upTo(uint64(v)-low, width)) << (j & 63)
 		}
 	}
 	return word ^ t.not
@@ -158,11 +162,15 @@ func (t *NumberTest) Ints(values []int64) (word uint64) {
 func (t *NumberTest) Doubles(values []float64) (word uint64) {
 	least, greatest := t.least, t.greatest
 	for j, v := range values {
-		bit := uint64(0)
-		if v >= least && v <= greatest {
-			bit = 1
-		}
-		word |= bit << (j & 63)
+		word |= uint64(upTo(least, v)&upTo(v, greatest)) << (j & 63)
 	}
 	return word ^ t.not
+}
+
+// upTo returns 1 if a <= b.
+func upTo[N uint64 | float64](a, b N) uint8 {
+	if a <= b {
+		return 1
+	}
+	return 0
 }
