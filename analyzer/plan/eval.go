@@ -187,6 +187,9 @@ func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 			return
 		}
 	}
+	if d.total && j.andListed(p, mask, t) {
+		return
+	}
 	copy(t, mask)
 	if d.total {
 		few := false

@@ -1,5 +1,7 @@
 package plan
 
+import "slices"
+
 // folded is what a predicate comes to in one batch, which has no value in many columns.
 type folded struct {
 	// as is the predicate that it is: itself, or its only operand that says something.
@@ -68,6 +70,8 @@ func (j *Judge) foldOperands(p *predicate, d *folded) {
 			d.total = d.total && of.total
 		}
 	}
+	// What is left of an operand may be cheaper than it was.
+	slices.SortStableFunc(d.args, func(a, b *predicate) int { return a.order() - b.order() })
 	switch len(d.args) {
 	case 0:
 		d.never, d.always = p.kind == predOr, p.kind == predAnd

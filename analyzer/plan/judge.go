@@ -54,6 +54,8 @@ type Judge struct {
 	quick    []quickData
 	// candidates are, by predicate, the elements that quantifiers look at row by row.
 	candidates []trace.Bits
+	lists      []list     // by predicate
+	lent       [][]int32  // lists that are in use
 	folded     []folded   // by predicate
 	active     []int      // rules that may have something to say
 	unordered  trace.Bits // traces with a parent that comes after its child
@@ -136,7 +138,7 @@ func (p *Plan) NewJudge() *Judge {
 	j := &Judge{
 		plan: p, strips: stripSpans, filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
 		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tests: make([]testData, len(p.tests)), tables: make([]table, len(p.predicates)),
-		extremes: make([]extremeData, len(p.extremes)), orders: make([]orderData, p.orders), quick: make([]quickData, p.quick), candidates: make([]trace.Bits, len(p.predicates)), folded: make([]folded, len(p.predicates)),
+		extremes: make([]extremeData, len(p.extremes)), orders: make([]orderData, p.orders), quick: make([]quickData, p.quick), candidates: make([]trace.Bits, len(p.predicates)), lists: make([]list, len(p.predicates)), folded: make([]folded, len(p.predicates)),
 	}
 	for i := range j.groups {
 		j.groups[i].live = make([]bool, len(p.groups[i].byText))

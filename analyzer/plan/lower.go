@@ -802,6 +802,7 @@ type textTest struct {
 	function string
 	with     []byte
 	pattern  *regexp.Regexp
+	contains []byte // every text that matches pattern has it
 	key      string
 }
 
@@ -814,5 +815,9 @@ func newTextTest(function string, pattern *regexp.Regexp, with ast.Expr) *textTe
 	if !ok || function == "matches" && pattern == nil {
 		return nil
 	}
-	return &textTest{function, []byte(text), pattern, fmt.Sprintf("%s %q", function, string(text))}
+	t := &textTest{function: function, with: []byte(text), pattern: pattern, key: fmt.Sprintf("%s %q", function, string(text))}
+	if pattern != nil {
+		t.contains = requiredLiteral(pattern.String())
+	}
+	return t
 }

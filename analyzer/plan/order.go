@@ -85,7 +85,8 @@ func (j *Judge) timesOf(field string) []trace.Time {
 	return j.b.Ends
 }
 
-func (j *Judge) order(p *predicate, f *frame, mask, t trace.Bits) {
+// orderOf returns the times of the traces of the strip that decide.
+func (j *Judge) orderOf(p *predicate, f *frame) *orderData {
 	d := &j.orders[p.times.id]
 	least := p.times.op == trace.Less || p.times.op == trace.LessEqual
 	if d.stamp != f.stamp {
@@ -111,6 +112,11 @@ func (j *Judge) order(p *predicate, f *frame, mask, t trace.Bits) {
 			}
 		}
 	}
+	return d
+}
+
+func (j *Judge) order(p *predicate, f *frame, mask, t trace.Bits) {
+	d := j.orderOf(p, f)
 	own := j.timesOf(p.times.own)
 	for w, in := range mask {
 		var out uint64

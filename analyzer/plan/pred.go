@@ -828,10 +828,18 @@ type rowQuantifier struct {
 	quick      *quickComparison // what rest is, if it is one
 }
 
-// quickComparison compares an attribute of a quantifier's element with what is the same for all
-// elements.
+// quickComparison compares a quantifier's element with what is the same for all elements, in all
+// parts.
 type quickComparison struct {
-	id       int // in Plan.quick
+	id    int // in Plan.quick
+	parts []quickPart
+}
+
+// mostQuick is of how many parts a quickComparison is.
+const mostQuick = 3
+
+// quickPart compares a field or an attribute of the element.
+type quickPart struct {
 	op       trace.Comparison
 	of, with *node
 }
@@ -887,18 +895,22 @@ func (c *compiler) prepare(n *node) {
 	}
 }
 
-// quickComparison is what is left of a quantifier's body if that compares an attribute of the
-// element with what does not depend on the element: nil if it does not.
+// quickComparison is what is left of a quantifier's body if that compares the element with what
+// does not depend on it: nil if it does not.
 func (c *compiler) quickComparison(rest *node, element *binder) *quickComparison {
-	if rest.op != opCompare {
-		return nil
-	}
-	q := &quickComparison{id: c.plan.quick, op: rest.comparison, of: rest.args[0], with: rest.args[1]}
-	if q.of.free>>element.id&1 == 0 {
-		q.op, q.of, q.with = flipped[q.op], q.with, q.of
-	}
-	if q.with.free>>element.id&1 != 0 || q.of.op != opAttribute || q.of.args[0].op != opVar || q.of.args[0].binder.id != element.id {
-		return nil
+	q := &quickComparison{id: c.plan.quick}
+	for _, n := range conjuncts(rest) {
+		if n.op != opCompare || len(q.parts) == mostQuick {
+			return nil
+		}
+		part := quickPart{op: n.comparison, of: n.args[0], with: n.args[1]}
+		if part.of.free>>element.id&1 == 0 {
+			part = quickPart{op: flipped[part.op], of: part.with, with: part.of}
+		}
+		if part.with.free>>element.id&1 != 0 || part.of.op != opAttribute && part.of.op != opField || part.of.args[0].op != opVar || part.of.args[0].binder.id != element.id {
+			return nil
+		}
+		q.parts = append(q.parts, part)
 	}
 	c.plan.quick++
 	return q

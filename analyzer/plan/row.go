@@ -237,9 +237,11 @@ func (j *Judge) quantify(n *node) value {
 	}
 	var known *quickData
 	if n.row.quick != nil {
-		q.with = j.value(n.row.quick.with)
-		if n.list == listSpans {
-			if known = &j.quick[n.row.quick.id]; known.is(j, q.with) {
+		for i := range n.row.quick.parts {
+			q.with[i] = j.value(n.row.quick.parts[i].with)
+		}
+		if n.list == listSpans && len(n.row.quick.parts) == 1 {
+			if known = &j.quick[n.row.quick.id]; known.is(j, q.with[0]) {
 				return known.result
 			}
 		}
@@ -275,7 +277,7 @@ func (j *Judge) quantify(n *node) value {
 		}
 	}
 	if known != nil {
-		*known = quickData{j.frame[spans].stamp, j.trace, q.with, q.result()}
+		*known = quickData{j.frame[spans].stamp, j.trace, q.with[0], q.result()}
 	}
 	return q.result()
 }
@@ -309,8 +311,8 @@ type quantification struct {
 	j          *Judge
 	n          *node
 	candidates trace.Bits
-	with       value // of a quickComparison
-	count      int64 // of what is true; of quantAll, of what is false
+	with       [mostQuick]value // of the parts of a quickComparison
+	count      int64            // of what is true; of quantAll, of what is false
 	unknown    bool
 	again      bool // elements may have been met twice
 	done       bool
@@ -341,8 +343,7 @@ func (q *quantification) element(row int32) {
 	holds := isTrue
 	switch {
 	case q.n.row.quick != nil:
-		c := q.n.row.quick
-		holds = compare(c.op, j.attributeAt(c.of, row), q.with)
+		holds = q.compare(row)
 	case q.n.row.rest != nil:
 		j.env[q.n.binder.id] = row
 		holds = j.value(q.n.row.rest).truth()
@@ -363,6 +364,28 @@ func (q *quantification) element(row int32) {
 			q.done = true
 		}
 	}
+}
+
+// compare is what the parts of a quickComparison say of an element.
+func (q *quantification) compare(row int32) truth {
+	j, holds := q.j, isTrue
+	j.env[q.n.binder.id] = row
+	for i := range q.n.row.quick.parts {
+		p := &q.n.row.quick.parts[i]
+		var v value
+		if p.of.op == opAttribute {
+			v = j.attributeAt(p.of, row)
+		} else {
+			v = j.field(p.of)
+		}
+		switch compare(p.op, v, q.with[i]) {
+		case isFalse:
+			return isFalse
+		case isUnknown:
+			holds = isUnknown
+		}
+	}
+	return holds
 }
 
 func (q *quantification) result() value {
