@@ -47,46 +47,36 @@ func (j *Judge) findExtremes(p *predicate, d *extremeData) {
 	d.leastInt, d.mostInt = sized(d.leastInt, n), sized(d.mostInt, n)
 	d.leastDouble, d.mostDbl = sized(d.leastDouble, n), sized(d.mostDbl, n)
 	among, _ := j.full(p.args[0])
+	always := j.folded[p.args[0].id].always
 	if j.columns[p.column].isField { // durations
 		durations := j.allDurations(f)
-		for w, in := range among {
-			for ; in != 0; in &= in - 1 {
-				i := 64*w + bits.TrailingZeros64(in)
-				d.addInt(j.owner[i], durations[i])
-			}
+		if always {
+			extremesOf(j, durations, f.first, d.leastInt, d.mostInt)
+			d.isInt.Fill(n)
+			return
 		}
+		extremesAmong(j, durations, 0, func(w int) uint64 { return among[w] }, d.isInt, d.leastInt, d.mostInt)
 		return
 	}
 	c := j.columns[p.column].attribute
-	if j.folded[p.args[0].id].always {
+	if always {
 		// All have a number of one type, as a rule: no bit has to be looked at.
 		switch {
 		case c.IsInt != nil && f.allIn(c.IsInt):
-			extremesOf(j, c.Ints, d.leastInt, d.mostInt)
+			extremesOf(j, c.Ints, 0, d.leastInt, d.mostInt)
 			d.isInt.Fill(n)
 			return
-		case c.IsDouble != nil && f.allIn(c.IsDouble) && extremesOf(j, c.Doubles, d.leastDouble, d.mostDbl):
+		case c.IsDouble != nil && f.allIn(c.IsDouble) && extremesOf(j, c.Doubles, 0, d.leastDouble, d.mostDbl):
 			d.isDouble.Fill(n)
 			return
 		}
 	}
-	for w, in := range among {
-		if in == 0 {
-			continue
-		}
-		at := int(f.first>>6) + w
-		if c.IsInt != nil {
-			for rest := in & c.IsInt[at]; rest != 0; rest &= rest - 1 {
-				k := bits.TrailingZeros64(rest)
-				d.addInt(j.owner[64*w+k], c.Ints[64*at+k])
-			}
-		}
-		if c.IsDouble != nil {
-			for rest := in & c.IsDouble[at]; rest != 0; rest &= rest - 1 {
-				k := bits.TrailingZeros64(rest)
-				d.addDouble(j.owner[64*w+k], c.Doubles[64*at+k])
-			}
-		}
+	at := int(f.first >> 6)
+	if c.IsInt != nil {
+		extremesAmong(j, c.Ints, int(f.first), func(w int) uint64 { return among[w] & c.IsInt[at+w] }, d.isInt, d.leastInt, d.mostInt)
+	}
+	if c.IsDouble != nil {
+		extremesAmong(j, c.Doubles, int(f.first), func(w int) uint64 { return among[w] & c.IsDouble[at+w] }, d.isDouble, d.leastDouble, d.mostDbl)
 	}
 }
 
@@ -101,13 +91,13 @@ func (f *frame) allIn(column trace.Bits) bool {
 	return true
 }
 
-// extremesOf finds the extremes of each trace of the strip; it returns false if a value is
-// not equal to itself.
-func extremesOf[N int64 | float64](j *Judge, values []N, least, most []N) bool {
-	first := j.b.First[j.frame[traces].first:]
+// extremesOf finds the extremes of each trace of the strip, all of whose spans have a value, the
+// one of row first the first; it returns false if a value is not equal to itself.
+func extremesOf[N int64 | float64](j *Judge, values []N, first int32, least, most []N) bool {
+	firsts := j.b.First[j.frame[traces].first:]
 	ordered := true
 	for t := range least {
-		of := values[first[t]:first[t+1]]
+		of := values[firsts[t]-first : firsts[t+1]-first]
 		low, high := of[0], of[0]
 		for _, v := range of {
 			if v < low {
@@ -125,26 +115,42 @@ func extremesOf[N int64 | float64](j *Judge, values []N, least, most []N) bool {
 	return ordered
 }
 
-func (d *extremeData) addInt(t int32, v int64) {
-	if !d.isInt.Has(t) {
-		d.isInt.Set(t)
-		d.leastInt[t], d.mostInt[t] = v, v
-		return
+// extremesAmong finds the extremes of those spans of the strip that are in words, whose values
+// begin with number base, and notes which traces have some. NaN counts for nothing: it passes no
+// one-sided test.
+func extremesAmong[N int64 | float64](j *Judge, values []N, base int, words func(w int) uint64, has trace.Bits, least, most []N) {
+	f := &j.frame[spans]
+	firsts := j.b.First[j.frame[traces].first:]
+	of, end := int32(-1), int32(0) // the trace that is looked at, and where it ends
+	var low, high N
+	for w := range f.words {
+		for in := words(w); in != 0; in &= in - 1 {
+			i := 64*w + bits.TrailingZeros64(in)
+			v := values[base+i]
+			if v != v {
+				continue
+			}
+			if int32(i) >= end {
+				if of >= 0 {
+					least[of], most[of] = low, high
+				}
+				of = j.owner[i]
+				end = firsts[of+1] - f.first
+				has.Set(of)
+				low, high = v, v
+				continue
+			}
+			if v < low {
+				low = v
+			}
+			if v > high {
+				high = v
+			}
+		}
 	}
-	d.leastInt[t], d.mostInt[t] = min(d.leastInt[t], v), max(d.mostInt[t], v)
-}
-
-// addDouble leaves NaN out, which passes no one-sided test.
-func (d *extremeData) addDouble(t int32, v float64) {
-	if v != v {
-		return
+	if of >= 0 {
+		least[of], most[of] = low, high
 	}
-	if !d.isDouble.Has(t) {
-		d.isDouble.Set(t)
-		d.leastDouble[t], d.mostDbl[t] = v, v
-		return
-	}
-	d.leastDouble[t], d.mostDbl[t] = min(d.leastDouble[t], v), max(d.mostDbl[t], v)
 }
 
 func sized[E any](s []E, n int) []E {

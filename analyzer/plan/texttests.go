@@ -17,14 +17,16 @@ type testGroup struct {
 // asked about many spans: of others it is quicker to test the texts that they meet.
 type testData struct {
 	broad []bool // by number in the group; it stays from batch to batch
-	numOf int    // how many are broad
 
 	batch, strip uint64 // when it was worked out
 	told         []bool // which tests it tells of: those that were broad then
 	passed       []bool // by test: a text passes it
 	// class is by code an index into passing: the tests that the text passes.
-	class   []uint32
-	passing [][]*predicate
+	class      []uint32
+	passing    [][]*predicate
+	numClasses int
+	sets       map[testSet]uint32
+	classes    map[uint32]uint32 // by set
 }
 
 // groupTests finds the columns that are tested.
@@ -78,7 +80,13 @@ func (j *Judge) tell(g *testGroup, d *testData) {
 	d.batch, d.strip = j.frame[events].stamp, 0
 	copy(d.told, d.broad)
 	clear(d.passed)
-	d.passing = append(d.passing[:0], nil)
+	if d.sets == nil {
+		d.sets, d.classes = map[testSet]uint32{}, map[uint32]uint32{}
+	}
+	clear(d.sets)
+	clear(d.classes)
+	d.numClasses = 0
+	d.newClass()
 	col := &j.columns[g.column]
 	if col.text == nil {
 		return
@@ -86,41 +94,64 @@ func (j *Judge) tell(g *testGroup, d *testData) {
 	n := col.text.NumTexts() + 1
 	d.class = sized(d.class, n)
 	clear(d.class)
-	classes := map[string]uint32{}
-	set := make([]byte, 0, len(g.tests)/8+1)
 	for code := range uint32(n) {
-		if code == 0 && !col.isField {
-			continue
+		if code > 0 || col.isField {
+			d.class[code] = j.classOf(g, d, col.text.Bytes(code))
 		}
-		text := col.text.Bytes(code)
-		set = set[:0]
-		some := false
-		for i, p := range g.tests {
-			if i&7 == 0 {
-				set = append(set, 0)
-			}
-			if d.told[i] && p.text.holdsText(text) {
-				set[i>>3] |= 1 << (i & 7)
-				d.passed[i], some = true, true
-			}
-		}
-		if !some {
-			continue
-		}
-		class, ok := classes[string(set)]
-		if !ok {
-			class = uint32(len(d.passing))
-			classes[string(set)] = class
-			var passing []*predicate
-			for i, p := range g.tests {
-				if set[i>>3]>>(i&7)&1 != 0 {
-					passing = append(passing, p)
-				}
-			}
-			d.passing = append(d.passing, passing)
-		}
-		d.class[code] = class
 	}
+}
+
+// testSet is a set of tests: 64 of them, and those before, by their number in testData.sets.
+type testSet struct {
+	before uint32
+	tests  uint64
+}
+
+// classOf tests a text.
+func (j *Judge) classOf(g *testGroup, d *testData, text []byte) uint32 {
+	set := uint32(0)
+	for from := 0; from < len(g.tests); from += 64 {
+		s := testSet{before: set}
+		for i, p := range g.tests[from:min(from+64, len(g.tests))] {
+			if d.told[from+i] && p.text.holdsText(text) {
+				s.tests |= 1 << i
+				d.passed[from+i] = true
+			}
+		}
+		if s == (testSet{}) {
+			continue
+		}
+		next, ok := d.sets[s]
+		if !ok {
+			next = uint32(len(d.sets) + 1)
+			d.sets[s] = next
+		}
+		set = next
+	}
+	if set == 0 {
+		return 0
+	}
+	class, ok := d.classes[set]
+	if !ok {
+		class = d.newClass()
+		d.classes[set] = class
+		for i, p := range g.tests {
+			if d.told[i] && p.text.holdsText(text) {
+				d.passing[class] = append(d.passing[class], p)
+			}
+		}
+	}
+	return class
+}
+
+// newClass returns a class that no text has yet. Memory is used again.
+func (d *testData) newClass() uint32 {
+	if d.numClasses == len(d.passing) {
+		d.passing = append(d.passing, nil)
+	}
+	d.passing[d.numClasses] = d.passing[d.numClasses][:0]
+	d.numClasses++
+	return uint32(d.numClasses - 1)
 }
 
 // passed returns the spans of the strip whose text passes a broad test, nil if none does.
