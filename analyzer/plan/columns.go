@@ -62,6 +62,7 @@ type groupData struct {
 	live    []bool
 	numLive int
 	few     []uint32 // those
+	codes   []uint32 // that have a class; of most texts there is one
 	// met is how many rows of the last strip that was looked at for all had one of them.
 	met int
 }
@@ -78,7 +79,7 @@ const (
 func (j *Judge) classify(g *textGroup, d *groupData) {
 	d.batch = j.frame[events].stamp
 	clear(d.live)
-	d.numLive, d.few = 0, d.few[:0]
+	d.numLive, d.few, d.codes = 0, d.few[:0], d.codes[:0]
 	col := &j.columns[g.column]
 	if col.text == nil {
 		return
@@ -88,7 +89,10 @@ func (j *Judge) classify(g *textGroup, d *groupData) {
 		d.class = make([]uint32, n+n/8)
 	}
 	d.class = d.class[:n]
-	note := func(class uint32) {
+	note := func(class, code uint32) {
+		if class != 0 {
+			d.codes = append(d.codes, code)
+		}
 		if class != 0 && !d.live[class] {
 			d.live[class] = true
 			d.numLive++
@@ -98,14 +102,14 @@ func (j *Judge) classify(g *textGroup, d *groupData) {
 	d.class[0] = 0
 	if col.isField {
 		d.class[0] = g.texts[""]
-		note(d.class[0])
+		note(d.class[0], 0)
 	}
 	for code := 1; code < n; code++ {
 		text := col.text.Bytes(uint32(code))
 		class := uint32(0)
 		if g.lengths[min(len(text), len(g.lengths)-1)] {
 			class = g.texts[string(text)]
-			note(class)
+			note(class, uint32(code))
 		}
 		d.class[code] = class
 	}
@@ -169,13 +173,18 @@ func (j *Judge) markTexts(g *textGroup, d *groupData, f *frame) {
 	}
 	// Where texts are often met, looking for each in turn is faster: nothing depends on what
 	// comes next.
-	if d.numLive <= fewTexts || d.numLive <= someTexts && d.met*oftenMet > int(f.high-f.low) {
+	looked := d.few
+	if !ofResource {
+		looked = d.codes
+	}
+	if len(looked) <= fewTexts || len(looked) <= someTexts && d.met*oftenMet > int(f.high-f.low) {
 		words := j.scratch.Take(f.words)
-		for _, text := range d.few {
+		for _, text := range looked {
 			if ofResource {
 				matchResources(rows, class, text, f, words)
 			} else {
-				matchCodes(codes, class, text, f, words)
+				matchCodes(codes, text, f, words)
+				text = class[text]
 			}
 			if words.IsEmpty() {
 				continue // what is not marked costs nothing
@@ -231,20 +240,20 @@ func (j *Judge) marks(p *predicate, f *frame) trace.Bits {
 	return m.t
 }
 
-// matchCodes sets the words to the rows whose code is of a class.
-func matchCodes(codes, class []uint32, want uint32, f *frame, words trace.Bits) {
+// matchCodes sets the words to the rows that have a code.
+func matchCodes(codes []uint32, want uint32, f *frame, words trace.Bits) {
 	for w := range words {
 		first := int(f.first) + 64*w
 		var out uint64
 		if first+64 <= len(codes) {
 			for k := 0; k < 64; k += 8 {
 				c := (*[8]uint32)(codes[first+k:])
-				out = out>>8 | uint64(is(class[c[0]], want)|is(class[c[1]], want)<<1|is(class[c[2]], want)<<2|is(class[c[3]], want)<<3|
-					is(class[c[4]], want)<<4|is(class[c[5]], want)<<5|is(class[c[6]], want)<<6|is(class[c[7]], want)<<7)<<56
+				out = out>>8 | uint64(is(c[0], want)|is(c[1], want)<<1|is(c[2], want)<<2|is(c[3], want)<<3|
+					is(c[4], want)<<4|is(c[5], want)<<5|is(c[6], want)<<6|is(c[7], want)<<7)<<56
 			}
 		} else {
 			for k, code := range codes[first:] {
-				out |= uint64(is(class[code], want)) << (k & 63)
+				out |= uint64(is(code, want)) << (k & 63)
 			}
 		}
 		words[w] = out & f.all[w]

@@ -22,7 +22,7 @@ func (j *Judge) eval(p *predicate, mask, t, u trace.Bits) {
 		return
 	}
 	p = d.as
-	if !j.folded[p.id].memo {
+	if !j.folded[p.id].memo || j.isCheap(p) && mask.Count() < 64*len(mask)/fewRows {
 		j.compute(p, mask, t, u)
 		return
 	}
@@ -236,7 +236,7 @@ func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 // few rows than about all.
 func (j *Judge) isCheap(p *predicate) bool {
 	switch p.kind {
-	case predNumber, predDuration, predBool, predEnum:
+	case predNumber, predDuration, predBool, predEnum, predParent, predAncestor:
 		return j.memos[p.id].stamp != j.frame[p.domain].stamp
 	}
 	return false
@@ -394,10 +394,15 @@ func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
 		return
 	}
 	ofT, ofU := j.full(p.args[0])
-	if p.kind == predParent && mask.Count() < int(f.high-f.low)/fewRows {
-		j.parentsOf(ofT, mask, t, f)
+	if (p.kind == predParent || p.kind == predAncestor) && mask.Count() < int(f.high-f.low)/fewRows {
+		asked := mask
+		if !p.total { // t may be the mask
+			asked = j.scratch.CopyOf(mask)
+		}
+		j.upwards(p.kind, ofT, asked, t, f)
 		if !p.total {
-			j.parentsOf(ofU, mask, u, f)
+			j.upwards(p.kind, ofU, asked, u, f)
+			u.Remove(t)
 		}
 		return
 	}
@@ -424,18 +429,33 @@ func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
 // fewRows is of how many rows one has to be asked about for all to be looked at together.
 const fewRows = 16
 
-// parentsOf sets out to those spans of the mask whose parent is in of.
-func (j *Judge) parentsOf(of, mask, out trace.Bits, f *frame) {
+// upwards sets out to those spans of the mask whose parent, or one of whose ancestors, is in of.
+func (j *Judge) upwards(kind predicateKind, of, mask, out trace.Bits, f *frame) {
 	for w, in := range mask {
 		var found uint64
 		for rest := in; rest != 0; rest &= rest - 1 {
 			k := bits.TrailingZeros64(rest)
-			if at := j.b.Parents[int(f.first)+64*w+k]; at >= 0 && of.Has(at-f.first) {
+			if j.isBelow(kind, of, int32(64*w+k), f) {
 				found |= 1 << k
 			}
 		}
 		out[w] = found
 	}
+}
+
+// isBelow reports whether the parent of the span with a bit, or one of its ancestors, is in of.
+func (j *Judge) isBelow(kind predicateKind, of trace.Bits, i int32, f *frame) bool {
+	at := j.b.Parents[f.first+i]
+	if kind == predParent {
+		return at >= 0 && of.Has(at-f.first)
+	}
+	for steps := f.high - f.low; at >= 0 && steps > 0; steps-- { // there may be a cycle
+		if of.Has(at - f.first) {
+			return true
+		}
+		at = j.b.Parents[at]
+	}
+	return false
 }
 
 // relate sets out to the spans that have one of of as their parent, child, ancestor or

@@ -197,12 +197,9 @@ func (j *Judge) filter(p *predicate, rows []int32) []int32 {
 	case predGather:
 		of, _ := j.full(p.args[0])
 		return only(rows, func(i int32) bool { return of.Has(b.Resources[f.first+i]) })
-	case predParent:
+	case predParent, predAncestor:
 		of, _ := j.full(p.args[0])
-		return only(rows, func(i int32) bool {
-			at := b.Parents[f.first+i]
-			return at >= 0 && of.Has(at-f.first)
-		})
+		return only(rows, func(i int32) bool { return j.isBelow(p.kind, of, i, f) })
 	case predOrder:
 		d := j.orderOf(p, f)
 		own := j.timesOf(p.times.own)

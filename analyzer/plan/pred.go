@@ -129,7 +129,7 @@ func (c *compiler) predicate(p predicate, parts ...any) *predicate {
 		p.total = false
 	case predRow:
 		p.total = p.node.total
-	case predTextIs, predHas, predIsText, predHasParent, predEnum, predGather, predChild, predAncestor, predDescendant, predBool:
+	case predTextIs, predHas, predIsText, predHasParent, predEnum, predGather, predChild, predDescendant, predBool:
 		p.memo = true
 	}
 	if found, ok := c.keys[p.key]; ok {
