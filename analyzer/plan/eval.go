@@ -22,7 +22,7 @@ func (j *Judge) eval(p *predicate, mask, t, u trace.Bits) {
 		return
 	}
 	p = d.as
-	if !j.folded[p.id].memo || j.isCheap(p) && mask.Count() < 64*len(mask)/fewRows {
+	if !j.folded[p.id].memo || j.isCheap(p) && mask.Count() < 64*len(mask)/j.few {
 		j.compute(p, mask, t, u)
 		return
 	}
@@ -206,7 +206,7 @@ func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 			if n == 0 {
 				return
 			}
-			few = n < 64*len(t)/fewRows
+			few = n < 64*len(t)/j.few
 		}
 		return
 	}
@@ -394,7 +394,7 @@ func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
 		return
 	}
 	ofT, ofU := j.full(p.args[0])
-	if (p.kind == predParent || p.kind == predAncestor) && mask.Count() < int(f.high-f.low)/fewRows {
+	if (p.kind == predParent || p.kind == predAncestor) && mask.Count() < int(f.high-f.low)/j.few {
 		asked := mask
 		if !p.total { // t may be the mask
 			asked = j.scratch.CopyOf(mask)
@@ -425,9 +425,6 @@ func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
 		u[w] = mask[w] & related[w] &^ t[w]
 	}
 }
-
-// fewRows is of how many rows one has to be asked about for all to be looked at together.
-const fewRows = 16
 
 // upwards sets out to those spans of the mask whose parent, or one of whose ancestors, is in of.
 func (j *Judge) upwards(kind predicateKind, of, mask, out trace.Bits, f *frame) {
@@ -676,7 +673,7 @@ func (j *Judge) root(p *predicate, _ *frame, mask, t, u trace.Bits) {
 // rows evaluates the node for each row.
 func (j *Judge) rows(p *predicate, f *frame, mask, t, u trace.Bits) {
 	if len(p.uses) > 0 { // now: a row may not begin another
-		asked := j.elementsOf(p.domain, mask, f)
+		asked := j.elementsOf(p.domain, mask)
 		for _, used := range p.uses {
 			j.candidates[used.id] = j.among(used, asked)
 		}
@@ -716,7 +713,7 @@ func (j *Judge) rows(p *predicate, f *frame, mask, t, u trace.Bits) {
 }
 
 // elementsOf returns the spans of the traces of the rows of a mask, nil if they are many of all.
-func (j *Judge) elementsOf(d domain, mask trace.Bits, f *frame) trace.Bits {
+func (j *Judge) elementsOf(d domain, mask trace.Bits) trace.Bits {
 	if d != spans && d != traces {
 		return nil
 	}
@@ -729,7 +726,7 @@ func (j *Judge) elementsOf(d domain, mask trace.Bits, f *frame) trace.Bits {
 	for t := of.Next(0); t >= 0; t = of.Next(t + 1) {
 		n += ends[t+1] - ends[t]
 	}
-	if n > (fs.high-fs.low)/fewRows {
+	if int(n) > int(fs.high-fs.low)/j.few {
 		return nil
 	}
 	all := j.scratch.Take(fs.words)

@@ -91,6 +91,9 @@ func (e *equality) compare(t *testing.T, seed uint64) {
 	if g.IntN(3) == 0 {
 		judge.SetStrip(1 + g.IntN(500))
 	}
+	if g.IntN(3) > 0 {
+		judge.SetFew([]int{1, 2, 16, 1 << 20}[g.IntN(4)], []float64{0, 0.75, 8, 64}[g.IntN(4)])
+	}
 	for range 1 + g.IntN(3) {
 		traces := g.Traces(numTraces, maxSpans)
 		if g.IntN(10) == 0 {

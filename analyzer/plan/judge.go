@@ -17,6 +17,9 @@ import (
 // done once a strip does not count.
 const stripSpans = 8192
 
+// fewRows is of how many rows one has to be asked about for all to be looked at together.
+const fewRows = 16
+
 // So many traces with something found, or of so many spans, are in memory at a time.
 const (
 	foundTraces = 256
@@ -30,7 +33,9 @@ type Judge struct {
 	Workers int
 
 	plan     *Plan
-	strips   int32 // spans of a strip
+	strips   int32   // spans of a strip
+	few      int     // fewRows, but for tests
+	perWord  float64 // listedInWord, but for tests
 	filters  map[string]selectTraces
 	filtered map[string]trace.Bits
 	limits   []ruleLimit
@@ -136,7 +141,7 @@ const ask = -2
 // NewJudge returns a judge.
 func (p *Plan) NewJudge() *Judge {
 	j := &Judge{
-		plan: p, strips: stripSpans, filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
+		plan: p, strips: stripSpans, few: fewRows, perWord: listedInWord, filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
 		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tests: make([]testData, len(p.tests)), tables: make([]table, len(p.predicates)),
 		extremes: make([]extremeData, len(p.extremes)), orders: make([]orderData, p.orders), quick: make([]quickData, p.quick), candidates: make([]trace.Bits, len(p.predicates)), lists: make([]list, len(p.predicates)), folded: make([]folded, len(p.predicates)),
 	}

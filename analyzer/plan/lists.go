@@ -12,9 +12,9 @@ import (
 // after another: what a rule costs is then what it matches. They are listed by their bits in the
 // frame of spans, in order.
 
-// mostListed is up to how many spans are listed, by words of the frame: with more, whole words
-// are faster.
-func mostListed(words int) int { return max(words*3/4, 1) }
+// listedInWord is up to how many spans are listed for each word of the frame: with more, whole
+// words are faster.
+const listedInWord = 0.75
 
 // seed returns the spans of which the conjunction's rarest text is true, in memory that lasts as
 // long as the strip; false if they are not few, or no text is asked for.
@@ -48,7 +48,7 @@ func (j *Judge) listed(p *predicate, f *frame) (rows []int32, few bool) {
 	if l.stamp != f.stamp {
 		l.stamp, l.few, l.rows = f.stamp, true, l.rows[:0]
 		all := j.textIs(p)
-		most := mostListed(f.words)
+		most := int(j.perWord * float64(f.words))
 		for w, in := range all {
 			for ; in != 0; in &= in - 1 {
 				l.rows = append(l.rows, int32(64*w+bits.TrailingZeros64(in)))

@@ -138,7 +138,9 @@ func (g *gen) cond(d int) string {
 		}
 		return g.attr() + " " + g.cmp() + " " + g.value(0)
 	}
-	switch g.IntN(10) {
+	switch g.IntN(12) {
+	case 10, 11:
+		return g.textAnd()
 	case 0, 1:
 		return "(" + g.cond(d-1) + " && " + g.cond(d-1) + ")"
 	case 2, 3:
@@ -153,6 +155,18 @@ func (g *gen) cond(d int) string {
 		return g.value(d-1) + " " + g.cmp() + " " + g.value(d-1)
 	}
 	return "(" + g.cond(d-1) + " " + pick(g, "==", "!=") + " " + g.cond(d-1) + ")"
+}
+
+// textAnd asks for spans with a text, of which more is true.
+func (g *gen) textAnd() string {
+	v := pick(g, "s", "t", "u")
+	g.vars = append(g.vars, v)
+	defer func() { g.vars = g.vars[:len(g.vars)-1] }()
+	of := v + pick(g, `.name == "x"`, `["a"] == "x"`, `.service == "y"`, `.attributes["b"] in ["x", "y"]`, `.name == ""`)
+	for range 1 + g.IntN(3) {
+		of += " && " + pick(g, g.cond(0), "("+g.cond(0)+" || "+g.cond(0)+" && "+g.cond(0)+")", "!("+g.cond(0)+" && "+g.cond(0)+")", "("+g.cond(1)+" || "+g.cond(0)+")")
+	}
+	return pick(g, "spans.exists("+v+", "+of+")", "spans.all("+v+", !("+of+"))", "count(spans, "+v+", "+of+") "+g.cmp()+" 1", "spans.exists_one("+v+", "+of+")")
 }
 
 func (g *gen) val() trace.Value {
@@ -271,6 +285,7 @@ func TestRandomConditionsGiveTheOraclesVerdicts(t *testing.T) {
 		}
 		judge := pl.NewJudge()
 		judge.SetStrip(1 + g.IntN(pick(g, 20, 200, 2000)))
+		judge.SetFew(pick(g, 1, 2, 16, 1<<20), pick(g, 0, 0.75, 8, 64))
 		for range 2 {
 			var traces []*trace.Trace
 			for i := range 1 + g.IntN(30) {

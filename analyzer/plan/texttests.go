@@ -65,7 +65,7 @@ func (j *Judge) isBroad(p *predicate) bool {
 
 // broaden notes that a test is asked about many spans: from the next batch on it is broad.
 func (j *Judge) broaden(p *predicate, mask trace.Bits, f *frame) {
-	if p.tests != nil && !j.tests[p.tests.id].broad[p.test] && mask.Count() > int(f.high-f.low)/fewRows {
+	if p.tests != nil && !j.tests[p.tests.id].broad[p.test] && mask.Count() > int(f.high-f.low)/j.few {
 		j.tests[p.tests.id].broad[p.test] = true
 	}
 }
