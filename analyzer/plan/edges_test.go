@@ -1,0 +1,108 @@
+package plan_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+)
+
+// What random rules seldom meet, each with the number of traces that it is true of, is an error
+// on, and is false of, as the interpreter has it.
+func TestRareConditions(t *testing.T) {
+	attributes := func(v trace.Value) trace.Attributes {
+		a, _ := trace.NewAttributes([]trace.Attribute{{Key: "a", Value: v}})
+		return a
+	}
+	var traces []*trace.Trace
+	for i, v := range []trace.Value{
+		{}, trace.BoolValue(true), trace.BoolValue(false), trace.IntValue(math.MinInt64), trace.IntValue(0), trace.IntValue(-1),
+		trace.StringValue("x"), trace.DoubleValue(math.NaN()),
+	} {
+		start := trace.Time(i) * 1e9
+		traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, []trace.Span{
+			{ID: trace.SpanID{7: 1}, Name: "root", Start: start, End: start + 5e9, Attributes: attributes(v)},
+			{ID: trace.SpanID{7: 2}, ParentID: trace.SpanID{7: 1}, Name: "child", Start: start + 1e9, End: start + 2e9},
+		}))
+	}
+	for _, c := range []struct {
+		when                    string
+		isTrue, isError, others int
+	}{
+		{`spans.exists(s, s["a"] == false)`, 1, 0, 7},
+		{`spans.exists(s, s["a"] != false)`, 1, 0, 7},
+		{`spans.exists(s, s["a"] > false)`, 1, 0, 7},
+		{`spans.exists(s, s["a"] <= false)`, 1, 0, 7},
+		{`spans.exists(s, s["a"] / -1 >= 0)`, 2, 1, 5},
+		{`spans.exists(s, s["a"] % -1 == 0)`, 2, 1, 5},
+		{`spans.exists(s, s["a"] - 1 < 0)`, 2, 1, 5},
+		{`spans.exists(s, s.name == "child" && s.start + duration("1s") == s.end)`, 8, 0, 0},
+		{`spans.exists(s, s.name == "child" && s.start + duration("4s") < s.parent.end)`, 0, 0, 8},
+		{`spans.exists(s, s.name == "child" && s.start + duration("4s") <= s.parent.end)`, 8, 0, 0},
+		{`spans.exists(s, s.name == "child" && duration("3s") + s.end == s.parent.end)`, 8, 0, 0},
+		{`spans.exists(s, s.name == "child" && s.start - duration("1s") == s.parent.start)`, 8, 0, 0},
+		{`spans.exists(s, s.name == "child" && spans.exists(u, u.name == "root" && u.start < s.start))`, 8, 0, 0},
+		{`spans.exists(s, s.name == "child" && spans.exists(u, u.name == "root" && u.end <= s.start))`, 0, 0, 8},
+		{`spans.exists(s, s.name == "child" && spans.exists(u, u.name == "child" && s.end >= u.end))`, 8, 0, 0},
+		{`spans.exists(s, s.name == "child" && spans.exists(u, u.name == "child" && s.end > u.end))`, 0, 0, 8},
+	} {
+		rs, err := packOf(t, c.when)
+		require.NoError(t, err, c.when)
+		b := trace.NewBatch(rs[0].Needs(), traces...)
+		for _, few := range []int{1, 1 << 20} {
+			judge := plan.Compile(rs).NewJudge()
+			judge.SetFew(few, float64(few))
+			v, err := judge.Batch(t.Context(), b, nil)
+			require.NoError(t, err)
+			require.Equal(t, []plan.Counts{{Violation: c.isTrue, Error: c.isError, NotApplicable: c.others}}, v.Counts, c.when)
+		}
+		var want plan.Counts
+		for ti := range b.NumTraces() {
+			switch analyzer.Judge(t.Context(), rs, b.Trace(ti))[0].Outcome {
+			case rules.Violation:
+				want.Violation++
+			case rules.Error:
+				want.Error++
+			case rules.NotApplicable:
+				want.NotApplicable++
+			}
+		}
+		require.Equal(t, plan.Counts{Violation: c.isTrue, Error: c.isError, NotApplicable: c.others}, want, c.when)
+	}
+}
+
+// What is found comes a few hundred traces at a time, in order, and all of it.
+func TestWhatIsFoundComesInParts(t *testing.T) {
+	rs, err := packOf(t, `spans.exists(s, s.name == "x")`, `spans.size() > 1`)
+	require.NoError(t, err)
+	var traces []*trace.Trace
+	for i := range 700 {
+		spans := make([]trace.Span, 1+i%3)
+		for k := range spans {
+			spans[k] = trace.Span{ID: trace.SpanID{7: byte(k + 1)}, Name: "x", Start: trace.Time(k)}
+		}
+		traces = append(traces, trace.New(trace.ID{14: byte(i >> 8), 15: byte(i)}, spans))
+	}
+	b := trace.NewBatch(rs[0].Needs().Union(rs[1].Needs()), traces...)
+	parts, last := 0, -1
+	var found [2]int
+	_, err = plan.Compile(rs).NewJudge().Each(t.Context(), b, nil, func(some []plan.Found) error {
+		parts++
+		require.LessOrEqual(t, len(some), 2*256)
+		for _, f := range some {
+			require.GreaterOrEqual(t, 2*f.Trace+f.Rule, last)
+			last = 2*f.Trace + f.Rule
+			found[f.Rule]++
+			require.Equal(t, b.IDs[f.Trace], f.View.ID)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, 3, parts)
+	require.Equal(t, [2]int{700, 466}, found)
+}
