@@ -106,3 +106,36 @@ func TestWhatIsFoundComesInParts(t *testing.T) {
 	require.Equal(t, 3, parts)
 	require.Equal(t, [2]int{700, 466}, found)
 }
+
+// A quantifier within what another quantifies over has candidates of its own, which may be those of
+// the outer one: neither takes the other's away.
+func TestQuantifiersWithinOthersKeepTheirCandidates(t *testing.T) {
+	var traces []*trace.Trace
+	for i := range 3 {
+		names := []string{"s", "w", "c", "z"}
+		spans := make([]trace.Span, len(names))
+		for k, name := range names {
+			spans[k] = trace.Span{ID: trace.SpanID{7: byte(k + 1)}, Name: name, Start: 10, End: 15}
+			if k > 0 {
+				spans[k].ParentID = spans[k-1].ID
+			}
+		}
+		spans[0].End = 11
+		traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, spans))
+	}
+	for _, of := range []string{`name == "x"`, `kind == "server"`} {
+		rs, err := packOf(t, `count(spans, u, u.`+of+` && u.end == trace.end) > count(spans, w, w.name == "w" && w.children.exists(c, c.children.exists(y, y.`+of+` && y.duration > c.duration && trace.duration > duration("0s"))))`)
+		require.NoError(t, err)
+		b := trace.NewBatch(rs[0].Needs(), traces...)
+		for ti := range b.NumTraces() {
+			require.Equal(t, rules.NotApplicable, analyzer.Judge(t.Context(), rs, b.Trace(ti))[0].Outcome, of)
+		}
+		for _, few := range []int{1, 16, 1 << 20} {
+			judge := plan.Compile(rs).NewJudge()
+			judge.SetFew(few, 0.75)
+			v, err := judge.Batch(t.Context(), b, nil)
+			require.NoError(t, err)
+			require.Equal(t, []plan.Counts{{NotApplicable: 3}}, v.Counts, of)
+		}
+	}
+}

@@ -7,7 +7,8 @@ import (
 )
 
 // eval sets t to those rows of mask of which the predicate is true, and u, unless the
-// predicate is total, to those of which it is not known. t may be mask itself.
+// predicate is total, to those of which it is not known. t may be mask itself if the predicate is
+// total.
 func (j *Judge) eval(p *predicate, mask, t, u trace.Bits) {
 	d := &j.folded[p.id]
 	if !p.total && (d.total || d.never || d.always) {
@@ -674,8 +675,15 @@ func (j *Judge) root(p *predicate, _ *frame, mask, t, u trace.Bits) {
 func (j *Judge) rows(p *predicate, f *frame, mask, t, u trace.Bits) {
 	if len(p.uses) > 0 { // now: a row may not begin another
 		asked := j.elementsOf(p.domain, mask)
+		// All before any is set: among may come here for a predicate within one of them, which
+		// uses the same candidates and takes them away when it is done.
+		var few [8]trace.Bits
+		found := few[:0]
 		for _, used := range p.uses {
-			j.candidates[used.id] = j.among(used, asked)
+			found = append(found, j.among(used, asked))
+		}
+		for i, used := range p.uses {
+			j.candidates[used.id] = found[i]
 		}
 		defer func() {
 			for _, used := range p.uses {

@@ -24,7 +24,10 @@ const DefaultMemoryBytes = 256 << 20
 // MemoryLimit returns what a process that reads blocks with so many [Request.MemoryBytes]
 // should set by [runtime/debug.SetMemoryLimit], so that garbage does not double what is held:
 // the spans, and what else it has.
-func MemoryLimit(memoryBytes int64) int64 { return memoryBytes + max(memoryBytes/3, 96<<20) }
+func MemoryLimit(memoryBytes int64) int64 {
+	memoryBytes = cmp.Or(memoryBytes, DefaultMemoryBytes)
+	return memoryBytes + max(memoryBytes/3, 96<<20)
+}
 
 // Request asks for the traces of a tenant.
 type Request struct {
