@@ -59,10 +59,9 @@ type groupData struct {
 	// byResource is class by row of resources, for columns of those.
 	byResource []uint32
 	// live are the texts of the group that the column has.
-	live    []bool
-	numLive int
-	few     []uint32 // those
-	codes   []uint32 // that have a class; of most texts there is one
+	live  []bool
+	texts []uint32 // those
+	codes []uint32 // that have a class; of most texts there is one
 	// met is how many rows of the last strip that was looked at for all had one of them.
 	met int
 }
@@ -79,7 +78,7 @@ const (
 func (j *Judge) classify(g *textGroup, d *groupData) {
 	d.batch = j.frame[events].stamp
 	clear(d.live)
-	d.numLive, d.few, d.codes = 0, d.few[:0], d.codes[:0]
+	d.texts, d.codes = d.texts[:0], d.codes[:0]
 	col := &j.columns[g.column]
 	if col.text == nil {
 		return
@@ -95,8 +94,7 @@ func (j *Judge) classify(g *textGroup, d *groupData) {
 		}
 		if class != 0 && !d.live[class] {
 			d.live[class] = true
-			d.numLive++
-			d.few = append(d.few, class)
+			d.texts = append(d.texts, class)
 		}
 	}
 	d.class[0] = 0
@@ -141,7 +139,7 @@ func (j *Judge) textIs(p *predicate) trace.Bits {
 		j.classify(g, d)
 		d.strip = 0
 	}
-	if d.numLive == 0 {
+	if len(d.texts) == 0 {
 		return nil
 	}
 	if d.strip != f.stamp {
@@ -173,7 +171,7 @@ func (j *Judge) markTexts(g *textGroup, d *groupData, f *frame) {
 	}
 	// Where texts are often met, looking for each in turn is faster: nothing depends on what
 	// comes next.
-	looked := d.few
+	looked := d.texts
 	if !ofResource {
 		looked = d.codes
 	}

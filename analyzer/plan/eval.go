@@ -73,7 +73,8 @@ func (j *Judge) full(p *predicate) (t, u trace.Bits) {
 	return m.t, u
 }
 
-// compute is eval without what is kept.
+// compute is eval without what is kept, and what is folded: p is what it comes to in the batch, and
+// neither never nor always true. u may be nil if it is known of everything in this batch.
 func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 	f := &j.frame[p.domain]
 	defer j.scratch.GiveTo(j.scratch.Lent())

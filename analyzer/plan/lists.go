@@ -17,7 +17,7 @@ import (
 const listedInWord = 0.75
 
 // seed returns the spans of which the conjunction's rarest text is true, in memory that lasts as
-// long as the strip; false if they are not few, or no text is asked for.
+// long as the strip, and the operand that asks for it; nil if they are not few, or none does.
 func (j *Judge) seed(d *folded) (rows []int32, of *predicate) {
 	f := &j.frame[spans]
 	for _, a := range d.args {

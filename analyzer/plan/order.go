@@ -25,7 +25,7 @@ func (c *compiler) ordered(body *node, element, v *binder) *predicate {
 			if found != nil {
 				return nil
 			}
-			if found = orderOf(part, element, v); found == nil {
+			if found = timeOrderOf(part, element, v); found == nil {
 				return nil
 			}
 			continue
@@ -52,8 +52,8 @@ func (c *compiler) ordered(body *node, element, v *binder) *predicate {
 	return p
 }
 
-// orderOf returns what a comparison of times says of an element; nil if it is none.
-func orderOf(n *node, element, v *binder) *timeOrder {
+// timeOrderOf returns what a comparison of times says of an element; nil if it is none.
+func timeOrderOf(n *node, element, v *binder) *timeOrder {
 	if n.op != opCompare || n.comparison == trace.Equal || n.comparison == trace.NotEqual {
 		return nil
 	}

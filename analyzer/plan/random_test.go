@@ -169,6 +169,41 @@ func (g *gen) textAnd() string {
 	return pick(g, "spans.exists("+v+", "+of+")", "spans.all("+v+", !("+of+"))", "count(spans, "+v+", "+of+") "+g.cmp()+" 1", "spans.exists_one("+v+", "+of+")")
 }
 
+// nested is a quantifier about spans in some relation to the span that is outer, the trace's if there
+// is none; others are within it, which often ask for the same of other spans.
+func (g *gen) nested(outer string, depth int) string {
+	list, v, of := g.nestedBody(outer, depth)
+	return pick(g, list+".exists("+v+", "+of+")", list+".exists("+v+", "+of+")", list+".all("+v+", !("+of+"))", "count("+list+", "+v+", "+of+") > 1")
+}
+
+func (g *gen) nestedCount(outer string, depth int) string {
+	list, v, of := g.nestedBody(outer, depth)
+	return "count(" + list + ", " + v + ", " + of + ")"
+}
+
+func (g *gen) nestedBody(outer string, depth int) (list, v, of string) {
+	list, v = "spans", fmt.Sprintf("n%d", depth)
+	of = v + pick(g, `.name == "x"`, `.name == "x"`, `.kind == "server"`, `["a"] == "x"`)
+	if outer == "" {
+		of += pick(g, "", " && "+v+".end == trace.end", " && "+v+`["a"] != trace.root["a"]`)
+	} else {
+		list = pick(g, "spans", outer+".children", outer+".children", outer+".descendants()", outer+".ancestors()")
+		if g.IntN(3) > 0 { // what is asked of the trace is asked apart
+			of += ` && trace.duration > duration("0s")`
+		}
+		if depth == 2 || g.IntN(4) == 0 {
+			of += " && " + pick(g, v+".duration >= "+outer+".duration", v+".start != "+outer+".start", v+`["a"] != `+outer+`["a"]`)
+		}
+	}
+	if depth < 2 && g.IntN(4) > 0 {
+		inner := g.nested(v, depth+1)
+		if of += " && " + inner; g.IntN(2) == 0 {
+			of = inner
+		}
+	}
+	return list, v, of
+}
+
 func (g *gen) val() trace.Value {
 	switch g.IntN(12) {
 	case 0:
@@ -244,7 +279,10 @@ func TestRandomConditionsGiveTheOraclesVerdicts(t *testing.T) {
 		var rs []*rules.Rule
 		for i := range 1 + g.IntN(12) {
 			rule := map[string]any{"id": fmt.Sprintf("r%d", i), "title": "t", "severity": "low"}
-			if g.IntN(3) > 0 {
+			switch {
+			case seed%4 == 0: // rules within which much is the same
+				rule["when"] = pick(g, g.nested("", 0), g.nestedCount("", 0)+" "+g.cmp()+" "+g.nestedCount("", 0))
+			case g.IntN(3) > 0:
 				rule["when"] = g.cond(1 + g.IntN(3))
 			}
 			for _, k := range []string{"always", "never"} {

@@ -47,8 +47,9 @@ func (p *Plan) groupTests() {
 	}
 }
 
-// isBroad reports whether what texts pass a test is worked out once a batch.
-func (j *Judge) isBroad(p *predicate) bool {
+// isTold reports whether it is known of all texts of the batch which pass a test. If the test is
+// broad, that is worked out now, once a batch.
+func (j *Judge) isTold(p *predicate) bool {
 	if p.tests == nil {
 		return false
 	}
@@ -63,7 +64,8 @@ func (j *Judge) isBroad(p *predicate) bool {
 	return d.told[p.test] && d.batch == j.frame[events].stamp
 }
 
-// broaden notes that a test is asked about many spans: from the next batch on it is broad.
+// broaden notes that a test is asked about many spans: it is broad from when the column's texts are
+// tested next, for as long as the judge lives.
 func (j *Judge) broaden(p *predicate, mask trace.Bits, f *frame) {
 	if p.tests != nil && !j.tests[p.tests.id].broad[p.test] && mask.Count() > int(f.high-f.low)/j.few {
 		j.tests[p.tests.id].broad[p.test] = true
@@ -72,7 +74,7 @@ func (j *Judge) broaden(p *predicate, mask trace.Bits, f *frame) {
 
 // passesNone reports whether no text of the batch passes a test.
 func (j *Judge) passesNone(p *predicate) bool {
-	return j.isBroad(p) && !j.tests[p.tests.id].passed[p.test]
+	return j.isTold(p) && !j.tests[p.tests.id].passed[p.test]
 }
 
 // tell tests all texts of the column.
@@ -191,7 +193,7 @@ func (j *Judge) textTests(p *predicate, f *frame, mask, t trace.Bits) {
 		clear(t)
 		return
 	}
-	if j.isBroad(p) {
+	if j.isTold(p) {
 		all := j.passed(p)
 		if all == nil {
 			clear(t)

@@ -72,7 +72,6 @@ type Filler struct {
 	copies    []spanCopy
 	order     []orderKey
 	packed    [1 << packedBits]uint64
-	few       fewIDs
 	table     idTable
 	spare     map[Scope][]*Column
 	byKey     map[AttributeKey]*Column
@@ -141,13 +140,7 @@ func (f *Filler) AddTrace(id ID, spans ...SpanRun) {
 		f.Place[o.i] = base + int32(j)
 	}
 	b.Parents = b.Parents[:end]
-	unique := false
-	if n <= mostInFewIDs {
-		unique = f.few.link(ids, parentIDs, b.Parents[base:end], base)
-	} else {
-		unique = f.table.link(ids, parentIDs, b.Parents[base:end], base)
-	}
-	if !unique {
+	if !f.table.link(ids, parentIDs, b.Parents[base:end], base) {
 		f.uniteCopies(base)
 		f.link(base)
 	}
@@ -630,60 +623,40 @@ func (f *Filler) truncate(n int) {
 	}
 }
 
-// fewIDs finds spans of one small trace by ID: an open hash table that is nearly empty,
-// so that hardly any comparison goes wrong.
-type fewIDs [256]uint8 // 1 + the span; 0: free
+// idTable finds spans of one trace by ID: an open hash table, of bytes where the trace is small,
+// so that it is nearly empty and hardly any comparison goes wrong.
+type idTable struct {
+	few  [256]uint8
+	many []int32
+}
 
-// mostInFewIDs is how many IDs fewIDs may hold.
-const mostInFewIDs = 64
+// fewIDs is up to how many spans a table of bytes holds.
+const fewIDs = 64
 
 // link finds the parents of spans, as numbers from base on, -1 for none. It reports
 // whether no two spans have the same ID; if they do, it finds none.
-func (t *fewIDs) link(ids, parentIDs []SpanID, parents []int32, base int32) (unique bool) {
-	clear(t[:])
-	for j := range ids {
-		id := key(&ids[j])
-		at := uint8(hash(id) >> 56)
-		for ; t[at] != 0; at++ {
-			if key(&ids[t[at]-1]) == id {
-				return false
-			}
-		}
-		t[at] = uint8(j + 1)
+func (t *idTable) link(ids, parentIDs []SpanID, parents []int32, base int32) (unique bool) {
+	if len(ids) <= fewIDs {
+		clear(t.few[:])
+		return linkIn(t.few[:], ids, parentIDs, parents, base)
 	}
-	for j := range parentIDs {
-		parents[j] = -1
-		id := key(&parentIDs[j])
-		if id == 0 {
-			continue
-		}
-		for at := uint8(hash(id) >> 56); t[at] != 0; at++ {
-			if i := t[at] - 1; key(&ids[i]) == id {
-				parents[j] = base + int32(i)
-				break
-			}
-		}
-	}
-	return true
+	t.many = zeroed(t.many, 1<<bits.Len(uint(2*len(ids))))
+	return linkIn(t.many, ids, parentIDs, parents, base)
 }
 
-// idTable is fewIDs for any number of spans.
-type idTable []int32
-
-func (t *idTable) link(ids, parentIDs []SpanID, parents []int32, base int32) (unique bool) {
-	size := 1 << bits.Len(uint(2*len(ids)))
-	shift, mask := uint(64-bits.TrailingZeros(uint(size))), size-1
-	*t = zeroed(*t, size)
-	spans := *t
+// linkIn is link in an empty table, whose size is a power of two: 1 + the span, 0 where it is free.
+func linkIn[S uint8 | int32](table []S, ids, parentIDs []SpanID, parents []int32, base int32) (unique bool) {
+	mask := uint64(len(table) - 1)
+	shift := uint(64-bits.Len64(mask)) & 63
 	for j := range ids {
 		id := key(&ids[j])
-		at := int(hash(id) >> shift)
-		for ; spans[at] != 0; at = (at + 1) & mask {
-			if key(&ids[spans[at]-1]) == id {
+		at := hash(id) >> shift
+		for ; table[at&mask] != 0; at++ {
+			if key(&ids[table[at&mask]-1]) == id {
 				return false
 			}
 		}
-		spans[at] = int32(j) + 1
+		table[at&mask] = S(j + 1)
 	}
 	for j := range parentIDs {
 		parents[j] = -1
@@ -691,9 +664,9 @@ func (t *idTable) link(ids, parentIDs []SpanID, parents []int32, base int32) (un
 		if id == 0 {
 			continue
 		}
-		for at := int(hash(id) >> shift); spans[at] != 0; at = (at + 1) & mask {
-			if i := spans[at] - 1; key(&ids[i]) == id {
-				parents[j] = base + i
+		for at := hash(id) >> shift; table[at&mask] != 0; at++ {
+			if i := table[at&mask] - 1; key(&ids[i]) == id {
+				parents[j] = base + int32(i)
 				break
 			}
 		}

@@ -249,8 +249,9 @@ type stretch struct {
 }
 
 // stretches divides the ranges so that what is read ahead of two stretches fits into
-// the spool. Where nothing is read ahead there is one. The first is short: until it has come
-// there is nothing to do.
+// the spool; while the last ranges of a third are read, it takes as much more. Where nothing is
+// read ahead there is one. If all fits, the first is short: until it has come there is nothing
+// to do.
 func (r *reading) stretches(ranges []idRange) []*stretch {
 	n := 1
 	if !r.store.near {

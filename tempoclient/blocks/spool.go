@@ -61,8 +61,8 @@ func divided(ranges []byteRange, most int64) []byteRange {
 	return parts
 }
 
-// spool holds parts of blocks that are read ahead from distant storage, all at once, in
-// a temporary file: so a scan waits for few requests, and holds little in memory.
+// spool holds parts of blocks that are read ahead from distant storage, many at once, in
+// temporary files: so a scan waits for few requests, and holds little in memory.
 type spool struct {
 	files []*os.File
 	parts map[*block][]*spooled
@@ -127,7 +127,11 @@ func (p *spooled) wait(ctx context.Context, n int64) error {
 // gone when the spool is closed, or the program ends.
 func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts map[*block][]byteRange) (*spool, error) {
 	sp := &spool{parts: map[*block][]*spooled{}, group: &errgroup.Group{}, asked: make(chan struct{})}
-	ends := [spoolFiles]int64{}
+	numParts := 0
+	for _, b := range blocks {
+		numParts += len(parts[b])
+	}
+	ends := make([]int64, min(numParts, spoolFiles))
 	for range ends {
 		file, err := os.CreateTemp(dir, "betrace-spool-*")
 		if err == nil {
@@ -154,7 +158,7 @@ func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts
 			}
 			more = true
 			r := parts[b][n]
-			file := len(jobs) % spoolFiles
+			file := len(jobs) % len(ends)
 			part := &spooled{byteRange: r, file: sp.files[file], at: ends[file], more: make(chan struct{})}
 			ends[file] += r.to - r.from
 			sp.parts[b] = append(sp.parts[b], part)
