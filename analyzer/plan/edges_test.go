@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -15,10 +16,6 @@ import (
 // What random rules seldom meet, each with the number of traces that it is true of, is an error
 // on, and is false of, as the interpreter has it.
 func TestRareConditions(t *testing.T) {
-	attributes := func(v trace.Value) trace.Attributes {
-		a, _ := trace.NewAttributes([]trace.Attribute{{Key: "a", Value: v}})
-		return a
-	}
 	var traces []*trace.Trace
 	for i, v := range []trace.Value{
 		{}, trace.BoolValue(true), trace.BoolValue(false), trace.IntValue(math.MinInt64), trace.IntValue(0), trace.IntValue(-1),
@@ -26,7 +23,7 @@ func TestRareConditions(t *testing.T) {
 	} {
 		start := trace.Time(i) * 1e9
 		traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, []trace.Span{
-			{ID: trace.SpanID{7: 1}, Name: "root", Start: start, End: start + 5e9, Attributes: attributes(v)},
+			{ID: trace.SpanID{7: 1}, Name: "root", Start: start, End: start + 5e9, Attributes: attributesOf(v)},
 			{ID: trace.SpanID{7: 2}, ParentID: trace.SpanID{7: 1}, Name: "child", Start: start + 1e9, End: start + 2e9},
 		}))
 	}
@@ -138,4 +135,69 @@ func TestQuantifiersWithinOthersKeepTheirCandidates(t *testing.T) {
 			require.Equal(t, []plan.Counts{{NotApplicable: 3}}, v.Counts, of)
 		}
 	}
+}
+
+// Where some ancestor satisfies a condition, one of which it is an error does not matter, nor
+// to what says the opposite.
+func TestAnAncestorThatSatisfiesOutweighsOneThatErrs(t *testing.T) {
+	spans := []trace.Span{
+		{ID: trace.SpanID{7: 1}, Name: "root", Attributes: attributesOf(trace.IntValue(math.MinInt64))},
+		{ID: trace.SpanID{7: 2}, ParentID: trace.SpanID{7: 1}, Name: "middle", Attributes: attributesOf(trace.IntValue(4))},
+		{ID: trace.SpanID{7: 3}, ParentID: trace.SpanID{7: 2}, Name: "leaf"},
+	}
+	traces := []*trace.Trace{trace.New(trace.ID{15: 1}, spans), trace.New(trace.ID{15: 2}, spans)}
+	for when, want := range map[string]plan.Counts{
+		`spans.exists(s, s.name == "leaf" && s.ancestors().exists(a, a["a"] / -1 == -4))`:    {Violation: 2},
+		`spans.exists(s, s.name == "leaf" && !s.ancestors().exists(a, a["a"] / -1 == -4))`:   {NotApplicable: 2},
+		`spans.exists(s, s.name == "leaf" && !s.ancestors().exists(a, a["a"] / -1 == 9))`:   {Error: 2},
+		`spans.exists(s, s.name == "middle" && !s.ancestors().exists(a, a["a"] / -1 == -4))`: {Error: 2},
+	} {
+		rs, err := packOf(t, when)
+		require.NoError(t, err)
+		b := trace.NewBatch(rs[0].Needs(), traces...)
+		for _, few := range []int{1, 16, 1 << 20} {
+			judge := plan.Compile(rs).NewJudge()
+			judge.SetFew(few, float64(few))
+			v, err := judge.Batch(t.Context(), b, nil)
+			require.NoError(t, err)
+			require.Equal(t, []plan.Counts{want}, v.Counts, "%s, %d", when, few)
+		}
+	}
+}
+
+// A text may pass tests of more than one word of bits.
+func TestManyTestsOfATextAreKeptApart(t *testing.T) {
+	var when []string
+	for i := range 150 {
+		when = append(when, fmt.Sprintf(`spans.exists(s, s.name.contains("<%d>"))`, i))
+	}
+	rs, err := packOf(t, when...)
+	require.NoError(t, err)
+	want := make([]plan.Counts, len(rs))
+	for i := range want {
+		want[i].NotApplicable = 5
+	}
+	var traces []*trace.Trace
+	for i, passed := range [][]int{{3, 70, 140}, {5, 70, 140}, {70, 140}, {3, 71, 140}, {140}} {
+		name := ""
+		for _, rule := range passed {
+			name += fmt.Sprintf("<%d>", rule)
+			want[rule].Violation++
+			want[rule].NotApplicable--
+		}
+		traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, []trace.Span{{ID: trace.SpanID{7: 1}, Name: name}}))
+	}
+	b := trace.NewBatch(rs[0].Needs(), traces...)
+	judge := plan.Compile(rs).NewJudge()
+	judge.SetFew(1<<20, 1<<20)
+	for range 3 { // which tests are broad is learnt
+		v, err := judge.Batch(t.Context(), b, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, v.Counts)
+	}
+}
+
+func attributesOf(v trace.Value) trace.Attributes {
+	a, _ := trace.NewAttributes([]trace.Attribute{{Key: "a", Value: v}})
+	return a
 }

@@ -16,6 +16,9 @@ func TestSpansOfATraceAreSortedTheSameWhereverTheyLie(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	for range 5000 {
 		n := 1 + r.IntN(80)
+		if r.IntN(20) == 0 {
+			n = 1 + r.IntN(600) // tables of bytes cannot hold so many
+		}
 		apart := uint64(1) << r.IntN(62) // from the first to the last start
 		first := r.Uint64() >> 2
 		unique := r.IntN(2) == 0
