@@ -66,14 +66,6 @@ type groupData struct {
 	met int
 }
 
-// Up to fewTexts texts are looked for one after another in a column, without branches that
-// depend on the data, and up to someTexts if one in oftenMet rows has one of them.
-const (
-	fewTexts  = 2
-	someTexts = 8
-	oftenMet  = 12
-)
-
 // classify looks up the texts of the column, once a batch.
 func (j *Judge) classify(g *textGroup, d *groupData) {
 	d.batch = j.frame[events].stamp
@@ -154,38 +146,32 @@ func (j *Judge) textIs(p *predicate) trace.Bits {
 
 // markTexts sets the bits of all predicates of the group.
 func (j *Judge) markTexts(g *textGroup, d *groupData, f *frame) {
-	codes := j.columns[g.column].text.Codes
-	class := d.class
-	rows := j.b.Resources
-	ofResource := j.plan.columns[g.column].domain == resources && g.domain == spans
-	if !ofResource && codes == nil {
+	codes, class, looked := j.columns[g.column].text.Codes, d.class, d.codes
+	if j.plan.columns[g.column].domain == resources && g.domain == spans {
+		codes = j.ofResources(d.byResource, f)
+		class, looked = nil, d.texts // the codes are the classes
+	} else if codes == nil {
 		if class[0] != 0 {
 			for _, p := range g.byText[class[0]] {
 				copy(j.marks(p, f), f.all)
 			}
 		}
 		return
-	}
-	if ofResource {
-		class = d.byResource
+	} else {
+		codes = codes[f.first:f.high]
 	}
 	// Where texts are often met, looking for each in turn is faster: nothing depends on what
 	// comes next.
-	looked := d.texts
-	if !ofResource {
-		looked = d.codes
-	}
-	if len(looked) <= fewTexts || len(looked) <= someTexts && d.met*oftenMet > int(f.high-f.low) {
+	if n := len(looked); n <= j.by.texts || n <= j.by.metTexts && d.met*j.by.often > int(f.high-f.low) {
 		words := j.scratch.Take(f.words)
 		for _, text := range looked {
-			if ofResource {
-				matchResources(rows, class, text, f, words)
-			} else {
-				matchCodes(codes, text, f, words)
-				text = class[text]
-			}
+			trace.SetEqual(words, codes, text)
+			words.Keep(f.all)
 			if words.IsEmpty() {
 				continue // what is not marked costs nothing
+			}
+			if class != nil {
+				text = class[text]
 			}
 			for _, p := range g.byText[text] {
 				j.marks(p, f).Add(words)
@@ -194,27 +180,27 @@ func (j *Judge) markTexts(g *textGroup, d *groupData, f *frame) {
 		j.scratch.Give(1)
 		return
 	}
-	met := 0
-	defer func() { d.met = met }()
-	for w := range f.words {
-		first := f.first + int32(64*w)
-		from, to := max(first, f.low), min(first+64, f.high)
-		if ofResource {
-			for k, r := range rows[from:to] {
-				if c := class[r]; c != 0 {
-					met++
-					j.mark(g.byText[c], f, w, uint64(1)<<((from-first)+int32(k)))
-				}
-			}
-			continue
+	d.met = 0
+	for i := f.low - f.first; i < int32(len(codes)); i++ {
+		c := codes[i]
+		if class != nil {
+			c = class[c]
 		}
-		for k, code := range codes[from:to] {
-			if c := class[code]; c != 0 {
-				met++
-				j.mark(g.byText[c], f, w, uint64(1)<<((from-first)+int32(k)))
-			}
+		if c != 0 {
+			d.met++
+			j.mark(g.byText[c], f, int(i>>6), 1<<(i&63))
 		}
 	}
+}
+
+// ofResources returns what a resource has, by row, for each span of the strip.
+func (j *Judge) ofResources(by []uint32, f *frame) []uint32 {
+	rows := j.b.Resources[f.first:f.high]
+	j.byResource = sized(j.byResource, len(rows))
+	for i, r := range rows {
+		j.byResource[i] = by[r]
+	}
+	return j.byResource
 }
 
 func (j *Judge) mark(ps []*predicate, f *frame, word int, bit uint64) {
@@ -236,45 +222,6 @@ func (j *Judge) marks(p *predicate, f *frame) trace.Bits {
 		clear(m.t)
 	}
 	return m.t
-}
-
-// matchCodes sets the words to the rows that have a code.
-func matchCodes(codes []uint32, want uint32, f *frame, words trace.Bits) {
-	for w := range words {
-		first := int(f.first) + 64*w
-		var out uint64
-		if first+64 <= len(codes) {
-			for k := 0; k < 64; k += 8 {
-				c := (*[8]uint32)(codes[first+k:])
-				out = out>>8 | uint64(is(c[0], want)|is(c[1], want)<<1|is(c[2], want)<<2|is(c[3], want)<<3|
-					is(c[4], want)<<4|is(c[5], want)<<5|is(c[6], want)<<6|is(c[7], want)<<7)<<56
-			}
-		} else {
-			for k, code := range codes[first:] {
-				out |= uint64(is(code, want)) << (k & 63)
-			}
-		}
-		words[w] = out & f.all[w]
-	}
-}
-
-// matchResources sets the words to the spans whose resource is of a class.
-func matchResources(rows []int32, class []uint32, want uint32, f *frame, words trace.Bits) {
-	for w := range words {
-		first := int(f.first) + 64*w
-		var out uint64
-		for k, r := range rows[first:min(first+64, len(rows))] {
-			out |= uint64(is(class[r], want)) << (k & 63)
-		}
-		words[w] = out & f.all[w]
-	}
-}
-
-func is(a, b uint32) uint8 {
-	if a == b {
-		return 1
-	}
-	return 0
 }
 
 // table says of the texts of a column, by code, what a predicate is of them: 0 where it
@@ -319,7 +266,7 @@ func (j *Judge) has(col *columnData, f *frame, mask, t trace.Bits) {
 				out |= c.IsBool[at]
 			}
 			if c.Text.Codes != nil && in&^out != 0 {
-				out |= coded(c.Text.Codes, 64*at)
+				out |= coded(c.Text.Codes[64*at:])
 			}
 		}
 		t[w] = in & out
@@ -333,16 +280,12 @@ func (j *Judge) has(col *columnData, f *frame, mask, t trace.Bits) {
 	}
 }
 
-// coded returns which of 64 codes, from first on, are not 0.
-func coded(codes []uint32, first int) (out uint64) {
-	for k, code := range codes[first:min(first+64, len(codes))] {
-		out |= uint64(1-is(code, 0)) << (k & 63)
-	}
-	return out
+// coded returns which of the first 64 codes are not 0.
+func coded(codes []uint32) uint64 {
+	var word [1]uint64
+	trace.SetEqual(word[:], codes, 0)
+	return ^word[0]
 }
-
-// fewInWord is up to how many rows of a word are looked at one by one.
-const fewInWord = 6
 
 // numbers sets t to those rows of mask whose number passes the test.
 func (j *Judge) numbers(p *predicate, f *frame, mask, t trace.Bits) {
@@ -357,7 +300,7 @@ func (j *Judge) numbers(p *predicate, f *frame, mask, t trace.Bits) {
 			at := int(f.first>>6) + w
 			if c.IsInt != nil {
 				if present := in & c.IsInt[at]; present != 0 {
-					if bits.OnesCount64(present) <= fewInWord {
+					if bits.OnesCount64(present) <= j.by.inWord {
 						for rest := present; rest != 0; rest &= rest - 1 {
 							k := bits.TrailingZeros64(rest)
 							out |= p.number.Ints(c.Ints[64*at+k:64*at+k+1]) & 1 << k
@@ -369,7 +312,7 @@ func (j *Judge) numbers(p *predicate, f *frame, mask, t trace.Bits) {
 			}
 			if c.IsDouble != nil {
 				if present := in & c.IsDouble[at]; present != 0 {
-					if bits.OnesCount64(present) <= fewInWord {
+					if bits.OnesCount64(present) <= j.by.inWord {
 						for rest := present; rest != 0; rest &= rest - 1 {
 							k := bits.TrailingZeros64(rest)
 							out |= p.number.Doubles(c.Doubles[64*at+k:64*at+k+1]) & 1 << k
@@ -390,7 +333,7 @@ func (j *Judge) durations(p *predicate, f *frame, mask, t trace.Bits) {
 	for w, in := range mask {
 		var out uint64
 		if in != 0 {
-			if bits.OnesCount64(in) <= fewInWord {
+			if bits.OnesCount64(in) <= j.by.inWord {
 				for rest := in; rest != 0; rest &= rest - 1 {
 					k := bits.TrailingZeros64(rest)
 					out |= p.number.Ints(durations[64*w+k:64*w+k+1]) & 1 << k
@@ -419,24 +362,23 @@ func (j *Judge) allDurations(f *frame) []int64 {
 
 // enums sets t to those spans of mask whose number is in the predicate's mask. One that is
 // too great for it, or negative, is its last.
-func enums[E ~int32](numbers []E, want uint64, f *frame, mask, t trace.Bits) {
-	one := bits.OnesCount64(want) == 1 && want>>63 == 0
-	k := uint32(bits.TrailingZeros64(want))
+func enums[E ~int32](j *Judge, numbers []E, want uint64, f *frame, mask, t trace.Bits) {
+	var word [1]uint64
+	inTurn := want>>63 == 0 && bits.OnesCount64(want) <= 3
 	for w, in := range mask {
 		var out uint64
 		first := int(f.first) + 64*w
 		switch {
 		case in == 0:
-		case bits.OnesCount64(in) <= 8:
+		case bits.OnesCount64(in) <= j.by.inWord:
 			for rest := in; rest != 0; rest &= rest - 1 {
 				i := bits.TrailingZeros64(rest)
 				out |= want >> min(uint32(numbers[first+i]), 63) & 1 << i
 			}
-		case one && first+64 <= len(numbers):
-			for i := 0; i < 64; i += 8 {
-				e := (*[8]E)(numbers[first+i:])
-				out = out>>8 | uint64(is(uint32(e[0]), k)|is(uint32(e[1]), k)<<1|is(uint32(e[2]), k)<<2|is(uint32(e[3]), k)<<3|
-					is(uint32(e[4]), k)<<4|is(uint32(e[5]), k)<<5|is(uint32(e[6]), k)<<6|is(uint32(e[7]), k)<<7)<<56
+		case inTurn:
+			for rest := want; rest != 0; rest &= rest - 1 {
+				trace.SetEqual(word[:], numbers[first:], E(bits.TrailingZeros64(rest)))
+				out |= word[0]
 			}
 		default:
 			for i, e := range numbers[first:min(first+64, len(numbers))] {

@@ -149,7 +149,7 @@ func TestAnAncestorThatSatisfiesOutweighsOneThatErrs(t *testing.T) {
 	for when, want := range map[string]plan.Counts{
 		`spans.exists(s, s.name == "leaf" && s.ancestors().exists(a, a["a"] / -1 == -4))`:    {Violation: 2},
 		`spans.exists(s, s.name == "leaf" && !s.ancestors().exists(a, a["a"] / -1 == -4))`:   {NotApplicable: 2},
-		`spans.exists(s, s.name == "leaf" && !s.ancestors().exists(a, a["a"] / -1 == 9))`:   {Error: 2},
+		`spans.exists(s, s.name == "leaf" && !s.ancestors().exists(a, a["a"] / -1 == 9))`:    {Error: 2},
 		`spans.exists(s, s.name == "middle" && !s.ancestors().exists(a, a["a"] / -1 == -4))`: {Error: 2},
 	} {
 		rs, err := packOf(t, when)

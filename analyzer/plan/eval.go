@@ -23,7 +23,7 @@ func (j *Judge) eval(p *predicate, mask, t, u trace.Bits) {
 		return
 	}
 	p = d.as
-	if !j.folded[p.id].memo || j.isCheap(p) && mask.Count() < 64*len(mask)/j.few {
+	if !j.folded[p.id].memo || j.isCheap(p) && mask.Count() < 64*len(mask)/j.by.fewRows {
 		j.compute(p, mask, t, u)
 		return
 	}
@@ -93,9 +93,9 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 		}
 	case predEnum:
 		if j.plan.columns[p.column].field == "kind" {
-			enums(j.b.Kinds, p.mask, f, mask, t)
+			enums(j, j.b.Kinds, p.mask, f, mask, t)
 		} else {
-			enums(j.b.Statuses, p.mask, f, mask, t)
+			enums(j, j.b.Statuses, p.mask, f, mask, t)
 		}
 	case predHas:
 		if col := &j.columns[p.column]; col.isField {
@@ -111,7 +111,7 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 		}
 		for w, in := range mask {
 			if in != 0 {
-				in &= coded(c.Text.Codes, int(f.first)+64*w)
+				in &= coded(c.Text.Codes[int(f.first)+64*w:])
 			}
 			t[w] = in
 		}
@@ -208,7 +208,7 @@ func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 			if n == 0 {
 				return
 			}
-			few = n < 64*len(t)/j.few
+			few = n < 64*len(t)/j.by.fewRows
 		}
 		return
 	}
@@ -396,7 +396,7 @@ func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
 		return
 	}
 	ofT, ofU := j.full(p.args[0])
-	if (p.kind == predParent || p.kind == predAncestor) && mask.Count() < int(f.high-f.low)/j.few {
+	if (p.kind == predParent || p.kind == predAncestor) && mask.Count() < int(f.high-f.low)/j.by.inParents {
 		asked := mask
 		if !p.total { // t may be the mask
 			asked = j.scratch.CopyOf(mask)
@@ -735,7 +735,7 @@ func (j *Judge) elementsOf(d domain, mask trace.Bits) trace.Bits {
 	for t := of.Next(0); t >= 0; t = of.Next(t + 1) {
 		n += ends[t+1] - ends[t]
 	}
-	if int(n) > int(fs.high-fs.low)/j.few {
+	if int(n) > int(fs.high-fs.low)/j.by.fewRows {
 		return nil
 	}
 	all := j.scratch.Take(fs.words)

@@ -17,6 +17,21 @@ type extremeData struct {
 // extreme sets t to those traces of mask whose greatest number passes the test, or, for <
 // and <=, their least: then one passes.
 func (j *Judge) extreme(p *predicate, mask, t trace.Bits) {
+	if j.plan.limits[p.extremes] <= j.by.limits {
+		f := &j.frame[spans]
+		of, some := j.scratch.Take(f.words), j.scratch.Take(len(mask))
+		among, _ := j.full(p.args[0])
+		if j.columns[p.column].isField {
+			j.durations(p, f, among, of)
+		} else {
+			j.numbers(p, f, among, of)
+		}
+		j.tracesOf(of, some)
+		for w, in := range mask {
+			t[w] = in & some[w]
+		}
+		return
+	}
 	d := &j.extremes[p.extremes]
 	if stamp := j.frame[traces].stamp; d.stamp != stamp {
 		j.findExtremes(p, d)

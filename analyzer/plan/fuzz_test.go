@@ -88,11 +88,8 @@ func (e *equality) compare(t *testing.T, seed uint64) {
 	}
 	judge := p.NewJudge()
 	judge.Workers = 1 + g.IntN(3)
-	if g.IntN(3) == 0 {
-		judge.SetStrip(1 + g.IntN(500))
-	}
 	if g.IntN(3) > 0 {
-		judge.SetFew([]int{1, 2, 16, 1 << 20}[g.IntN(4)], []float64{0, 0.75, 8, 64}[g.IntN(4)])
+		judge.SetAny(g.Rand, 1+g.IntN(500))
 	}
 	for range 1 + g.IntN(3) {
 		traces := g.Traces(numTraces, maxSpans)

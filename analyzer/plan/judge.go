@@ -12,14 +12,6 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// stripSpans is how many spans are judged at a time, unless a trace has more: so few that
-// the bitmaps of hundreds of rules stay in the processor's cache, and so many that what is
-// done once a strip does not count.
-const stripSpans = 8192
-
-// fewRows is of how many rows one has to be asked about for all to be looked at together.
-const fewRows = 16
-
 // So many traces with something found, or of so many spans, are in memory at a time.
 const (
 	foundTraces = 256
@@ -32,10 +24,8 @@ type Judge struct {
 	// Workers is how many goroutines work out what is found; 0: one a core.
 	Workers int
 
+	by       thresholds
 	plan     *Plan
-	strips   int32   // spans of a strip
-	few      int     // fewRows, but for tests
-	perWord  float64 // listedInWord, but for tests
 	filters  map[string]selectTraces
 	filtered map[string]trace.Bits
 	limits   []ruleLimit
@@ -71,6 +61,7 @@ type Judge struct {
 	// lasted are the durations of spans, from the first bit, of the strip with the stamp.
 	lasted      []int64
 	durationsOf uint64
+	byResource  []uint32 // what markTexts looks at
 
 	scratch trace.Scratch
 	env     [64]int32
@@ -141,7 +132,7 @@ const ask = -2
 // NewJudge returns a judge.
 func (p *Plan) NewJudge() *Judge {
 	j := &Judge{
-		plan: p, strips: stripSpans, few: fewRows, perWord: listedInWord, filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
+		plan: p, by: measured(), filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
 		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tests: make([]testData, len(p.tests)), tables: make([]table, len(p.predicates)),
 		extremes: make([]extremeData, len(p.extremes)), orders: make([]orderData, p.orders), quick: make([]quickData, p.quick), candidates: make([]trace.Bits, len(p.predicates)), lists: make([]list, len(p.predicates)), folded: make([]folded, len(p.predicates)),
 	}
@@ -178,7 +169,7 @@ func (j *Judge) Each(ctx context.Context, b *trace.Batch, selected trace.Bits, d
 	j.fold()
 	for from := int32(0); int(from) < b.NumTraces(); {
 		to := from + 1
-		for int(to) < b.NumTraces() && b.First[to+1]-b.First[from] <= j.strips {
+		for int(to) < b.NumTraces() && b.First[to+1]-b.First[from] <= j.by.strip {
 			to++
 		}
 		if err := context.Cause(ctx); err != nil {

@@ -12,10 +12,6 @@ import (
 // after another: what a rule costs is then what it matches. They are listed by their bits in the
 // frame of spans, in order.
 
-// listedInWord is up to how many spans are listed for each word of the frame: with more, whole
-// words are faster.
-const listedInWord = 0.75
-
 // seed returns the spans of which the conjunction's rarest text is true, in memory that lasts as
 // long as the strip, and the operand that asks for it; nil if they are not few, or none does.
 func (j *Judge) seed(d *folded) (rows []int32, of *predicate) {
@@ -48,7 +44,7 @@ func (j *Judge) listed(p *predicate, f *frame) (rows []int32, few bool) {
 	if l.stamp != f.stamp {
 		l.stamp, l.few, l.rows = f.stamp, true, l.rows[:0]
 		all := j.textIs(p)
-		most := int(j.perWord * float64(f.words))
+		most := int(j.by.listed * float64(f.words))
 		for w, in := range all {
 			for ; in != 0; in &= in - 1 {
 				l.rows = append(l.rows, int32(64*w+bits.TrailingZeros64(in)))

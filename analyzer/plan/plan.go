@@ -15,8 +15,9 @@ type Plan struct {
 	groups     []*textGroup
 	tests      []*testGroup
 	extremes   []extremes
-	orders     int // how many predOrder there are
-	quick      int // how many quickComparison
+	limits     []int // how many tests there are of each extremes
+	orders     int   // how many predOrder there are
+	quick      int   // how many quickComparison
 }
 
 // rulePlan is one rule of a plan.
@@ -90,6 +91,7 @@ func compile(rs []*rules.Rule, uses map[string]int) *Plan {
 	}
 	p.groupTexts()
 	p.groupTests()
+	p.countLimits()
 	return p
 }
 

@@ -86,6 +86,16 @@ type extremes struct {
 	column int
 }
 
+// countLimits counts the predicates that ask for each pair of extremes.
+func (p *Plan) countLimits() {
+	p.limits = make([]int, len(p.extremes))
+	for _, of := range p.predicates {
+		if of.kind == predExtreme {
+			p.limits[of.extremes]++
+		}
+	}
+}
+
 // column is what a leaf reads of a table: a field, or an attribute by its key.
 type column struct {
 	domain domain

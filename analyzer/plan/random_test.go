@@ -322,8 +322,7 @@ func TestRandomConditionsGiveTheOraclesVerdicts(t *testing.T) {
 			}
 		}
 		judge := pl.NewJudge()
-		judge.SetStrip(1 + g.IntN(pick(g, 20, 200, 2000)))
-		judge.SetFew(pick(g, 1, 2, 16, 1<<20), pick(g, 0, 0.75, 8, 64))
+		judge.SetAny(g.Rand, 1+g.IntN(pick(g, 20, 200, 2000)))
 		for range 2 {
 			var traces []*trace.Trace
 			for i := range 1 + g.IntN(30) {

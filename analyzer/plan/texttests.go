@@ -67,7 +67,7 @@ func (j *Judge) isTold(p *predicate) bool {
 // broaden notes that a test is asked about many spans: it is broad from when the column's texts are
 // tested next, for as long as the judge lives.
 func (j *Judge) broaden(p *predicate, mask trace.Bits, f *frame) {
-	if p.tests != nil && !j.tests[p.tests.id].broad[p.test] && mask.Count() > int(f.high-f.low)/j.few {
+	if p.tests != nil && !j.tests[p.tests.id].broad[p.test] && mask.Count() > int(f.high-f.low)/j.by.fewRows {
 		j.tests[p.tests.id].broad[p.test] = true
 	}
 }

@@ -141,30 +141,46 @@ func doubleBounds(op Comparison, want Value) (least, greatest float64) {
 // Ints returns a bit for each of at most 64 ints, set if the test holds. Those beyond
 // are any.
 func (t *NumberTest) Ints(values []int64) (word uint64) {
-	if t.hasInts {
-		low, width := uint64(t.low), t.width
-		if len(values) == 64 { // without shifts by what is not constant
-			for j := 0; j < 64; j += 8 {
-				v := (*[8]int64)(values[j:])
-				word = word>>8 | uint64(upTo(uint64(v[0])-low, width)|upTo(uint64(v[1])-low, width)<<1|upTo(uint64(v[2])-low, width)<<2|upTo(uint64(v[3])-low, width)<<3|
-					upTo(uint64(v[4])-low, width)<<4|upTo(uint64(v[5])-low, width)<<5|upTo(uint64(v[6])-low, width)<<6|upTo(uint64(v[7])-low, width)<<7)<<56
-			}
-			return word ^ t.not
-		}
-		for j, v := range values {
-			word |= uint64(upTo(uint64(v)-low, width)) << (j & 63)
-		}
+	if !t.hasInts {
+		return t.not
 	}
-	return word ^ t.not
+	if len(values) == 64 {
+		return intsWithin(values, t.low, t.low+int64(t.width)) ^ t.not
+	}
+	return intsWithinGo(values, t.low, t.low+int64(t.width)) ^ t.not
 }
 
 // Doubles is Ints for doubles.
-func (t *NumberTest) Doubles(values []float64) (word uint64) {
-	least, greatest := t.least, t.greatest
+func (t *NumberTest) Doubles(values []float64) uint64 {
+	if len(values) == 64 {
+		return doublesWithin(values, t.least, t.greatest) ^ t.not
+	}
+	return doublesWithinGo(values, t.least, t.greatest) ^ t.not
+}
+
+// intsWithinGo returns which of at most 64 ints are from low to high, which is no less.
+func intsWithinGo(values []int64, low, high int64) (word uint64) {
+	width := uint64(high) - uint64(low)
+	if len(values) == 64 { // without shifts by what is not constant
+		for j := 0; j < 64; j += 8 {
+			v := (*[8]int64)(values[j:])
+			word = word>>8 | uint64(upTo(uint64(v[0]-low), width)|upTo(uint64(v[1]-low), width)<<1|upTo(uint64(v[2]-low), width)<<2|upTo(uint64(v[3]-low), width)<<3|
+				upTo(uint64(v[4]-low), width)<<4|upTo(uint64(v[5]-low), width)<<5|upTo(uint64(v[6]-low), width)<<6|upTo(uint64(v[7]-low), width)<<7)<<56
+		}
+		return word
+	}
+	for j, v := range values {
+		word |= uint64(upTo(uint64(v-low), width)) << (j & 63)
+	}
+	return word
+}
+
+// doublesWithinGo returns which of at most 64 doubles are from least to greatest; NaN is not.
+func doublesWithinGo(values []float64, least, greatest float64) (word uint64) {
 	for j, v := range values {
 		word |= uint64(upTo(least, v)&upTo(v, greatest)) << (j & 63)
 	}
-	return word ^ t.not
+	return word
 }
 
 // upTo returns 1 if a <= b.

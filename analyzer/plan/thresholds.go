@@ -1,0 +1,35 @@
+package plan
+
+import "github.com/betracehq/betrace/analyzer/trace"
+
+// thresholds decide between ways that come to the same: by which a judge goes is measured, and must
+// not matter but for time.
+type thresholds struct {
+	// strip is how many spans are judged at a time, unless a trace has more: so few that the bitmaps
+	// of hundreds of rules stay in the processor's cache, and so many that what is done once a
+	// strip does not count.
+	strip int32
+	// fewRows is of how many rows one has to be asked about for all to be looked at together;
+	// inParents the same where the few go up to their parents and ancestors.
+	fewRows, inParents int
+	// inWord is up to how many rows of a word are looked at one by one.
+	inWord int
+	// listed is up to how many spans are listed for each word of the frame: with more, whole
+	// words are faster.
+	listed float64
+	// Up to texts are looked for one after another in a column, without branches that depend on
+	// the data, and up to metTexts if one in often rows has one of them.
+	texts, metTexts, often int
+	// limits is up to how many limits on one number it is faster to compare all spans with each
+	// than to find the extremes of each trace.
+	limits int
+}
+
+// measured returns what is fastest on machines like this one.
+func measured() thresholds {
+	t := thresholds{strip: 8192, fewRows: 16, inParents: 16, inWord: 6, listed: 0.75, texts: 2, metTexts: 8, often: 12, limits: 1}
+	if trace.HasVectors() {
+		t.inWord, t.texts, t.metTexts, t.limits = 4, 8, 32, 4
+	}
+	return t
+}

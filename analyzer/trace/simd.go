@@ -1,0 +1,44 @@
+package trace
+
+import "unsafe"
+
+// SetEqual sets bit i of b if value i is want, and clears it if it is another or there is none: codes
+// of texts, kinds, statuses, rows of resources. It is what judging does most of, so that it has an
+// implementation with AVX2.
+func SetEqual[V ~int32 | ~uint32](b Bits, values []V, want V) {
+	whole := min(len(b), len(values)/64)
+	if whole > 0 {
+		words := unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(values))), 64*whole) //nolint:gosec // the same size
+		equalWords(b[:whole], words, uint32(want))
+	}
+	for w := whole; w < len(b); w++ {
+		word := uint64(0)
+		for k, v := range values[min(64*w, len(values)):min(64*w+64, len(values))] {
+			word |= isEqual(uint32(v), uint32(want)) << (k & 63)
+		}
+		b[w] = word
+	}
+}
+
+// HasVectors reports whether SetEqual and NumberTest compare several values at once on this machine.
+func HasVectors() bool { return hasAVX2 }
+
+// equalWordsGo is for 64 values a word.
+func equalWordsGo(b Bits, values []uint32, want uint32) {
+	for w := range b {
+		word := uint64(0)
+		for k := 0; k < 64; k += 8 {
+			v := (*[8]uint32)(values[64*w+k:])
+			word = word>>8 | (isEqual(v[0], want)|isEqual(v[1], want)<<1|isEqual(v[2], want)<<2|isEqual(v[3], want)<<3|
+				isEqual(v[4], want)<<4|isEqual(v[5], want)<<5|isEqual(v[6], want)<<6|isEqual(v[7], want)<<7)<<56
+		}
+		b[w] = word
+	}
+}
+
+func isEqual(a, b uint32) uint64 {
+	if a == b {
+		return 1
+	}
+	return 0
+}
