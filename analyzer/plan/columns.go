@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"math/bits"
-
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
@@ -300,30 +298,16 @@ func (j *Judge) numbers(p *predicate, f *frame, mask, t trace.Bits) {
 			at := int(f.first>>6) + w
 			if c.IsInt != nil {
 				if present := in & c.IsInt[at]; present != 0 {
-					if bits.OnesCount64(present) <= j.by.inWord {
-						for rest := present; rest != 0; rest &= rest - 1 {
-							k := bits.TrailingZeros64(rest)
-							out |= p.number.Ints(c.Ints[64*at+k:64*at+k+1]) & 1 << k
-						}
-					} else {
-						out |= p.number.Ints(c.Ints[64*at:min(64*at+64, len(c.Ints))]) & present
-					}
+					out = p.number.Ints(c.Ints[64*at:], present)
 				}
 			}
 			if c.IsDouble != nil {
 				if present := in & c.IsDouble[at]; present != 0 {
-					if bits.OnesCount64(present) <= j.by.inWord {
-						for rest := present; rest != 0; rest &= rest - 1 {
-							k := bits.TrailingZeros64(rest)
-							out |= p.number.Doubles(c.Doubles[64*at+k:64*at+k+1]) & 1 << k
-						}
-					} else {
-						out |= p.number.Doubles(c.Doubles[64*at:min(64*at+64, len(c.Doubles))]) & present
-					}
+					out |= p.number.Doubles(c.Doubles[64*at:], present)
 				}
 			}
 		}
-		t[w] = in & out
+		t[w] = out
 	}
 }
 
@@ -331,18 +315,10 @@ func (j *Judge) numbers(p *predicate, f *frame, mask, t trace.Bits) {
 func (j *Judge) durations(p *predicate, f *frame, mask, t trace.Bits) {
 	durations := j.allDurations(f)
 	for w, in := range mask {
-		var out uint64
+		t[w] = 0
 		if in != 0 {
-			if bits.OnesCount64(in) <= j.by.inWord {
-				for rest := in; rest != 0; rest &= rest - 1 {
-					k := bits.TrailingZeros64(rest)
-					out |= p.number.Ints(durations[64*w+k:64*w+k+1]) & 1 << k
-				}
-			} else {
-				out = p.number.Ints(durations[64*w : min(64*w+64, len(durations))])
-			}
+			t[w] = p.number.Ints(durations[64*w:], in)
 		}
-		t[w] = in & out
 	}
 }
 
@@ -360,31 +336,12 @@ func (j *Judge) allDurations(f *frame) []int64 {
 	return j.lasted
 }
 
-// enums sets t to those spans of mask whose number is in the predicate's mask. One that is
-// too great for it, or negative, is its last.
-func enums[E ~int32](j *Judge, numbers []E, want uint64, f *frame, mask, t trace.Bits) {
-	var word [1]uint64
-	inTurn := want>>63 == 0 && bits.OnesCount64(want) <= 3
+// enums sets t to those spans of mask whose number is in the predicate's mask.
+func enums[E ~int32](numbers []E, p *predicate, f *frame, mask, t trace.Bits) {
 	for w, in := range mask {
-		var out uint64
-		first := int(f.first) + 64*w
-		switch {
-		case in == 0:
-		case bits.OnesCount64(in) <= j.by.inWord:
-			for rest := in; rest != 0; rest &= rest - 1 {
-				i := bits.TrailingZeros64(rest)
-				out |= want >> min(uint32(numbers[first+i]), 63) & 1 << i
-			}
-		case inTurn:
-			for rest := want; rest != 0; rest &= rest - 1 {
-				trace.SetEqual(word[:], numbers[first:], E(bits.TrailingZeros64(rest)))
-				out |= word[0]
-			}
-		default:
-			for i, e := range numbers[first:min(first+64, len(numbers))] {
-				out |= want >> min(uint32(e), 63) & 1 << (i & 63)
-			}
+		t[w] = 0
+		if in != 0 {
+			t[w] = trace.EnumsAmong(numbers[int(f.first)+64*w:], p.mask, in)
 		}
-		t[w] = in & out
 	}
 }

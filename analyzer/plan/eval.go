@@ -93,9 +93,9 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 		}
 	case predEnum:
 		if j.plan.columns[p.column].field == "kind" {
-			enums(j, j.b.Kinds, p.mask, f, mask, t)
+			enums(j.b.Kinds, p, f, mask, t)
 		} else {
-			enums(j, j.b.Statuses, p.mask, f, mask, t)
+			enums(j.b.Statuses, p, f, mask, t)
 		}
 	case predHas:
 		if col := &j.columns[p.column]; col.isField {
@@ -618,15 +618,13 @@ func (j *Judge) count(p *predicate, f *frame, mask, t, u trace.Bits) {
 	if !p.total {
 		clear(u)
 	}
-	var n [1]int64
 	for i := of.Next(0); i >= 0; i = of.Next(i + 1) {
 		low, high := j.b.First[f.first+i]-first, j.b.First[f.first+i+1]-first
 		if !p.total && ofU.AnyIn(low, high) {
 			u.Set(i)
 			continue
 		}
-		n[0] = int64(ofT.CountIn(low, high))
-		if p.number.Ints(n[:])&1 != 0 {
+		if p.number.Int(int64(ofT.CountIn(low, high))) {
 			t.Set(i)
 		}
 	}

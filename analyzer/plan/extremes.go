@@ -44,10 +44,10 @@ func (j *Judge) extreme(p *predicate, mask, t trace.Bits) {
 	for w, in := range mask {
 		var out uint64
 		if present := in & d.isInt[w]; present != 0 {
-			out |= p.number.Ints(ints[64*w:min(64*w+64, len(ints))]) & present
+			out |= p.number.Ints(ints[64*w:], present)
 		}
 		if present := in & d.isDouble[w]; present != 0 {
-			out |= p.number.Doubles(doubles[64*w:min(64*w+64, len(doubles))]) & present
+			out |= p.number.Doubles(doubles[64*w:], present)
 		}
 		t[w] = out
 	}

@@ -166,11 +166,11 @@ func (j *Judge) filter(p *predicate, rows []int32) []int32 {
 		c := col.attribute
 		return only(rows, func(i int32) bool {
 			row := f.first + i
-			return c.IsInt.Has(row) && p.number.Ints(c.Ints[row:row+1])&1 != 0 || c.IsDouble.Has(row) && p.number.Doubles(c.Doubles[row:row+1])&1 != 0
+			return c.IsInt.Has(row) && p.number.Int(c.Ints[row]) || c.IsDouble.Has(row) && p.number.Double(c.Doubles[row])
 		})
 	case predDuration:
 		durations := j.allDurations(f)
-		return only(rows, func(i int32) bool { return p.number.Ints(durations[i:i+1])&1 != 0 })
+		return only(rows, func(i int32) bool { return p.number.Int(durations[i]) })
 	case predBool:
 		c := col.attribute
 		return only(rows, func(i int32) bool {

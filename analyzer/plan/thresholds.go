@@ -12,8 +12,6 @@ type thresholds struct {
 	// fewRows is of how many rows one has to be asked about for all to be looked at together;
 	// inParents the same where the few go up to their parents and ancestors.
 	fewRows, inParents int
-	// inWord is up to how many rows of a word are looked at one by one.
-	inWord int
 	// listed is up to how many spans are listed for each word of the frame: with more, whole
 	// words are faster.
 	listed float64
@@ -27,9 +25,9 @@ type thresholds struct {
 
 // measured returns what is fastest on machines like this one.
 func measured() thresholds {
-	t := thresholds{strip: 8192, fewRows: 16, inParents: 16, inWord: 6, listed: 0.75, texts: 2, metTexts: 8, often: 12, limits: 1}
+	t := thresholds{strip: 8192, fewRows: 16, inParents: 16, listed: 0.75, texts: 2, metTexts: 8, often: 12, limits: 1}
 	if trace.HasVectors() {
-		t.inWord, t.texts, t.metTexts, t.limits = 4, 8, 32, 4
+		t.texts, t.metTexts, t.limits = 8, 32, 4
 	}
 	return t
 }

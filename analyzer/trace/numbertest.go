@@ -1,6 +1,9 @@
 package trace
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // Comparison is a comparison of a value, on its left, with another.
 type Comparison uint8
@@ -138,24 +141,52 @@ func doubleBounds(op Comparison, want Value) (least, greatest float64) {
 	return greatest, least
 }
 
-// Ints returns a bit for each of at most 64 ints, set if the test holds. Those beyond
-// are any.
-func (t *NumberTest) Ints(values []int64) (word uint64) {
-	if !t.hasInts {
-		return t.not
+// Int reports whether the test holds for an int.
+func (t *NumberTest) Int(v int64) bool {
+	return (t.hasInts && uint64(v-t.low) <= t.width) != (t.not != 0)
+}
+
+// Double reports whether the test holds for a double.
+func (t *NumberTest) Double(v float64) bool {
+	return (t.least <= v && v <= t.greatest) != (t.not != 0)
+}
+
+// fewAmong is up to how many of 64 values are looked at one by one.
+const fewAmong = 4
+
+// Ints returns for which of the first 64 ints the test holds, of those whose bit is set in among,
+// where none is beyond the last.
+func (t *NumberTest) Ints(values []int64, among uint64) (word uint64) {
+	switch {
+	case !t.hasInts:
+		return among & t.not
+	case bits.OnesCount64(among) <= fewAmong:
+		for rest := among; rest != 0; rest &= rest - 1 {
+			k := bits.TrailingZeros64(rest)
+			word |= uint64(upTo(uint64(values[k]-t.low), t.width)) << k
+		}
+	case len(values) >= 64:
+		word = intsWithin(values[:64], t.low, t.low+int64(t.width))
+	default:
+		word = intsWithinGo(values, t.low, t.low+int64(t.width))
 	}
-	if len(values) == 64 {
-		return intsWithin(values, t.low, t.low+int64(t.width)) ^ t.not
-	}
-	return intsWithinGo(values, t.low, t.low+int64(t.width)) ^ t.not
+	return among & (word ^ t.not)
 }
 
 // Doubles is Ints for doubles.
-func (t *NumberTest) Doubles(values []float64) uint64 {
-	if len(values) == 64 {
-		return doublesWithin(values, t.least, t.greatest) ^ t.not
+func (t *NumberTest) Doubles(values []float64, among uint64) (word uint64) {
+	switch {
+	case bits.OnesCount64(among) <= fewAmong:
+		for rest := among; rest != 0; rest &= rest - 1 {
+			k := bits.TrailingZeros64(rest)
+			word |= uint64(upTo(t.least, values[k])&upTo(values[k], t.greatest)) << k
+		}
+	case len(values) >= 64:
+		word = doublesWithin(values[:64], t.least, t.greatest)
+	default:
+		word = doublesWithinGo(values, t.least, t.greatest)
 	}
-	return doublesWithinGo(values, t.least, t.greatest) ^ t.not
+	return among & (word ^ t.not)
 }
 
 // intsWithinGo returns which of at most 64 ints are from low to high, which is no less.

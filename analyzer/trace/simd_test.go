@@ -74,17 +74,60 @@ func TestNumbersWithinBoundsAreTheSameByVectors(t *testing.T) {
 	}
 }
 
+// Whatever a test is asked about, it says of each value what it says of that alone.
+func TestWhatIsAskedAmongOthersIsTheSameAlone(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 9))
+	for range 3000 {
+		n := 1 + r.IntN(100)
+		ints, doubles, kinds := make([]int64, n), make([]float64, n), make([]Kind, n)
+		for i := range n {
+			ints[i], doubles[i], kinds[i] = int64(r.IntN(9)-4), float64(r.IntN(9)-4), Kind(r.IntN(70)-3)
+			if r.IntN(9) == 0 {
+				doubles[i] = math.NaN()
+			}
+		}
+		among := r.Uint64() & r.Uint64()
+		if r.IntN(3) == 0 {
+			among = 1<<r.IntN(64) | 1<<r.IntN(64)
+		}
+		if n < 64 {
+			among &= 1<<n - 1
+		}
+		want := IntValue(int64(r.IntN(9) - 4))
+		if r.IntN(2) == 0 {
+			want = DoubleValue(float64(r.IntN(18))/2 - 4)
+		}
+		test := NewNumberTest(Comparison(r.IntN(6)), want)
+		set := r.Uint64() & r.Uint64()
+		if r.IntN(2) == 0 {
+			set = 1<<r.IntN(64) | 1<<r.IntN(8)
+		}
+		ofInts, ofDoubles, ofKinds := test.Ints(ints, among), test.Doubles(doubles, among), EnumsAmong(kinds, set, among)
+		for i := range min(n, 64) {
+			asked := among>>i&1 != 0
+			require.Equal(t, asked && test.Int(ints[i]), ofInts>>i&1 != 0)
+			require.Equal(t, asked && test.Double(doubles[i]), ofDoubles>>i&1 != 0)
+			at := 63
+			if kinds[i] >= 0 && kinds[i] < 63 {
+				at = int(kinds[i])
+			}
+			require.Equal(t, asked && set>>at&1 != 0, ofKinds>>i&1 != 0)
+		}
+		require.Zero(t, (ofInts|ofDoubles|ofKinds)&^among)
+	}
+}
+
 func BenchmarkNumberTest(b *testing.B) {
 	ints, doubles := make([]int64, 64), make([]float64, 64)
 	test := NewNumberTest(Greater, IntValue(5))
 	b.Run("ints", func(b *testing.B) {
 		for b.Loop() {
-			test.Ints(ints)
+			test.Ints(ints, math.MaxUint64)
 		}
 	})
 	b.Run("doubles", func(b *testing.B) {
 		for b.Loop() {
-			test.Doubles(doubles)
+			test.Doubles(doubles, math.MaxUint64)
 		}
 	})
 }

@@ -125,7 +125,7 @@ func (t *test) holdsText(text []byte) bool {
 // holdsInt reports whether any test holds for an int.
 func (a *atom) holdsInt(i int64) bool {
 	for k := range a.numbers {
-		if a.numbers[k].Ints([]int64{i})&1 != 0 {
+		if a.numbers[k].Int(i) {
 			return true
 		}
 	}

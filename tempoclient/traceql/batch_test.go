@@ -86,11 +86,14 @@ func TestBoundsHoldWhereTheComparisonDoes(t *testing.T) {
 		for _, want := range values {
 			test := trace.NewNumberTest(comparisons[op], want)
 			for _, v := range values {
-				have := test.Doubles([]float64{v.Double()})&1 != 0
+				// Alone, and among so many that they are compared together.
+				have, among := test.Double(v.Double()), test.Doubles(slices.Repeat([]float64{v.Double()}, 64), math.MaxUint64>>1)
 				if v.Type() == trace.TypeInt {
-					have = test.Ints([]int64{v.Int()})&1 != 0
+					have, among = test.Int(v.Int()), test.Ints(slices.Repeat([]int64{v.Int()}, 64), math.MaxUint64>>1)
 				}
 				require.Equal(t, holds(op, TypeAny, v, TypeAny, want), have, "%v %v %s %v %v", v.Type(), v, op, want.Type(), want)
+				require.Equal(t, have, among == math.MaxUint64>>1, "%v %v %s %v %v", v.Type(), v, op, want.Type(), want)
+				require.Equal(t, !have, among == 0)
 			}
 		}
 	}

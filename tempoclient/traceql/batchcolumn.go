@@ -32,17 +32,15 @@ func (f *BatchFilter) narrowColumn(c *trace.Column, a *atom, s trace.Bits) {
 		}
 		if ints {
 			if present := in & c.IsInt[w]; present != 0 {
-				values := c.Ints[64*w : min(64*w+64, len(c.Ints))]
 				for i := range a.numbers {
-					out |= a.numbers[i].Ints(values) & present
+					out |= a.numbers[i].Ints(c.Ints[64*w:], present)
 				}
 			}
 		}
 		if doubles {
 			if present := in & c.IsDouble[w]; present != 0 {
-				values := c.Doubles[64*w : min(64*w+64, len(c.Doubles))]
 				for i := range a.numbers {
-					out |= a.numbers[i].Doubles(values) & present
+					out |= a.numbers[i].Doubles(c.Doubles[64*w:], present)
 				}
 			}
 		}

@@ -110,14 +110,9 @@ func enumMask(a *atom, typ Type, n int) (mask uint64) {
 // great for it, or negative, is its last.
 func narrowEnum[E ~int32](numbers []E, mask uint64, s trace.Bits) {
 	for w, in := range s {
-		if in == 0 {
-			continue
+		if in != 0 {
+			s[w] = trace.EnumsAmong(numbers[64*w:], mask, in)
 		}
-		var out uint64
-		for j, e := range numbers[64*w : min(64*w+64, len(numbers))] {
-			out |= mask >> min(uint32(e), 63) & 1 << (j & 63)
-		}
-		s[w] = in & out
 	}
 }
 
@@ -136,9 +131,9 @@ func (f *BatchFilter) narrowDurations(a *atom, s trace.Bits) {
 		}
 		var out uint64
 		for i := range a.numbers {
-			out |= a.numbers[i].Ints(durations[:n])
+			out |= a.numbers[i].Ints(durations[:n], in)
 		}
-		s[w] = in & out
+		s[w] = out
 	}
 }
 
