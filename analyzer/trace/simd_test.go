@@ -88,7 +88,8 @@ func TestWhatIsAskedAmongOthersIsTheSameAlone(t *testing.T) {
 		}
 		among := r.Uint64() & r.Uint64()
 		if r.IntN(3) == 0 {
-			among = 1<<r.IntN(64) | 1<<r.IntN(64)
+			among = 1 << r.IntN(64)
+			among |= 1 << r.IntN(64)
 		}
 		if n < 64 {
 			among &= 1<<n - 1
@@ -100,7 +101,8 @@ func TestWhatIsAskedAmongOthersIsTheSameAlone(t *testing.T) {
 		test := NewNumberTest(Comparison(r.IntN(6)), want)
 		set := r.Uint64() & r.Uint64()
 		if r.IntN(2) == 0 {
-			set = 1<<r.IntN(64) | 1<<r.IntN(8)
+			set = 1 << r.IntN(64)
+			set |= 1 << r.IntN(8)
 		}
 		ofInts, ofDoubles, ofKinds := test.Ints(ints, among), test.Doubles(doubles, among), EnumsAmong(kinds, set, among)
 		for i := range min(n, 64) {
@@ -123,6 +125,16 @@ func BenchmarkNumberTest(b *testing.B) {
 	b.Run("ints", func(b *testing.B) {
 		for b.Loop() {
 			test.Ints(ints, math.MaxUint64)
+		}
+	})
+	b.Run("ints/Go", func(b *testing.B) {
+		for b.Loop() {
+			intsWithinGo(ints, 6, math.MaxInt64)
+		}
+	})
+	b.Run("doubles/Go", func(b *testing.B) {
+		for b.Loop() {
+			doublesWithinGo(doubles, 6, math.Inf(1))
 		}
 	})
 	b.Run("doubles", func(b *testing.B) {
