@@ -2,9 +2,9 @@ package blocks
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 
 	"github.com/betracehq/betrace/analyzer/trace"
@@ -13,19 +13,25 @@ import (
 // generics is what is being read of the key and value columns of one segment.
 //
 // An entry of the keys' column is one attribute of one owner. Each value column has one
-// entry for it too (more only for lists), defined in the column of its type. Entries
+// entry for it too (more only for lists), defined in the column of its type. Values
 // are gone through key by key: those of one key nearly all have one type, so that a
 // processor foresees what comes, where from entry to entry it would guess wrong.
 type generics struct {
 	keys    []keyEntries
 	byKey   map[string]int32
-	byWord  []int32 // by word of the keys' dictionary: 1 + its number in keys, 0: not needed
-	entries int     // of the keys' column
-	rows    []int32 // by row of the segment, and for the end: the entry with which it begins; none if that is not known
-	sorter  keySorter
+	byWord  []int32                    // by word of the keys' dictionary: the number of its key, 0: not needed
+	entries int                        // of the keys' column
+	numbers []int32                    // by entry, after 64 that are none: the number of its key, from 1; 0: not needed
+	counts  []int32                    // by number: how many entries it has
+	begins  marks                      // entries that begin an owner
+	slots   []int32                    // the rows of owners, by slot
+	rows    []int32                    // by row of the segment, and for the end: the entry with which it begins; none if that is not known
 	types   map[trace.AttributeKey]int // the value column in which a key's values were found last
 	// Of the page that is being read: which entries begin an owner, and which have a value.
 	ownerStarts, defined marks
+	equal                trace.Bits
+	hits                 [1024]hit // few enough to stay in the cache
+	present              []bool    // by number: whether the page may have values of it
 	// lists are, by entry, the elements of values that are lists; owners says whose an
 	// entry is, for those and other rare values.
 	lists  map[int32][]trace.Value
@@ -34,23 +40,18 @@ type generics struct {
 
 // keyEntries are the entries of one needed key.
 type keyEntries struct {
-	column  *trace.Column
-	entries []keyEntry
-	next    int // the first that lies behind the pages that were read
-	left    int // how many have no value yet
-	before  int // and before the column that is being read
-	likely  int // the value column in which its values probably are
-	words   translator
+	column *trace.Column
+	number int32
+	left   int   // how many have no value yet
+	before int   // and before the column that is being read
+	last   int32 // the row that was given a value last, for a key that comes twice; -1: none
+	likely int   // the value column in which its values probably are
+	words  translator
 }
 
-// keyEntry is an entry of a key, and the row of its owner: one number, since most of
-// them are only moved.
-type keyEntry uint64
-
-func newKeyEntry(entry, row int32) keyEntry { return keyEntry(uint32(entry)) | keyEntry(row)<<32 }
-
-func (e keyEntry) entry() int32 { return int32(e) }
-func (e keyEntry) row() int32   { return int32(e >> 32) }
+// hit is an entry of a key that has a value in the page: the value's number, and the row of its
+// owner.
+type hit struct{ at, row int32 }
 
 // owner is whose an entry is.
 type owner struct {
@@ -98,7 +99,8 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		g.types = map[trace.AttributeKey]int{}
 	}
 	clear(g.byKey)
-	g.keys, g.entries, g.rows = g.keys[:0], 0, g.rows[:0]
+	g.keys, g.entries, g.rows, g.slots = g.keys[:0], 0, g.rows[:0], o.rows
+	g.numbers, g.counts, g.begins = append(g.numbers[:0], noEntries[:]...), append(g.counts[:0], 0), g.begins[:0]
 	path := o.path + "Attrs.Key"
 	l, err := s.leaf(path)
 	if err != nil {
@@ -117,33 +119,24 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 	if words != nil && !need.hasOne(words) {
 		return nil
 	}
-	g.sorter.reset()
 	number := func(key []byte) int32 {
 		if !need.has(string(key)) {
 			return 0
 		}
 		n, ok := g.byKey[string(key)]
 		if !ok {
+			g.keys = slices.Grow(g.keys, 1)[:len(g.keys)+1]
+			k := &g.keys[len(g.keys)-1] // its memory is used again
 			n = int32(len(g.keys))
-			g.keys = slices.Grow(g.keys, 1)[:n+1]
-			k := &g.keys[n] // its memory is used again
-			k.column, k.entries, k.next = f.filler.Column(o.scope, string(key), o.n), k.entries[:0], 0
+			k.column, k.number = f.filler.Column(o.scope, string(key), o.n), n
 			k.likely = g.types[trace.AttributeKey{Scope: o.scope, Key: k.column.Key}]
 			k.words.reset()
 			g.byKey[k.column.Key] = n
-			g.sorter.grow(len(g.keys))
+			g.counts = append(g.counts, 0)
 		}
-		return n + 1
-	}
-	// Owners begin rows where spans do, if each is a span: then entries of rows are known.
-	var firsts []int32
-	rowStart := -1
-	if o.scope == trace.ScopeSpan && !s.gaps {
-		firsts = s.first
-		rowStart = int(firsts[0])
+		return n
 	}
 	var dict *dictionary
-	slot := -1
 	err = s.pages(path, l, nil, func(p *page) error {
 		if g.entries+p.entries > math.MaxInt32 {
 			return fmt.Errorf("it has over %d attributes", math.MaxInt32)
@@ -154,8 +147,6 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		if err := p.decodeAll(); err != nil {
 			return err
 		}
-		g.defined = p.defined()
-		end, toEntry := p.first+p.entries, g.entries-p.first
 		if p.dict != nil && p.dict != dict {
 			dict = p.dict
 			g.byWord = sized(g.byWord, dict.len())
@@ -163,125 +154,82 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 				g.byWord[word] = number(dict.word(int32(word)))
 			}
 		}
-		for i := p.first; i < end; {
-			next := g.ownerStarts.next(i+1, end)
-			if slot++; slot >= len(o.rows) {
-				return fmt.Errorf("it has more than %d elements, unlike the others", len(o.rows))
+		g.begins.add(g.entries, g.ownerStarts, p.first, p.entries)
+		have := len(g.numbers)
+		g.numbers = slices.Grow(g.numbers, p.entries)[:have+p.entries]
+		of := g.numbers[have:]
+		if p.dict != nil && p.full() {
+			byWord, counts := g.byWord, g.counts
+			for i, word := range p.codes[p.first : p.first+p.entries] {
+				n := byWord[word]
+				of[i] = n
+				counts[n]++
 			}
-			if slot == rowStart {
-				g.rows = append(g.rows, int32(toEntry+i))
-				if rowStart = -1; len(g.rows) < len(firsts) {
-					rowStart = int(firsts[len(g.rows)])
+		} else {
+			clear(of)
+			defined := p.defined()
+			for i := range of {
+				if at, ok := defined.rank(int32(p.first + i)); ok {
+					if p.dict != nil {
+						of[i] = g.byWord[p.codes[at]]
+					} else {
+						of[i] = number(p.text(at))
+					}
+					g.counts[of[i]]++
 				}
 			}
-			if row := o.rows[slot]; row >= 0 {
-				switch {
-				case p.dict == nil:
-					for ; i < next; i++ {
-						if at, ok := g.defined.rank(int32(i)); ok {
-							g.sorter.add(g, number(p.text(at)), newKeyEntry(int32(toEntry+i), row))
-						}
-					}
-				case p.full():
-					g.sorter.addAll(g, p.codes[i:next], newKeyEntry(int32(toEntry+i), row))
-				default:
-					for ; i < next; i++ {
-						if at, ok := g.defined.rank(int32(i)); ok {
-							g.sorter.add(g, g.byWord[p.codes[at]], newKeyEntry(int32(toEntry+i), row))
-						}
-					}
-				}
-			}
-			i = next
 		}
 		g.entries += p.entries
 		return nil
 	})
-	g.sorter.flush(g)
-	if len(firsts) > 0 && len(g.rows)+1 != len(firsts) {
-		g.rows = g.rows[:0] // a row without spans: say nothing
+	if err != nil {
+		return err
 	}
-	if len(g.rows) > 0 {
-		g.rows = append(g.rows, int32(g.entries))
+	if n := g.begins.index(); n != len(o.rows) {
+		return fmt.Errorf("column %s has %d elements, others have %d", path, n, len(o.rows))
 	}
-	if err == nil && slot+1 != len(o.rows) {
-		err = fmt.Errorf("column %s has %d elements, others have %d", path, slot+1, len(o.rows))
+	if slices.Contains(o.rows, -1) {
+		g.dropUnwanted()
 	}
-	g.keys = slices.DeleteFunc(g.keys, func(k keyEntries) bool { return len(k.entries) == 0 })
+	// Owners begin rows where spans do, if each is a span: then entries of rows are known.
+	if o.scope == trace.ScopeSpan && !s.gaps {
+		g.rows = g.begins.eachSet(g.rows, s.first[:len(s.first)-1])
+		if len(g.rows) > 0 {
+			g.rows = append(g.rows, int32(g.entries))
+		}
+	}
+	g.keys = slices.DeleteFunc(g.keys, func(k keyEntries) bool { return g.counts[k.number] == 0 })
 	for i := range g.keys {
-		g.keys[i].left = len(g.keys[i].entries)
+		g.keys[i].left = int(g.counts[g.keys[i].number])
 	}
-	return err
+	return nil
 }
 
-// keySorter gives entries to their keys: a few hundred at a time without asking which
-// are needed, which no processor could foresee.
-type keySorter struct {
-	// Entries of key n, which counts from 1 (0: those not needed), that are not yet with it are
-	// held[n*sorterRoom:ends[n]].
-	held []keyEntry
-	ends []uint32
-	room int // how many entries fit in any case
+var noEntries [64]int32
+
+// numbersFrom returns the numbers of entries from one on, which may be up to 64 before the first.
+func (g *generics) numbersFrom(entry int) []int32 { return g.numbers[len(noEntries)+entry:] }
+
+// row returns the row of an entry's owner.
+func (g *generics) row(entry int) int32 {
+	word := &g.begins[entry>>6]
+	return g.slots[word.before+bits.OnesCount64(word.bits<<(63-entry&63))-1]
 }
 
-const sorterRoom = 256
-
-func (k *keySorter) reset() {
-	k.ends, k.room = k.ends[:0], sorterRoom
-	k.grow(0)
-}
-
-// grow makes room for n keys.
-func (k *keySorter) grow(n int) {
-	for len(k.ends) <= n {
-		k.ends = append(k.ends, uint32(len(k.ends)*sorterRoom))
-	}
-	if more := len(k.ends)*sorterRoom - len(k.held); more > 0 {
-		k.held = append(k.held, make([]keyEntry, more)...)
-	}
-}
-
-// add gives one entry to a key.
-func (k *keySorter) add(g *generics, number int32, e keyEntry) {
-	if k.room == 0 {
-		k.flush(g)
-	}
-	k.room--
-	k.held[k.ends[number]] = e
-	k.ends[number]++
-}
-
-// addAll gives entries with consecutive numbers, first the one given, to the keys of
-// the words.
-func (k *keySorter) addAll(g *generics, words []int32, e keyEntry) {
-	for len(words) > 0 {
-		if k.room == 0 {
-			k.flush(g)
+// dropUnwanted makes none of the entries whose owner has no row.
+func (g *generics) dropUnwanted() {
+	at := g.begins.next(0, g.entries)
+	for _, row := range g.slots {
+		end := g.begins.next(at+1, g.entries)
+		if row < 0 {
+			of := g.numbersFrom(at)[:end-at]
+			for _, n := range of {
+				g.counts[n]--
+			}
+			clear(of)
 		}
-		some := words[:min(len(words), k.room)]
-		k.room -= len(some)
-		words = words[len(some):]
-		held, ends, byWord := k.held, k.ends, g.byWord
-		for _, word := range some {
-			end := &ends[byWord[word]]
-			at := *end
-			*end = at + 1
-			held[at] = e
-			e++
-		}
+		at = end
 	}
-}
-
-// flush gives the keys what is theirs.
-func (k *keySorter) flush(g *generics) {
-	for n := range k.ends {
-		begin := uint32(n * sorterRoom)
-		if end := k.ends[n]; n > 0 && end > begin {
-			g.keys[n-1].entries = append(g.keys[n-1].entries, k.held[begin:end]...)
-		}
-		k.ends[n] = begin
-	}
-	k.room = sorterRoom
 }
 
 // findOwners works out whose each entry is. Few segments need it.
@@ -289,10 +237,13 @@ func (g *generics) findOwners() {
 	if len(g.owners) > 0 {
 		return
 	}
-	for i := range g.keys {
-		k := &g.keys[i]
-		for _, e := range k.entries {
-			g.owners[e.entry()] = owner{e.row(), k.column}
+	columns := make([]*trace.Column, len(g.counts))
+	for _, k := range g.keys {
+		columns[k.number] = k.column
+	}
+	for entry, n := range g.numbersFrom(0) {
+		if n > 0 {
+			g.owners[int32(entry)] = owner{g.row(entry), columns[n]}
 		}
 	}
 }
@@ -345,7 +296,7 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 	asked := false
 	for i := range g.keys {
 		k := &g.keys[i]
-		k.next, k.before = 0, k.left
+		k.last, k.before = -1, k.left
 		asked = asked || k.left > 0 && (len(g.lists) > 0 || (k.likely == column) == likely)
 	}
 	if !asked || s.chunk(l).noValue {
@@ -383,133 +334,132 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 			return err
 		}
 		g.defined = p.defined()
+		g.findPresent(begun-p.entries, p.entries)
 		for i := range g.keys {
-			if k := &g.keys[i]; k.left > 0 && (k.likely == column) == likely {
-				f.valuesOf(k, p, o, int32(begun-p.entries))
+			if k := &g.keys[i]; k.left > 0 && (k.likely == column) == likely && (len(g.present) == 0 || g.present[k.number]) {
+				f.valuesOf(k, p, o, begun-p.entries)
 			}
 		}
 		return nil
 	})
 	for i := range g.keys {
-		if k := &g.keys[i]; k.likely != column && 2*(k.before-k.left) > len(k.entries) {
+		if k := &g.keys[i]; k.likely != column && 2*(k.before-k.left) > int(g.counts[k.number]) {
 			g.types[trace.AttributeKey{Scope: o.scope, Key: k.column.Key}] = column
 		}
 	}
 	return g.wantEntries(err, path, begun)
 }
 
+// manyKeys is with how many keys it is worth to look which a page has at all.
+const manyKeys = 32
+
+// findPresent notes which keys some entries have, if there are many keys; otherwise nothing.
+func (g *generics) findPresent(first, entries int) {
+	g.present = g.present[:0]
+	if len(g.keys) < manyKeys {
+		return
+	}
+	g.present = sized(g.present, len(g.counts))
+	clear(g.present)
+	for _, n := range g.numbersFrom(first)[:entries] {
+		g.present[n] = true
+	}
+}
+
 // valuesOf reads the values of one key in a page whose first entry has the number
-// first: entry by entry, since the page has no lists.
-func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int32) {
-	d := f.generics.defined
-	n, end := k.next, first+int32(p.entries)
-	toPage := int32(p.first) - first
-	for n < len(k.entries) && k.entries[n].entry() < first { // of pages with lists
-		n++
+// first. The page has no lists.
+func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int) {
+	g := &f.generics
+	// A bit for each of the page's entries, from a whole word on.
+	from, end := p.first&^63, p.first+p.entries
+	g.equal = g.equal.Resized(end - from)
+	trace.SetEqual(g.equal, g.numbersFrom(first + from - p.first)[:end-from], k.number)
+	if n := p.first & 63; n > 0 {
+		g.equal[0] &= ^uint64(0) << n
 	}
-	entries := k.entries
-	c, left := k.column, k.left
-	again := int32(-1) // the row before, for a key that comes twice
-	if n > 0 {
-		again = entries[n-1].row()
+	for w := 0; w < len(g.equal); {
+		n := 0
+		for ; w < len(g.equal) && n <= len(g.hits)-64; w++ {
+			defined, entry := &g.defined[from>>6+w], first-p.first+from+64*w
+			for rest := g.equal[w] & defined.bits; rest != 0; rest &= rest - 1 {
+				at := defined.before + bits.OnesCount64(defined.bits&(rest&-rest-1))
+				g.hits[n] = hit{int32(at), g.row(entry + bits.TrailingZeros64(rest))}
+				n++
+			}
+		}
+		if n > 0 {
+			k.left -= n
+			f.take(k, p, o, g.hits[:n])
+		}
 	}
+}
+
+// take gives the rows of hits their values.
+func (f *filling) take(k *keyEntries, p *page, o owners, hits []hit) {
+	c, last := k.column, k.last
 	switch {
 	case p.codes != nil:
 		known := k.words.of(p.dict)
-		for ; n < len(entries) && entries[n].entry() < end; n++ {
-			at, ok := d.rank(entries[n].entry() + toPage)
-			if !ok {
-				continue
-			}
-			left--
-			word, row := p.codes[at], entries[n].row()
+		c.NeedTexts()
+		for _, h := range hits {
+			word := p.codes[h.at]
 			code := known[word]
-			if c.Text.Codes == nil {
-				c.NeedTexts()
-			}
 			if code == 0 {
 				code = k.words.add(word, &c.Text, true)
 			}
-			if row == again {
-				f.put(o, c, row, trace.StringValue(c.Text.Text(code-1)))
+			if h.row == last {
+				f.put(o, c, h.row, trace.StringValue(c.Text.Text(code-1)))
 				continue
 			}
-			again = row
-			c.Text.Codes[row] = code - 1
+			last = h.row
+			c.Text.Codes[h.row] = code - 1
 		}
 	case p.ends != nil:
-		for ; n < len(entries) && entries[n].entry() < end; n++ {
-			at, ok := d.rank(entries[n].entry() + toPage)
-			if !ok {
+		c.NeedTexts()
+		for _, h := range hits {
+			if h.row == last {
+				f.put(o, c, h.row, p.value(int(h.at)))
 				continue
 			}
-			left--
-			row := entries[n].row()
-			c.NeedTexts()
-			if row == again {
-				f.put(o, c, row, p.value(at))
-				continue
-			}
-			again = row
-			c.Text.Codes[row] = c.Text.InternLikely(p.text(at))
+			last = h.row
+			c.Text.Codes[h.row] = c.Text.InternLikely(p.text(int(h.at)))
 		}
 	case p.ints != nil:
-		for ; n < len(entries) && entries[n].entry() < end; n++ {
-			at, ok := d.rank(entries[n].entry() + toPage)
-			if !ok {
+		c.NeedInts()
+		for _, h := range hits {
+			if h.row == last {
+				f.put(o, c, h.row, p.value(int(h.at)))
 				continue
 			}
-			left--
-			row := entries[n].row()
-			c.NeedInts()
-			if row == again {
-				f.put(o, c, row, p.value(at))
-				continue
-			}
-			again = row
-			c.Ints[row] = p.ints[at]
-			c.IsInt.Set(row)
+			last = h.row
+			c.Ints[h.row] = p.ints[h.at]
+			c.IsInt.Set(h.row)
 		}
 	case p.doubles != nil:
-		for ; n < len(entries) && entries[n].entry() < end; n++ {
-			at, ok := d.rank(entries[n].entry() + toPage)
-			if !ok {
+		c.NeedDoubles()
+		for _, h := range hits {
+			if h.row == last {
+				f.put(o, c, h.row, p.value(int(h.at)))
 				continue
 			}
-			left--
-			row := entries[n].row()
-			c.NeedDoubles()
-			if row == again {
-				f.put(o, c, row, p.value(at))
-				continue
-			}
-			again = row
-			c.Doubles[row] = p.doubles[at]
-			c.IsDouble.Set(row)
+			last = h.row
+			c.Doubles[h.row] = p.doubles[h.at]
+			c.IsDouble.Set(h.row)
 		}
 	case p.bits != nil:
-		for ; n < len(entries) && entries[n].entry() < end; n++ {
-			at, ok := d.rank(entries[n].entry() + toPage)
-			if !ok {
+		c.NeedBools()
+		for _, h := range hits {
+			if h.row == last {
+				f.put(o, c, h.row, p.value(int(h.at)))
 				continue
 			}
-			left--
-			row := entries[n].row()
-			c.NeedBools()
-			if row == again {
-				f.put(o, c, row, p.value(at))
-				continue
-			}
-			again = row
-			c.IsBool.Set(row)
-			at += p.bit // a bit is not foreseen: it is added, whatever it is
-			c.Bools[row>>6] |= uint64(p.bits[at>>3]>>(at&7)&1) << (row & 63)
+			last = h.row
+			c.IsBool.Set(h.row)
+			at := int(h.at) + p.bit // a bit is not foreseen: it is added, whatever it is
+			c.Bools[h.row>>6] |= uint64(p.bits[at>>3]>>(at&7)&1) << (h.row & 63)
 		}
-	default: // no value in the page
-		i, _ := slices.BinarySearchFunc(entries[n:], end, func(e keyEntry, end int32) int { return cmp.Compare(e.entry(), end) })
-		n += i
 	}
-	k.next, k.left = n, left
+	k.last = last
 }
 
 // listValues reads a page some of whose entries may have several values.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 	"sync"
 
 	"github.com/parquet-go/parquet-go"
@@ -87,6 +88,57 @@ func (m marks) next(i, end int) int {
 		}
 	}
 	return end
+}
+
+// index works out how many bits are set before each word, and returns how many are in all.
+func (m marks) index() (all int) {
+	for w := range m {
+		m[w].before = all
+		all += bits.OnesCount64(m[w].bits)
+	}
+	return all
+}
+
+// add adds n bits of another from bit first on behind the bits that there are. Then index has to be
+// called again.
+func (m *marks) add(have int, of marks, first, n int) {
+	old := len(*m)
+	*m = slices.Grow(*m, (have+n+63)/64-old)[:(have+n+63)/64]
+	clear((*m)[old:])
+	to := *m
+	for n > 0 {
+		some := min(n, 64-first&63) // of one word
+		word := of[first>>6].bits >> (first & 63) & (^uint64(0) >> (64 - some))
+		to[have>>6].bits |= word << (have & 63)
+		if rest := 64 - have&63; rest < some {
+			to[have>>6+1].bits = word >> rest
+		}
+		have, first, n = have+some, first+some, n-some
+	}
+}
+
+// eachSet returns the numbers of those bits that have so many set before them: numbers that grow.
+// It returns none if one of them is not there or they do not grow.
+func (m marks) eachSet(into, before []int32) []int32 {
+	w, last := 0, int32(-1)
+	for _, n := range before {
+		for w+1 < len(m) && m[w+1].before <= int(n) {
+			w++
+		}
+		if w == len(m) || n <= last {
+			return into[:0]
+		}
+		rest := m[w].bits
+		for range int(n) - m[w].before {
+			rest &= rest - 1
+		}
+		if rest == 0 {
+			return into[:0]
+		}
+		into = append(into, int32(64*w+bits.TrailingZeros64(rest)))
+		last = n
+	}
+	return into
 }
 
 // setAll sets the bits of n entries.
@@ -271,11 +323,7 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 	if n&63 != 0 {
 		words[n>>6].bits &= 1<<(n&63) - 1
 	}
-	before := 0
-	for w := range words {
-		words[w].before = before
-		before += bits.OnesCount64(words[w].bits)
-	}
+	words.index()
 	return nil
 }
 

@@ -104,6 +104,54 @@ func TestMarksOfLevelsAsTheLibraryEncodesThem(t *testing.T) {
 }
 
 // Runs of one level only are told by their lengths.
+// Marks of several pages, of which only parts are read, come together as those of one.
+func TestMarksAreAddedBitByBit(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	var whole marks
+	for range 500 {
+		whole = whole[:0]
+		var want []bool
+		for range 1 + r.IntN(6) {
+			of, page := marks(nil), make([]bool, 1+r.IntN(300))
+			of.setAll(len(page))
+			for w := range of {
+				of[w].bits &= r.Uint64() & r.Uint64()
+			}
+			for i := range page {
+				page[i] = of[i>>6].bits>>(i&63)&1 != 0
+			}
+			first := r.IntN(len(page))
+			n := r.IntN(len(page) - first + 1)
+			whole.add(len(want), of, first, n)
+			want = append(want, page[first:first+n]...)
+		}
+		all := whole.index()
+		require.Len(t, whole, (len(want)+63)/64)
+		var set []int32
+		for i, is := range want {
+			before, isSet := whole.rank(int32(i))
+			require.Equal(t, is, isSet)
+			require.Equal(t, len(set), before)
+			if is {
+				set = append(set, int32(i))
+			}
+		}
+		require.Equal(t, len(set), all)
+
+		var before, numbers []int32
+		for n := range set {
+			if r.IntN(3) == 0 {
+				before, numbers = append(before, int32(n)), append(numbers, set[n])
+			}
+		}
+		require.Equal(t, numbers, whole.eachSet(nil, before))
+		require.Empty(t, whole.eachSet(nil, append(before, int32(all))), "there is none")
+		if len(before) > 0 {
+			require.Empty(t, whole.eachSet(nil, append(before, before[len(before)-1])), "they do not grow")
+		}
+	}
+}
+
 func TestOneLevelIsToldByRuns(t *testing.T) {
 	run := func(n uint64, level byte) []byte { return append(binary.AppendUvarint(nil, n<<1), level) }
 	for _, tt := range []struct {

@@ -99,6 +99,7 @@ type randomBlocks struct {
 	// How often what is rare comes, and how many different texts there are.
 	rare  float64
 	texts int
+	keys  []string // of spans, events and links
 }
 
 func (g *randomBlocks) chance(p float64) bool { return g.r.Float64() < p }
@@ -240,7 +241,7 @@ func (g *randomBlocks) row(t *testing.T, id [16]byte, most int) rowTrace {
 					s.StatusMessage = g.text()
 				}
 				own := &s.DedicatedAttributes
-				otlp, rows := g.attrs(8, false, spanKeys, func(key string, v any) bool {
+				otlp, rows := g.attrs(8, false, g.keys, func(key string, v any) bool {
 					switch v := v.(type) {
 					case string:
 						if key == "user" && own.String01 == nil {
@@ -263,13 +264,13 @@ func (g *randomBlocks) row(t *testing.T, id [16]byte, most int) rowTrace {
 				s.Attrs = rows
 				var events, links []string
 				for range max(g.r.IntN(8)-4, 0) {
-					otlp, rows := g.attrs(3, true, spanKeys, nil)
+					otlp, rows := g.attrs(3, true, g.keys, nil)
 					e := rowEvent{TimeSinceStartNano: uint64(g.r.IntN(99)), Name: g.text(), Attrs: rows}
 					s.Events = append(s.Events, e)
 					events = append(events, fmt.Sprintf(`{"timeUnixNano":"%d","name":%q,"attributes":[%s]}`, s.StartTimeUnixNano+e.TimeSinceStartNano, e.Name, join(otlp)))
 				}
 				for range max(g.r.IntN(8)-6, 0) {
-					otlp, rows := g.attrs(3, true, spanKeys, nil)
+					otlp, rows := g.attrs(3, true, g.keys, nil)
 					l := rowLink{TraceID: bytes.Repeat([]byte{byte(g.r.IntN(9))}, 16), SpanID: bytes.Repeat([]byte{byte(1 + g.r.IntN(9))}, 8), Attrs: rows}
 					s.Links = append(s.Links, l)
 					links = append(links, fmt.Sprintf(`{"traceId":%q,"spanId":%q,"attributes":[%s]}`, hex.EncodeToString(l.TraceID), hex.EncodeToString(l.SpanID), join(otlp)))
@@ -328,7 +329,10 @@ func TestRandomBlocksGiveWhatWasSent(t *testing.T) {
 	}
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(uint64(seed), 11))
-		g := &randomBlocks{r: r, rare: []float64{0, 0.002, 0.05, 0.3}[r.IntN(4)], texts: 1 + r.IntN(2000)}
+		g := &randomBlocks{r: r, rare: []float64{0, 0.002, 0.05, 0.3}[r.IntN(4)], texts: 1 + r.IntN(2000), keys: spanKeys}
+		for seed%4 == 1 && len(g.keys) < 3*manyKeys {
+			g.keys = append(slices.Clip(g.keys), fmt.Sprintf("%c%d", 'a'+len(g.keys)%7, len(g.keys)))
+		}
 		traces := 1 + r.IntN([]int{5, 100, 500}[r.IntN(3)])
 		ids := make([][16]byte, traces)
 		for i := range ids {
@@ -364,7 +368,7 @@ func TestRandomBlocksGiveWhatWasSent(t *testing.T) {
 			req := Request{Needs: trace.Needs{All: true}}
 			if try > 0 { // some attributes only
 				req.Needs = trace.Needs{StatusMessage: true}
-				for _, key := range spanKeys {
+				for _, key := range g.keys {
 					if g.chance(0.3) {
 						req.Needs.Attributes = append(req.Needs.Attributes, trace.AttributeKey{Scope: trace.ScopeSpan, Key: key})
 					}
