@@ -28,6 +28,13 @@ func TestTheTableSaysWhatIsBrokenHowAndWhy(t *testing.T) {
 	require.ErrorContains(t, err, "no mutation is left")
 }
 
+// A table that is about code as it was cannot be run.
+func TestTheTableIsAboutTheCodeAsItIs(t *testing.T) {
+	list, err := parse(table, "")
+	require.NoError(t, err)
+	require.NoError(t, fit(list, "../.."))
+}
+
 func TestTheOldTextIsReplacedWhereItIsOnce(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.go"), []byte("x < y; y < z"), 0o600))
