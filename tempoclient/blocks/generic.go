@@ -7,6 +7,8 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/parquet-go/parquet-go"
+
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
@@ -17,7 +19,7 @@ import (
 // are gone through key by key: those of one key nearly all have one type, so that a
 // processor foresees what comes, where from entry to entry it would guess wrong.
 type generics struct {
-	keys    []keyEntries
+	keys    []neededKey
 	byKey   map[string]int32
 	byWord  []int32                    // by word of the keys' dictionary: the number of its key, 0: not needed
 	entries int                        // of the keys' column
@@ -38,11 +40,11 @@ type generics struct {
 	owners map[int32]owner
 }
 
-// keyEntries are the entries of one needed key.
-type keyEntries struct {
+// neededKey is a key of which values are read.
+type neededKey struct {
 	column *trace.Column
 	number int32
-	left   int   // how many have no value yet
+	left   int   // how many of its entries have no value yet
 	before int   // and before the column that is being read
 	last   int32 // the row that was given a value last, for a key that comes twice; -1: none
 	likely int   // the value column in which its values probably are
@@ -144,6 +146,9 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		if err := g.ownerStarts.find(p.repData, p.all, byte(l.depth), upTo(byte(o.depth))); err != nil {
 			return fmt.Errorf("repetition levels: %w", err)
 		}
+		if _, begins := g.ownerStarts.rank(int32(p.first)); !begins {
+			return fmt.Errorf("a page begins within a row: %w", parquet.ErrCorrupted)
+		}
 		if err := p.decodeAll(); err != nil {
 			return err
 		}
@@ -198,7 +203,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 			g.rows = append(g.rows, int32(g.entries))
 		}
 	}
-	g.keys = slices.DeleteFunc(g.keys, func(k keyEntries) bool { return g.counts[k.number] == 0 })
+	g.keys = slices.DeleteFunc(g.keys, func(k neededKey) bool { return g.counts[k.number] == 0 })
 	for i := range g.keys {
 		g.keys[i].left = int(g.counts[g.keys[i].number])
 	}
@@ -368,7 +373,7 @@ func (g *generics) findPresent(first, entries int) {
 
 // valuesOf reads the values of one key in a page whose first entry has the number
 // first. The page has no lists.
-func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int) {
+func (f *filling) valuesOf(k *neededKey, p *page, o owners, first int) {
 	g := &f.generics
 	// A bit for each of the page's entries, from a whole word on.
 	from, end := p.first&^63, p.first+p.entries
@@ -395,7 +400,7 @@ func (f *filling) valuesOf(k *keyEntries, p *page, o owners, first int) {
 }
 
 // take gives the rows of hits their values.
-func (f *filling) take(k *keyEntries, p *page, o owners, hits []hit) {
+func (f *filling) take(k *neededKey, p *page, o owners, hits []hit) {
 	c, last := k.column, k.last
 	switch {
 	case p.codes != nil:
