@@ -145,17 +145,18 @@ func (j *Judge) textIs(p *predicate) trace.Bits {
 // markTexts sets the bits of all predicates of the group.
 func (j *Judge) markTexts(g *textGroup, d *groupData, f *frame) {
 	codes, class, looked := j.columns[g.column].text.Codes, d.class, d.codes
-	if j.plan.columns[g.column].domain == resources && g.domain == spans {
+	switch {
+	case j.plan.columns[g.column].domain == resources && g.domain == spans:
 		codes = j.ofResources(d.byResource, f)
 		class, looked = nil, d.texts // the codes are the classes
-	} else if codes == nil {
+	case codes == nil:
 		if class[0] != 0 {
 			for _, p := range g.byText[class[0]] {
 				copy(j.marks(p, f), f.all)
 			}
 		}
 		return
-	} else {
+	default:
 		codes = codes[f.first:f.high]
 	}
 	// Where texts are often met, looking for each in turn is faster: nothing depends on what
@@ -251,23 +252,7 @@ func (j *Judge) has(col *columnData, f *frame, mask, t trace.Bits) {
 		return
 	}
 	for w, in := range mask {
-		var out uint64
-		if in != 0 {
-			at := int(f.first>>6) + w
-			if c.IsInt != nil {
-				out |= c.IsInt[at]
-			}
-			if c.IsDouble != nil {
-				out |= c.IsDouble[at]
-			}
-			if c.IsBool != nil {
-				out |= c.IsBool[at]
-			}
-			if c.Text.Codes != nil && in&^out != 0 {
-				out |= coded(c.Text.Codes[64*at:])
-			}
-		}
-		t[w] = in & out
+		t[w] = c.Present(int(f.first>>6)+w, in)
 	}
 	for row := range c.Others { // mask is not t: what is asked of the whole frame is kept
 		if row >= f.low && row < f.high {
@@ -276,13 +261,6 @@ func (j *Judge) has(col *columnData, f *frame, mask, t trace.Bits) {
 			}
 		}
 	}
-}
-
-// coded returns which of the first 64 codes are not 0.
-func coded(codes []uint32) uint64 {
-	var word [1]uint64
-	trace.SetEqual(word[:], codes, 0)
-	return ^word[0]
 }
 
 // numbers sets t to those rows of mask whose number passes the test.

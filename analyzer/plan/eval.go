@@ -110,10 +110,7 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 			return
 		}
 		for w, in := range mask {
-			if in != 0 {
-				in &= coded(c.Text.Codes[int(f.first)+64*w:])
-			}
-			t[w] = in
+			t[w] = c.Text.Present(int(f.first>>6)+w, in)
 		}
 	case predBool:
 		c := j.columns[p.column].attribute

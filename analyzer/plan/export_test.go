@@ -13,9 +13,9 @@ func (j *Judge) SetFew(few int, listed float64) {
 
 // SetAny sets all thresholds: what is chosen must not matter.
 func (j *Judge) SetAny(r *rand.Rand, strip int) {
-	any := func(of ...int) int { return of[r.IntN(len(of))] }
+	one := func(of ...int) int { return of[r.IntN(len(of))] }
 	j.by = thresholds{
-		strip: int32(strip), fewRows: any(1, 2, 16, 1<<20), inParents: any(1, 2, 16, 1<<20), listed: float64(any(0, 1, 8, 64)),
-		texts: any(0, 2, 8, 1000), metTexts: any(0, 8, 1000), often: any(1, 12, 1<<20), limits: any(0, 1, 4),
+		strip: int32(strip), fewRows: one(1, 2, 16, 1<<20), inParents: one(1, 2, 16, 1<<20), listed: float64(one(0, 1, 8, 64)),
+		texts: one(0, 2, 8, 1000), metTexts: one(0, 8, 1000), often: one(1, 12, 1<<20), mostLimits: one(0, 1, 4),
 	}
 }

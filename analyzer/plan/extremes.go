@@ -17,7 +17,7 @@ type extremeData struct {
 // extreme sets t to those traces of mask whose greatest number passes the test, or, for <
 // and <=, their least: then one passes.
 func (j *Judge) extreme(p *predicate, mask, t trace.Bits) {
-	if j.plan.limits[p.extremes] <= j.by.limits {
+	if j.plan.numLimits[p.extremes] <= j.by.mostLimits {
 		f := &j.frame[spans]
 		of, some := j.scratch.Take(f.words), j.scratch.Take(len(mask))
 		among, _ := j.full(p.args[0])

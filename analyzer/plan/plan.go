@@ -15,7 +15,7 @@ type Plan struct {
 	groups     []*textGroup
 	tests      []*testGroup
 	extremes   []extremes
-	limits     []int // how many tests there are of each extremes
+	numLimits  []int // how many tests there are of each extremes
 	orders     int   // how many predOrder there are
 	quick      int   // how many quickComparison
 }

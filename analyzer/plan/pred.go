@@ -88,10 +88,10 @@ type extremes struct {
 
 // countLimits counts the predicates that ask for each pair of extremes.
 func (p *Plan) countLimits() {
-	p.limits = make([]int, len(p.extremes))
+	p.numLimits = make([]int, len(p.extremes))
 	for _, of := range p.predicates {
 		if of.kind == predExtreme {
-			p.limits[of.extremes]++
+			p.numLimits[of.extremes]++
 		}
 	}
 }

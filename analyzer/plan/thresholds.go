@@ -18,16 +18,16 @@ type thresholds struct {
 	// Up to texts are looked for one after another in a column, without branches that depend on
 	// the data, and up to metTexts if one in often rows has one of them.
 	texts, metTexts, often int
-	// limits is up to how many limits on one number it is faster to compare all spans with each
+	// mostLimits is up to how many limits on one number it is faster to compare all spans with each
 	// than to find the extremes of each trace.
-	limits int
+	mostLimits int
 }
 
 // measured returns what is fastest on machines like this one.
 func measured() thresholds {
-	t := thresholds{strip: 8192, fewRows: 16, inParents: 16, listed: 0.75, texts: 2, metTexts: 8, often: 12, limits: 1}
+	t := thresholds{strip: 8192, fewRows: 16, inParents: 16, listed: 0.75, texts: 2, metTexts: 8, often: 12, mostLimits: 1}
 	if trace.HasVectors() {
-		t.texts, t.metTexts, t.limits = 8, 32, 4
+		t.texts, t.metTexts, t.mostLimits = 8, 32, 4
 	}
 	return t
 }

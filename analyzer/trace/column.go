@@ -243,6 +243,34 @@ func (c *Column) reset(rows int) {
 // Rows returns how many rows the column has.
 func (c *Column) Rows() int { return c.rows }
 
+// Present returns which of the 64 rows of a word have a text, of those whose bit is set in among.
+func (c *TextColumn) Present(word int, among uint64) uint64 {
+	if c.Codes == nil || among == 0 {
+		return 0
+	}
+	var none [1]uint64
+	SetEqual(none[:], c.Codes[64*word:], 0)
+	return among &^ none[0]
+}
+
+// Present returns which of the 64 rows of a word have a value of a type other than those in Others, of
+// those whose bit is set in among.
+func (c *Column) Present(word int, among uint64) (present uint64) {
+	if c.IsInt != nil {
+		present = c.IsInt[word]
+	}
+	if c.IsDouble != nil {
+		present |= c.IsDouble[word]
+	}
+	if c.IsBool != nil {
+		present |= c.IsBool[word]
+	}
+	if among&^present != 0 {
+		present |= c.Text.Present(word, among)
+	}
+	return among & present
+}
+
 // NeedTexts makes the part for texts, without values, if the column does not have it.
 func (c *Column) NeedTexts() {
 	if c.Text.Codes == nil {

@@ -26,20 +26,23 @@ func SetEqual[V ~int32 | ~uint32](b Bits, values []V, want V) {
 // EnumsAmong returns which of the first 64 values are in a set, of those whose bit is set in among,
 // where none is beyond the last. What is negative, or 63 or more, is in a set with bit 63.
 func EnumsAmong[E ~int32](values []E, set, among uint64) (word uint64) {
-	switch few := bits.OnesCount64(among) <= fewAmong; {
-	case !few && set>>63 == 0 && bits.OnesCount64(set) <= 3: // in turn
+	inTurn := 1
+	if hasAVX2 {
+		inTurn = 3
+	}
+	if bits.OnesCount64(among) > fewAmong && set>>63 == 0 && bits.OnesCount64(set) <= inTurn {
 		for rest := set; rest != 0; rest &= rest - 1 {
 			var equal [1]uint64
 			SetEqual(equal[:], values, E(bits.TrailingZeros64(rest)))
 			word |= equal[0]
 		}
-	default:
-		for rest := among; rest != 0; rest &= rest - 1 {
-			k := bits.TrailingZeros64(rest)
-			word |= set >> min(uint32(values[k]), 63) & 1 << k
-		}
+		return among & word
 	}
-	return among & word
+	for rest := among; rest != 0; rest &= rest - 1 {
+		k := bits.TrailingZeros64(rest)
+		word |= set >> min(uint32(values[k]), 63) & 1 << k
+	}
+	return word
 }
 
 // HasVectors reports whether SetEqual and NumberTest compare several values at once on this machine.

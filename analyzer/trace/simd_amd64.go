@@ -12,7 +12,7 @@ func equalWords(b Bits, values []uint32, want uint32) {
 	equalWordsAVX2(&b[0], &values[0], len(b), want)
 }
 
-// intsWithin is intsWithinGo for 64 values, and so is doublesWithin.
+// intsWithin is intsWithinGo for 64 values.
 func intsWithin(values []int64, low, high int64) uint64 {
 	if !hasAVX2 {
 		return intsWithinGo(values, low, high)
@@ -20,6 +20,7 @@ func intsWithin(values []int64, low, high int64) uint64 {
 	return intsWithinAVX2(&values[0], low, high)
 }
 
+// doublesWithin is doublesWithinGo for 64 values.
 func doublesWithin(values []float64, least, greatest float64) uint64 {
 	if !hasAVX2 {
 		return doublesWithinGo(values, least, greatest)

@@ -26,14 +26,16 @@ type generics struct {
 	numbers []int32                    // by entry, after 64 that are none: the number of its key, from 1; 0: not needed
 	counts  []int32                    // by number: how many entries it has
 	begins  marks                      // entries that begin an owner
-	slots   []int32                    // the rows of owners, by slot
-	rows    []int32                    // by row of the segment, and for the end: the entry with which it begins; none if that is not known
+	rowOf   []int32                    // by slot of owners
+	firsts  []int32                    // by row of the segment, and for the end: the entry with which it begins; none if that is not known
 	types   map[trace.AttributeKey]int // the value column in which a key's values were found last
 	// Of the page that is being read: which entries begin an owner, and which have a value.
 	ownerStarts, defined marks
 	equal                trace.Bits
 	hits                 [1024]hit // few enough to stay in the cache
-	present              []bool    // by number: whether the page may have values of it
+	// Where there are many keys, sorted are the page's entries by number: those of n lie
+	// between starts[n-1] and starts[n]. Otherwise there are none.
+	sorted, starts []int32
 	// lists are, by entry, the elements of values that are lists; owners says whose an
 	// entry is, for those and other rare values.
 	lists  map[int32][]trace.Value
@@ -62,7 +64,10 @@ type owner struct {
 }
 
 // valueColumns are the columns of values by type, but for those of rare types.
-var valueColumns = [...]string{"Value", "ValueInt", "ValueDouble", "ValueBool"}
+var valueColumns = [...]struct {
+	name string
+	kind parquet.Kind
+}{{"Value", parquet.ByteArray}, {"ValueInt", parquet.Int64}, {"ValueDouble", parquet.Double}, {"ValueBool", parquet.Boolean}}
 
 // generic reads key and value columns.
 func (f *filling) generic(s *segment, o owners, need keySet) error {
@@ -101,7 +106,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		g.types = map[trace.AttributeKey]int{}
 	}
 	clear(g.byKey)
-	g.keys, g.entries, g.rows, g.slots = g.keys[:0], 0, g.rows[:0], o.rows
+	g.keys, g.entries, g.firsts, g.rowOf = g.keys[:0], 0, g.firsts[:0], o.rows
 	g.numbers, g.counts, g.begins = append(g.numbers[:0], noEntries[:]...), append(g.counts[:0], 0), g.begins[:0]
 	path := o.path + "Attrs.Key"
 	l, err := s.leaf(path)
@@ -139,6 +144,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		return n
 	}
 	var dict *dictionary
+	owners := 0
 	err = s.pages(path, l, nil, func(p *page) error {
 		if g.entries+p.entries > math.MaxInt32 {
 			return fmt.Errorf("it has over %d attributes", math.MaxInt32)
@@ -147,7 +153,10 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 			return fmt.Errorf("repetition levels: %w", err)
 		}
 		if _, begins := g.ownerStarts.rank(int32(p.first)); !begins {
-			return fmt.Errorf("a page begins within a row: %w", parquet.ErrCorrupted)
+			return fmt.Errorf("a page begins within an element: %w", parquet.ErrCorrupted)
+		}
+		if owners += g.ownerStarts.count(p.first+p.entries) - g.ownerStarts.count(p.first); owners > len(o.rows) {
+			return fmt.Errorf("it has more than %d elements, unlike the others", len(o.rows))
 		}
 		if err := p.decodeAll(); err != nil {
 			return err
@@ -177,7 +186,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 				if at, ok := defined.rank(int32(p.first + i)); ok {
 					if p.dict != nil {
 						of[i] = g.byWord[p.codes[at]]
-					} else {
+					} else { // also if its owner is not wanted
 						of[i] = number(p.text(at))
 					}
 					g.counts[of[i]]++
@@ -190,17 +199,18 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 	if err != nil {
 		return err
 	}
-	if n := g.begins.index(); n != len(o.rows) {
-		return fmt.Errorf("column %s has %d elements, others have %d", path, n, len(o.rows))
+	if owners != len(o.rows) {
+		return fmt.Errorf("column %s has %d elements, others have %d", path, owners, len(o.rows))
 	}
+	g.begins.index()
 	if slices.Contains(o.rows, -1) {
 		g.dropUnwanted()
 	}
 	// Owners begin rows where spans do, if each is a span: then entries of rows are known.
 	if o.scope == trace.ScopeSpan && !s.gaps {
-		g.rows = g.begins.eachSet(g.rows, s.first[:len(s.first)-1])
-		if len(g.rows) > 0 {
-			g.rows = append(g.rows, int32(g.entries))
+		g.firsts = g.begins.eachSet(g.firsts, s.first[:len(s.first)-1])
+		if len(g.firsts) > 0 {
+			g.firsts = append(g.firsts, int32(g.entries))
 		}
 	}
 	g.keys = slices.DeleteFunc(g.keys, func(k neededKey) bool { return g.counts[k.number] == 0 })
@@ -218,13 +228,13 @@ func (g *generics) numbersFrom(entry int) []int32 { return g.numbers[len(noEntri
 // row returns the row of an entry's owner.
 func (g *generics) row(entry int) int32 {
 	word := &g.begins[entry>>6]
-	return g.slots[word.before+bits.OnesCount64(word.bits<<(63-entry&63))-1]
+	return g.rowOf[word.before+bits.OnesCount64(word.bits<<(63-entry&63))-1]
 }
 
 // dropUnwanted makes none of the entries whose owner has no row.
 func (g *generics) dropUnwanted() {
 	at := g.begins.next(0, g.entries)
-	for _, row := range g.slots {
+	for _, row := range g.rowOf {
 		end := g.begins.next(at+1, g.entries)
 		if row < 0 {
 			of := g.numbersFrom(at)[:end-at]
@@ -293,10 +303,13 @@ func (g *generics) wantEntries(err error, path string, entries int) error {
 // or, if it is a list, several.
 func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) error {
 	g := &f.generics
-	path := o.path + "Attrs." + valueColumns[column]
+	path := o.path + "Attrs." + valueColumns[column].name
 	l, err := s.leaf(path)
 	if err != nil {
 		return err
+	}
+	if l.kind != valueColumns[column].kind {
+		return fmt.Errorf("column %s holds %s, not %s", path, l.kind, valueColumns[column].kind)
 	}
 	asked := false
 	for i := range g.keys {
@@ -310,8 +323,8 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 	// Where no value is a list, values' entries are as those of the keys.
 	same := len(g.lists) == 0 && s.chunk(l).entries == s.chunk(s.b.cols[o.path+"Attrs.Key"]).entries
 	var rows []int32
-	if same && len(g.rows) > 0 {
-		rows = g.rows
+	if same && len(g.firsts) > 0 {
+		rows = g.firsts
 	}
 	begun := 0 // entries that have begun
 	depth := byte(o.depth + 1)
@@ -339,9 +352,9 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 			return err
 		}
 		g.defined = p.defined()
-		g.findPresent(begun-p.entries, p.entries)
+		g.sortPage(begun-p.entries, p.entries)
 		for i := range g.keys {
-			if k := &g.keys[i]; k.left > 0 && (k.likely == column) == likely && (len(g.present) == 0 || g.present[k.number]) {
+			if k := &g.keys[i]; k.left > 0 && (k.likely == column) == likely {
 				f.valuesOf(k, p, o, begun-p.entries)
 			}
 		}
@@ -355,19 +368,34 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 	return g.wantEntries(err, path, begun)
 }
 
-// manyKeys is with how many keys it is worth to look which a page has at all.
-const manyKeys = 32
+// manyKeys is with how many keys the entries of a page are sorted by key, instead of looking
+// through all of them for each.
+var manyKeys = 4
 
-// findPresent notes which keys some entries have, if there are many keys; otherwise nothing.
-func (g *generics) findPresent(first, entries int) {
-	g.present = g.present[:0]
-	if len(g.keys) < manyKeys {
+func init() {
+	if trace.HasVectors() {
+		manyKeys = 64
+	}
+}
+
+// sortPage sorts the entries of a page by key, if there are many keys.
+func (g *generics) sortPage(first, entries int) {
+	g.starts = g.starts[:0]
+	if len(g.keys) <= manyKeys {
 		return
 	}
-	g.present = sized(g.present, len(g.counts))
-	clear(g.present)
-	for _, n := range g.numbersFrom(first)[:entries] {
-		g.present[n] = true
+	numbers := g.numbersFrom(first)[:entries]
+	g.starts, g.sorted = sized(g.starts, len(g.counts)+1), sized(g.sorted, entries)
+	clear(g.starts)
+	for _, n := range numbers {
+		g.starts[n+1]++
+	}
+	for n := range g.counts {
+		g.starts[n+1] += g.starts[n]
+	}
+	for i, n := range numbers {
+		g.sorted[g.starts[n]] = int32(i)
+		g.starts[n]++ // in the end it is where the next number's begin
 	}
 }
 
@@ -375,32 +403,49 @@ func (g *generics) findPresent(first, entries int) {
 // first. The page has no lists.
 func (f *filling) valuesOf(k *neededKey, p *page, o owners, first int) {
 	g := &f.generics
+	n := 0
+	if len(g.starts) > 0 {
+		for _, i := range g.sorted[g.starts[k.number-1]:g.starts[k.number]] {
+			if at, ok := g.defined.rank(int32(p.first) + i); ok {
+				if n == len(g.hits) {
+					f.take(k, p, o, g.hits[:n])
+					n = 0
+				}
+				g.hits[n] = hit{int32(at), g.row(first + int(i))}
+				n++
+			}
+		}
+		f.take(k, p, o, g.hits[:n])
+		return
+	}
 	// A bit for each of the page's entries, from a whole word on.
 	from, end := p.first&^63, p.first+p.entries
 	g.equal = g.equal.Resized(end - from)
 	trace.SetEqual(g.equal, g.numbersFrom(first + from - p.first)[:end-from], k.number)
-	if n := p.first & 63; n > 0 {
-		g.equal[0] &= ^uint64(0) << n
+	if before := p.first & 63; before > 0 {
+		g.equal[0] &= ^uint64(0) << before
 	}
-	for w := 0; w < len(g.equal); {
-		n := 0
-		for ; w < len(g.equal) && n <= len(g.hits)-64; w++ {
-			defined, entry := &g.defined[from>>6+w], first-p.first+from+64*w
-			for rest := g.equal[w] & defined.bits; rest != 0; rest &= rest - 1 {
-				at := defined.before + bits.OnesCount64(defined.bits&(rest&-rest-1))
-				g.hits[n] = hit{int32(at), g.row(entry + bits.TrailingZeros64(rest))}
-				n++
-			}
-		}
-		if n > 0 {
-			k.left -= n
+	for w := range g.equal {
+		if n > len(g.hits)-64 {
 			f.take(k, p, o, g.hits[:n])
+			n = 0
+		}
+		defined, entry := &g.defined[from>>6+w], first-p.first+from+64*w
+		for rest := g.equal[w] & defined.bits; rest != 0; rest &= rest - 1 {
+			at := defined.before + bits.OnesCount64(defined.bits&(rest&-rest-1))
+			g.hits[n] = hit{int32(at), g.row(entry + bits.TrailingZeros64(rest))}
+			n++
 		}
 	}
+	f.take(k, p, o, g.hits[:n])
 }
 
 // take gives the rows of hits their values.
 func (f *filling) take(k *neededKey, p *page, o owners, hits []hit) {
+	if len(hits) == 0 {
+		return
+	}
+	k.left -= len(hits)
 	c, last := k.column, k.last
 	switch {
 	case p.codes != nil:

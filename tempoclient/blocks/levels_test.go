@@ -103,7 +103,6 @@ func TestMarksOfLevelsAsTheLibraryEncodesThem(t *testing.T) {
 	}
 }
 
-// Runs of one level only are told by their lengths.
 // Marks of several pages, of which only parts are read, come together as those of one.
 func TestMarksAreAddedBitByBit(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
@@ -152,6 +151,7 @@ func TestMarksAreAddedBitByBit(t *testing.T) {
 	}
 }
 
+// Runs of one level only are told by their lengths.
 func TestOneLevelIsToldByRuns(t *testing.T) {
 	run := func(n uint64, level byte) []byte { return append(binary.AppendUvarint(nil, n<<1), level) }
 	for _, tt := range []struct {

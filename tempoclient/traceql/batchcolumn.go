@@ -65,29 +65,7 @@ func (f *BatchFilter) narrowPresentColumn(c *trace.Column, s trace.Bits) {
 	}
 	others := f.others(c, s, func(trace.Value) bool { return true })
 	for w, in := range s {
-		if in == 0 {
-			continue
-		}
-		var out uint64
-		if c.IsInt != nil {
-			out |= c.IsInt[w]
-		}
-		if c.IsDouble != nil {
-			out |= c.IsDouble[w]
-		}
-		if c.IsBool != nil {
-			out |= c.IsBool[w]
-		}
-		if c.Text.Codes != nil && in&^out != 0 {
-			for j, code := range c.Text.Codes[64*w : min(64*w+64, len(c.Text.Codes))] {
-				bit := uint64(0)
-				if code != 0 {
-					bit = 1
-				}
-				out |= bit << (j & 63)
-			}
-		}
-		s[w] = in & out
+		s[w] = c.Present(w, in)
 	}
 	f.addOthers(s, others)
 }
