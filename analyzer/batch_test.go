@@ -63,6 +63,36 @@ func TestVerdictsThatTheEndOfTheContextSpoiltAreNotCounted(t *testing.T) {
 	require.Equal(t, "the scan ended early", result.Problems[0].What)
 }
 
+// Of a batch in which much is found, what was not worked out when the context ended is neither counted
+// nor written.
+func TestVerdictsAfterTheEndOfTheContextAreNone(t *testing.T) {
+	stop := errors.New("the operator stopped it")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var traces []*trace.Trace
+	for i := range 1000 {
+		one := ofSpans(1, 1)
+		binary.BigEndian.PutUint32(one.ID[:], uint32(i))
+		traces = append(traces, one)
+	}
+	written := 0
+	result, err := analyzer.Scan(ctx, analyzer.ScanOptions{
+		Source: func(_ context.Context, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
+			return analyzer.Reading{}, deliver(trace.NewBatch(trace.Needs{}, traces...))
+		},
+		Rules: oneRule(t, "spans.size() > 0"),
+		Write: func(_ context.Context, some []analyzer.Violation) error {
+			written += len(some)
+			cancel(stop)
+			return nil
+		},
+	})
+	require.ErrorIs(t, err, stop)
+	require.Positive(t, written)
+	require.Less(t, written, 1000)
+	require.Equal(t, written, result.Rules[0].Violation)
+	require.Zero(t, result.Rules[0].Error)
+}
+
 func TestNothingMoreIsReadWhenNothingMoreCanBeWritten(t *testing.T) {
 	full, ended := errors.New("disk full"), false
 	_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
