@@ -93,3 +93,27 @@ func TestAttacksEndAtTheLimitAndTheOthersGoOn(t *testing.T) {
 		}
 	}
 }
+
+// What a rule may cost is asked of each batch, whatever the one before was like.
+func TestLimitsAreOfTheBatch(t *testing.T) {
+	rs, err := packOf(t, `spans.exists(s, spans.exists(u, u.name.matches("^(a|b|c|d)+$") && u.id != s.id))`)
+	require.NoError(t, err)
+	batch := func(name string) *trace.Batch {
+		spans := make([]trace.Span, 200)
+		for i := range spans {
+			spans[i] = trace.Span{ID: trace.SpanID{7: byte(i + 1)}, Name: "x"}
+		}
+		spans[0].Name = name
+		return trace.NewBatch(rs[0].Needs(), trace.New(trace.ID{1}, spans))
+	}
+	judge := plan.Compile(rs).NewJudge()
+	short, long := batch("x"), batch(strings.Repeat("x", 16<<20))
+	for range 2 {
+		v, err := judge.Batch(t.Context(), short, nil)
+		require.NoError(t, err)
+		require.Equal(t, []plan.Counts{{NotApplicable: 1}}, v.Counts)
+		v, err = judge.Batch(t.Context(), long, nil)
+		require.NoError(t, err)
+		require.Equal(t, []plan.Counts{{Error: 1}}, v.Counts, "texts so long are too many to match 40,000 times")
+	}
+}
