@@ -3,6 +3,7 @@ package plan_test
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -200,4 +201,30 @@ func TestManyTestsOfATextAreKeptApart(t *testing.T) {
 func attributesOf(v trace.Value) trace.Attributes {
 	a, _ := trace.NewAttributes([]trace.Attribute{{Key: "a", Value: v}})
 	return a
+}
+
+// Numbers of one type that only some spans have, of which the extremes are found.
+func TestExtremesOfWhatSomeSpansHave(t *testing.T) {
+	for _, value := range []func(i int) trace.Value{
+		func(i int) trace.Value { return trace.IntValue(int64(i)) },
+		func(i int) trace.Value { return trace.DoubleValue(float64(i)) },
+	} {
+		var traces []*trace.Trace
+		for i := range 10 {
+			traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, []trace.Span{
+				{ID: trace.SpanID{7: 1}, Name: "with", Attributes: attributesOf(value(i))}, {ID: trace.SpanID{7: 2}, Name: "without"},
+			}))
+		}
+		rs, err := packOf(t, `spans.exists(s, s["a"] > 6)`, `spans.exists(s, s["a"] < 2)`, `spans.exists(s, s.name == "with" && s["a"] >= 9)`)
+		require.NoError(t, err)
+		b := trace.NewBatch(trace.Needs{Attributes: []trace.AttributeKey{{Scope: trace.ScopeAny, Key: "a"}}}, traces...)
+		r := rand.New(rand.NewPCG(1, 1))
+		for range 50 {
+			judge := plan.Compile(rs).NewJudge()
+			judge.SetAny(r, 1+r.IntN(30))
+			v, err := judge.Batch(t.Context(), b, nil)
+			require.NoError(t, err)
+			require.Equal(t, []plan.Counts{{Violation: 3, NotApplicable: 7}, {Violation: 2, NotApplicable: 8}, {Violation: 1, NotApplicable: 9}}, v.Counts)
+		}
+	}
 }
