@@ -228,3 +228,19 @@ func TestExtremesOfWhatSomeSpansHave(t *testing.T) {
 		}
 	}
 }
+
+// What is asked of spans that lie before another may be an error, too.
+func TestAnErrorOfASpanBeforeIsNotLost(t *testing.T) {
+	spans := func(v int64) []trace.Span {
+		return []trace.Span{
+			{ID: trace.SpanID{7: 1}, Name: "first", End: 1, Attributes: attributesOf(trace.IntValue(v))},
+			{ID: trace.SpanID{7: 2}, Name: "second", Start: 5, End: 9},
+		}
+	}
+	rs, err := packWith(t, rules.Options{MaxCost: 1e12}, `spans.exists(s, s.name == "second" && spans.exists(u, u["a"] / -1 == 9 && u.before(s)))`)
+	require.NoError(t, err)
+	b := trace.NewBatch(rs[0].Needs(), trace.New(trace.ID{1}, spans(-9)), trace.New(trace.ID{2}, spans(math.MinInt64)), trace.New(trace.ID{3}, spans(7)))
+	v, err := plan.Compile(rs).NewJudge().Batch(t.Context(), b, nil)
+	require.NoError(t, err)
+	require.Equal(t, []plan.Counts{{Violation: 1, Error: 1, NotApplicable: 1}}, v.Counts)
+}

@@ -393,7 +393,7 @@ func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
 		return
 	}
 	ofT, ofU := j.full(p.args[0])
-	if (p.kind == predParent || p.kind == predAncestor) && mask.Count() < int(f.high-f.low)/j.by.inParents {
+	if (p.kind == predParent || p.kind == predAncestor) && mask.Count() < int(f.high-f.low)/j.by.fewRows {
 		asked := mask
 		if !p.total { // t may be the mask
 			asked = j.scratch.CopyOf(mask)

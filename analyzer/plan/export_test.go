@@ -2,20 +2,17 @@ package plan
 
 import "math/rand/v2"
 
-// SetStrip sets how many spans are judged at a time.
-func (j *Judge) SetStrip(n int) { j.by.strip = int32(n) }
-
 // SetFew sets of how many rows one has to be asked about for all to be looked at together, and how
 // many spans are listed for each word of the strip: what is chosen must not matter.
 func (j *Judge) SetFew(few int, listed float64) {
-	j.by.fewRows, j.by.inParents, j.by.listed = few, few, listed
+	j.by.fewRows, j.by.listed = few, listed
 }
 
 // SetAny sets all thresholds: what is chosen must not matter.
 func (j *Judge) SetAny(r *rand.Rand, strip int) {
 	one := func(of ...int) int { return of[r.IntN(len(of))] }
 	j.by = thresholds{
-		strip: int32(strip), fewRows: one(1, 2, 16, 1<<20), inParents: one(1, 2, 16, 1<<20), listed: float64(one(0, 1, 8, 64)),
+		strip: int32(strip), fewRows: one(1, 2, 16, 1<<20), listed: float64(one(0, 1, 8, 64)),
 		texts: one(0, 2, 8, 1000), metTexts: one(0, 8, 1000), often: one(1, 12, 1<<20), mostLimits: one(0, 1, 4),
 	}
 }

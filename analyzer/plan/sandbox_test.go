@@ -16,12 +16,17 @@ import (
 // packOf parses rules, of which those that are refused are left out.
 func packOf(t *testing.T, when ...string) ([]*rules.Rule, error) {
 	t.Helper()
+	return packWith(t, rules.Options{}, when...)
+}
+
+func packWith(t *testing.T, options rules.Options, when ...string) ([]*rules.Rule, error) {
+	t.Helper()
 	var b strings.Builder
 	b.WriteString("apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules:\n")
 	for i, w := range when {
 		fmt.Fprintf(&b, "  - {id: r%d, title: t, severity: low, when: '%s'}\n", i, strings.ReplaceAll(w, "'", "''"))
 	}
-	pack, err := rules.Parse("p.yaml", []byte(b.String()), rules.Options{})
+	pack, err := rules.Parse("p.yaml", []byte(b.String()), options)
 	if pack == nil {
 		return nil, err
 	}

@@ -9,9 +9,8 @@ type thresholds struct {
 	// of hundreds of rules stay in the processor's cache, and so many that what is done once a
 	// strip does not count.
 	strip int32
-	// fewRows is of how many rows one has to be asked about for all to be looked at together;
-	// inParents the same where the few go up to their parents and ancestors.
-	fewRows, inParents int
+	// fewRows is of how many rows one has to be asked about for all to be looked at together.
+	fewRows int
 	// listed is up to how many spans are listed for each word of the frame: with more, whole
 	// words are faster.
 	listed float64
@@ -25,7 +24,7 @@ type thresholds struct {
 
 // measured returns what is fastest on machines like this one.
 func measured() thresholds {
-	t := thresholds{strip: 8192, fewRows: 16, inParents: 16, listed: 0.75, texts: 2, metTexts: 8, often: 12, mostLimits: 1}
+	t := thresholds{strip: 8192, fewRows: 16, listed: 0.75, texts: 2, metTexts: 8, often: 12, mostLimits: 1}
 	if trace.HasVectors() {
 		t.texts, t.metTexts, t.mostLimits = 8, 32, 4
 	}

@@ -53,6 +53,22 @@ DATA order<>+24(SB)/4, $3
 DATA order<>+28(SB)/4, $7
 GLOBL order<>(SB), RODATA|NOPTR, $32
 
+// SIGNS shifts the signs of the 16 numbers in Y2 to Y5 into AX from above: after four times, those of
+// the first are the lowest bits.
+#define SIGNS \
+	VMOVMSKPD Y2, R8; \
+	VMOVMSKPD Y3, R9; \
+	VMOVMSKPD Y4, R10; \
+	VMOVMSKPD Y5, R11; \
+	SHLQ $4, R9; \
+	SHLQ $8, R10; \
+	SHLQ $12, R11; \
+	ORQ R9, R8; \
+	ORQ R11, R10; \
+	ORQ R8, AX; \
+	ORQ R10, AX; \
+	RORQ $16, AX
+
 // func intsWithinAVX2(values *int64, low, high int64) uint64
 TEXT ·intsWithinAVX2(SB), NOSPLIT, $0-32
 	MOVQ values+0(FP), SI
@@ -78,18 +94,7 @@ ints:
 	VPOR Y7, Y3, Y3
 	VPOR Y8, Y4, Y4
 	VPOR Y9, Y5, Y5
-	VMOVMSKPD Y2, R8
-	VMOVMSKPD Y3, R9
-	VMOVMSKPD Y4, R10
-	VMOVMSKPD Y5, R11
-	SHLQ $4, R9
-	SHLQ $8, R10
-	SHLQ $12, R11
-	ORQ R9, R8
-	ORQ R11, R10
-	ORQ R8, AX
-	ORQ R10, AX
-	RORQ $16, AX // after four times all is in its place
+	SIGNS
 	ADDQ $128, SI
 	DECQ CX
 	JNZ ints
@@ -120,18 +125,7 @@ doubles:
 	VANDPD Y7, Y3, Y3
 	VANDPD Y8, Y4, Y4
 	VANDPD Y9, Y5, Y5
-	VMOVMSKPD Y2, R8
-	VMOVMSKPD Y3, R9
-	VMOVMSKPD Y4, R10
-	VMOVMSKPD Y5, R11
-	SHLQ $4, R9
-	SHLQ $8, R10
-	SHLQ $12, R11
-	ORQ R9, R8
-	ORQ R11, R10
-	ORQ R8, AX
-	ORQ R10, AX
-	RORQ $16, AX
+	SIGNS
 	ADDQ $128, SI
 	DECQ CX
 	JNZ doubles
