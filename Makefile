@@ -8,7 +8,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
 COVERED := ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
-.PHONY: help build demo up down status test test-short plan-cases equal new-blocks bench-read bench-engine bench-plots race mutation lint generate clean
+.PHONY: help build demo up down status test test-short plan-cases equal new-blocks bench-read bench-engine bench-plots race mutation plan-mutants lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,12 @@ race: ## run all tests under the race detector
 mutation: ## break the code in many places and see whether the tests notice
 	go run ./deploy/stack/cmd/stack build
 	go run ./tools/mutation
+
+plan-mutants: ## alter each operator, bound and number of the plan once and see whether the tests notice (about 40 minutes)
+	go run ./tools/mutation -operators analyzer/plan -timeout 20s -first "$(PLAN_TESTS) -plan.seeds=80 -plan.cases=3000" -test "$(PLAN_TESTS) -plan.seeds=300 -plan.cases=10000"
+
+# Those of the plan that say whether it is right, in some seconds.
+PLAN_TESTS = -skip Attacks|Twice
 
 lint: ## run the pinned linter
 	go tool -modfile=tools/lint/go.mod golangci-lint run ./...

@@ -2,7 +2,9 @@
 // whether the tests notice: what they do not notice is a test that is missing.
 //
 // mutations.yaml lists what is broken, how, and which tests must fail then. The
-// code is broken in a copy of the module, never in place.
+// code is broken in a copy of the module, never in place. With -operators, what is
+// broken is each operator, number, truth value and call of a package instead, and one
+// program holds all mutants, so that there is one build for all.
 package main
 
 import (
@@ -57,21 +59,26 @@ const (
 	survived outcome = "SURVIVED"
 	accepted outcome = "accepted"
 	unbuilt  outcome = "DOES NOT BUILD"
+	untried  outcome = "NOT TRIED"
 )
 
 func main() {
 	only := flag.String("only", "", "try only mutations whose file or reason matches this `regexp`")
 	timeout := flag.Duration("timeout", 2*time.Minute, "how long the tests of one mutation may take; one that hangs them is noticed")
 	folder := flag.String("operators", "", "instead of what the table lists, alter each operator, number and truth value of the package in this `folder` once")
-	tests := flag.String("test", "-short ./...", "with -operators: the arguments of go test")
+	tests := flag.String("test", "-short", "with -operators: the arguments of go test; the tests are those of the folder, or of one other ./package named here")
+	first := flag.String("first", "", "with -operators: the arguments of go test for a quicker first pass; only what survives it is tried with -test")
+	again := flag.String("again", "", "with -operators: try only what survived according to this `file`, the output of an earlier run on the same code")
 	every := flag.Int("every", 1, "with -operators: try only one in so many")
-	copies := flag.Int("copies", 2, "how many mutations are tried at once, each in a copy of the module")
+	copies := flag.Int("copies", 2, "how many mutations are tried at once")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	list, err := chosen(*folder, *tests, *only, max(*every, 1))
-	ok := false
-	if err == nil {
-		ok, err = run(ctx, os.Stdout, list, *timeout, max(*copies, 1))
+	var ok bool
+	var err error
+	if *folder == "" {
+		ok, err = runTable(ctx, *only, *timeout, max(*copies, 1))
+	} else {
+		ok, err = runOperators(ctx, *folder, *tests, *first, selection{*only, *again, max(*every, 1)}, *timeout, max(*copies, 1))
 	}
 	cancel()
 	if err != nil {
@@ -83,22 +90,61 @@ func main() {
 	}
 }
 
-// chosen returns the mutations to try.
-func chosen(folder, tests, only string, every int) ([]mutation, error) {
-	if folder == "" {
-		return parse(table, only)
+// runTable tries what the table lists.
+func runTable(ctx context.Context, only string, timeout time.Duration, copies int) (ok bool, err error) {
+	list, err := parse(table, only)
+	if err != nil {
+		return false, err
 	}
-	all, err := operators(folder, tests)
+	return run(ctx, os.Stdout, list, timeout, copies)
+}
+
+// runOperators tries the operators of a package.
+func runOperators(ctx context.Context, folder, tests, first string, which selection, timeout time.Duration, copies int) (ok bool, err error) {
+	t, err := newTrial(folder, tests, first, timeout, copies)
+	if err != nil {
+		return false, err
+	}
+	list, err := which.of(folder)
+	if err != nil {
+		return false, err
+	}
+	return t.inCopy(ctx, os.Stdout, os.Stderr, list)
+}
+
+// selection is which mutations of a folder's operators to try.
+type selection struct {
+	only  string // a regular expression
+	again string // a file in which they survive; "": any
+	every int
+}
+
+// of returns the mutations that are selected.
+func (s selection) of(folder string) ([]mutation, error) {
+	all, err := operators(folder)
 	if err != nil {
 		return nil, err
 	}
-	match, err := regexp.Compile(only)
+	match, err := regexp.Compile(s.only)
 	if err != nil {
 		return nil, fmt.Errorf("-only: %w", err)
 	}
+	survivors := map[string]bool{}
+	if s.again != "" {
+		text, err := os.ReadFile(s.again)
+		if err != nil {
+			return nil, fmt.Errorf("-again: %w", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if rest, ok := strings.CutPrefix(strings.TrimSpace(line), string(survived)); ok {
+				_, what, _ := strings.Cut(rest, "s  ") // after the time
+				survivors[what] = true
+			}
+		}
+	}
 	var list []mutation
 	for i, m := range all {
-		if i%every == 0 && (match.MatchString(m.File) || match.MatchString(m.Why)) {
+		if i%s.every == 0 && (match.MatchString(m.File) || match.MatchString(m.Why)) && (s.again == "" || survivors[m.File+": "+m.Why]) {
 			list = append(list, m)
 		}
 	}
@@ -148,10 +194,7 @@ func run(ctx context.Context, w io.Writer, list []mutation, timeout time.Duratio
 			mu.Lock()
 			defer mu.Unlock()
 			count[o]++
-			if m.offset > 0 && (o == caught || o == unbuilt) {
-				return nil
-			}
-			fmt.Fprintf(w, "%-15s %5.1fs  %s: %s\n", o, time.Since(start).Seconds(), m.File, m.Why)
+			show(w, o, time.Since(start), m)
 			switch o {
 			case accepted:
 				fmt.Fprintf(w, "%24s%s\n", "", m.Accepted)
@@ -164,11 +207,7 @@ func run(ctx context.Context, w io.Writer, list []mutation, timeout time.Duratio
 	if err := group.Wait(); err != nil {
 		return false, err
 	}
-	tried := len(list)
-	if list[0].offset > 0 {
-		tried -= count[unbuilt] // what does not build breaks nothing
-	}
-	fmt.Fprintf(w, "caught %d of %d", count[caught]+count[hung], tried)
+	fmt.Fprintf(w, "caught %d of %d", count[caught]+count[hung], len(list))
 	for _, o := range []outcome{accepted, survived, unbuilt} {
 		if count[o] > 0 {
 			fmt.Fprintf(w, ", %d %s", count[o], strings.ToLower(string(o)))
@@ -176,6 +215,11 @@ func run(ctx context.Context, w io.Writer, list []mutation, timeout time.Duratio
 	}
 	fmt.Fprintln(w)
 	return count[survived]+count[unbuilt] == 0, nil
+}
+
+// show prints what became of a mutation.
+func show(w io.Writer, o outcome, took time.Duration, m *mutation) {
+	fmt.Fprintf(w, "%-15s %5.1fs  %s: %s\n", o, took.Seconds(), m.File, m.Why)
 }
 
 // fit makes sure that the table is about the code as it is.

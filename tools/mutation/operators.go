@@ -23,7 +23,7 @@ var swapped = map[token.Token]string{
 
 // operators returns the mutations of all files of a folder in which each operator, truth
 // value, number and call whose result is not used is altered once, in functions.
-func operators(dir, test string) ([]mutation, error) {
+func operators(dir string) ([]mutation, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func operators(dir, test string) ([]mutation, error) {
 			place := set.Position(at)
 			line, _, _ := strings.Cut(string(text[place.Offset-place.Column+1:]), "\n")
 			list = append(list, mutation{
-				File: name, Old: old, New: with, Test: test, offset: place.Offset + 1,
+				File: name, Old: old, New: with, offset: place.Offset + 1,
 				Why: fmt.Sprintf("line %d: %q instead of %q in %s", place.Line, with, old, strings.TrimSpace(line)),
 			})
 		}
