@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"math/bits"
 
 	"github.com/betracehq/betrace/analyzer/trace"
@@ -64,7 +65,10 @@ func (j *Judge) full(p *predicate) (t, u trace.Bits) {
 		if !p.total {
 			m.u = m.u.Resized(64 * f.words)
 		}
+		outer := j.scope
+		j.scope = 0 // it is of all
 		j.compute(p, f.all, m.t, m.u)
+		j.scope = outer
 		m.stamp = f.stamp
 	}
 	if !p.total {
@@ -79,45 +83,24 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 	f := &j.frame[p.domain]
 	defer j.scratch.GiveTo(j.scratch.Lent())
 	switch p.kind {
-	case predFalse:
-		clear(t)
-	case predTrue:
-		copy(t, mask)
 	case predUnknown:
 		copy(u, mask)
 		clear(t)
-	case predTextIs:
-		all, _ := j.full(p)
-		for w, in := range mask {
-			t[w] = in & all[w]
-		}
 	case predEnum:
-		if j.plan.columns[p.column].field == "kind" {
+		if j.isKind(p) {
 			enums(j.b.Kinds, p, f, mask, t)
 		} else {
 			enums(j.b.Statuses, p, f, mask, t)
 		}
 	case predHas:
-		if col := &j.columns[p.column]; col.isField {
-			copy(t, mask)
-		} else {
-			j.has(col, f, mask, t)
-		}
+		j.has(j.columns[p.column].attribute, f, mask, t)
 	case predIsText:
 		c := j.columns[p.column].attribute
-		if c == nil || c.Text.Codes == nil {
-			clear(t)
-			return
-		}
 		for w, in := range mask {
 			t[w] = c.Text.Present(int(f.first>>6)+w, in)
 		}
 	case predBool:
 		c := j.columns[p.column].attribute
-		if c == nil || c.IsBool == nil {
-			clear(t)
-			return
-		}
 		for w, in := range mask {
 			at := int(f.first>>6) + w
 			out := c.IsBool[at] &^ c.Bools[at]
@@ -168,6 +151,8 @@ func (j *Judge) compute(p *predicate, mask, t, u trace.Bits) {
 		j.count(p, f, mask, t, u)
 	case predRoot:
 		j.root(p, f, mask, t, u)
+	default:
+		panic(fmt.Sprintf("plan: nothing computes predicates of kind %d", p.kind)) // a verdict would be wrong
 	}
 }
 
@@ -273,11 +258,6 @@ func (j *Judge) or(p *predicate, mask, t, u trace.Bits) {
 // parts asks the interpreter, of each text once, of other values each time.
 func (j *Judge) parts(p *predicate, f *frame, mask, t, u trace.Bits) {
 	col := &j.columns[p.column]
-	clear(u)
-	if col.text == nil { // of what is absent it is false
-		clear(t)
-		return
-	}
 	table := j.tableOf(p, col.text)
 	for w, in := range mask {
 		var isTrueOf, unknownOf uint64
@@ -376,167 +356,13 @@ func (j *Judge) gather(p *predicate, f *frame, mask, t, u trace.Bits) {
 	gather(ofT, t)
 }
 
-// relation is what is true of a span in some relation to the span.
-func (j *Judge) relation(p *predicate, f *frame, mask, t, u trace.Bits) {
-	if p.kind == predHasParent {
-		parents := j.b.Parents
-		for w, in := range mask {
-			out := uint64(0)
-			if in != 0 {
-				first := int(f.first) + 64*w
-				for k, at := range parents[first:min(first+64, len(parents))] {
-					out |= uint64(^uint32(at)>>31) << (k & 63)
-				}
-			}
-			t[w] = in & out
-		}
-		return
-	}
-	ofT, ofU := j.full(p.args[0])
-	if (p.kind == predParent || p.kind == predAncestor) && mask.Count() < int(f.high-f.low)/j.by.fewRows {
-		asked := mask
-		if !p.total { // t may be the mask
-			asked = j.scratch.CopyOf(mask)
-		}
-		j.upwards(p.kind, ofT, asked, t, f)
-		if !p.total {
-			j.upwards(p.kind, ofU, asked, u, f)
-			u.Remove(t)
-		}
-		return
-	}
-	related := j.scratch.Take(f.words)
-	j.relate(p.kind, ofT, related, f)
-	for w, in := range mask {
-		t[w] = in & related[w]
-	}
-	if p.total {
-		return
-	}
-	if ofU.IsEmpty() {
-		clear(u)
-		return
-	}
-	possible := j.scratch.CopyOf(ofT)
-	possible.Add(ofU)
-	j.relate(p.kind, possible, related, f)
-	for w := range u {
-		u[w] = mask[w] & related[w] &^ t[w]
-	}
-}
-
-// upwards sets out to those spans of the mask whose parent, or one of whose ancestors, is in of.
-func (j *Judge) upwards(kind predicateKind, of, mask, out trace.Bits, f *frame) {
-	for w, in := range mask {
-		var found uint64
-		for rest := in; rest != 0; rest &= rest - 1 {
-			k := bits.TrailingZeros64(rest)
-			if j.isBelow(kind, of, int32(64*w+k), f) {
-				found |= 1 << k
-			}
-		}
-		out[w] = found
-	}
-}
-
-// isBelow reports whether the parent of the span with a bit, or one of its ancestors, is in of.
-func (j *Judge) isBelow(kind predicateKind, of trace.Bits, i int32, f *frame) bool {
-	at := j.b.Parents[f.first+i]
-	if kind == predParent {
-		return at >= 0 && of.Has(at-f.first)
-	}
-	for steps := f.high - f.low; at >= 0 && steps > 0; steps-- { // there may be a cycle
-		if of.Has(at - f.first) {
-			return true
-		}
-		at = j.b.Parents[at]
-	}
-	return false
-}
-
-// relate sets out to the spans that have one of of as their parent, child, ancestor or
-// descendant.
-func (j *Judge) relate(kind predicateKind, of, out trace.Bits, f *frame) {
-	clear(out)
-	parents := j.b.Parents
-	switch kind {
-	case predChild:
-		for i := of.Next(0); i >= 0; i = of.Next(i + 1) {
-			if at := parents[f.first+i]; at >= 0 {
-				out.Set(at - f.first)
-			}
-		}
-		return
-	case predDescendant:
-		// Each span goes up until it meets one that was met before.
-		for i := of.Next(0); i >= 0; i = of.Next(i + 1) {
-			for at := parents[f.first+i]; at >= 0 && !out.Has(at-f.first); at = parents[at] {
-				out.Set(at - f.first)
-			}
-		}
-		return
-	}
-	j.findUnordered()
-	trc := j.frame[traces].first
-	firsts := j.b.First[trc:]
-	for i := of.Next(0); i >= 0; {
-		t := j.owner[i]
-		low, high := firsts[t], firsts[t+1]
-		switch {
-		case kind == predParent:
-			for row := low; row < high; row++ {
-				if at := parents[row]; at >= 0 && of.Has(at-f.first) {
-					out.Set(row - f.first)
-				}
-			}
-		case !j.unordered.Has(trc + t):
-			// A parent comes before its children: one pass downwards.
-			for row := i + 1 + f.first; row < high; row++ {
-				if at := parents[row]; at >= low && (of.Has(at-f.first) || out.Has(at-f.first)) {
-					out.Set(row - f.first)
-				}
-			}
-		default:
-			for changed := true; changed; {
-				changed = false
-				for row := low; row < high; row++ {
-					if at := parents[row]; at >= 0 && !out.Has(row-f.first) && (of.Has(at-f.first) || out.Has(at-f.first)) {
-						out.Set(row - f.first)
-						changed = true
-					}
-				}
-			}
-		}
-		i = of.Next(high - f.first)
-	}
-}
-
-// findUnordered finds the traces in which a parent comes after its child.
-func (j *Judge) findUnordered() {
-	if j.related {
-		return
-	}
-	j.related = true
-	j.unordered = j.unordered.Resized(j.b.NumTraces())
-	clear(j.unordered)
-	t := int32(0)
-	for i, at := range j.b.Parents {
-		if at >= int32(i) {
-			for j.b.First[t+1] <= int32(i) {
-				t++
-			}
-			j.unordered.Set(t)
-		}
-	}
-}
-
 // member is what is true of one of the span's events or links.
 func (j *Judge) member(p *predicate, f *frame, mask, t, u trace.Bits) {
 	from, to := j.b.Events.From, j.b.Events.To
 	if p.args[0].domain == links {
 		from, to = j.b.Links.From, j.b.Links.To
 	}
-	if from == nil {
+	if from == nil { // nothing has any
 		clear(t)
 		if !p.total {
 			clear(u)
@@ -592,6 +418,22 @@ func equal(a, b trace.Bits) bool {
 }
 
 func (j *Judge) exists(p *predicate, _ *frame, mask, t, u trace.Bits) {
+	lent := len(j.lent)
+	if rows, unknown, few := j.rowsOf(p.args[0], mask); few {
+		some, possible := j.scratch.Take(len(mask)), j.scratch.Take(len(mask))
+		j.tracesOfRows(rows, some)
+		if u != nil && !p.total {
+			j.tracesOfRows(unknown, possible)
+			for w, in := range mask {
+				u[w] = in & possible[w] &^ some[w]
+			}
+		}
+		for w, in := range mask {
+			t[w] = in & some[w]
+		}
+		j.giveListsTo(lent)
+		return
+	}
 	ofT, ofU := j.elements(p.args[0], mask)
 	some := j.scratch.Take(len(mask))
 	j.tracesOf(ofT, some)
@@ -608,6 +450,17 @@ func (j *Judge) exists(p *predicate, _ *frame, mask, t, u trace.Bits) {
 }
 
 func (j *Judge) count(p *predicate, f *frame, mask, t, u trace.Bits) {
+	lent := len(j.lent)
+	if rows, unknown, few := j.rowsOf(p.args[0], mask); few {
+		j.countRows(p, rows, mask, t)
+		if u != nil && !p.total {
+			j.tracesOfRows(unknown, u)
+			u.Keep(mask)
+			t.Remove(u)
+		}
+		j.giveListsTo(lent)
+		return
+	}
 	ofT, ofU := j.elements(p.args[0], mask)
 	first := j.frame[spans].first
 	of := j.scratch.CopyOf(mask)
@@ -665,87 +518,4 @@ func (j *Judge) root(p *predicate, _ *frame, mask, t, u trace.Bits) {
 			u.Set(i)
 		}
 	}
-}
-
-// rows evaluates the node for each row.
-func (j *Judge) rows(p *predicate, f *frame, mask, t, u trace.Bits) {
-	if len(p.uses) > 0 { // now: a row may not begin another
-		asked := j.elementsOf(p.domain, mask)
-		// All before any is set: among may come here for a predicate within one of them, which
-		// uses the same candidates and takes them away when it is done.
-		var few [8]trace.Bits
-		found := few[:0]
-		for _, used := range p.uses {
-			found = append(found, j.among(used, asked))
-		}
-		for i, used := range p.uses {
-			j.candidates[used.id] = found[i]
-		}
-		defer func() {
-			for _, used := range p.uses {
-				j.candidates[used.id] = nil
-			}
-		}()
-	}
-	first := j.frame[traces].first
-	for w, in := range mask {
-		var isTrueOf, unknownOf uint64
-		for rest := in; rest != 0; rest &= rest - 1 {
-			k := bits.TrailingZeros64(rest)
-			i := int32(64*w + k)
-			switch p.domain {
-			case traces:
-				j.trace = first + i
-			case spans:
-				j.trace = first + j.owner[i]
-			}
-			if p.binder != nil {
-				j.env[p.binder.id] = f.first + i
-			}
-			switch j.value(p.node).truth() {
-			case isTrue:
-				isTrueOf |= 1 << k
-			case isUnknown:
-				unknownOf |= 1 << k
-			}
-		}
-		t[w] = isTrueOf
-		if !p.total {
-			u[w] = unknownOf
-		}
-	}
-}
-
-// elementsOf returns the spans of the traces of the rows of a mask, nil if they are many of all.
-func (j *Judge) elementsOf(d domain, mask trace.Bits) trace.Bits {
-	if d != spans && d != traces {
-		return nil
-	}
-	of, fs := mask, &j.frame[spans]
-	if d == spans {
-		of = j.scratch.Take(j.frame[traces].words)
-		j.tracesOf(mask, of)
-	}
-	n, ends := int32(0), j.b.First[j.frame[traces].first:]
-	for t := of.Next(0); t >= 0; t = of.Next(t + 1) {
-		n += ends[t+1] - ends[t]
-	}
-	if int(n) > int(fs.high-fs.low)/j.by.fewRows {
-		return nil
-	}
-	all := j.scratch.Take(fs.words)
-	j.spansOf(of, fs, all, fs.all)
-	return all
-}
-
-// among returns the rows of a mask, nil for all, of which a predicate is true that is total.
-func (j *Judge) among(p *predicate, mask trace.Bits) trace.Bits {
-	d := &j.folded[p.id]
-	if mask == nil || p.domain != spans || d.never || d.always || d.as.kind == predTextIs || j.memos[d.as.id].stamp == j.frame[spans].stamp {
-		t, _ := j.full(p)
-		return t
-	}
-	t := j.scratch.Take(len(mask))
-	j.compute(d.as, mask, t, nil)
-	return t
 }

@@ -12,7 +12,7 @@ func (j *Judge) SetFew(few int, listed float64) {
 func (j *Judge) SetAny(r *rand.Rand, strip int) {
 	one := func(of ...int) int { return of[r.IntN(len(of))] }
 	j.by = thresholds{
-		strip: int32(strip), fewRows: one(1, 2, 16, 1<<20), listed: float64(one(0, 1, 8, 64)),
+		strip: int32(strip), fewRows: one(1, 2, 16, 1<<20), ofChildren: one(1, 2, 1<<20), listed: float64(one(0, 1, 8, 64)),
 		texts: one(0, 2, 8, 1000), metTexts: one(0, 8, 1000), often: one(1, 12, 1<<20), mostLimits: one(0, 1, 4),
 	}
 }

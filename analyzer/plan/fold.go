@@ -26,7 +26,11 @@ func (j *Judge) fold() {
 	j.active = j.active[:0]
 	for i := range j.plan.rules {
 		if when := j.plan.rules[i].when; when == nil || !j.folded[when.id].never || j.limits[i].spans < int(longest) {
-			j.active = append(j.active, i)
+			a := activeRule{rule: i, limit: j.limits[i].spans}
+			if when != nil {
+				a.trigger = j.triggerOf(when)
+			}
+			j.active = append(j.active, a)
 		}
 	}
 }
@@ -92,17 +96,23 @@ func (j *Judge) isNeverInBatch(p *predicate) bool {
 		d := &j.groups[p.group.id]
 		if d.batch != j.frame[events].stamp {
 			j.classify(p.group, d)
-			d.strip = 0
 		}
-		for _, text := range p.texts {
-			if d.live[p.group.texts[text]] {
+		for _, c := range p.classes {
+			if d.live[c] {
 				return false
 			}
 		}
 		return true
-	case predIsText, predBool, predTextTest, predPart:
-		col := &j.columns[p.column]
-		return !col.isField && col.attribute == nil || p.kind == predTextTest && j.passesNone(p)
+	case predIsText:
+		c := j.columns[p.column].attribute
+		return c == nil || c.Text.Codes == nil
+	case predBool:
+		c := j.columns[p.column].attribute
+		return c == nil || c.IsBool == nil
+	case predPart:
+		return j.columns[p.column].text == nil
+	case predTextTest:
+		return j.columns[p.column].text == nil || j.passesNone(p)
 	case predNumber, predExtreme:
 		if col := &j.columns[p.column]; !col.isField && (col.attribute == nil || col.attribute.IsInt == nil && col.attribute.IsDouble == nil) {
 			return true
@@ -119,6 +129,24 @@ func (j *Judge) isNeverInBatch(p *predicate) bool {
 	return false
 }
 
+// triggerOf returns a test of texts without which a predicate is true, or not known, of nothing;
+// nil if none is known.
+func (j *Judge) triggerOf(p *predicate) *predicate {
+	switch p = j.folded[p.id].as; p.kind {
+	case predTextIs:
+		return p
+	case predExists, predExtreme:
+		return j.triggerOf(p.args[0])
+	case predAnd:
+		for _, a := range j.folded[p.id].args {
+			if t := j.triggerOf(a); t != nil {
+				return t
+			}
+		}
+	}
+	return nil
+}
+
 // isNever reports whether a predicate is known, at no cost, to be true, or not known, of
 // nothing in the strip.
 func (j *Judge) isNever(p *predicate) bool {
@@ -128,7 +156,7 @@ func (j *Judge) isNever(p *predicate) bool {
 	}
 	switch p = d.as; p.kind {
 	case predTextIs:
-		return j.textIs(p) == nil
+		return !j.hasText(p)
 	case predExists, predExtreme:
 		return j.isNever(p.args[0])
 	case predAnd:

@@ -47,14 +47,20 @@ type Judge struct {
 	extremes []extremeData
 	orders   []orderData
 	quick    []quickData
+	ones     []oneData // by column
 	// candidates are, by predicate, the elements that quantifiers look at row by row.
 	candidates []trace.Bits
-	lists      []list     // by predicate
-	lent       [][]int32  // lists that are in use
-	folded     []folded   // by predicate
-	active     []int      // rules that may have something to say
-	unordered  trace.Bits // traces with a parent that comes after its child
-	related    bool       // unordered is known
+	// near is what is true of the children or descendants of the spans of some traces, by predicate;
+	// scope is for which of them: 0 for none.
+	near          []nearData
+	scope, scopes uint64
+	walks         []walk    // by predicate
+	lists         []list    // by predicate
+	lent          [][]int32 // lists that are in use
+	folded        []folded  // by predicate
+	active        []activeRule
+	unordered     trace.Bits // traces with a parent that comes after its child
+	related       bool       // unordered is known
 	// of the strip
 	owner []int32 // trace, from the strip's first, by span, from the first bit
 	roots []int32 // of traces; -2: not known
@@ -134,10 +140,11 @@ func (p *Plan) NewJudge() *Judge {
 	j := &Judge{
 		plan: p, by: measured(), filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
 		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tests: make([]testData, len(p.tests)), tables: make([]table, len(p.predicates)),
-		extremes: make([]extremeData, len(p.extremes)), orders: make([]orderData, p.orders), quick: make([]quickData, p.quick), candidates: make([]trace.Bits, len(p.predicates)), lists: make([]list, len(p.predicates)), folded: make([]folded, len(p.predicates)),
+		extremes: make([]extremeData, len(p.extremes)), orders: make([]orderData, p.orders), quick: make([]quickData, p.quick), ones: make([]oneData, len(p.columns)), candidates: make([]trace.Bits, len(p.predicates)), near: make([]nearData, len(p.predicates)), walks: make([]walk, len(p.predicates)), lists: make([]list, len(p.predicates)), folded: make([]folded, len(p.predicates)),
 	}
 	for i := range j.groups {
-		j.groups[i].live = make([]bool, len(p.groups[i].byText))
+		n := len(p.groups[i].texts) + 1
+		j.groups[i].live, j.groups[i].of = make([]bool, n), make([]textRows, n)
 	}
 	return j
 }
@@ -203,6 +210,15 @@ func (j *Judge) begin() {
 	}
 }
 
+// activeRule is a rule that may have something to say of the batch.
+type activeRule struct {
+	rule int
+	// trigger is a text without which the rule does not apply to a trace of up to limit spans; nil:
+	// none is known.
+	trigger *predicate
+	limit   int
+}
+
 // limit finds the traces on which each rule is decided by its expressions alone.
 func (j *Judge) limit() {
 	sizes := boundsOf(j.b)
@@ -252,8 +268,12 @@ func (j *Judge) strip(from, to int32, selected trace.Bits) {
 		for i := range j.counts {
 			j.counts[i].NotApplicable += numJudged
 		}
-		for _, i := range j.active {
-			j.rule(i, judged, longest)
+		for i := range j.active {
+			a := &j.active[i]
+			if a.trigger != nil && a.limit >= int(longest) && !j.hasText(a.trigger) {
+				continue
+			}
+			j.rule(a.rule, judged, longest)
 		}
 	}
 	j.scratch.Give(1)
@@ -285,6 +305,9 @@ func (j *Judge) rule(i int, judged trace.Bits, longest int32) {
 				j.later(counts, i, t, ask)
 			}
 		}
+	}
+	if within.IsEmpty() { // what is kept would be worked out for traces that are too large
+		return
 	}
 	applies := within
 	if r.when != nil {

@@ -107,6 +107,8 @@ type node struct {
 	// own and resource are the columns of an attribute, in Plan.columns, once it is to be
 	// read row by row.
 	own, resource int
+	// number is the field, once it is to be read row by row.
+	number fieldNumber
 	// row is how opQuantify is evaluated for one row.
 	row *rowQuantifier
 	key string
@@ -802,7 +804,7 @@ type textTest struct {
 	function string
 	with     []byte
 	pattern  *regexp.Regexp
-	contains []byte // every text that matches pattern has it
+	literals *literalFinder // every text that matches pattern has one of them; nil: none is known
 	key      string
 }
 
@@ -817,7 +819,7 @@ func newTextTest(function string, pattern *regexp.Regexp, with ast.Expr) *textTe
 	}
 	t := &textTest{function: function, with: []byte(text), pattern: pattern, key: fmt.Sprintf("%s %q", function, string(text))}
 	if pattern != nil {
-		t.contains = requiredLiteral(pattern.String())
+		t.literals = newLiteralFinder(requiredLiterals(pattern.String()))
 	}
 	return t
 }

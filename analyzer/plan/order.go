@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"math/bits"
 
 	"github.com/betracehq/betrace/analyzer/trace"
@@ -117,16 +116,37 @@ func (j *Judge) orderOf(p *predicate, f *frame) *orderData {
 
 func (j *Judge) order(p *predicate, f *frame, mask, t trace.Bits) {
 	d := j.orderOf(p, f)
-	own := j.timesOf(p.times.own)
+	own := j.timesOf(p.times.own)[f.first:]
 	for w, in := range mask {
 		var out uint64
 		for rest := in; rest != 0; rest &= rest - 1 {
 			k := bits.TrailingZeros64(rest)
 			i := 64*w + k
-			if of := j.owner[i]; d.has.Has(of) && p.times.op.Holds(cmp.Compare(d.times[of], own[int(f.first)+i])) {
-				out |= 1 << k
+			if of := j.owner[i]; d.has.Has(of) {
+				out |= p.times.passes(d.times[of], own[i]) << k
 			}
 		}
 		t[w] = out
 	}
+}
+
+// passes returns 1 if the times compare so, without branches: which of two times is the later is hard
+// to foresee.
+func (o *timeOrder) passes(other, own trace.Time) uint64 {
+	var isGreater, isLess uint64
+	if other > own {
+		isGreater = 1
+	}
+	if other < own {
+		isLess = 1
+	}
+	switch o.op {
+	case trace.Less:
+		return isLess
+	case trace.LessEqual:
+		return isGreater ^ 1
+	case trace.Greater:
+		return isGreater
+	}
+	return isLess ^ 1
 }

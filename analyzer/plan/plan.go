@@ -36,13 +36,11 @@ type clausePlan struct {
 
 // textGroup are all predicates that ask for texts of one column, and the texts.
 type textGroup struct {
-	id     int
-	column int
-	domain domain
-	texts  map[string]uint32 // to an index into byText
-	// byText are the predicates that a text makes true; 0 is no text of interest.
-	byText  [][]*predicate
-	lengths [64]bool // of texts; the last is for longer ones
+	id      int
+	column  int
+	domain  domain
+	texts   map[string]uint32 // to their classes, from 1
+	lengths [64]bool          // of texts; the last is for longer ones
 }
 
 // Part says how one expression of a rule is judged.
@@ -89,6 +87,7 @@ func compile(rs []*rules.Rule, uses map[string]int) *Plan {
 	for _, pred := range p.predicates { // what is kept is cheap for whoever asks again
 		slices.SortStableFunc(pred.args, func(a, b *predicate) int { return a.order() - b.order() })
 	}
+	p.findRelations()
 	p.groupTexts()
 	p.groupTests()
 	p.countLimits()
@@ -123,6 +122,43 @@ func (p *predicate) byRow() bool {
 	return p.kind == predRow || slices.ContainsFunc(p.args, (*predicate).byRow)
 }
 
+// findRelations notes what may be worked out for some spans, or those of some traces, alone.
+func (p *Plan) findRelations() {
+	for _, of := range p.predicates { // operands come first
+		if of.domain != spans || !of.total {
+			continue
+		}
+		ofArgs := true
+		for _, a := range of.args {
+			ofArgs = ofArgs && a.byOne
+		}
+		switch of.kind {
+		case predTextIs, predHasParent, predEnum, predHas, predIsText, predBool, predNumber, predDuration, predTextTest, predGather, predOrder:
+			of.byOne = true
+		case predAnd, predOr, predNot, predParent, predAncestor:
+			of.byOne = ofArgs
+			for _, a := range of.args {
+				of.relations = append(of.relations, a.relations...)
+			}
+			if of.kind == predParent || of.kind == predAncestor {
+				notOwn(of.relations)
+			}
+		case predChild, predDescendant:
+			if of.byOne = ofArgs; of.byOne && of.refs == 1 { // of others it is sooner worked out for all
+				of.relations = slices.Clone(of.args[0].relations)
+				notOwn(of.relations)
+				of.relations = append(of.relations, relation{of, true})
+			}
+		}
+	}
+}
+
+func notOwn(relations []relation) {
+	for i := range relations {
+		relations[i].own = false
+	}
+}
+
 func (p *Plan) groupTexts() {
 	find := map[[2]int]*textGroup{}
 	for _, pred := range p.predicates {
@@ -132,19 +168,18 @@ func (p *Plan) groupTexts() {
 		key := [2]int{pred.column, int(pred.domain)}
 		g := find[key]
 		if g == nil {
-			g = &textGroup{column: pred.column, domain: pred.domain, texts: map[string]uint32{}, byText: [][]*predicate{nil}}
+			g = &textGroup{column: pred.column, domain: pred.domain, texts: map[string]uint32{}}
 			find[key] = g
 			p.groups = append(p.groups, g)
 		}
 		for _, t := range pred.texts {
 			i, ok := g.texts[t]
 			if !ok {
-				i = uint32(len(g.byText))
+				i = uint32(len(g.texts) + 1)
 				g.texts[t] = i
-				g.byText = append(g.byText, nil)
 				g.lengths[min(len(t), len(g.lengths)-1)] = true
 			}
-			g.byText[i] = append(g.byText[i], pred)
+			pred.classes = append(pred.classes, i)
 		}
 		pred.group = g
 	}

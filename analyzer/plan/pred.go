@@ -58,9 +58,11 @@ type predicate struct {
 	column int      // of a leaf: index into Plan.columns
 	texts  []string // sorted
 	group  *textGroup
-	mask   uint64
-	number trace.NumberTest
-	op     trace.Comparison // of number
+	// classes are those of texts in group.
+	classes []uint32
+	mask    uint64
+	number  trace.NumberTest
+	op      trace.Comparison // of number
 	// extremes is where predExtreme finds the numbers: index into Plan.extremes.
 	extremes int
 	times    timeOrder // of predOrder
@@ -70,7 +72,12 @@ type predicate struct {
 	node     *node        // of predPart and predRow
 	binder   *binder      // the row's variable in node; nil: of traces
 	uses     []*predicate // what node's quantifiers ask of their elements
-	total    bool
+	// byOne: it is evaluated for one span as it is for all, by its operands.
+	byOne bool
+	// relations are what it asks of spans' children and descendants, itself or within, that nobody
+	// else asks.
+	relations []relation
+	total     bool
 	// memo: it is evaluated on all rows, once, and kept.
 	memo bool
 	// rank orders operands of && and ||.
@@ -852,6 +859,8 @@ const mostQuick = 3
 type quickPart struct {
 	op       trace.Comparison
 	of, with *node
+	// differs: it is whether another span's attribute is not equal to the same of a span.
+	differs bool
 }
 
 // ownDomain is the table that an attribute's first column is of.
@@ -864,6 +873,7 @@ func (c *compiler) prepare(n *node) {
 	for _, a := range n.args {
 		c.prepare(a)
 	}
+	n.number = fieldNumbers[n.field]
 	if n.op == opAttribute || n.op == opHas {
 		n.own = c.column(column{domain: ownDomain[n.attribute.Scope], key: n.attribute.Key})
 		n.resource = c.column(column{domain: resources, key: n.attribute.Key})
@@ -920,6 +930,9 @@ func (c *compiler) quickComparison(rest *node, element *binder) *quickComparison
 		if part.with.free>>element.id&1 != 0 || part.of.op != opAttribute && part.of.op != opField || part.of.args[0].op != opVar || part.of.args[0].binder.id != element.id {
 			return nil
 		}
+		of, with := part.of, part.with
+		part.differs = part.op == trace.NotEqual && of.op == opAttribute && with.op == opAttribute && of.attribute == with.attribute &&
+			with.args[0].op == opVar && with.args[0].binder.domain == spans && element.domain == spans
 		q.parts = append(q.parts, part)
 	}
 	c.plan.quick++

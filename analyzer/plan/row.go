@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"slices"
 
 	"github.com/betracehq/betrace/analyzer/trace"
 )
@@ -113,52 +114,83 @@ func (j *Judge) traceField(field string) value {
 	return value{kind: kindDuration, i: int64(end.Sub(start))}
 }
 
+// fieldNumber is a field that is read row by row.
+type fieldNumber uint8
+
+const (
+	fieldUnknown fieldNumber = iota
+	fieldName
+	fieldService
+	fieldKind
+	fieldStatus
+	fieldStatusMessage
+	fieldScope
+	fieldScopeVersion
+	fieldStart
+	fieldEnd
+	fieldDuration
+	fieldTime
+)
+
+var fieldNumbers = map[string]fieldNumber{
+	"name": fieldName, "service": fieldService, "kind": fieldKind, "status": fieldStatus, "statusMessage": fieldStatusMessage,
+	"scope": fieldScope, "scopeVersion": fieldScopeVersion, "start": fieldStart, "end": fieldEnd, "duration": fieldDuration, "time": fieldTime,
+}
+
 func (j *Judge) field(n *node) value {
 	kind, row, ok := j.object(n.args[0])
 	if !ok {
 		return value{}
 	}
 	b := j.b
-	text := func(c *trace.TextColumn, row int32) value { return textValue(c.Bytes(codeOf(c, row))) }
 	if kind == kindEvent {
-		if n.field == "time" {
+		if n.number == fieldTime {
 			return value{kind: kindTime, i: int64(b.Events.Times[row])}
 		}
-		return text(&b.Events.Names, row)
+		return fieldText(&b.Events.Names, row)
 	}
-	switch n.field {
-	case "name":
-		return text(&b.Names, row)
-	case "service":
-		return text(&b.Service().Text, b.Resources[row])
-	case "kind":
-		return textValue(kindTexts[b.Kinds[row].String()])
-	case "status":
-		return textValue(statusTexts[b.Statuses[row].String()])
-	case "statusMessage":
-		return text(&b.StatusMessages, row)
-	case "scope":
-		return text(&b.Scopes, row)
-	case "scopeVersion":
-		return text(&b.ScopeVersions, row)
-	case "start":
+	switch n.number {
+	case fieldName:
+		return fieldText(&b.Names, row)
+	case fieldService:
+		return fieldText(&b.Service().Text, b.Resources[row])
+	case fieldKind:
+		return textValue(nameOf(kindNames, int(b.Kinds[row])))
+	case fieldStatus:
+		return textValue(nameOf(statusNames, int(b.Statuses[row])))
+	case fieldStatusMessage:
+		return fieldText(&b.StatusMessages, row)
+	case fieldScope:
+		return fieldText(&b.Scopes, row)
+	case fieldScopeVersion:
+		return fieldText(&b.ScopeVersions, row)
+	case fieldStart:
 		return value{kind: kindTime, i: int64(b.Starts[row])}
-	case "end":
+	case fieldEnd:
 		return value{kind: kindTime, i: int64(b.Ends[row])}
-	case "duration":
+	case fieldDuration:
 		return value{kind: kindDuration, i: int64(b.Ends[row].Sub(b.Starts[row]))}
 	}
 	return unknownValue
 }
 
-var kindTexts, statusTexts = bytesOf(trace.KindNames[:]), bytesOf(trace.StatusNames[:])
+func fieldText(c *trace.TextColumn, row int32) value { return textValue(c.Bytes(codeOf(c, row))) }
 
-func bytesOf(names []string) map[string][]byte {
-	of := map[string][]byte{}
+var kindNames, statusNames = bytesOf(trace.KindNames[:]), bytesOf(trace.StatusNames[:])
+
+func bytesOf(names []string) (of [][]byte) {
 	for _, name := range names {
-		of[name] = []byte(name)
+		of = append(of, []byte(name))
 	}
 	return of
+}
+
+// nameOf returns the name of a number; one of which there is none is the first.
+func nameOf(names [][]byte, number int) []byte {
+	if number < 0 || number >= len(names) {
+		number = 0
+	}
+	return names[number]
 }
 
 func (j *Judge) attribute(n *node) value {
@@ -248,6 +280,9 @@ func (j *Judge) quantify(n *node) value {
 	}
 	b := j.b
 	low, high := b.First[j.trace], b.First[j.trace+1]
+	if n.row.quick != nil && slices.ContainsFunc(n.row.quick.parts, func(p quickPart) bool { return p.differs && j.isOne(p.of) }) {
+		return q.result()
+	}
 	switch n.list {
 	case listSpans:
 		q.each(low, high, j.frame[spans].first, nil)
@@ -280,6 +315,45 @@ func (j *Judge) quantify(n *node) value {
 		*known = quickData{j.frame[spans].stamp, j.trace, q.with[0], q.result()}
 	}
 	return q.result()
+}
+
+// oneData says in which traces of the strip a column has one text at most.
+type oneData struct {
+	stamp uint64
+	of    trace.Bits
+}
+
+// isOne reports whether all spans of the trace that have an attribute surely have the same text.
+func (j *Judge) isOne(n *node) bool {
+	c := j.columns[n.own].attribute
+	if n.attribute.Scope == trace.ScopeAny && j.columns[n.resource].attribute != nil || n.attribute.Scope == trace.ScopeResource {
+		return false
+	}
+	if c == nil {
+		return true
+	}
+	if c.IsInt != nil || c.IsDouble != nil || c.IsBool != nil || len(c.Others) > 0 || c.Text.Codes == nil {
+		return false
+	}
+	d, f := &j.ones[n.own], &j.frame[traces]
+	if d.stamp != f.stamp {
+		d.stamp = f.stamp
+		d.of = d.of.Resized(64 * f.words)
+		clear(d.of)
+		for t := f.low; t < f.high; t++ {
+			first, isOne := uint32(0), true
+			for _, code := range c.Text.Codes[j.b.First[t]:j.b.First[t+1]] {
+				if first == 0 {
+					first = code
+				}
+				isOne = isOne && (code == 0 || code == first)
+			}
+			if isOne {
+				d.of.Set(t - f.first)
+			}
+		}
+	}
+	return d.of.Has(j.trace - f.first)
 }
 
 // quickData is what a quantifier over the spans of a trace came to last, whose body compares them

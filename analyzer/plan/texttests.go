@@ -90,9 +90,6 @@ func (j *Judge) tell(g *testGroup, d *testData) {
 	d.numClasses = 0
 	d.newClass()
 	col := &j.columns[g.column]
-	if col.text == nil {
-		return
-	}
 	n := col.text.NumTexts() + 1
 	d.class = sized(d.class, n)
 	clear(d.class)
@@ -186,13 +183,26 @@ func (j *Judge) passed(p *predicate) trace.Bits {
 	return nil
 }
 
+// textPasses reports whether the text of a row passes a test.
+func (j *Judge) textPasses(p *predicate, row int32) bool {
+	col := &j.columns[p.column]
+	code := codeOf(col.text, row)
+	if code == 0 && !col.isField {
+		return false
+	}
+	table := j.tableOf(p, col.text)
+	if table[code] == 0 {
+		table[code] = 1
+		if p.text.holdsText(col.text.Bytes(code)) {
+			table[code] = 2
+		}
+	}
+	return table[code] == 2
+}
+
 // textTests tests texts: each once, where it is asked for, or all of the column.
 func (j *Judge) textTests(p *predicate, f *frame, mask, t trace.Bits) {
 	col := &j.columns[p.column]
-	if col.text == nil {
-		clear(t)
-		return
-	}
 	if j.isTold(p) {
 		all := j.passed(p)
 		if all == nil {

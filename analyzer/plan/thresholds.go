@@ -11,6 +11,9 @@ type thresholds struct {
 	strip int32
 	// fewRows is of how many rows one has to be asked about for all to be looked at together.
 	fewRows int
+	// ofChildren is of how many spans one has to be of the traces that are asked about for all to be
+	// looked at for which spans have such a child.
+	ofChildren int
 	// listed is up to how many spans are listed for each word of the frame: with more, whole
 	// words are faster.
 	listed float64
@@ -24,7 +27,7 @@ type thresholds struct {
 
 // measured returns what is fastest on machines like this one.
 func measured() thresholds {
-	t := thresholds{strip: 8192, fewRows: 16, listed: 0.75, texts: 2, metTexts: 8, often: 12, mostLimits: 1}
+	t := thresholds{strip: 16384, fewRows: 16, ofChildren: 2, listed: 1.5, texts: 2, metTexts: 8, often: 12, mostLimits: 1}
 	if trace.HasVectors() {
 		t.texts, t.metTexts, t.mostLimits = 8, 32, 4
 	}

@@ -278,7 +278,7 @@ func (t *textTest) holdsText(text []byte) bool {
 	case ">=":
 		return bytes.Compare(text, t.with) >= 0
 	}
-	return bytes.Contains(text, t.contains) && t.pattern.Match(text)
+	return (t.literals == nil || t.literals.isIn(text)) && t.pattern.Match(text)
 }
 
 // orderTest tests the order of a text and a constant.
