@@ -1,10 +1,12 @@
 package plan_test
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -120,5 +122,69 @@ func TestLimitsAreOfTheBatch(t *testing.T) {
 		v, err = judge.Batch(t.Context(), long, nil)
 		require.NoError(t, err)
 		require.Equal(t, []plan.Counts{{Error: 1}}, v.Counts, "texts so long are too many to match 40,000 times")
+	}
+}
+
+// Long chains, chains the other way round, and cycles cost no more than as many steps as there are
+// spans, whatever is asked of ancestors: else each of these would take from seconds to hours.
+func TestChainsAndCyclesAreWalkedOnce(t *testing.T) {
+	id := func(i int) trace.SpanID { return trace.SpanID{3: 1, 5: byte(i >> 16), 6: byte(i >> 8), 7: byte(i)} }
+	named := func(i int) trace.Span {
+		s := trace.Span{ID: id(i), Name: "y", Kind: trace.KindServer, Start: trace.Time(i)}
+		if i%64 == 63 {
+			s.Name = "x"
+		}
+		return s
+	}
+	chain := func(n, step int) (spans []trace.Span) {
+		for i := range n {
+			s := named(i)
+			s.ParentID = id(i + step)
+			spans = append(spans, s)
+		}
+		return spans
+	}
+	cycle := func(at int) []trace.Span {
+		a, b := named(2*at), named(2*at+1)
+		a.ParentID, b.ParentID = b.ID, a.ID
+		return []trace.Span{a, b}
+	}
+	const ancestors = `s.ancestors().exists(a, a.kind == "server" && a.ancestors().exists(b, b.kind == "client"))`
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for name, spans := range map[string]func(i int) []trace.Span{
+		"short chains":          func(int) []trace.Span { return chain(1000, -1) },
+		"short chains reversed": func(int) []trace.Span { return chain(1000, 1) },
+		"long chain":            func(int) []trace.Span { return chain(64_000, -1) },
+		"long chain reversed":   func(int) []trace.Span { return chain(64_000, 1) },
+		"cycles":                cycle,
+	} {
+		rs, err := packOf(t,
+			`spans.exists(s, s.name == "x" && `+ancestors+` && s.duration > duration("1s"))`,
+			`spans.exists(s, s.name == "x" && `+ancestors+` && s.duration > duration("2s"))`,
+			`spans.exists(s, s.name == "x" && s.children.exists(c, c.kind == "server" && c.ancestors().exists(b, b.kind == "client")))`,
+			`spans.exists(s, s.kind == "server" && s.ancestors().exists(a, !has(a.parent) && a.kind == "client"))`,
+			`spans.exists(s, s.name == "x" && s.ancestors().exists(a, a.kind == "client"))`,
+		)
+		require.NoError(t, err, name)
+		if strings.HasPrefix(name, "long") { // the interpreter, which is asked where much may be met, would take its time
+			rs = rs[:2]
+		}
+		var traces []*trace.Trace
+		for i, n := 0, 0; n < 64_000; i++ {
+			of := spans(i)
+			traces = append(traces, trace.New(trace.ID{12: 1, 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)}, of))
+			n += len(of)
+		}
+		b := trace.NewBatch(trace.Needs{}, traces...)
+		judge := plan.Compile(rs).NewJudge()
+		v, err := judge.Batch(ctx, b, nil)
+		require.NoError(t, err, name)
+		for i, c := range v.Counts {
+			require.Equal(t, len(traces), c.NotApplicable+c.Error, "%s, rule %d", name, i)
+			if len(traces) > 1 {
+				require.Zero(t, c.Error, "%s, rule %d", name, i)
+			}
+		}
 	}
 }

@@ -1,0 +1,220 @@
+package plan_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+)
+
+// Conditions on few spans and limits of numbers, alone and next to others that share parts of them: all ways to judge them
+// say what the interpreter says.
+func TestConditionsOnFewSpansAndLimits(t *testing.T) {
+	const list = `
+count(spans, s, s.name in ["a", "b", "c"] && s.kind == "server") == 2
+count(spans, s, s.name in ["a", "b", "c"] && s.kind == "server") == 0
+count(spans, s, s.name == "a" && s.attributes["n"] > 1) < 1
+count(spans, s, s.name == "a" && s["n"] + s["m"] > 3) >= 1
+spans.exists(s, s.name == "a" && s.kind != "server" && s.status == "error")
+spans.exists(s, s.name != "a" && s.service == "x" && s.status != "error")
+spans.exists(s, s.name == "a" && s.service != "x")
+spans.exists(s, s.name == "b" && s.attributes["n"] == 2)
+spans.exists(s, s.name == "b" && s.attributes["n"] > 1)
+spans.exists(s, s.name == "b" && s.attributes["n"] <= 1)
+spans.exists(s, s.name == "b" && s.duration > duration("2s"))
+spans.exists(s, s.name == "b" && s.duration <= duration("1s"))
+spans.exists(s, s.name == "b" && s.duration <= duration("1s") && s.attributes["n"] > 0)
+spans.exists(s, s.name == "b" && s.attributes["bool"])
+spans.exists(s, s.name == "b" && s.attributes["bool"] == false)
+spans.exists(s, s.name == "b" && s.attributes["text"] != "x")
+spans.exists(s, s.name == "b" && s.attributes["text"] in ["x", "y"])
+spans.exists(s, s.name == "b" && !(s.attributes["text"] in ["x", "y"]))
+spans.exists(s, s.name == "b" && "list" in s.attributes)
+spans.exists(s, s.name == "b" && !("list" in s.attributes))
+spans.exists(s, s.name == "b" && !("text" in s.attributes))
+spans.exists(s, s.name == "b" && !("bool" in s.attributes))
+spans.exists(s, s.name == "b" && !("n" in s.attributes) && "m" in s.attributes)
+spans.exists(s, s.name == "b" && s.attributes["text"].startsWith("x"))
+spans.exists(s, s.name == "b" && !s.attributes["text"].startsWith("x"))
+spans.exists(s, s.name == "b" && s.statusMessage.endsWith(""))
+spans.exists(s, s.name == "b" && s.statusMessage.endsWith("m"))
+spans.exists(s, s.name == "b" && has(s.parent))
+spans.exists(s, s.name == "b" && !has(s.parent))
+spans.exists(s, s.name == "b" && s.parent.name == "a")
+spans.exists(s, s.name == "b" && s.parent.kind == "server")
+spans.exists(s, s.name == "b" && !(s.parent.name in ["a", "c"]))
+spans.exists(s, s.name == "b" && s.parent.parent.name == "a")
+spans.exists(s, s.name == "b" && s.ancestors().exists(p, p.name == "a"))
+spans.exists(s, s.name == "b" && !s.ancestors().exists(p, p.kind == "client" && p.status == "error"))
+spans.exists(s, s.name == "b" && s.ancestors().exists(p, p.children.exists(q, q.name == "c" && q.kind == "client")))
+spans.exists(s, s.name == "a" && s.children.exists(p, p.name == "b"))
+spans.exists(s, s.name == "a" && s.children.exists(p, p.kind == "server" && p.status != "error"))
+spans.exists(s, s.name == "a" && !s.children.exists(p, p.kind == "client" && p.name != "c"))
+spans.exists(s, s.name == "a" && (s.kind == "client" || s.children.exists(p, p.kind == "client" && p.name == "d")))
+spans.exists(s, s.name == "a" && s.children.exists(p, p.kind == "client" && p.children.exists(q, q.kind == "server" && q.name == "e")))
+spans.exists(s, s.name == "a" && s.descendants().exists(p, p.name == "e" && p.kind == "server"))
+spans.exists(s, s.name == "a" && !s.descendants().exists(p, p.name == "e" && p.kind == "client"))
+spans.exists(s, s.name == "b" && s.parent.children.exists(p, p.name == "c" && p.kind == "server"))
+spans.exists(s, s.name == "b" && s.parent.descendants().exists(p, p.name == "e" && p.status == "error"))
+spans.exists(s, s.name == "c" && spans.exists(p, p.name == "a" && p.before(s)))
+spans.exists(s, s.name == "c" && spans.exists(p, p.name == "a" && s.before(p)))
+spans.exists(s, s.name == "c" && spans.exists(p, p.name == "b" && p.start < s.end))
+spans.exists(s, s.name == "c" && spans.exists(p, p.name == "b" && p.start >= s.end))
+spans.exists(s, s.name == "c" && s["n"] + 1 > s["m"])
+spans.exists(s, s.name == "c" && s["m"] / s["n"] == 1)
+spans.exists(s, s.name == "c" && s["m"] / s["n"] == 1 && s["n"] / s["m"] == 1)
+spans.exists(s, s.name == "c" && s.duration - s.parent.duration > duration("0s"))
+spans.exists(s, s.name == "c" && spans.exists(p, p["text"] != s["text"]))
+spans.exists(s, s.name == "c" && spans.exists(p, p.kind == "server" && p["text"] != s["text"]))
+spans.exists(s, s.name == "c" && spans.exists(p, p["same"] != s["same"]))
+spans.exists(s, s.name == "c" && spans.exists_one(p, p["same"] != s["same"]))
+spans.exists(s, s.name == "c" && count(spans, p, p.attributes["same"] != s.attributes["same"]) == 0)
+spans.exists(s, s.name == "c" && s.ancestors().exists(p, p.service == s.service && p.kind == s.kind))
+spans.filter(s, s.name in ["a", "c"]).all(s, s.kind == "server" || s.parent.kind == "server")
+spans.filter(s, s.name in ["c", "b"]).all(s, s["n"] / s["m"] >= 1)
+spans.exists_one(s, s.name in ["b", "c"] && s.kind == "client")
+spans.exists(s, s.name == "c" && s.resource["bool"] == true)
+spans.exists(s, s.name == "c" && spans.exists(p, p.resource["r"] != s.resource["r"]))
+spans.exists(s, s.name == "c" && spans.exists(p, p["r"] != s["r"] && p.kind == s.kind))
+spans.exists(s, s.name == "c" && spans.exists(p, p["mixed"] != s["mixed"] && p.kind == s.kind))
+spans.exists(s, s.name == "c" && spans.exists(p, p["n"] != s["n"] && p.kind == s.kind && p.status == s.status))
+spans.exists(s, s.duration > duration("2s"))
+spans.exists(s, s.duration > duration("2999ms"))
+spans.exists(s, s.duration >= duration("3s"))
+spans.exists(s, s.duration < duration("1s"))
+spans.exists(s, s.duration <= duration("0s"))
+spans.exists(s, s.kind == "server" && s.duration < duration("1s"))
+spans.exists(s, s.kind == "server" && s.duration > duration("2s"))
+spans.exists(s, s.kind == "server" && s.duration <= duration("0s"))
+spans.exists(s, s.kind == "server" && s.duration >= duration("3s"))
+spans.exists(s, s.kind == "server" && s.duration >= duration("2500ms"))
+spans.exists(s, s.attributes["int"] > 90)
+spans.exists(s, s.attributes["int"] > 95)
+spans.exists(s, s.attributes["int"] >= 97)
+spans.exists(s, s.attributes["int"] < 3)
+spans.exists(s, s.attributes["int"] <= 2.5)
+spans.exists(s, s.attributes["double"] > 0.9)
+spans.exists(s, s.attributes["double"] > 0.95)
+spans.exists(s, s.attributes["double"] >= 0.97)
+spans.exists(s, s.attributes["double"] < 0.03)
+spans.exists(s, s.attributes["double"] <= 0.02)
+spans.exists(s, s.kind == "client" && s.attributes["double"] > 0.9)
+spans.exists(s, s.kind == "client" && s.attributes["double"] > 0.95)
+spans.exists(s, s.kind == "client" && s.attributes["double"] >= 0.97)
+spans.exists(s, s.kind == "client" && s.attributes["double"] < 0.03)
+spans.exists(s, s.kind == "client" && s.attributes["double"] <= 0.02)
+spans.exists(s, s.attributes["nan"] > 0.9)
+spans.exists(s, s.attributes["nan"] > 0.95)
+spans.exists(s, s.attributes["nan"] >= 0.97)
+spans.exists(s, s.attributes["nan"] < 0.03)
+spans.exists(s, s.attributes["nan"] <= 0.02)
+spans.exists(s, s.attributes["m"] > 1)
+spans.exists(s, s.attributes["m"] >= 2)
+spans.exists(s, s.attributes["m"] > 1.5)
+spans.exists(s, s.attributes["m"] < 1)
+spans.exists(s, s.attributes["m"] <= 0)`
+	r := rand.New(rand.NewPCG(5, 5))
+	var traces []*trace.Trace
+	for i := range 70 {
+		traces = append(traces, fewSpans(r, byte(i)))
+	}
+	lines := strings.Split(strings.TrimSpace(list), "\n")
+	rs := ofExpressions(t, lines)
+	var needs trace.Needs
+	for _, rule := range rs {
+		needs = needs.Union(rule.Needs())
+	}
+	b := trace.NewBatch(needs, traces...)
+	want := make([]plan.Counts, len(rs))
+	for i := range b.NumTraces() {
+		for k, v := range analyzer.Judge(t.Context(), rs, b.Trace(i)) {
+			switch v.Outcome {
+			case rules.NotApplicable:
+				want[k].NotApplicable++
+			case rules.Violation:
+				want[k].Violation++
+			case rules.Error:
+				want[k].Error++
+			}
+		}
+	}
+	for i, c := range want {
+		require.Positive(t, c.NotApplicable, lines[i])
+		require.Positive(t, c.Violation, lines[i])
+	}
+	together, alone := plan.Compile(rs), make([]*plan.Plan, len(rs))
+	for i := range rs {
+		alone[i] = plan.Compile(rs[i : i+1])
+	}
+	for range 12 {
+		strip := 1 + r.IntN(3000)
+		seed := r.Uint64()
+		judge := together.NewJudge()
+		judge.SetAny(rand.New(rand.NewPCG(seed, 1)), strip)
+		got, err := judge.Batch(t.Context(), b, nil)
+		require.NoError(t, err)
+		for i := range rs {
+			require.Equal(t, want[i], got.Counts[i], "together: %s", lines[i])
+			judge := alone[i].NewJudge()
+			judge.SetAny(rand.New(rand.NewPCG(seed, 1)), strip)
+			one, err := judge.Batch(t.Context(), b, nil)
+			require.NoError(t, err)
+			require.Equal(t, want[i], one.Counts[0], "alone: %s", lines[i])
+		}
+	}
+}
+
+// fewSpans is a trace whose spans have one of a few names, and attributes of one type each, some of none.
+func fewSpans(r *rand.Rand, id byte) *trace.Trace {
+	spans := make([]trace.Span, 4+r.IntN(12))
+	same := trace.StringValue([]string{"p", "q"}[r.IntN(2)])
+	for i := range spans {
+		s := &spans[i]
+		s.ID[7] = byte(i + 1)
+		if i > 0 && r.IntN(8) > 0 {
+			s.ParentID = spans[r.IntN(i)].ID
+		} else if r.IntN(4) == 0 {
+			s.ParentID[7] = byte(1 + r.IntN(len(spans))) // a cycle, or a parent that comes later
+		}
+		s.Name = string("abcdefghij"[r.IntN(10)])
+		if r.IntN(3) == 0 {
+			s.Name = string("abc"[r.IntN(3)])
+		}
+		s.Kind, s.Status = trace.Kind(2+r.IntN(2)), trace.Status(r.IntN(3))
+		s.StatusMessage = []string{"", "m"}[r.IntN(2)]
+		s.Start = trace.Time(r.IntN(4)) * 1e9
+		s.End = s.Start + trace.Time(r.IntN(4))*1e9
+		var list []trace.Attribute
+		for _, a := range []trace.Attribute{
+			{Key: "n", Value: trace.IntValue(int64(r.IntN(4)))}, {Key: "m", Value: trace.DoubleValue(float64(r.IntN(3)))}, {Key: "bool", Value: trace.BoolValue(r.IntN(2) == 0)},
+			{Key: "text", Value: trace.StringValue([]string{"x", "y", "z"}[r.IntN(3)])}, {Key: "list", Value: trace.ArrayValue(same)},
+		} {
+			if r.IntN(3) > 0 {
+				list = append(list, a)
+			}
+		}
+		if r.IntN(9) > 0 {
+			list = append(list, trace.Attribute{Key: "same", Value: same})
+		} else if r.IntN(3) == 0 {
+			list = append(list, trace.Attribute{Key: "same", Value: trace.StringValue("r")})
+		}
+		mixed := []trace.Value{trace.StringValue("x"), trace.IntValue(1), trace.DoubleValue(2), trace.BoolValue(true)}[r.IntN(4)]
+		nan := r.Float64()
+		if r.IntN(5) == 0 {
+			nan = math.NaN()
+		}
+		list = append(list, trace.Attribute{Key: "int", Value: trace.IntValue(r.Int64N(100))}, trace.Attribute{Key: "double", Value: trace.DoubleValue(r.Float64())},
+			trace.Attribute{Key: "nan", Value: trace.DoubleValue(nan)}, trace.Attribute{Key: "mixed", Value: mixed})
+		s.Attributes, _ = trace.NewAttributes(list)
+		s.Resource, _ = trace.NewAttributes([]trace.Attribute{{Key: "service.name", Value: trace.StringValue([]string{"x", "y", "z"}[r.IntN(3)])},
+			{Key: "r", Value: trace.StringValue([]string{"x", "y"}[r.IntN(8)/7])}, {Key: "bool", Value: trace.BoolValue(r.IntN(2) == 0)}})
+	}
+	return trace.New(trace.ID{14: id, 15: 1}, spans)
+}
