@@ -1,0 +1,113 @@
+package plan_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+)
+
+// Calculations and comparisons of two values, at the limits of their types and of any two types, are
+// what the interpreter makes of them.
+func TestCalculationsAtTheLimits(t *testing.T) {
+	values := []trace.Value{
+		{}, trace.IntValue(0), trace.IntValue(1), trace.IntValue(-1), trace.IntValue(2), trace.IntValue(-7), trace.IntValue(math.MaxInt64), trace.IntValue(math.MinInt64),
+		trace.IntValue(math.MinInt64 + 1), trace.IntValue(1<<53 + 1), trace.IntValue(1 << 62), trace.IntValue(3037000500), trace.DoubleValue(0), trace.DoubleValue(math.Copysign(0, -1)),
+		trace.DoubleValue(2), trace.DoubleValue(-2.5), trace.DoubleValue(1 << 53), trace.DoubleValue(1 << 63), trace.DoubleValue(math.NaN()), trace.DoubleValue(math.Inf(-1)),
+		trace.StringValue(""), trace.StringValue("a"), trace.StringValue("b"), trace.BoolValue(false), trace.BoolValue(true), trace.ArrayValue(trace.IntValue(1)),
+	}
+	var expressions []string
+	comparisons := []string{"==", "!=", "<", "<=", ">", ">="}
+	for _, op := range []string{"+", "-", "*", "/", "%"} {
+		for _, want := range []string{`s["c"]`, "0", "-1", "1.5", `"ab"`, "9223372036854775807"} {
+			expressions = append(expressions, fmt.Sprintf(`s["a"] %s s["b"] == %s`, op, want), fmt.Sprintf(`s["a"] %s s["b"] < %s`, op, want), fmt.Sprintf(`2 %s s["b"] >= %s`, op, want))
+		}
+	}
+	for _, op := range comparisons {
+		expressions = append(expressions, fmt.Sprintf(`s["a"] %s s["b"]`, op), fmt.Sprintf(`s.name %s s["b"]`, op), fmt.Sprintf(`(s["a"] == s["b"]) %s s["a"]`, op))
+	}
+	expressions = append(expressions, `s["a"] in [s["b"], 2]`, `s["a"] in [s["b"], s["c"]]`, `(s["a"] == 1 ? s["b"] : s["c"]) == 2`, `!(s["a"] || s["b"])`, `-s["a"] < s["b"]`)
+
+	var traces []*trace.Trace
+	for i, a := range values {
+		for k, b := range values {
+			c := trace.Value{}
+			if a.Type() == trace.TypeInt && b.Type() == trace.TypeInt {
+				c = trace.IntValue([]int64{a.Int() + b.Int(), a.Int() - b.Int(), a.Int() * b.Int()}[(i+k)%3])
+			}
+			list := []trace.Attribute{{Key: "a", Value: a}, {Key: "b", Value: b}, {Key: "c", Value: c}}
+			attributes, _ := trace.NewAttributes(list)
+			traces = append(traces, trace.New(trace.ID{14: byte(i), 15: byte(k + 1)}, []trace.Span{{ID: trace.SpanID{1}, Name: "a", Attributes: attributes}}))
+		}
+	}
+	equalsOracle(t, expressions, traces)
+}
+
+// Points in time and durations, at the limits.
+func TestCalculationsWithTimesAtTheLimits(t *testing.T) {
+	var expressions []string
+	for _, op := range []string{"==", "!=", "<", "<=", ">", ">="} {
+		for _, of := range []string{
+			`s.end - s.parent.start %s duration("1s")`, `s.start - s.parent.end %s duration("0s")`, `s.duration + s.parent.duration %s duration("1s")`, `s.duration - s.parent.duration %s duration("0s")`,
+			`s.start + s.parent.duration %s s.parent.end`, `s.parent.duration + s.start %s s.end`, `s.end - s.parent.duration %s s.start`, `s.start %s s.parent.start`, `s.duration %s s.parent.duration`,
+			`s.end - s.parent.start %s s.parent.end - s.start`,
+		} {
+			expressions = append(expressions, fmt.Sprintf(of, op))
+		}
+	}
+	times := []uint64{0, 1, 1e9, 5e18, 1<<63 - 1, 1 << 63, 1<<63 + 1, math.MaxUint64 - 1, math.MaxUint64}
+	var traces []*trace.Trace
+	for i := range len(times) * len(times) * len(times) {
+		parent := trace.Span{ID: trace.SpanID{1}, Start: trace.Time(times[i%9]), End: trace.Time(times[i/9%9])}
+		child := trace.Span{ID: trace.SpanID{2}, ParentID: parent.ID, Start: trace.Time(times[i/81]), End: trace.Time(times[(i/81+i%9+i/9)%9])}
+		traces = append(traces, trace.New(trace.ID{14: byte(i >> 8), 15: byte(i)}, []trace.Span{parent, child}))
+	}
+	equalsOracle(t, expressions, traces)
+}
+
+// equalsOracle judges traces by a rule for each condition on a span s.
+func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace) {
+	t.Helper()
+	var accepted []string
+	for _, c := range conditions {
+		if rs, err := packOf(t, "spans.exists(s, "+c+")"); err == nil && len(rs) == 1 {
+			accepted = append(accepted, "spans.exists(s, "+c+")")
+		}
+	}
+	require.Greater(t, len(accepted), len(conditions)/2)
+	rs := ofExpressions(t, accepted)
+	var needs trace.Needs
+	for _, r := range rs {
+		needs = needs.Union(r.Needs())
+	}
+	b := trace.NewBatch(needs, traces...)
+	got, err := plan.Compile(rs).NewJudge().Batch(t.Context(), b, nil)
+	require.NoError(t, err)
+	found := got.Found
+	violated, failed := 0, 0
+	for i := range b.NumTraces() {
+		for k, v := range analyzer.Judge(t.Context(), rs, b.Trace(i)) {
+			said := rules.NotApplicable
+			if len(found) > 0 && found[0].Trace == i && found[0].Rule == k {
+				said = found[0].Verdict.Outcome
+				found = found[1:]
+			}
+			require.Equal(t, v.Outcome, said, "%s: %v", accepted[k], b.Trace(i).Spans)
+			switch v.Outcome {
+			case rules.Violation:
+				violated++
+			case rules.Error:
+				failed++
+			}
+		}
+	}
+	require.Empty(t, found)
+	require.Greater(t, violated, 1000)
+	require.Positive(t, failed)
+}
