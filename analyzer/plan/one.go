@@ -55,7 +55,8 @@ func (j *Judge) filter(p *predicate, rows []int32) []int32 {
 	}
 	if len(p.relations) > 0 {
 		defer j.scratch.GiveTo(j.scratch.Lent())
-		defer j.relateNear(p.relations, rows)()
+		defer j.leaveScope(j.scope)
+		j.relateNear(p.relations, rows)
 	}
 	kept := rows[:0]
 	for _, i := range rows {

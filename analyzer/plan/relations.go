@@ -163,9 +163,9 @@ type nearData struct {
 	of    trace.Bits
 }
 
-// relateNear works out relations of the spans of the rows' traces alone, if those are few, until
-// what it returns is called.
-func (j *Judge) relateNear(relations []relation, rows []int32) (done func()) {
+// relateNear enters a scope in which relations of the spans of the rows' traces are known, if those are
+// few, until the caller leaves it.
+func (j *Judge) relateNear(relations []relation, rows []int32) {
 	f := &j.frame[spans]
 	firsts := j.b.First[j.frame[traces].first:]
 	n, all := int32(0), f.high-f.low
@@ -174,7 +174,6 @@ func (j *Judge) relateNear(relations []relation, rows []int32) (done func()) {
 			n += firsts[of+1] - firsts[of]
 		}
 	}
-	outer := j.scope
 	j.scopes++
 	j.scope = j.scopes
 	for _, r := range relations { // those within others come first
@@ -198,8 +197,9 @@ func (j *Judge) relateNear(relations []relation, rows []int32) (done func()) {
 		}
 		j.near[r.id] = nearData{j.scope, near}
 	}
-	return func() { j.scope = outer }
 }
+
+func (j *Judge) leaveScope(outer uint64) { j.scope = outer }
 
 // relateTrace sets near to the spans, of those of one trace, that have a child or a descendant of which
 // the predicate's operand is true. Of children it may be that only those of asked matter.

@@ -9,7 +9,8 @@ import (
 // rows evaluates the node for each row.
 func (j *Judge) rows(p *predicate, f *frame, mask, t, u trace.Bits) {
 	if len(p.uses) > 0 {
-		defer j.lookAmong(p, j.elementsOf(p.domain, mask))()
+		defer j.lookAmongAll(p)
+		j.lookAmong(p, j.elementsOf(p.domain, mask))
 	}
 	for w, in := range mask {
 		var isTrueOf, unknownOf uint64
@@ -42,7 +43,8 @@ func (j *Judge) truthOfRows(p *predicate, rows, unknown []int32) (isTrueOf, unkn
 		for _, i := range unknown {
 			mask.Set(i)
 		}
-		defer j.lookAmong(p, j.elementsOf(spans, mask))()
+		defer j.lookAmongAll(p)
+		j.lookAmong(p, j.elementsOf(spans, mask))
 	}
 	f := &j.frame[spans]
 	kept := unknown[:0]
@@ -78,8 +80,8 @@ func (j *Judge) truthOfRow(p *predicate, f *frame, i int32) truth {
 }
 
 // lookAmong finds, before any row is evaluated, which elements the quantifiers of a node look at:
-// a row may not begin another evaluation. It is over when what it returns is called.
-func (j *Judge) lookAmong(p *predicate, asked trace.Bits) (done func()) {
+// a row may not begin another evaluation. It lasts until lookAmongAll.
+func (j *Judge) lookAmong(p *predicate, asked trace.Bits) {
 	// All before any is set: among may come here for a predicate within one of them, which
 	// uses the same candidates and takes them away when it is done.
 	var few [8]trace.Bits
@@ -90,10 +92,11 @@ func (j *Judge) lookAmong(p *predicate, asked trace.Bits) (done func()) {
 	for i, used := range p.uses {
 		j.candidates[used.id] = found[i]
 	}
-	return func() {
-		for _, used := range p.uses {
-			j.candidates[used.id] = nil
-		}
+}
+
+func (j *Judge) lookAmongAll(p *predicate) {
+	for _, used := range p.uses {
+		j.candidates[used.id] = nil
 	}
 }
 
