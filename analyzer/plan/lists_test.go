@@ -22,6 +22,22 @@ count(spans, s, s.name in ["a", "b", "c"] && s.kind == "server") == 2
 count(spans, s, s.name in ["a", "b", "c"] && s.kind == "server") == 0
 count(spans, s, s.name == "a" && s.attributes["n"] > 1) < 1
 count(spans, s, s.name == "a" && s["n"] + s["m"] > 3) >= 1
+count(spans, s, s.name in ["a", "b"] && s["k"] / s["n"] >= 1) >= 1
+count(spans, s, s.name in ["a", "b"] && s["k"] / s["n"] >= 1) == 0
+spans.exists(s, s.name in ["a", "b"] && s["k"] / s["n"] >= 1)
+spans.exists(s, s.name == "b" && s.kind == "unspecified")
+spans.exists(s, s.name == "b" && s.kind in ["unspecified", "client"] && s.status != "error")
+spans.exists(s, s.name == "b" && s.kind.startsWith("un"))
+spans.exists(s, s.attributes["rare"] > 1)
+spans.exists(s, s.attributes["rare"] > 2)
+spans.exists(s, s.attributes["rare"] >= 3)
+spans.exists(s, s.attributes["rare"] < 2)
+spans.exists(s, s.attributes["rare"] <= 0)
+spans.exists(s, s.attributes["rarely"] > 1)
+spans.exists(s, s.attributes["rarely"] > 2)
+spans.exists(s, s.attributes["rarely"] >= 3)
+spans.exists(s, s.attributes["rarely"] < 2)
+spans.exists(s, s.attributes["rarely"] <= 0)
 spans.exists(s, s.name == "a" && s.kind != "server" && s.status == "error")
 spans.exists(s, s.name != "a" && s.service == "x" && s.status != "error")
 spans.exists(s, s.name == "a" && s.service != "x")
@@ -121,59 +137,68 @@ spans.exists(s, s.attributes["m"] > 1.5)
 spans.exists(s, s.attributes["m"] < 1)
 spans.exists(s, s.attributes["m"] <= 0)`
 	r := rand.New(rand.NewPCG(5, 5))
-	var traces []*trace.Trace
-	for i := range 70 {
-		traces = append(traces, fewSpans(r, byte(i)))
-	}
 	lines := strings.Split(strings.TrimSpace(list), "\n")
 	rs := ofExpressions(t, lines)
 	var needs trace.Needs
 	for _, rule := range rs {
 		needs = needs.Union(rule.Needs())
 	}
-	b := trace.NewBatch(needs, traces...)
-	want := make([]plan.Counts, len(rs))
-	for i := range b.NumTraces() {
-		for k, v := range analyzer.Judge(t.Context(), rs, b.Trace(i)) {
-			switch v.Outcome {
-			case rules.NotApplicable:
-				want[k].NotApplicable++
-			case rules.Violation:
-				want[k].Violation++
-			case rules.Error:
-				want[k].Error++
+	together, alone := plan.Compile(rs), make([]*plan.Judge, len(rs))
+	for i := range rs {
+		alone[i] = plan.Compile(rs[i : i+1]).NewJudge()
+	}
+	all := together.NewJudge()
+	violated, passed := make([]int, len(rs)), make([]int, len(rs))
+	for round := range 14 {
+		var traces []*trace.Trace
+		for i := range 1 + r.IntN([]int{10, 40, 200}[round%3]) {
+			traces = append(traces, fewSpans(r, byte(i)))
+		}
+		b := trace.NewBatch(needs, traces...)
+		var selected trace.Bits
+		for round%2 == 1 && selected == nil {
+			selected = someTraces(r, b.NumTraces())
+		}
+		want := make([]plan.Counts, len(rs))
+		for i := range b.NumTraces() {
+			if selected != nil && !selected.Has(int32(i)) {
+				continue
+			}
+			for k, v := range analyzer.Judge(t.Context(), rs, b.Trace(i)) {
+				switch v.Outcome {
+				case rules.NotApplicable:
+					want[k].NotApplicable++
+					passed[k]++
+				case rules.Violation:
+					want[k].Violation++
+					violated[k]++
+				case rules.Error:
+					want[k].Error++
+				}
 			}
 		}
-	}
-	for i, c := range want {
-		require.Positive(t, c.NotApplicable, lines[i])
-		require.Positive(t, c.Violation, lines[i])
-	}
-	together, alone := plan.Compile(rs), make([]*plan.Plan, len(rs))
-	for i := range rs {
-		alone[i] = plan.Compile(rs[i : i+1])
-	}
-	for range 12 {
-		strip := 1 + r.IntN(3000)
-		seed := r.Uint64()
-		judge := together.NewJudge()
-		judge.SetAny(rand.New(rand.NewPCG(seed, 1)), strip)
-		got, err := judge.Batch(t.Context(), b, nil)
+		strip, seed := 1+r.IntN(3000), r.Uint64()
+		all.SetAny(rand.New(rand.NewPCG(seed, 1)), strip)
+		got, err := all.Batch(t.Context(), b, selected)
 		require.NoError(t, err)
 		for i := range rs {
 			require.Equal(t, want[i], got.Counts[i], "together: %s", lines[i])
-			judge := alone[i].NewJudge()
-			judge.SetAny(rand.New(rand.NewPCG(seed, 1)), strip)
-			one, err := judge.Batch(t.Context(), b, nil)
+			alone[i].SetAny(rand.New(rand.NewPCG(seed, 1)), strip)
+			one, err := alone[i].Batch(t.Context(), b, selected)
 			require.NoError(t, err)
 			require.Equal(t, want[i], one.Counts[0], "alone: %s", lines[i])
 		}
+	}
+	for i, line := range lines {
+		require.Positive(t, violated[i], line)
+		require.Positive(t, passed[i], line)
 	}
 }
 
 // fewSpans is a trace whose spans have one of a few names, and attributes of one type each, some of none.
 func fewSpans(r *rand.Rand, id byte) *trace.Trace {
 	spans := make([]trace.Span, 4+r.IntN(12))
+	rare := r.IntN(6) == 0
 	same := trace.StringValue([]string{"p", "q"}[r.IntN(2)])
 	for i := range spans {
 		s := &spans[i]
@@ -188,6 +213,9 @@ func fewSpans(r *rand.Rand, id byte) *trace.Trace {
 			s.Name = string("abc"[r.IntN(3)])
 		}
 		s.Kind, s.Status = trace.Kind(2+r.IntN(2)), trace.Status(r.IntN(3))
+		if r.IntN(8) == 0 { // of which there may be no name
+			s.Kind, s.Status = []trace.Kind{0, 4, 6, 63, 64, 99, -1}[r.IntN(7)], []trace.Status{3, 64, -1}[r.IntN(3)]
+		}
 		s.StatusMessage = []string{"", "m"}[r.IntN(2)]
 		s.Start = trace.Time(r.IntN(4)) * 1e9
 		s.End = s.Start + trace.Time(r.IntN(4))*1e9
@@ -195,10 +223,14 @@ func fewSpans(r *rand.Rand, id byte) *trace.Trace {
 		for _, a := range []trace.Attribute{
 			{Key: "n", Value: trace.IntValue(int64(r.IntN(4)))}, {Key: "m", Value: trace.DoubleValue(float64(r.IntN(3)))}, {Key: "bool", Value: trace.BoolValue(r.IntN(2) == 0)},
 			{Key: "text", Value: trace.StringValue([]string{"x", "y", "z"}[r.IntN(3)])}, {Key: "list", Value: trace.ArrayValue(same)},
+			{Key: "k", Value: trace.IntValue(r.Int64N(4))},
 		} {
 			if r.IntN(3) > 0 {
 				list = append(list, a)
 			}
+		}
+		if rare {
+			list = append(list, trace.Attribute{Key: "rare", Value: trace.IntValue(r.Int64N(4))}, trace.Attribute{Key: "rarely", Value: trace.DoubleValue(float64(r.IntN(4)))})
 		}
 		if r.IntN(9) > 0 {
 			list = append(list, trace.Attribute{Key: "same", Value: same})
