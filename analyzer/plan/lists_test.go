@@ -177,7 +177,7 @@ spans.exists(s, s.attributes["m"] <= 0)`
 				}
 			}
 		}
-		strip, seed := 1+r.IntN(3000), r.Uint64()
+		strip, seed := 1+r.IntN([]int{30, 3000}[r.IntN(2)]), r.Uint64()
 		all.SetAny(rand.New(rand.NewPCG(seed, 1)), strip)
 		got, err := all.Batch(t.Context(), b, selected)
 		require.NoError(t, err)
@@ -209,6 +209,12 @@ func fewSpans(r *rand.Rand, id byte) *trace.Trace {
 			s.ParentID[7] = byte(1 + r.IntN(len(spans))) // a cycle, or a parent that comes later
 		}
 		s.Name = string("abcdefghij"[r.IntN(10)])
+		if id == 0 { // the first of its batch, whose first span has number 0
+			s.Name = string("abc"[r.IntN(3)])
+			if i > 0 && r.IntN(2) == 0 {
+				s.ParentID = spans[0].ID
+			}
+		}
 		if r.IntN(3) == 0 {
 			s.Name = string("abc"[r.IntN(3)])
 		}
