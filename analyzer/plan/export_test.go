@@ -16,3 +16,17 @@ func (j *Judge) SetAny(r *rand.Rand, strip int) {
 		texts: one(0, 2, 8, 1000), metTexts: one(0, 8, 1000), often: one(1, 12, 1<<20), mostLimits: one(0, 1, 4),
 	}
 }
+
+// Asked is a rule that the interpreter judged on a trace, because the plan did not know.
+type Asked struct{ Trace, Rule int }
+
+// Asked returns what the interpreter was asked about the last batch.
+func (j *Judge) Asked() map[Asked]bool {
+	asked := map[Asked]bool{}
+	for _, p := range j.pending {
+		if p.clause == ask {
+			asked[Asked{int(p.trace), int(p.rule)}] = true
+		}
+	}
+	return asked
+}

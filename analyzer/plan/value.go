@@ -147,8 +147,8 @@ func compare(op trace.Comparison, a, b value) truth {
 	return truthOf(op.Holds(c))
 }
 
-// calculate returns a op b where it is a number, a point in time or a duration. What is
-// an error, or made of texts or lists, is unknown.
+// calculate returns a op b where it is a number, a point in time or a duration; what has no
+// such operation is absent. What is an error, or made of texts or lists, is unknown.
 func calculate(op string, a, b value) value {
 	switch {
 	case a.kind == kindUnknown || b.kind == kindUnknown:
@@ -175,8 +175,10 @@ func calculate(op string, a, b value) value {
 		return timeOf(calculateInts(op, a.i, b.i))
 	case a.kind == kindDuration && b.kind == kindTime && b.i >= 0 && op == operators.Add:
 		return timeOf(calculateInts(op, a.i, b.i))
+	case a.isTimed() && b.isTimed(), op == operators.Add && a.kind == kindText && b.kind == kindText, a.kind > kindDuration, b.kind > kindDuration:
+		return unknownValue
 	}
-	return unknownValue
+	return value{}
 }
 
 // almostTooLong is a duration above which it is left to cel-go whether two points in time are
@@ -192,6 +194,8 @@ func timeOf(v value) value {
 }
 
 func (v value) isNumber() bool { return v.kind == kindInt || v.kind == kindDouble }
+
+func (v value) isTimed() bool { return v.kind == kindTime || v.kind == kindDuration }
 
 func (v value) double() float64 {
 	if v.kind == kindInt {
@@ -243,11 +247,12 @@ func calculateDoubles(op string, a, b float64) value {
 	case operators.Multiply:
 		return value{kind: kindDouble, f: a * b}
 	case operators.Divide:
-		if b != 0 {
-			return value{kind: kindDouble, f: a / b}
+		if b == 0 {
+			return unknownValue
 		}
+		return value{kind: kindDouble, f: a / b}
 	}
-	return unknownValue
+	return value{} // doubles have no remainder
 }
 
 // holds returns whether the test is true of a value.
