@@ -92,9 +92,9 @@ func TestCalculationsWithTimesAtTheLimits(t *testing.T) {
 	})
 }
 
-// equalsOracle judges traces by a rule for each condition on a span s. The interpreter is asked where it
-// says that there is an error, or where it may be.
-func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace, mayAsk func(condition string, spans []trace.Span) bool) {
+// equalsOracle judges traces by a rule for each condition on a span s, in each of the ways, at least once. The
+// interpreter is asked where it says that there is an error, or where it may be.
+func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace, mayAsk func(condition string, spans []trace.Span) bool, ways ...func(*plan.Judge)) {
 	t.Helper()
 	var accepted []string
 	for _, c := range conditions {
@@ -109,32 +109,40 @@ func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace, mayA
 		needs = needs.Union(r.Needs())
 	}
 	b := trace.NewBatch(needs, traces...)
-	judge := plan.Compile(rs).NewJudge()
-	got, err := judge.Batch(t.Context(), b, nil)
-	require.NoError(t, err)
-	asked := judge.Asked()
-	found := got.Found
-	violated, failed := 0, 0
-	for i := range b.NumTraces() {
-		for k, v := range analyzer.Judge(t.Context(), rs, b.Trace(i)) {
-			said := rules.NotApplicable
-			if len(found) > 0 && found[0].Trace == i && found[0].Rule == k {
-				said = found[0].Verdict.Outcome
-				found = found[1:]
-			}
-			require.Equal(t, v.Outcome, said, "%s: %v", accepted[k], b.Trace(i).Spans)
-			if asked[plan.Asked{Trace: i, Rule: k}] && v.Outcome != rules.Error {
-				require.True(t, mayAsk(accepted[k], traces[i].Spans), "%s: the interpreter was asked: %v", accepted[k], b.Trace(i).Spans)
-			}
-			switch v.Outcome {
-			case rules.Violation:
-				violated++
-			case rules.Error:
-				failed++
-			}
+	want := make([][]rules.Verdict, b.NumTraces())
+	outcomes := map[rules.Outcome]int{}
+	for i := range want {
+		want[i] = analyzer.Judge(t.Context(), rs, b.Trace(i))
+		for _, v := range want[i] {
+			outcomes[v.Outcome]++
 		}
 	}
-	require.Empty(t, found)
-	require.Greater(t, violated, 1000)
-	require.Positive(t, failed)
+	require.Greater(t, outcomes[rules.Violation], 1000)
+	require.Positive(t, outcomes[rules.Error])
+	for _, way := range append(ways, nil)[:max(len(ways), 1)] {
+		judge := plan.Compile(rs).NewJudge()
+		if way != nil {
+			way(judge)
+		}
+		got, err := judge.Batch(t.Context(), b, nil)
+		require.NoError(t, err)
+		asked := judge.Asked()
+		found := got.Found
+		for i := range want {
+			for k, v := range want[i] {
+				said := rules.NotApplicable
+				if len(found) > 0 && found[0].Trace == i && found[0].Rule == k {
+					said = found[0].Verdict.Outcome
+					found = found[1:]
+				}
+				if v.Outcome != said {
+					t.Fatalf("%s: %v, want %v, of %v", accepted[k], said, v.Outcome, b.Trace(i).Spans)
+				}
+				if asked[plan.Asked{Trace: i, Rule: k}] && v.Outcome != rules.Error && !mayAsk(accepted[k], traces[i].Spans) {
+					t.Fatalf("%s: the interpreter was asked about %v", accepted[k], b.Trace(i).Spans)
+				}
+			}
+		}
+		require.Empty(t, found)
+	}
 }
