@@ -229,6 +229,50 @@ func TestExtremesOfWhatSomeSpansHave(t *testing.T) {
 	}
 }
 
+// Whether the greatest or least number of a trace passes is what a span of it says, whatever the spans' numbers are
+// and however many there are.
+func TestExtremesSayWhatSomeSpanSays(t *testing.T) {
+	conditions := []string{`int(s.name) > 0`} // an error
+	for _, op := range []string{"<", "<=", ">", ">="} {
+		for limit := -1; limit <= 3; limit++ {
+			conditions = append(conditions, fmt.Sprintf(`s["a"] %s %d`, op, limit), fmt.Sprintf(`s["a"] %s %d.5`, op, limit), fmt.Sprintf(`s.name == "x" && s["a"] %s %d`, op, limit),
+				fmt.Sprintf(`s.duration %s duration("%dns")`, op, limit), fmt.Sprintf(`s.name == "x" && s.duration %s duration("%dns")`, op, limit))
+		}
+	}
+	r := rand.New(rand.NewPCG(2, 2))
+	ints := func() trace.Value { return trace.IntValue(int64(r.IntN(5)) - 2) }
+	doubles := func() trace.Value { return trace.DoubleValue(float64(r.IntN(9))/2 - 2) }
+	for _, test := range []struct {
+		name  string
+		value func() trace.Value
+	}{
+		{"ints", ints},
+		{"doubles", doubles},
+		{"NaN", func() trace.Value { return []trace.Value{doubles(), doubles(), trace.DoubleValue(math.NaN())}[r.IntN(3)] }},
+		{"both", func() trace.Value { return []trace.Value{ints(), doubles()}[r.IntN(2)] }},
+		{"some", func() trace.Value { return []trace.Value{ints(), doubles(), {}, trace.StringValue("1")}[r.IntN(4)] }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var traces []*trace.Trace
+			for i := range 100 {
+				var spans []trace.Span
+				for k := range 1 + i%4 {
+					start := trace.Time(r.IntN(3))
+					spans = append(spans, trace.Span{
+						ID: trace.SpanID{7: byte(k + 1)}, Name: []string{"x", "1"}[r.IntN(2)], Start: start, End: trace.Time(r.IntN(5)), Attributes: attributesOf(test.value()),
+					})
+				}
+				traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, spans))
+			}
+			var ways []func(*plan.Judge)
+			for range 10 {
+				ways = append(ways, func(j *plan.Judge) { j.SetAny(r, 1+r.IntN(300)) })
+			}
+			equalsOracle(t, conditions, traces, func(string, []trace.Span) bool { return false }, ways...)
+		})
+	}
+}
+
 // What is asked of spans that lie before another may be an error, too.
 func TestAnErrorOfASpanBeforeIsNotLost(t *testing.T) {
 	spans := func(v int64) []trace.Span {
