@@ -6,7 +6,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -363,145 +365,170 @@ var seeds = flag.Int("plan.seeds", 1000, "so many random packs TestRandomConditi
 // A generator of its own, apart from rulestest: few names, keys and values, so that much is
 // equal, and conditions nested at random, of which cel-go refuses a third.
 func TestRandomConditionsGiveTheOraclesVerdicts(t *testing.T) {
-	outcomes := map[rules.Outcome]int{}
-	parsed, refused, unknown := 0, 0, 0
-	for seed := range uint64(*seeds) {
-		g := &gen{Rand: rand.New(rand.NewPCG(seed, 4242))}
-		var rs []*rules.Rule
-		var shared []string
-		mayAsk := map[*rules.Rule]bool{}
-		for range g.IntN(4) {
-			shared = append(shared, g.around("s", 1))
+	shards := make([]tally, runtime.GOMAXPROCS(0))
+	t.Run("seeds", func(t *testing.T) {
+		for shard := range shards {
+			t.Run(strconv.Itoa(shard), func(t *testing.T) {
+				t.Parallel()
+				for seed := shard; seed < *seeds; seed += len(shards) {
+					shards[shard].compare(t, uint64(seed))
+				}
+			})
 		}
-		for i := range 1 + g.IntN(12) {
-			rule := map[string]any{"id": fmt.Sprintf("r%d", i), "title": "t", "severity": "low"}
-			switch {
-			case seed%4 == 0: // rules within which much is the same
-				rule["when"] = pick(g, g.nested("", 0), g.nestedCount("", 0)+" "+g.cmp()+" "+g.nestedCount("", 0))
-			case g.IntN(3) > 0:
-				rule["when"] = g.cond(1 + g.IntN(3))
-			}
-			if seed%4 != 0 {
-				rule["when"] = g.listed(shared)
-			}
-			for _, k := range []string{"always", "never"} {
-				if seed%4 != 0 && g.IntN(3) > 0 {
-					rule[k] = []string{g.listed(shared)}
-					continue
-				}
-				if g.IntN(2) == 0 {
-					rule[k] = []string{g.cond(1 + g.IntN(3))}
-					if g.IntN(4) == 0 {
-						rule[k] = []string{g.cond(1 + g.IntN(3)), g.cond(1)}
-					}
-				}
-			}
-			if g.IntN(5) == 0 {
-				rule["traceql"] = pick(g, `{ name = "x" }`, `{ .a = 1 }`)
-			}
-			doc, err := yaml.Marshal(map[string]any{"apiVersion": "betrace.dev/v1", "kind": "RulePack", "metadata": map[string]any{"name": "p"}, "rules": []any{rule}})
-			require.NoError(t, err)
-			options := pick(g, rules.Options{MaxCost: 1e17}, rules.Options{MaxCost: 1e17}, rules.Options{MaxCost: 3e4, Sizes: rules.Sizes{Spans: 4, Descendants: 3, Children: 2, Ancestors: 2, Events: 2, Links: 1, Attributes: 4, Text: 8, List: 2}})
-			pack, err := rules.Parse("p.yaml", doc, options)
-			if err != nil {
-				refused++
+	})
+	all := tally{outcomes: map[rules.Outcome]int{}}
+	cases := 0
+	for _, s := range shards {
+		for o, n := range s.outcomes {
+			all.outcomes[o] += n
+			cases += n
+		}
+		all.parsed, all.refused, all.unknown = all.parsed+s.parsed, all.refused+s.refused, all.unknown+s.unknown
+	}
+	t.Logf("%d cases of %d rules: %v; %d rules were refused, %d expressions are not vectorised", cases, all.parsed, all.outcomes, all.refused, all.unknown)
+}
+
+// tally is what was compared.
+type tally struct {
+	outcomes                 map[rules.Outcome]int
+	parsed, refused, unknown int
+}
+
+// compare judges the random traces of a seed by its random rules.
+func (n *tally) compare(t *testing.T, seed uint64) {
+	if n.outcomes == nil {
+		n.outcomes = map[rules.Outcome]int{}
+	}
+	g := &gen{Rand: rand.New(rand.NewPCG(seed, 4242))}
+	var rs []*rules.Rule
+	var shared []string
+	mayAsk := map[*rules.Rule]bool{}
+	for range g.IntN(4) {
+		shared = append(shared, g.around("s", 1))
+	}
+	for i := range 1 + g.IntN(12) {
+		rule := map[string]any{"id": fmt.Sprintf("r%d", i), "title": "t", "severity": "low"}
+		switch {
+		case seed%4 == 0: // rules within which much is the same
+			rule["when"] = pick(g, g.nested("", 0), g.nestedCount("", 0)+" "+g.cmp()+" "+g.nestedCount("", 0))
+		case g.IntN(3) > 0:
+			rule["when"] = g.cond(1 + g.IntN(3))
+		}
+		if seed%4 != 0 {
+			rule["when"] = g.listed(shared)
+		}
+		for _, k := range []string{"always", "never"} {
+			if seed%4 != 0 && g.IntN(3) > 0 {
+				rule[k] = []string{g.listed(shared)}
 				continue
 			}
-			parsed++
-			rs = append(rs, pack.Rules...)
-			mayAsk[rs[len(rs)-1]] = options.MaxCost < 1e17 || calculated.Match(doc)
+			if g.IntN(2) == 0 {
+				rule[k] = []string{g.cond(1 + g.IntN(3))}
+				if g.IntN(4) == 0 {
+					rule[k] = []string{g.cond(1 + g.IntN(3)), g.cond(1)}
+				}
+			}
 		}
-		if len(rs) == 0 {
+		if g.IntN(5) == 0 {
+			rule["traceql"] = pick(g, `{ name = "x" }`, `{ .a = 1 }`)
+		}
+		doc, err := yaml.Marshal(map[string]any{"apiVersion": "betrace.dev/v1", "kind": "RulePack", "metadata": map[string]any{"name": "p"}, "rules": []any{rule}})
+		require.NoError(t, err)
+		options := pick(g, rules.Options{MaxCost: 1e17}, rules.Options{MaxCost: 1e17}, rules.Options{MaxCost: 3e4, Sizes: rules.Sizes{Spans: 4, Descendants: 3, Children: 2, Ancestors: 2, Events: 2, Links: 1, Attributes: 4, Text: 8, List: 2}})
+		pack, err := rules.Parse("p.yaml", doc, options)
+		if err != nil {
+			n.refused++
 			continue
 		}
-		var needs trace.Needs
-		for _, r := range rs {
-			needs = needs.Union(r.Needs())
-		}
-		pl := plan.Compile(rs)
-		known := make([]bool, len(rs))
-		for i := range rs {
-			known[i] = !mayAsk[rs[i]]
-			for _, p := range pl.Explain(i) {
-				if !p.Vectorised() {
-					unknown++
-					known[i] = false
-				}
+		n.parsed++
+		rs = append(rs, pack.Rules...)
+		mayAsk[rs[len(rs)-1]] = options.MaxCost < 1e17 || calculated.Match(doc)
+	}
+	if len(rs) == 0 {
+		return
+	}
+	var needs trace.Needs
+	for _, r := range rs {
+		needs = needs.Union(r.Needs())
+	}
+	pl := plan.Compile(rs)
+	known := make([]bool, len(rs))
+	for i := range rs {
+		known[i] = !mayAsk[rs[i]]
+		for _, p := range pl.Explain(i) {
+			if !p.Vectorised() {
+				n.unknown++
+				known[i] = false
 			}
 		}
-		judge := pl.NewJudge()
-		judge.SetAny(g.Rand, 1+g.IntN(pick(g, 20, 200, 2000)))
-		for range 4 {
-			var traces []*trace.Trace
-			plain := g.IntN(5) == 0
-			for i := range pick(g, 0, 1, 1+g.IntN(30), 1+g.IntN(30), 1+g.IntN(30)) {
-				tr := g.trace(i)
-				if plain {
-					for k := range tr.Spans {
-						tr.Spans[k].Attributes, tr.Spans[k].Resource, tr.Spans[k].Events, tr.Spans[k].Links = nil, nil, nil, nil
-					}
-					tr = trace.New(tr.ID, tr.Spans)
+	}
+	judge := pl.NewJudge()
+	judge.SetAny(g.Rand, 1+g.IntN(pick(g, 20, 200, 2000)))
+	for range 4 {
+		var traces []*trace.Trace
+		plain := g.IntN(5) == 0
+		for i := range pick(g, 0, 1, 1+g.IntN(30), 1+g.IntN(30), 1+g.IntN(30)) {
+			tr := g.trace(i)
+			if plain {
+				for k := range tr.Spans {
+					tr.Spans[k].Attributes, tr.Spans[k].Resource, tr.Spans[k].Events, tr.Spans[k].Links = nil, nil, nil, nil
 				}
-				traces = append(traces, tr)
+				tr = trace.New(tr.ID, tr.Spans)
 			}
-			b := trace.NewBatch(needs, traces...)
-			var sel trace.Bits
-			if g.IntN(2) == 0 {
-				sel = make(trace.Bits, trace.NumWords(b.NumTraces()))
-				for k := range b.NumTraces() {
-					if g.IntN(2) == 0 {
-						sel.Set(int32(k))
-					}
+			traces = append(traces, tr)
+		}
+		b := trace.NewBatch(needs, traces...)
+		var sel trace.Bits
+		if g.IntN(2) == 0 {
+			sel = make(trace.Bits, trace.NumWords(b.NumTraces()))
+			for k := range b.NumTraces() {
+				if g.IntN(2) == 0 {
+					sel.Set(int32(k))
 				}
 			}
-			got, err := judge.Batch(t.Context(), b, sel)
-			require.NoError(t, err)
-			asked := judge.Asked()
-			counts := make([]plan.Counts, len(rs))
-			at := 0
-			for ti := range b.NumTraces() {
-				if sel != nil && !sel.Has(int32(ti)) {
-					continue
+		}
+		got, err := judge.Batch(t.Context(), b, sel)
+		require.NoError(t, err)
+		asked := judge.Asked()
+		counts := make([]plan.Counts, len(rs))
+		at := 0
+		for ti := range b.NumTraces() {
+			if sel != nil && !sel.Has(int32(ti)) {
+				continue
+			}
+			view := b.Trace(ti)
+			for ri, v := range analyzer.Judge(t.Context(), rs, view) {
+				// With several clauses, one may be an error and another broken.
+				isKnown := v.Outcome == rules.NotApplicable || v.Outcome == rules.Pass || v.Outcome == rules.Violation && len(rs[ri].Always)+len(rs[ri].Never) < 2
+				if isKnown && known[ri] && asked[plan.Asked{Trace: ti, Rule: ri}] && !hasLists(view) {
+					t.Errorf("seed %d trace %d rule %d: %v, but the interpreter was asked", seed, ti, ri, v.Outcome)
+					report(t, seed, rs, b, ti, ri, v)
 				}
-				view := b.Trace(ti)
-				for ri, v := range analyzer.Judge(t.Context(), rs, view) {
-					// With several clauses, one may be an error and another broken.
-					isKnown := v.Outcome == rules.NotApplicable || v.Outcome == rules.Pass || v.Outcome == rules.Violation && len(rs[ri].Always)+len(rs[ri].Never) < 2
-					if isKnown && known[ri] && asked[plan.Asked{Trace: ti, Rule: ri}] && !hasLists(view) {
-						t.Errorf("seed %d trace %d rule %d: %v, but the interpreter was asked", seed, ti, ri, v.Outcome)
+				n.outcomes[v.Outcome]++
+				switch v.Outcome {
+				case rules.NotApplicable:
+					counts[ri].NotApplicable++
+				case rules.Pass:
+					counts[ri].Pass++
+				case rules.Violation:
+					counts[ri].Violation++
+				case rules.Error:
+					counts[ri].Error++
+				}
+				if v.Outcome == rules.Violation || v.Outcome == rules.Error {
+					if at >= len(got.Found) || got.Found[at].Trace != ti || got.Found[at].Rule != ri || got.Found[at].Verdict.Outcome != v.Outcome || got.Found[at].Verdict.Clause != v.Clause {
 						report(t, seed, rs, b, ti, ri, v)
 					}
-					outcomes[v.Outcome]++
-					switch v.Outcome {
-					case rules.NotApplicable:
-						counts[ri].NotApplicable++
-					case rules.Pass:
-						counts[ri].Pass++
-					case rules.Violation:
-						counts[ri].Violation++
-					case rules.Error:
-						counts[ri].Error++
-					}
-					if v.Outcome == rules.Violation || v.Outcome == rules.Error {
-						if at >= len(got.Found) || got.Found[at].Trace != ti || got.Found[at].Rule != ri || got.Found[at].Verdict.Outcome != v.Outcome || got.Found[at].Verdict.Clause != v.Clause {
-							report(t, seed, rs, b, ti, ri, v)
-						}
-						at++
-					}
+					at++
 				}
 			}
-			if at != len(got.Found) {
-				f := got.Found[at]
-				report(t, seed, rs, b, f.Trace, f.Rule, rules.Verdict{})
-			}
-			require.Equal(t, counts, got.Counts)
 		}
+		if at != len(got.Found) {
+			f := got.Found[at]
+			report(t, seed, rs, b, f.Trace, f.Rule, rules.Verdict{})
+		}
+		require.Equal(t, counts, got.Counts)
 	}
-	cases := 0
-	for _, n := range outcomes {
-		cases += n
-	}
-	t.Logf("%d cases of %d rules: %v; %d rules were refused, %d expressions are not vectorised", cases, parsed, outcomes, refused, unknown)
 }
 
 func report(t *testing.T, seed uint64, rs []*rules.Rule, b *trace.Batch, ti, ri int, v rules.Verdict) {
