@@ -30,7 +30,7 @@ func TestErrorsAreKeptWhereTheyDecide(t *testing.T) {
 	values := []trace.Value{{}, trace.IntValue(1), trace.IntValue(0), trace.StringValue("x")}
 	parents := [4]int{-1, 0, 1, 0}
 	var traces []*trace.Trace
-	for n := 0; n < 256; n += 3 {
+	for n := 0; n < 256; n += 5 {
 		attributes := func(i int) trace.Attributes {
 			a, _ := trace.NewAttributes([]trace.Attribute{{Key: "a", Value: values[n>>(2*(i%4))&3]}})
 			return a

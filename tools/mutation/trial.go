@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -205,7 +206,7 @@ func (t *trial) test(ctx context.Context, dir, binary string, mutant int, flags 
 	args := []string{"-c", limited, binary, "-test.paniconexit0", "-test.failfast", "-test.timeout=" + t.timeout.String()}
 	cmd := exec.CommandContext(ctx, "sh", append(args, flags...)...)
 	cmd.Dir = filepath.Join(dir, filepath.FromSlash(t.tested))
-	cmd.Env = append(os.Environ(), chosenMutant+"="+strconv.Itoa(mutant), "GOMEMLIMIT=2GiB")
+	cmd.Env = append(os.Environ(), chosenMutant+"="+strconv.Itoa(mutant), "GOMEMLIMIT=2GiB", "GOGC=400", "GOMAXPROCS="+strconv.Itoa(max(runtime.NumCPU()/t.copies, 1)))
 	cmd.WaitDelay = 10 * time.Second
 	var output head
 	cmd.Stdout, cmd.Stderr = &output, &output
