@@ -3,6 +3,7 @@ package plan_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,8 +93,9 @@ func TestCalculationsWithTimesAtTheLimits(t *testing.T) {
 	})
 }
 
-// equalsOracle judges traces by a rule for each condition on a span s, in each of the ways, at least once. The
-// interpreter is asked where it says that there is an error, or where it may be.
+// equalsOracle judges traces by a rule for each condition on a span s, in each of the ways, at least once: all of
+// them, every other one, and those without attributes, events and links, by the same judge. The interpreter is asked
+// where it says that there is an error, or where it may be.
 func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace, mayAsk func(condition string, spans []trace.Span) bool, ways ...func(*plan.Judge)) {
 	t.Helper()
 	var accepted []string
@@ -108,41 +110,65 @@ func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace, mayA
 	for _, r := range rs {
 		needs = needs.Union(r.Needs())
 	}
-	b := trace.NewBatch(needs, traces...)
-	want := make([][]rules.Verdict, b.NumTraces())
 	outcomes := map[rules.Outcome]int{}
-	for i := range want {
-		want[i] = analyzer.Judge(t.Context(), rs, b.Trace(i))
-		for _, v := range want[i] {
-			outcomes[v.Outcome]++
+	judged := func(b *trace.Batch) (verdicts [][]rules.Verdict) {
+		for i := range b.NumTraces() {
+			verdicts = append(verdicts, analyzer.Judge(t.Context(), rs, b.Trace(i)))
+			for _, v := range verdicts[i] {
+				outcomes[v.Outcome]++
+			}
 		}
+		return verdicts
 	}
+	var bare []*trace.Trace
+	for _, tr := range traces {
+		spans := slices.Clone(tr.Spans)
+		for i := range spans {
+			spans[i].Attributes, spans[i].Resource, spans[i].Events, spans[i].Links = nil, nil, nil, nil
+		}
+		bare = append(bare, trace.New(tr.ID, spans))
+	}
+	all, without := trace.NewBatch(needs, traces...), trace.NewBatch(needs, bare[:min(len(bare), 10)]...)
+	want, wantWithout := judged(all), judged(without)
 	require.Greater(t, outcomes[rules.Violation], 1000)
 	require.Positive(t, outcomes[rules.Error])
+	half := make(trace.Bits, trace.NumWords(len(want)))
+	for i := 1; i < len(want); i += 2 {
+		half.Set(int32(i))
+	}
 	for _, way := range append(ways, nil)[:max(len(ways), 1)] {
 		judge := plan.Compile(rs).NewJudge()
 		if way != nil {
 			way(judge)
 		}
-		got, err := judge.Batch(t.Context(), b, nil)
-		require.NoError(t, err)
-		asked := judge.Asked()
-		found := got.Found
-		for i := range want {
-			for k, v := range want[i] {
-				said := rules.NotApplicable
-				if len(found) > 0 && found[0].Trace == i && found[0].Rule == k {
-					said = found[0].Verdict.Outcome
-					found = found[1:]
+		for _, of := range []struct {
+			batch    *trace.Batch
+			selected trace.Bits
+			want     [][]rules.Verdict
+		}{{all, nil, want}, {without, nil, wantWithout}, {all, half, want}} {
+			got, err := judge.Batch(t.Context(), of.batch, of.selected)
+			require.NoError(t, err)
+			asked := judge.Asked()
+			found := got.Found
+			for i := range of.want {
+				if of.selected != nil && !of.selected.Has(int32(i)) {
+					continue
 				}
-				if v.Outcome != said {
-					t.Fatalf("%s: %v, want %v, of %v", accepted[k], said, v.Outcome, b.Trace(i).Spans)
-				}
-				if asked[plan.Asked{Trace: i, Rule: k}] && v.Outcome != rules.Error && !mayAsk(accepted[k], traces[i].Spans) {
-					t.Fatalf("%s: the interpreter was asked about %v", accepted[k], b.Trace(i).Spans)
+				for k, v := range of.want[i] {
+					said := rules.NotApplicable
+					if len(found) > 0 && found[0].Trace == i && found[0].Rule == k {
+						said = found[0].Verdict.Outcome
+						found = found[1:]
+					}
+					if v.Outcome != said {
+						t.Fatalf("%s: %v, want %v, of %v", accepted[k], said, v.Outcome, of.batch.Trace(i).Spans)
+					}
+					if asked[plan.Asked{Trace: i, Rule: k}] && v.Outcome != rules.Error && !mayAsk(accepted[k], of.batch.Trace(i).Spans) {
+						t.Fatalf("%s: the interpreter was asked about %v", accepted[k], of.batch.Trace(i).Spans)
+					}
 				}
 			}
+			require.Empty(t, found)
 		}
-		require.Empty(t, found)
 	}
 }
