@@ -4,7 +4,8 @@
 // mutations.yaml lists what is broken, how, and which tests must fail then. The
 // code is broken in a copy of the module, never in place. With -operators, what is
 // broken is each operator, number, truth value and call of a package instead, and one
-// program holds all mutants, so that there is one build for all.
+// program holds all mutants, so that there is one build for all; accepted.yaml says which
+// of them need not be noticed, and why.
 package main
 
 import (
@@ -125,6 +126,11 @@ func (s selection) of(folder string) ([]mutation, error) {
 	if err != nil {
 		return nil, err
 	}
+	classes, err := parseClasses(acceptedTable)
+	if err != nil {
+		return nil, err
+	}
+	accept(classes, all)
 	match, err := regexp.Compile(s.only)
 	if err != nil {
 		return nil, fmt.Errorf("-only: %w", err)
@@ -136,9 +142,11 @@ func (s selection) of(folder string) ([]mutation, error) {
 			return nil, fmt.Errorf("-again: %w", err)
 		}
 		for line := range strings.Lines(string(text)) {
-			if rest, ok := strings.CutPrefix(strings.TrimSpace(line), string(survived)); ok {
-				_, what, _ := strings.Cut(rest, "s  ") // after the time
-				survivors[what] = true
+			for _, o := range []outcome{survived, accepted} {
+				if rest, ok := strings.CutPrefix(strings.TrimSpace(line), string(o)+" "); ok {
+					_, what, _ := strings.Cut(rest, "s  ") // after the time
+					survivors[what] = true
+				}
 			}
 		}
 	}

@@ -153,7 +153,7 @@ func TestOneProgramHoldsAllMutants(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1, strings.Count(out.String(), "caught (no end)"))
-	require.Regexp(t, `(?m)^caught 14 of 21, 7 survived, 4 do not build, 4 not tried`, out.String())
+	require.Regexp(t, `(?m)^caught 14 of 21, 0 accepted, 7 survived, 4 do not build, 4 not tried`, out.String())
 	require.Contains(t, progress.String(), "4 mutants do not build")
 }
 
@@ -176,6 +176,44 @@ func TestWhatSurvivedIsTriedAgain(t *testing.T) {
 	require.Less(t, len(again), len(list))
 	_, err = selection{again: filepath.Join(dir, "none"), every: 1}.of("p")
 	require.ErrorContains(t, err, "-again")
+}
+
+func TestWhatNeedNotBeNoticedIsAccepted(t *testing.T) {
+	dir := module(t)
+	list, err := selection{every: 1}.of("p")
+	require.NoError(t, err)
+	classes, err := parseClasses([]byte("- why: so be it\n  of: ['p.go: .* in set\\(&n\\)', 'instead of \"2\" in m \\+= 2']\n- why: never\n  of: [nowhere]\n"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"nowhere"}, accept(classes, list))
+	tr, err := newTrial("p", "-run All", "", 2*time.Second, 2)
+	require.NoError(t, err)
+	var out, progress bytes.Buffer
+	_, err = tr.in(t.Context(), &out, &progress, dir, list)
+	require.NoError(t, err, progress.String())
+	require.Regexp(t, `(?m)^accepted     2: so be it\ncaught 14 of 21, 2 accepted, 5 survived`, out.String())
+
+	module(t) // the files were changed
+	log := filepath.Join(t.TempDir(), "log")
+	require.NoError(t, os.WriteFile(log, out.Bytes(), 0o600))
+	again, err := selection{again: log, every: 1}.of("p")
+	require.NoError(t, err)
+	require.Len(t, again, 7)
+}
+
+func TestClassesOfMutantsAreChecked(t *testing.T) {
+	for wrong, want := range map[string]string{"- why: x": "of nothing", "- of: [x]": "no why", "- {why: x, of: ['(']}": "missing closing", "- {why: x, off: [x]}": "off", "x": "accepted.yaml"} {
+		_, err := parseClasses([]byte(wrong))
+		require.ErrorContains(t, err, want, wrong)
+	}
+}
+
+// What is accepted is about the plan as it is.
+func TestWhatIsAcceptedIsThere(t *testing.T) {
+	classes, err := parseClasses(acceptedTable)
+	require.NoError(t, err)
+	list, err := operators("../../analyzer/plan")
+	require.NoError(t, err)
+	require.Empty(t, accept(classes, list))
 }
 
 func TestTheTestsPassBeforeAMutantIsTried(t *testing.T) {

@@ -98,8 +98,9 @@ func (t *trial) in(ctx context.Context, w, progress io.Writer, dir string, list 
 	if err := t.all(ctx, w, progress, s, binary); err != nil {
 		return false, err
 	}
-	noticed, lived := s.count(caught)+s.count(hung), s.count(survived)
-	fmt.Fprintf(w, "caught %d of %d, %d survived, %d do not build", noticed, noticed+lived, lived, s.count(unbuilt))
+	showAccepted(w, s)
+	noticed, lived, allowed := s.count(caught)+s.count(hung), s.count(survived), s.count(accepted)
+	fmt.Fprintf(w, "caught %d of %d, %d accepted, %d survived, %d do not build", noticed, noticed+lived+allowed, allowed, lived, s.count(unbuilt))
 	if n := s.count(untried); n > 0 {
 		fmt.Fprintf(w, ", %d not tried: they are in init or main, or where recover is called", n)
 	}
@@ -182,17 +183,17 @@ func (t *trial) all(ctx context.Context, w, progress io.Writer, s *schemata, bin
 }
 
 // try runs one stage of tests after the other until one notices the mutation.
-func (t *trial) try(ctx context.Context, s *schemata, binary string, i int) (outcome, error) {
+func (t *trial) try(ctx context.Context, s *schemata, binary string, i int) (o outcome, err error) {
 	for _, flags := range t.stages {
 		output, testErr := t.test(ctx, s.dir, binary, i+1, flags)
 		if err := context.Cause(ctx); err != nil {
 			return "", err
 		}
-		if o := s.list[i].judge(output, testErr); o != survived {
-			return o, nil
+		if o = s.list[i].judge(output, testErr); o != survived && o != accepted {
+			break
 		}
 	}
-	return survived, nil
+	return o, nil
 }
 
 // limited lets a program that asks for ever more memory die before the machine does.
