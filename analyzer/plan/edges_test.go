@@ -103,6 +103,99 @@ func TestWhatIsFoundComesInParts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, parts)
 	require.Equal(t, [2]int{700, 466}, found)
+
+	// Large ones come fewer at a time.
+	traces = traces[:0]
+	for i := range 5 {
+		spans := make([]trace.Span, 30_000)
+		for k := range spans {
+			spans[k] = trace.Span{ID: trace.SpanID{6: byte(k >> 8), 7: byte(k)}, Name: "x"}
+		}
+		traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, spans))
+	}
+	var sizes []int
+	_, err = plan.Compile(rs[:1]).NewJudge().Each(t.Context(), trace.NewBatch(rs[0].Needs(), traces...), nil, func(some []plan.Found) error {
+		sizes = append(sizes, len(some))
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 2, 1}, sizes)
+}
+
+// Of many traces that are judged together each rule judges those that are selected, that its filter matches and
+// that are within its limit; the interpreter the larger ones.
+func TestEachRuleJudgesItsOwnOfManyTraces(t *testing.T) {
+	const text = `
+apiVersion: betrace.dev/v1
+kind: RulePack
+metadata: {name: p}
+rules:
+  - {id: all, title: t, severity: low, when: 'spans.exists(s, s.kind == "server")'}
+  - {id: filtered, title: t, severity: low, traceql: '{ name = "x" }', when: 'spans.exists(s, s.kind == "server")'}
+  - {id: dear, title: t, severity: low, when: 'spans.exists(s, spans.exists(u, u.name.matches("^(a|b|x)+$") && u.kind != s.kind))'}
+  - {id: both, title: t, severity: low, traceql: '{ name = "x" }', when: 'spans.exists(s, spans.exists(u, u.name.matches("^(a|b|y)+$") && u.kind != s.kind))', always: ['spans.exists(s, s.kind == "client")']}
+`
+	pack, err := rules.Parse("p.yaml", []byte(text), rules.Options{MaxCost: 3e4, Sizes: rules.Sizes{Spans: 4, Descendants: 3, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 8, List: 1}})
+	require.NoError(t, err)
+	rs := pack.Rules
+	r := rand.New(rand.NewPCG(3, 3))
+	var traces []*trace.Trace
+	var needs trace.Needs
+	for _, rule := range rs {
+		needs = needs.Union(rule.Needs())
+	}
+	for i := range 500 {
+		spans := make([]trace.Span, 1+r.IntN(3))
+		if r.IntN(9) == 0 {
+			spans = make([]trace.Span, 20+r.IntN(60))
+		}
+		for k := range spans {
+			spans[k] = trace.Span{ID: trace.SpanID{7: byte(k + 1)}, Name: []string{"x", "y", "z"}[r.IntN(3)], Kind: trace.Kind(2 + r.IntN(2))}
+		}
+		traces = append(traces, trace.New(trace.ID{14: byte(i >> 8), 15: byte(i)}, spans))
+	}
+	b := trace.NewBatch(needs, traces...)
+	outcomes := map[rules.Outcome]int{}
+	for _, share := range []int{0, 1, 2, 10} {
+		var selected trace.Bits
+		if share > 0 {
+			selected = make(trace.Bits, trace.NumWords(b.NumTraces()))
+			for i := range b.NumTraces() {
+				if r.IntN(share) == 0 {
+					selected.Set(int32(i))
+				}
+			}
+		}
+		want := make([]plan.Counts, len(rs))
+		for i := range b.NumTraces() {
+			if selected != nil && !selected.Has(int32(i)) {
+				continue
+			}
+			for k, v := range analyzer.Judge(t.Context(), rs, b.Trace(i)) {
+				outcomes[v.Outcome]++
+				switch v.Outcome {
+				case rules.NotApplicable:
+					want[k].NotApplicable++
+				case rules.Pass:
+					want[k].Pass++
+				case rules.Violation:
+					want[k].Violation++
+				case rules.Error:
+					want[k].Error++
+				}
+			}
+		}
+		for _, strip := range []int{1, 150, 1 << 20} {
+			judge := plan.Compile(rs).NewJudge()
+			judge.SetAny(r, strip)
+			got, err := judge.Batch(t.Context(), b, selected)
+			require.NoError(t, err)
+			require.Equal(t, want, got.Counts, "one in %d, %d spans at a time", share, strip)
+		}
+	}
+	for _, o := range []rules.Outcome{rules.NotApplicable, rules.Pass, rules.Violation, rules.Error} {
+		require.Greater(t, outcomes[o], 20, o)
+	}
 }
 
 // A quantifier within what another quantifies over has candidates of its own, which may be those of
