@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -382,4 +383,31 @@ func TestAnErrorOfASpanBeforeIsNotLost(t *testing.T) {
 	v, err := plan.Compile(rs).NewJudge().Batch(t.Context(), b, nil)
 	require.NoError(t, err)
 	require.Equal(t, []plan.Counts{{Violation: 1, Error: 1, NotApplicable: 1}}, v.Counts)
+}
+
+// An expression may have more quantifiers than the plan has variables for: the interpreter has them.
+func TestMoreQuantifiersThanVariables(t *testing.T) {
+	some := func(n int) string {
+		var of []string
+		for i := range n {
+			of = append(of, fmt.Sprintf(`spans.exists(s, s.name == "%d" && s.duration - s.parent.duration > duration("0s"))`, i))
+		}
+		return strings.Join(of, " || ")
+	}
+	rs, err := packWith(t, rules.Options{MaxCost: 1e15}, some(64), some(65), some(70))
+	require.NoError(t, err)
+	p := plan.Compile(rs)
+	require.Empty(t, p.Explain(0)[0].Reasons)
+	for i := 1; i < 3; i++ {
+		require.Equal(t, []string{"more than 64 quantifiers"}, p.Explain(i)[0].Reasons)
+	}
+	var traces []*trace.Trace
+	for i := range 72 {
+		traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, []trace.Span{
+			{ID: trace.SpanID{7: 1}, Name: "up", End: 1}, {ID: trace.SpanID{7: 2}, ParentID: trace.SpanID{7: 1}, Name: fmt.Sprint(i), End: 2},
+		}))
+	}
+	v, err := p.NewJudge().Batch(t.Context(), trace.NewBatch(rs[0].Needs(), traces...), nil)
+	require.NoError(t, err)
+	require.Equal(t, []plan.Counts{{Violation: 64, NotApplicable: 8}, {Violation: 65, NotApplicable: 7}, {Violation: 70, NotApplicable: 2}}, v.Counts)
 }

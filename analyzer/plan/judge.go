@@ -70,8 +70,8 @@ type Judge struct {
 	byResource  []uint32 // what markTexts looks at
 
 	scratch trace.Scratch
-	env     [64]int32
-	trace   int32 // whose row is evaluated
+	env     [mostBinders]int32 // rows that variables stand for
+	trace   int32              // whose row is evaluated
 }
 
 // Counts are how many verdicts a rule gave of each outcome.

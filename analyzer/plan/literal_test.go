@@ -82,3 +82,21 @@ func TestWhatMatchesHasALiteral(t *testing.T) {
 	require.Greater(t, literals, 500)
 	require.Equal(t, literals, some)
 }
+
+// A letter is found in both cases where the pattern is of either, and in no other letter.
+func TestLettersAreFoundInBothCases(t *testing.T) {
+	for c := byte('a'); c <= 'z'; c++ {
+		lower, upper := string(c)+"1", strings.ToUpper(string(c))+"1"
+		for _, pattern := range []string{"(?i:" + lower + ")", "(?i:" + upper + ")", "(?i:1" + lower + ")", "x2|(?i:" + lower + ")"} {
+			finder := newLiteralFinder(requiredLiterals(pattern))
+			for d := byte(' '); d < 0x7f; d++ {
+				text := "_1" + string(d) + "1"
+				if regexp.MustCompile(pattern).MatchString(text) {
+					require.True(t, finder.isIn([]byte(text)), "%s %q", pattern, text)
+				} else if c != 'k' && c != 's' { // whose part is left out
+					require.False(t, finder.isIn([]byte(text)), "%s %q", pattern, text)
+				}
+			}
+		}
+	}
+}

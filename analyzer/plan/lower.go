@@ -54,6 +54,9 @@ const (
 	resources
 )
 
+// mostBinders is how many variables an expression may have: a bit each in node.free.
+const mostBinders = 64
+
 // binder is a variable of a quantifier.
 type binder struct {
 	id     int
@@ -230,6 +233,9 @@ func (l *lowering) lower(e ast.Expr) *node {
 	case ast.ComprehensionKind:
 		if n := l.comprehension(e.AsComprehension()); n != nil {
 			return n
+		}
+		if l.binders >= mostBinders {
+			return l.unknown("more than %d quantifiers", mostBinders)
 		}
 		if part := l.part(e); part != nil {
 			return part
@@ -571,7 +577,7 @@ func (l *lowering) over(kind quantifier, list ast.Expr, name string, predicate a
 	if !ok {
 		return nil
 	}
-	if l.binders >= 64 {
+	if l.binders >= mostBinders {
 		return nil
 	}
 	b := l.bind(domainOf[listKind])

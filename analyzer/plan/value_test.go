@@ -34,7 +34,7 @@ func TestCalculationsAtTheLimits(t *testing.T) {
 	for _, op := range comparisons {
 		expressions = append(expressions, fmt.Sprintf(`s["a"] %s s["b"]`, op), fmt.Sprintf(`s.name %s s["b"]`, op), fmt.Sprintf(`(s["a"] == s["b"]) %s s["a"]`, op))
 	}
-	expressions = append(expressions, `s["a"] in [s["b"], 2]`, `s["a"] in [s["b"], s["c"]]`, `(s["a"] == 1 ? s["b"] : s["c"]) == 2`, `!(s["a"] || s["b"])`, `-s["a"] < s["b"]`)
+	expressions = append(expressions, `s["a"] in [s["b"], 2]`, `s["a"] in [2, s["b"]]`, `2 in [s["b"], s["a"]]`, `s["a"] in [s["b"], s["c"]]`, `(s["a"] == 1 ? s["b"] : s["c"]) == 2`, `!(s["a"] || s["b"])`, `-s["a"] < s["b"]`)
 
 	var traces []*trace.Trace
 	for i, a := range values {
