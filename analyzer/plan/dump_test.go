@@ -17,7 +17,8 @@ var predicateNames = [...]string{
 var comparisons = [...]string{trace.Equal: "==", trace.NotEqual: "!=", trace.Less: "<", trace.LessEqual: "<=", trace.Greater: ">", trace.GreaterEqual: ">="}
 
 // Dump says what an expression of rule i became: predicates, with what is kept (+), what is not known of everything
-// (?), what is evaluated for one span as for all (.), and how many relations may be worked out apart.
+// (?), what is evaluated for one span as for all (.), and how many relations may be worked out apart; and why it is
+// not vectorised, or whether some of it is evaluated for one span at a time.
 func (p *Plan) Dump(i int) string {
 	var b strings.Builder
 	r := &p.rules[i]
@@ -31,6 +32,9 @@ func (p *Plan) Dump(i int) string {
 	for _, part := range r.parts {
 		for _, reason := range part.Reasons {
 			fmt.Fprintf(&b, "\n    because: %s", reason)
+		}
+		if part.ByRow {
+			b.WriteString("\n    for one span at a time")
 		}
 	}
 	return b.String()

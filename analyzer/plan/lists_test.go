@@ -135,7 +135,16 @@ spans.exists(s, s.attributes["m"] > 1)
 spans.exists(s, s.attributes["m"] >= 2)
 spans.exists(s, s.attributes["m"] > 1.5)
 spans.exists(s, s.attributes["m"] < 1)
-spans.exists(s, s.attributes["m"] <= 0)`
+spans.exists(s, s.attributes["m"] <= 0)
+spans.exists(s, s.name == "b" && !(s.kind == s.parent.kind))
+spans.exists(s, s.name == "b" && s.kind == "server" && !(s["n"] > s.parent["n"]) && s.status != "error")
+spans.filter(s, s.name == "b").all(s, s["n"] > s.parent["n"])
+count(spans, s, s.name == "b" && !(s["n"] > s.parent["n"])) == 1
+spans.exists(s, s.name == "b" && !s.ancestors().all(p, "zz" in p.attributes))
+spans.exists(s, s.name == "b" && !s.children.all(p, "zz" in p.attributes))
+spans.exists(s, s.name == "b" && !s.descendants().all(p, "zz" in p.attributes))
+spans.exists(s, s.name == "c" && spans.exists(p, p.name == "b" && p.end <= s.parent.start))
+spans.exists(s, s.name == "c" && s.children.exists(c, spans.exists(p, p.name == "b" && p.before(c))))`
 	r := rand.New(rand.NewPCG(5, 5))
 	lines := strings.Split(strings.TrimSpace(list), "\n")
 	rs := ofExpressions(t, lines)

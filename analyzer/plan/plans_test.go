@@ -60,7 +60,7 @@ func ofExpressions(t *testing.T, expressions []string) []*rules.Rule {
 	}
 	doc, err := yaml.Marshal(map[string]any{"apiVersion": "betrace.dev/v1", "kind": "RulePack", "metadata": map[string]any{"name": "p"}, "rules": list})
 	require.NoError(t, err)
-	pack, err := rules.Parse("p.yaml", doc, rules.Options{})
+	pack, err := rules.Parse("p.yaml", doc, rules.Options{MaxCost: 1e15})
 	require.NoError(t, err)
 	return pack.Rules
 }
