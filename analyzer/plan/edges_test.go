@@ -411,3 +411,32 @@ func TestMoreQuantifiersThanVariables(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []plan.Counts{{Violation: 64, NotApplicable: 8}, {Violation: 65, NotApplicable: 7}, {Violation: 70, NotApplicable: 2}}, v.Counts)
 }
+
+// However many rules ask for two things each, those that ask for the same share it and no others do.
+func TestRulesOfManyPairsAreKeptApart(t *testing.T) {
+	const keys = 26
+	var when []string
+	var traces []*trace.Trace
+	var want []plan.Counts
+	for i := range keys {
+		for k := range i {
+			of := func(key int) string { return fmt.Sprintf(`s.attributes["%c"] == %d`, 'a'+key, key) }
+			when = append(when, "spans.exists(s, "+of(i)+" && "+of(k)+")")
+			attributes, _ := trace.NewAttributes([]trace.Attribute{{Key: string(rune('a' + i)), Value: trace.IntValue(int64(i))}, {Key: string(rune('a' + k)), Value: trace.IntValue(int64(k))}})
+			traces = append(traces, trace.New(trace.ID{14: byte(i), 15: byte(k + 1)}, []trace.Span{{ID: trace.SpanID{1}, Attributes: attributes}}))
+			want = append(want, plan.Counts{Violation: 1, NotApplicable: keys*(keys-1)/2 - 1})
+		}
+	}
+	rs, err := packOf(t, when...)
+	require.NoError(t, err)
+	var needs trace.Needs
+	for _, r := range rs {
+		needs = needs.Union(r.Needs())
+	}
+	v, err := plan.Compile(rs).NewJudge().Batch(t.Context(), trace.NewBatch(needs, traces...), nil)
+	require.NoError(t, err)
+	require.Equal(t, want, v.Counts)
+	for i, f := range v.Found {
+		require.Equal(t, [2]int{i, i}, [2]int{f.Trace, f.Rule})
+	}
+}

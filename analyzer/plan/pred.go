@@ -288,7 +288,7 @@ func (c *compiler) row(n *node, v *binder) *predicate {
 		}
 	}
 	walk(n)
-	return c.predicate(p, n.key, v != nil)
+	return c.predicate(p, n.key)
 }
 
 func domainOfBinder(v *binder) domain {

@@ -101,27 +101,50 @@ func TestAttacksEndAtTheLimitAndTheOthersGoOn(t *testing.T) {
 	}
 }
 
-// What a rule may cost is asked of each batch, whatever the one before was like.
+// What a rule may cost is asked of each batch, whatever the one before was like, and of whatever in it is long.
 func TestLimitsAreOfTheBatch(t *testing.T) {
-	rs, err := packOf(t, `spans.exists(s, spans.exists(u, u.name.matches("^(a|b|c|d)+$") && u.id != s.id))`)
-	require.NoError(t, err)
-	batch := func(name string) *trace.Batch {
-		spans := make([]trace.Span, 200)
-		for i := range spans {
-			spans[i] = trace.Span{ID: trace.SpanID{7: byte(i + 1)}, Name: "x"}
-		}
-		spans[0].Name = name
-		return trace.NewBatch(rs[0].Needs(), trace.New(trace.ID{1}, spans))
-	}
-	judge := plan.Compile(rs).NewJudge()
-	short, long := batch("x"), batch(strings.Repeat("x", 16<<20))
-	for range 2 {
-		v, err := judge.Batch(t.Context(), short, nil)
-		require.NoError(t, err)
-		require.Equal(t, []plan.Counts{{NotApplicable: 1}}, v.Counts)
-		v, err = judge.Batch(t.Context(), long, nil)
-		require.NoError(t, err)
-		require.Equal(t, []plan.Counts{{Error: 1}}, v.Counts, "texts so long are too many to match 40,000 times")
+	attribute := func(v string) trace.Attributes { return attributesOf(trace.StringValue(v)) }
+	options := rules.Options{Sizes: rules.Sizes{Spans: 1000, Descendants: 10, Children: 10, Ancestors: 10, Events: 2, Links: 2, Attributes: 10, Text: 64, List: 10}}
+	for of, set := range map[string]func(s *trace.Span, text string){
+		`u.name`:            func(s *trace.Span, text string) { s.Name = text },
+		`u.statusMessage`:   func(s *trace.Span, text string) { s.StatusMessage = text },
+		`u.scope`:           func(s *trace.Span, text string) { s.Scope = text },
+		`u.scopeVersion`:    func(s *trace.Span, text string) { s.ScopeVersion = text },
+		`u.attributes["a"]`: func(s *trace.Span, text string) { s.Attributes = attribute(text) },
+		`u.resource["a"]`:   func(s *trace.Span, text string) { s.Resource = attribute(text) },
+		`e.name`:            func(s *trace.Span, text string) { s.Events = []trace.Event{{Name: text}} },
+		`e.attributes["a"]`: func(s *trace.Span, text string) { s.Events = []trace.Event{{Attributes: attribute(text)}} },
+		`l.attributes["a"]`: func(s *trace.Span, text string) { s.Links = []trace.Link{{Attributes: attribute(text)}} },
+	} {
+		t.Run(of, func(t *testing.T) {
+			condition := of + `.matches("^(a|b|c|d)+$")`
+			switch of[0] {
+			case 'e':
+				condition = "u.events.exists(e, " + condition + ")"
+			case 'l':
+				condition = "u.links.exists(l, " + condition + ")"
+			}
+			rs, err := packWith(t, options, `spans.exists(s, spans.exists(u, `+condition+` && u.id != s.id))`)
+			require.NoError(t, err)
+			batch := func(text string) *trace.Batch {
+				spans := make([]trace.Span, 200)
+				for i := range spans {
+					spans[i].ID = trace.SpanID{7: byte(i + 1)}
+				}
+				set(&spans[0], text)
+				return trace.NewBatch(rs[0].Needs(), trace.New(trace.ID{1}, spans))
+			}
+			judge := plan.Compile(rs).NewJudge()
+			short, long := batch("x"), batch(strings.Repeat("x", 16<<20))
+			for range 2 {
+				v, err := judge.Batch(t.Context(), short, nil)
+				require.NoError(t, err)
+				require.Equal(t, []plan.Counts{{NotApplicable: 1}}, v.Counts)
+				v, err = judge.Batch(t.Context(), long, nil)
+				require.NoError(t, err)
+				require.Equal(t, []plan.Counts{{Error: 1}}, v.Counts, "texts so long are too many to match 40,000 times")
+			}
+		})
 	}
 }
 
