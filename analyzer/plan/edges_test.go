@@ -334,6 +334,7 @@ func TestExtremesSayWhatSomeSpanSays(t *testing.T) {
 		}
 	}
 	r := rand.New(rand.NewPCG(2, 2))
+	given := 0
 	ints := func() trace.Value { return trace.IntValue(int64(r.IntN(5)) - 2) }
 	doubles := func() trace.Value { return trace.DoubleValue(float64(r.IntN(9))/2 - 2) }
 	for _, test := range []struct {
@@ -347,10 +348,11 @@ func TestExtremesSayWhatSomeSpanSays(t *testing.T) {
 		}},
 		{"both", func() trace.Value { return []trace.Value{ints(), doubles()}[r.IntN(2)] }},
 		{"some", func() trace.Value { return []trace.Value{ints(), doubles(), {}, trace.StringValue("1")}[r.IntN(4)] }},
+		{"all but the first", func() trace.Value { given++; return []trace.Value{{}, ints()}[min(given-1, 1)] }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var traces []*trace.Trace
-			for i := range 60 {
+			for i := range 150 {
 				var spans []trace.Span
 				for k := range 1 + i%4 {
 					start := trace.Time(r.IntN(3))
@@ -362,7 +364,7 @@ func TestExtremesSayWhatSomeSpanSays(t *testing.T) {
 			}
 			var ways []func(*plan.Judge)
 			for range 5 {
-				ways = append(ways, func(j *plan.Judge) { j.SetAny(r, 1+r.IntN(300)) })
+				ways = append(ways, func(j *plan.Judge) { j.SetAny(r, 1+r.IntN(600)) })
 			}
 			equalsOracle(t, conditions, traces, func(string, []trace.Span) bool { return false }, ways...)
 		})
@@ -439,4 +441,42 @@ func TestRulesOfManyPairsAreKeptApart(t *testing.T) {
 	for i, f := range v.Found {
 		require.Equal(t, [2]int{i, i}, [2]int{f.Trace, f.Rule})
 	}
+}
+
+// Texts are told apart by all of their length, and by all of their bytes.
+func TestTextsOfAnyLength(t *testing.T) {
+	lengths := []int{0, 1, 2, 7, 8, 9, 31, 32, 33, 61, 62, 63, 64, 65, 66, 127, 128, 129, 300, 5000}
+	var when []string
+	var traces []*trace.Trace
+	var want []plan.Counts
+	for i, n := range lengths {
+		text := strings.Repeat("x", n)
+		when = append(when, `spans.exists(s, s.name == "`+text+`")`, `spans.exists(s, s.attributes["a"] == "`+text+`")`)
+		spans := []trace.Span{{ID: trace.SpanID{1}, Name: text, Attributes: attributesOf(trace.StringValue(text))}}
+		if n > 0 { // as long, and others
+			for _, other := range []string{text[1:] + "y", "y" + text[1:]} {
+				spans = append(spans, trace.Span{ID: trace.SpanID{7: byte(len(spans))}, Name: other, Attributes: attributesOf(trace.StringValue(other))})
+			}
+		}
+		traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, spans))
+		want = append(want, plan.Counts{Violation: 1, NotApplicable: len(lengths) - 1}, plan.Counts{Violation: 1, NotApplicable: len(lengths) - 1})
+	}
+	rs, err := packOf(t, when...)
+	require.NoError(t, err)
+	needs := rs[0].Needs().Union(rs[1].Needs())
+	for _, n := range []int{2, len(rs)} { // few are looked for one after another
+		v, err := plan.Compile(rs[len(rs)-n:]).NewJudge().Batch(t.Context(), trace.NewBatch(needs, traces...), nil)
+		require.NoError(t, err)
+		require.Equal(t, want[len(rs)-n:], v.Counts)
+	}
+}
+
+// An attribute of which the only value is a list is there.
+func TestOneListIsAValue(t *testing.T) {
+	rs, err := packOf(t, `spans.exists(s, "a" in s.attributes)`, `spans.exists(s, s.attributes["a"] == [1])`, `spans.exists(s, s.attributes["a"] > 0)`)
+	require.NoError(t, err)
+	b := trace.NewBatch(rs[0].Needs(), trace.New(trace.ID{1}, []trace.Span{{ID: trace.SpanID{1}, Attributes: attributesOf(trace.ArrayValue(trace.IntValue(1)))}}))
+	v, err := plan.Compile(rs).NewJudge().Batch(t.Context(), b, nil)
+	require.NoError(t, err)
+	require.Equal(t, []plan.Counts{{Violation: 1}, {Violation: 1}, {NotApplicable: 1}}, v.Counts)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/analyzer/plan"
 	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
@@ -145,6 +146,49 @@ func TestLimitsAreOfTheBatch(t *testing.T) {
 				require.Equal(t, []plan.Counts{{Error: 1}}, v.Counts, "texts so long are too many to match 40,000 times")
 			}
 		})
+	}
+}
+
+// Traces of any size are judged as the interpreter does, on both sides of a rule's limit.
+func TestLimitsAreTheInterpreters(t *testing.T) {
+	const matched = `.name.matches("^(a|b|c|d)+$")`
+	rs, err := packWith(t, rules.Options{MaxCost: 1e5, Sizes: rules.Sizes{Spans: 2, Descendants: 2, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 1, List: 1}},
+		`spans.exists(s, s`+matched+`)`, `spans.exists(s, spans.exists(u, u`+matched+`))`, `spans.exists(s, s.ancestors().exists(u, u`+matched+`))`,
+		`spans.exists(s, s.descendants().exists(u, u`+matched+`))`, `spans.exists(s, s.children.exists(u, u`+matched+`))`, `spans.exists(s, s.children.exists(u, s.ancestors().exists(v, v`+matched+`)))`)
+	require.NoError(t, err)
+	outcomes := make([]map[rules.Outcome]int, len(rs))
+	for n := 1; n < 4000; n += 1 + n/6 {
+		for name, parent := range map[string]func(i int) int{"chain": func(i int) int { return i - 1 }, "star": func(i int) int { return min(i-1, 0) }, "cycle": func(i int) int { return (i + n - 1) % n }} {
+			for _, text := range []string{"x", strings.Repeat("x", 300_000)} {
+				spans := make([]trace.Span, n)
+				for i := range spans {
+					spans[i] = trace.Span{ID: trace.SpanID{6: byte((i + 1) >> 8), 7: byte(i + 1)}, Name: "x"}
+					if p := parent(i); p >= 0 {
+						spans[i].ParentID = trace.SpanID{6: byte((p + 1) >> 8), 7: byte(p + 1)}
+					}
+				}
+				spans[0].Name = text
+				b := trace.NewBatch(rs[0].Needs(), trace.New(trace.ID{1}, spans))
+				v, err := plan.Compile(rs).NewJudge().Batch(t.Context(), b, nil)
+				require.NoError(t, err)
+				for i, want := range analyzer.Judge(t.Context(), rs, b.Trace(0)) {
+					if outcomes[i] == nil {
+						outcomes[i] = map[rules.Outcome]int{}
+					}
+					outcomes[i][want.Outcome]++
+					switch want.Outcome {
+					case rules.NotApplicable:
+						require.Equal(t, plan.Counts{NotApplicable: 1}, v.Counts[i], "rule %d, %s of %d, text of %d", i, name, n, len(text))
+					default:
+						require.Equal(t, plan.Counts{Error: 1}, v.Counts[i], "rule %d, %s of %d, text of %d", i, name, n, len(text))
+					}
+				}
+			}
+		}
+	}
+	for i, of := range outcomes {
+		require.Positive(t, of[rules.NotApplicable], i)
+		require.Positive(t, of[rules.Error], i)
 	}
 }
 
