@@ -93,6 +93,10 @@ spans.exists(s, s.name == "c" && spans.exists(p, p["same"] != s["same"]))
 spans.exists(s, s.name == "c" && spans.exists_one(p, p["same"] != s["same"]))
 spans.exists(s, s.name == "c" && spans.exists(p, p["same"] != s["text"]))
 spans.exists(s, s.name == "b" && spans.exists(t, true))
+spans.exists(s, s.name == "c" && (string(s.attributes["bool"]) == "true") != (s.kind == "server"))
+spans.exists(s, s.name == "c" && spans.exists(p, p.attributes["m"] == s.attributes["m"] && p.kind == "server"))
+spans.exists(s, s.name == "c" && !spans.exists(p, p.kind == "server" && p.attributes["double"] > s.attributes["double"]))
+spans.exists(s, s.kind == "client" && !spans.exists(p, p.kind == "server" && p.attributes["m"] > s.attributes["m"]))
 spans.exists(s, s.name == "b" && s.children.exists(c, s.kind == "server"))
 spans.exists(s, s.name == "c" && spans.exists(p, ("text" in p.attributes) != ("text" in s.attributes)))
 spans.exists(s, s.name == "b" && [1, 2].all(z, !(z == s.attributes["n"])))
@@ -260,7 +264,7 @@ func fewSpans(r *rand.Rand, id byte) *trace.Trace {
 		} else if r.IntN(3) == 0 {
 			list = append(list, trace.Attribute{Key: "same", Value: trace.StringValue("r")})
 		}
-		mixed := []trace.Value{trace.StringValue("x"), trace.IntValue(1), trace.DoubleValue(2), trace.BoolValue(true)}[r.IntN(4)]
+		mixed := []trace.Value{trace.StringValue("x"), trace.IntValue(1), trace.IntValue(2), trace.DoubleValue(2), trace.BoolValue(true)}[r.IntN(5)]
 		nan := r.Float64()
 		if r.IntN(5) == 0 {
 			nan = math.NaN()

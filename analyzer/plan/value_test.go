@@ -71,7 +71,7 @@ func TestCalculationsWithTimesAtTheLimits(t *testing.T) {
 		for _, of := range []string{
 			`s.end - s.parent.start %s duration("1s")`, `s.start - s.parent.end %s duration("0s")`, `s.duration + s.parent.duration %s duration("1s")`, `s.duration - s.parent.duration %s duration("0s")`,
 			`s.start + s.parent.duration %s s.parent.end`, `s.parent.duration + s.start %s s.end`, `s.end - s.parent.duration %s s.start`, `s.start %s s.parent.start`, `s.duration %s s.parent.duration`,
-			`s.end - s.parent.start %s s.parent.end - s.start`,
+			`s.end - s.parent.start %s s.parent.end - s.start`, `trace.start %s s.end`, `trace.end %s s.parent.end`, `trace.duration %s s.duration`,
 		} {
 			expressions = append(expressions, fmt.Sprintf(of, op))
 		}
