@@ -220,6 +220,11 @@ spans.exists(s, s.name == "c" && s.children.exists(c, spans.exists(p, p.name == 
 func fewSpans(r *rand.Rand, id byte) *trace.Trace {
 	spans := make([]trace.Span, 4+r.IntN(12))
 	rare := r.IntN(6) == 0
+	resources := make([]trace.Attributes, 4) // which spans share
+	for i := range resources {
+		resources[i], _ = trace.NewAttributes([]trace.Attribute{{Key: "service.name", Value: trace.StringValue([]string{"x", "y", "z"}[r.IntN(3)])},
+			{Key: "r", Value: trace.StringValue([]string{"x", "y"}[r.IntN(8)/7])}, {Key: "bool", Value: trace.BoolValue(r.IntN(2) == 0)}})
+	}
 	same := trace.StringValue([]string{"p", "q"}[r.IntN(2)])
 	for i := range spans {
 		s := &spans[i]
@@ -272,8 +277,7 @@ func fewSpans(r *rand.Rand, id byte) *trace.Trace {
 		list = append(list, trace.Attribute{Key: "int", Value: trace.IntValue(r.Int64N(100))}, trace.Attribute{Key: "double", Value: trace.DoubleValue(r.Float64())},
 			trace.Attribute{Key: "nan", Value: trace.DoubleValue(nan)}, trace.Attribute{Key: "mixed", Value: mixed})
 		s.Attributes, _ = trace.NewAttributes(list)
-		s.Resource, _ = trace.NewAttributes([]trace.Attribute{{Key: "service.name", Value: trace.StringValue([]string{"x", "y", "z"}[r.IntN(3)])},
-			{Key: "r", Value: trace.StringValue([]string{"x", "y"}[r.IntN(8)/7])}, {Key: "bool", Value: trace.BoolValue(r.IntN(2) == 0)}})
+		s.Resource = resources[r.IntN(len(resources))]
 	}
 	return trace.New(trace.ID{14: id, 15: 1}, spans)
 }

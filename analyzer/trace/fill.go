@@ -67,16 +67,15 @@ type Filler struct {
 	// Place is by the spans' own numbers, after Layout.
 	Place []int32
 
-	needs     Needs
-	b         Batch
-	copies    []spanCopy
-	order     []orderKey
-	packed    [1 << packedBits]uint64
-	table     idTable
-	spare     map[Scope][]*Column
-	byKey     map[AttributeKey]*Column
-	resources int
-	proto     protoFill
+	needs  Needs
+	b      Batch
+	copies []spanCopy
+	order  []orderKey
+	packed [1 << packedBits]uint64
+	table  idTable
+	spare  map[Scope][]*Column
+	byKey  map[AttributeKey]*Column
+	proto  protoFill
 }
 
 // spanCopy is a further copy of the span at row of: the span with the number at.
@@ -291,7 +290,6 @@ func (f *Filler) Layout(resources, events, links int) *Batch {
 		b.Starts, b.Ends, b.Kinds = append(b.Starts, k.Starts[c.at]), append(b.Ends, max(k.Starts[c.at], k.Ends[c.at])), append(b.Kinds, k.Kinds[c.at])
 	}
 	rows := len(b.SpanIDs)
-	f.resources = resources
 	b.Statuses = zeroed(b.Statuses, rows)
 	b.Resources = zeroed(b.Resources, rows)
 	text := func(c *TextColumn, needed bool) {

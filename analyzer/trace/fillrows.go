@@ -33,11 +33,14 @@ func (f *Filler) FillRows(ids []ID, traces [][]Span) *Batch {
 	}
 	k := &f.Keys
 	k.Resize(n)
+	resources := sharedResources{rows: map[resourceKey]int32{}}
+	resourceOf := make([]int32, n)
 	at := int32(0)
 	for _, spans := range traces {
 		for j := range spans {
 			s := &spans[j]
 			k.IDs[at], k.ParentIDs[at], k.Starts[at], k.Ends[at], k.Kinds[at] = s.ID, s.ParentID, s.Start, s.End, s.Kind
+			resourceOf[at] = resources.row(s.Resource)
 			at++
 		}
 	}
@@ -47,16 +50,44 @@ func (f *Filler) FillRows(ids []ID, traces [][]Span) *Batch {
 		f.AddTrace(ids[i], SpanRun{at, at + int32(len(spans))})
 		at += int32(len(spans))
 	}
-	b := f.Layout(n, events, links)
+	b := f.Layout(len(resources.of), events, links)
 	w := rowWriter{f: f, b: b, events: events, links: links}
+	for row, of := range resources.of {
+		w.attributes(ScopeResource, of, int32(row), len(resources.of))
+	}
 	at = 0
 	for _, spans := range traces {
 		for j := range spans {
-			w.span(&spans[j], f.Place[at], at)
+			w.span(&spans[j], f.Place[at], resourceOf[at])
 			at++
 		}
 	}
 	return f.Finish()
+}
+
+// sharedResources gives a row to each resource: spans that have the same attributes in memory
+// share it, as they do in what was sent.
+type sharedResources struct {
+	of   []Attributes // by row
+	rows map[resourceKey]int32
+}
+
+type resourceKey struct {
+	first *Attribute
+	n     int
+}
+
+func (r *sharedResources) row(of Attributes) int32 {
+	key := resourceKey{n: len(of)}
+	if len(of) > 0 {
+		key.first = &of[0]
+	}
+	row, ok := r.rows[key]
+	if !ok {
+		row = int32(len(r.of))
+		r.of, r.rows[key] = append(r.of, of), row
+	}
+	return row
 }
 
 // rowWriter puts the fields of spans into their rows.
@@ -76,7 +107,6 @@ func (w *rowWriter) span(s *Span, row, resource int32) {
 	putText(&b.ScopeVersions, row, s.ScopeVersion)
 	w.attributes(ScopeSpan, s.Attributes, row, len(b.SpanIDs))
 	b.Resources[row] = resource
-	w.attributes(ScopeResource, s.Resource, resource, w.f.resources)
 	if needs.ReadsEvents() && w.events > 0 {
 		b.Events.From[row] = w.event
 		for i := range s.Events {
