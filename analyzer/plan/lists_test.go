@@ -176,6 +176,9 @@ spans.exists(s, s.name == "c" && s.children.exists(c, spans.exists(p, p.name == 
 			traces = append(traces, fewSpans(r, byte(i)))
 		}
 		b := trace.NewBatch(needs, traces...)
+		if round%4 < 2 {
+			repeatTexts(b, r)
+		}
 		var selected trace.Bits
 		for round%2 == 1 && selected == nil {
 			selected = someTraces(r, b.NumTraces())

@@ -478,6 +478,9 @@ func (n *tally) compare(t *testing.T, seed uint64) {
 			traces = append(traces, tr)
 		}
 		b := trace.NewBatch(needs, traces...)
+		if g.IntN(3) == 0 {
+			repeatTexts(b, g.Rand)
+		}
 		var sel trace.Bits
 		if g.IntN(2) == 0 {
 			sel = make(trace.Bits, trace.NumWords(b.NumTraces()))

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -136,7 +137,10 @@ func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace, mayA
 	for i := 1; i < len(want); i += 2 {
 		half.Set(int32(i))
 	}
-	for _, way := range append(ways, nil)[:max(len(ways), 1)] {
+	for i, way := range append(ways, nil)[:max(len(ways), 1)] {
+		if i == 1 {
+			repeatTexts(all, rand.New(rand.NewPCG(1, 1)))
+		}
 		judge := plan.Compile(rs).NewJudge()
 		if way != nil {
 			way(judge)
