@@ -135,6 +135,7 @@ rules:
   - {id: filtered, title: t, severity: low, traceql: '{ name = "x" }', when: 'spans.exists(s, s.kind == "server")'}
   - {id: dear, title: t, severity: low, when: 'spans.exists(s, spans.exists(u, u.name.matches("^(a|b|x)+$") && u.kind != s.kind))'}
   - {id: both, title: t, severity: low, traceql: '{ name = "x" }', when: 'spans.exists(s, spans.exists(u, u.name.matches("^(a|b|y)+$") && u.kind != s.kind))', always: ['spans.exists(s, s.kind == "client")']}
+  - {id: none, title: t, severity: low, when: 'count(spans, s, s.name == "x" && s.kind == "server") == 0'}
 `
 	pack, err := rules.Parse("p.yaml", []byte(text), rules.Options{MaxCost: 3e4, Sizes: rules.Sizes{Spans: 4, Descendants: 3, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 8, List: 1}})
 	require.NoError(t, err)
@@ -189,9 +190,12 @@ rules:
 		for _, strip := range []int{1, 150, 1 << 20} {
 			judge := plan.Compile(rs).NewJudge()
 			judge.SetAny(r, strip)
-			got, err := judge.Batch(t.Context(), b, selected)
-			require.NoError(t, err)
-			require.Equal(t, want, got.Counts, "one in %d, %d spans at a time", share, strip)
+			for range 2 {
+				got, err := judge.Batch(t.Context(), b, selected)
+				require.NoError(t, err)
+				require.Equal(t, want, got.Counts, "one in %d, %d spans at a time", share, strip)
+				judge.SetFew(1, 64) // all that may be listed is
+			}
 		}
 	}
 	for _, o := range []rules.Outcome{rules.NotApplicable, rules.Pass, rules.Violation, rules.Error} {
@@ -363,7 +367,8 @@ func TestExtremesSayWhatSomeSpanSays(t *testing.T) {
 				traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, spans))
 			}
 			var ways []func(*plan.Judge)
-			for range 5 {
+			ways = append(ways, func(j *plan.Judge) { j.SetAny(r, 20) })
+			for range 4 {
 				ways = append(ways, func(j *plan.Judge) { j.SetAny(r, 1+r.IntN(600)) })
 			}
 			equalsOracle(t, conditions, traces, func(string, []trace.Span) bool { return false }, ways...)
@@ -479,4 +484,40 @@ func TestOneListIsAValue(t *testing.T) {
 	v, err := plan.Compile(rs).NewJudge().Batch(t.Context(), b, nil)
 	require.NoError(t, err)
 	require.Equal(t, []plan.Counts{{Violation: 1}, {Violation: 1}, {NotApplicable: 1}}, v.Counts)
+}
+
+// The first span, event, link and resource of a batch decide, too, and nothing is true because they are not looked at.
+func TestTheFirstOfABatchDecides(t *testing.T) {
+	var when []string
+	for _, is := range []string{`%s.attributes["a"] == 1`, `int(%s.attributes["a"]) > 0`, `%s.attributes["b"] == "x"`, `%s.attributes["b"].startsWith("x")`} {
+		of := func(v string) string { return fmt.Sprintf(is, v) }
+		when = append(when, of("s"), strings.ReplaceAll(of("s"), ".attributes", ".resource"), "s.events.exists(e, "+of("e")+")", "s.links.exists(l, "+of("l")+")",
+			"!s.events.all(e, !("+of("e")+"))", "!s.links.all(l, !("+of("l")+"))", "s.events.exists(e, "+of("e")+" && e.time == s.start)")
+	}
+	when = append(when, `s.events.exists(e, e.name == "e")`, `s.events.exists(e, e.name.startsWith("e"))`)
+	for i := range when {
+		when[i] = "spans.exists(s, " + when[i] + ")"
+	}
+	rs, err := packOf(t, when...)
+	require.NoError(t, err)
+	var needs trace.Needs
+	for _, r := range rs {
+		needs = needs.Union(r.Needs())
+	}
+	attributes, _ := trace.NewAttributes([]trace.Attribute{{Key: "a", Value: trace.IntValue(1)}, {Key: "b", Value: trace.StringValue("x")}})
+	others, _ := trace.NewAttributes([]trace.Attribute{{Key: "a", Value: trace.IntValue(0)}, {Key: "b", Value: trace.StringValue("y")}})
+	of := func(id byte, name string, a trace.Attributes) *trace.Trace {
+		return trace.New(trace.ID{id}, []trace.Span{{ID: trace.SpanID{1}, Attributes: a, Resource: a, Events: []trace.Event{{Name: name, Attributes: a}}, Links: []trace.Link{{Attributes: a}}}})
+	}
+	b := trace.NewBatch(needs, of(1, "e", attributes), of(2, "f", others))
+	for _, listed := range []float64{0, 64} {
+		judge := plan.Compile(rs).NewJudge()
+		judge.SetFew(1, listed)
+		v, err := judge.Batch(t.Context(), b, nil)
+		require.NoError(t, err)
+		for i := range rs {
+			require.Equal(t, plan.Counts{Violation: 1, NotApplicable: 1}, v.Counts[i], when[i])
+			require.Zero(t, v.Found[i].Trace)
+		}
+	}
 }

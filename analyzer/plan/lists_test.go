@@ -93,6 +93,8 @@ spans.exists(s, s.name == "c" && spans.exists(p, p["same"] != s["same"]))
 spans.exists(s, s.name == "c" && spans.exists_one(p, p["same"] != s["same"]))
 spans.exists(s, s.name == "c" && spans.exists(p, p["same"] != s["text"]))
 spans.exists(s, s.name == "b" && spans.exists(t, true))
+spans.exists(s, s.name == "c" && spans.exists(p, p["same"] == s["same"] && p.kind == "server" && p.status == "error"))
+count(spans, s, s.name == "a" && s["k"] / s["n"] >= 1) == 1 && count(spans, s, s.name == "b" && s["k"] / s["n"] >= 1) <= 1
 spans.exists(s, s.name == "c" && (string(s.attributes["bool"]) == "true") != (s.kind == "server"))
 spans.exists(s, s.name == "c" && spans.exists(p, p.attributes["m"] == s.attributes["m"] && p.kind == "server"))
 spans.exists(s, s.name == "c" && !spans.exists(p, p.kind == "server" && p.attributes["double"] > s.attributes["double"]))

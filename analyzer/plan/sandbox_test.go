@@ -159,7 +159,7 @@ func TestLimitsAreTheInterpreters(t *testing.T) {
 	outcomes := make([]map[rules.Outcome]int, len(rs))
 	for n := 1; n < 4000; n += 1 + n/6 {
 		for name, parent := range map[string]func(i int) int{"chain": func(i int) int { return i - 1 }, "star": func(i int) int { return min(i-1, 0) }, "cycle": func(i int) int { return (i + n - 1) % n }} {
-			for _, text := range []string{"x", strings.Repeat("x", 300_000)} {
+			for _, text := range []string{"x", strings.Repeat("x", 300_000), strings.Repeat("x", 5_000_000)} {
 				spans := make([]trace.Span, n)
 				for i := range spans {
 					spans[i] = trace.Span{ID: trace.SpanID{6: byte((i + 1) >> 8), 7: byte(i + 1)}, Name: "x"}

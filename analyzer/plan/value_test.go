@@ -95,8 +95,8 @@ func TestCalculationsWithTimesAtTheLimits(t *testing.T) {
 }
 
 // equalsOracle judges traces by a rule for each condition on a span s, in each of the ways, at least once: all of
-// them, every other one, and those without attributes, events and links, by the same judge. The interpreter is asked
-// where it says that there is an error, or where it may be.
+// them, every other one, some without attributes, events and links, and some whose attributes are all 0, by the same
+// judge. The interpreter is asked where it says that there is an error, or where it may be.
 func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace, mayAsk func(condition string, spans []trace.Span) bool, ways ...func(*plan.Judge)) {
 	t.Helper()
 	var accepted []string
@@ -121,16 +121,31 @@ func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace, mayA
 		}
 		return verdicts
 	}
-	var bare []*trace.Trace
-	for _, tr := range traces {
-		spans := slices.Clone(tr.Spans)
-		for i := range spans {
-			spans[i].Attributes, spans[i].Resource, spans[i].Events, spans[i].Links = nil, nil, nil, nil
+	var bare, zero []*trace.Trace
+	zeros := func(of trace.Attributes) trace.Attributes {
+		of = slices.Clone(of)
+		for i := range of {
+			of[i].Value = trace.IntValue(0)
 		}
-		bare = append(bare, trace.New(tr.ID, spans))
+		return of
 	}
-	all, without := trace.NewBatch(needs, traces...), trace.NewBatch(needs, bare[:min(len(bare), 10)]...)
-	want, wantWithout := judged(all), judged(without)
+	for _, tr := range traces[:min(len(traces), 10)] {
+		without, with := slices.Clone(tr.Spans), slices.Clone(tr.Spans)
+		for i := range tr.Spans {
+			without[i].Attributes, without[i].Resource, without[i].Events, without[i].Links = nil, nil, nil, nil
+			s := &with[i]
+			s.Attributes, s.Resource, s.Events, s.Links = zeros(s.Attributes), zeros(s.Resource), slices.Clone(s.Events), slices.Clone(s.Links)
+			for k := range s.Events {
+				s.Events[k].Attributes = zeros(s.Events[k].Attributes)
+			}
+			for k := range s.Links {
+				s.Links[k].Attributes = zeros(s.Links[k].Attributes)
+			}
+		}
+		bare, zero = append(bare, trace.New(tr.ID, without)), append(zero, trace.New(tr.ID, with))
+	}
+	all, without, zeroed := trace.NewBatch(needs, traces...), trace.NewBatch(needs, bare...), trace.NewBatch(needs, zero...)
+	want, wantWithout, wantZeroed := judged(all), judged(without), judged(zeroed)
 	require.Greater(t, outcomes[rules.Violation], 1000)
 	require.Positive(t, outcomes[rules.Error])
 	half := make(trace.Bits, trace.NumWords(len(want)))
@@ -149,7 +164,7 @@ func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace, mayA
 			batch    *trace.Batch
 			selected trace.Bits
 			want     [][]rules.Verdict
-		}{{all, nil, want}, {without, nil, wantWithout}, {all, half, want}} {
+		}{{all, nil, want}, {without, nil, wantWithout}, {all, half, want}, {zeroed, nil, wantZeroed}} {
 			got, err := judge.Batch(t.Context(), of.batch, of.selected)
 			require.NoError(t, err)
 			asked := judge.Asked()
