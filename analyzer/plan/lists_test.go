@@ -114,6 +114,10 @@ spans.exists(s, s.name == "c" && s.resource["bool"] == true)
 spans.exists(s, s.name == "c" && spans.exists(p, p.resource["r"] != s.resource["r"]))
 spans.exists(s, s.name == "c" && spans.exists(p, p["r"] != s["r"] && p.kind == s.kind))
 spans.exists(s, s.name == "c" && spans.exists(p, p["mixed"] != s["mixed"] && p.kind == s.kind))
+spans.exists(s, s.name == "c" && spans.exists(p, p["textOrInt"] != s["textOrInt"]))
+spans.exists(s, s.name == "c" && spans.exists(p, p["textOrDouble"] != s["textOrDouble"]))
+spans.exists(s, s.name == "c" && spans.exists(p, p["textOrBool"] != s["textOrBool"]))
+spans.exists(s, s.name == "c" && spans.exists(p, p["textOrList"] != s["textOrList"]))
 spans.exists(s, s.name == "c" && spans.exists(p, p["n"] != s["n"] && p.kind == s.kind && p.status == s.status))
 spans.exists(s, s.duration > duration("2s"))
 spans.exists(s, s.duration > duration("2999ms"))
@@ -281,6 +285,16 @@ func fewSpans(r *rand.Rand, id byte) *trace.Trace {
 		}
 		list = append(list, trace.Attribute{Key: "int", Value: trace.IntValue(r.Int64N(100))}, trace.Attribute{Key: "double", Value: trace.DoubleValue(r.Float64())},
 			trace.Attribute{Key: "nan", Value: trace.DoubleValue(nan)}, trace.Attribute{Key: "mixed", Value: mixed})
+		// Texts that are all one, and some values of one other type.
+		for _, a := range []trace.Attribute{
+			{Key: "textOrInt", Value: trace.IntValue(r.Int64N(2))}, {Key: "textOrDouble", Value: trace.DoubleValue(float64(r.IntN(2)))},
+			{Key: "textOrBool", Value: trace.BoolValue(r.IntN(2) == 0)}, {Key: "textOrList", Value: trace.ArrayValue(trace.IntValue(r.Int64N(2)))},
+		} {
+			if r.IntN(4) > 0 {
+				a.Value = trace.StringValue("x")
+			}
+			list = append(list, a)
+		}
 		s.Attributes, _ = trace.NewAttributes(list)
 		s.Resource = resources[r.IntN(len(resources))]
 	}

@@ -82,10 +82,7 @@ func (j *Judge) classify(g *textGroup, d *groupData) {
 func (j *Judge) textsOf(p *predicate) *groupData {
 	g := p.group
 	d := &j.groups[g.id]
-	if f := &j.frame[g.domain]; d.strip != f.stamp || d.batch != j.frame[events].stamp {
-		if d.batch != j.frame[events].stamp {
-			j.classify(g, d)
-		}
+	if f := &j.frame[g.domain]; d.strip != f.stamp {
 		d.strip = f.stamp
 		if len(d.texts) > 0 {
 			j.findTexts(g, d, f)
