@@ -72,8 +72,8 @@ mutation: ## break the code in many places and see whether the tests notice
 	go run ./deploy/stack/cmd/stack build
 	go run ./tools/mutation
 
-plan-mutants: ## alter each operator, bound and number of the plan once and see whether the tests notice (about 40 minutes)
-	go run ./tools/mutation -operators analyzer/plan -timeout 20s -first "$(PLAN_TESTS) -plan.seeds=80 -plan.cases=3000" -test "$(PLAN_TESTS) -plan.seeds=300 -plan.cases=10000"
+plan-mutants: ## alter each operator, bound and number of the plan once and see whether the tests notice (about 90 minutes)
+	go run ./tools/mutation -operators analyzer/plan -timeout 60s -test "$(PLAN_TESTS) -plan.seeds=30 -plan.cases=3000"
 
 # Those of the plan that say whether it is right, in some seconds.
 PLAN_TESTS = -skip Attacks|Twice
