@@ -30,3 +30,6 @@ func (j *Judge) Asked() map[Asked]bool {
 	}
 	return asked
 }
+
+// Limit returns how many spans a trace of the last batch may have for a rule to be judged by the plan.
+func (j *Judge) Limit(rule int) int { return j.limits[rule].spans }

@@ -362,6 +362,8 @@ var calculated = regexp.MustCompile(` \+ |\.(start|end) - |count\([^,]*ancestors
 
 var seeds = flag.Int("plan.seeds", 1000, "so many random packs TestRandomConditionsGiveTheOraclesVerdicts compares")
 
+var firstSeed = flag.Int("plan.first", 0, "the first of them")
+
 // A generator of its own, apart from rulestest: few names, keys and values, so that much is
 // equal, and conditions nested at random, of which cel-go refuses a third.
 func TestRandomConditionsGiveTheOraclesVerdicts(t *testing.T) {
@@ -370,7 +372,7 @@ func TestRandomConditionsGiveTheOraclesVerdicts(t *testing.T) {
 		for shard := range shards {
 			t.Run(strconv.Itoa(shard), func(t *testing.T) {
 				t.Parallel()
-				for seed := shard; seed < *seeds; seed += len(shards) {
+				for seed := *firstSeed + shard; seed < *firstSeed+*seeds; seed += len(shards) {
 					shards[shard].compare(t, uint64(seed))
 				}
 			})
@@ -503,7 +505,7 @@ func (n *tally) compare(t *testing.T, seed uint64) {
 			for ri, v := range analyzer.Judge(t.Context(), rs, view) {
 				// With several clauses, one may be an error and another broken.
 				isKnown := v.Outcome == rules.NotApplicable || v.Outcome == rules.Pass || v.Outcome == rules.Violation && len(rs[ri].Always)+len(rs[ri].Never) < 2
-				if isKnown && known[ri] && asked[plan.Asked{Trace: ti, Rule: ri}] && !hasLists(view) {
+				if isKnown && known[ri] && asked[plan.Asked{Trace: ti, Rule: ri}] && !hasLists(view) && len(view.Spans) <= judge.Limit(ri) {
 					t.Errorf("seed %d trace %d rule %d: %v, but the interpreter was asked", seed, ti, ri, v.Outcome)
 					report(t, seed, rs, b, ti, ri, v)
 				}
