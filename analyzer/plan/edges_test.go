@@ -272,27 +272,39 @@ func TestManyTestsOfATextAreKeptApart(t *testing.T) {
 	}
 	rs, err := packOf(t, when...)
 	require.NoError(t, err)
-	want := make([]plan.Counts, len(rs))
-	for i := range want {
-		want[i].NotApplicable = 5
-	}
-	var traces []*trace.Trace
-	for i, passed := range [][]int{{3, 70, 140}, {5, 70, 140}, {70, 140}, {3, 71, 140}, {140}} {
-		name := ""
-		for _, rule := range passed {
-			name += fmt.Sprintf("<%d>", rule)
-			want[rule].Violation++
-			want[rule].NotApplicable--
+	batch := func(passed [][]int) (*trace.Batch, []plan.Counts) {
+		want := make([]plan.Counts, len(rs))
+		for i := range want {
+			want[i].NotApplicable = len(passed)
 		}
-		traces = append(traces, trace.New(trace.ID{15: byte(i + 1)}, []trace.Span{{ID: trace.SpanID{7: 1}, Name: name}}))
+		var traces []*trace.Trace
+		for i, of := range passed {
+			name := ""
+			for _, rule := range of {
+				name += fmt.Sprintf("<%d>", rule)
+				want[rule].Violation++
+				want[rule].NotApplicable--
+			}
+			traces = append(traces, trace.New(trace.ID{14: byte(i >> 8), 15: byte(i)}, []trace.Span{{ID: trace.SpanID{7: 1}, Name: name}}))
+		}
+		return trace.NewBatch(rs[0].Needs(), traces...), want
 	}
-	b := trace.NewBatch(rs[0].Needs(), traces...)
+	var alone, pairs [][]int
+	for i := range rs {
+		alone = append(alone, []int{i})
+		if k := (i + 75) % 150; i%3 == 0 {
+			pairs = append(pairs, []int{i, k}, []int{i, (i + 64) % 150})
+		}
+	}
 	judge := plan.Compile(rs).NewJudge()
 	judge.SetFew(1<<20, 1<<20)
 	for range 3 { // which tests are broad is learnt
-		v, err := judge.Batch(t.Context(), b, nil)
-		require.NoError(t, err)
-		require.Equal(t, want, v.Counts)
+		for _, passed := range [][][]int{{{3, 70, 140}, {5, 70, 140}, {70, 140}, {3, 71, 140}, {140}}, alone, pairs} {
+			b, want := batch(passed)
+			v, err := judge.Batch(t.Context(), b, nil)
+			require.NoError(t, err)
+			require.Equal(t, want, v.Counts)
+		}
 	}
 }
 
