@@ -175,16 +175,7 @@ rules:
 			}
 			for k, v := range analyzer.Judge(t.Context(), rs, b.Trace(i)) {
 				outcomes[v.Outcome]++
-				switch v.Outcome {
-				case rules.NotApplicable:
-					want[k].NotApplicable++
-				case rules.Pass:
-					want[k].Pass++
-				case rules.Violation:
-					want[k].Violation++
-				case rules.Error:
-					want[k].Error++
-				}
+				want[k].Add(v.Outcome)
 			}
 		}
 		for _, strip := range []int{1, 150, 1 << 20} {

@@ -137,16 +137,7 @@ func (e *equality) oracle(t *testing.T, rs []*rules.Rule, b *trace.Batch, select
 			e.cases++
 			e.outcomes[verdict.Outcome]++
 			c := &v.Counts[k]
-			switch verdict.Outcome {
-			case rules.NotApplicable:
-				c.NotApplicable++
-			case rules.Pass:
-				c.Pass++
-			case rules.Violation:
-				c.Violation++
-			case rules.Error:
-				c.Error++
-			}
+			c.Add(verdict.Outcome)
 			if verdict.Outcome == rules.Violation || verdict.Outcome == rules.Error {
 				v.Found = append(v.Found, plan.Found{Trace: i, Rule: k, Verdict: verdict, View: view})
 			}

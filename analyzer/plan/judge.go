@@ -79,6 +79,20 @@ type Counts struct {
 	NotApplicable, Pass, Violation, Error int
 }
 
+// Add counts a verdict of an outcome.
+func (c *Counts) Add(o rules.Outcome) {
+	switch o {
+	case rules.NotApplicable:
+		c.NotApplicable++
+	case rules.Pass:
+		c.Pass++
+	case rules.Violation:
+		c.Violation++
+	case rules.Error:
+		c.Error++
+	}
+}
+
 // Found is a violation or an error.
 type Found struct {
 	// Trace is which of the batch's.
@@ -430,16 +444,7 @@ func (j *Judge) resolveSome(some []pending, deliver func([]Found) error) error {
 	kept := j.found[:0]
 	for _, f := range j.found {
 		c := &j.counts[f.Rule]
-		switch f.Verdict.Outcome {
-		case rules.NotApplicable:
-			c.NotApplicable++
-		case rules.Pass:
-			c.Pass++
-		case rules.Violation:
-			c.Violation++
-		case rules.Error:
-			c.Error++
-		}
+		c.Add(f.Verdict.Outcome)
 		if f.Verdict.Outcome == rules.Violation || f.Verdict.Outcome == rules.Error {
 			kept = append(kept, f)
 		}

@@ -510,16 +510,7 @@ func (n *tally) compare(t *testing.T, seed uint64) {
 					report(t, seed, rs, b, ti, ri, v)
 				}
 				n.outcomes[v.Outcome]++
-				switch v.Outcome {
-				case rules.NotApplicable:
-					counts[ri].NotApplicable++
-				case rules.Pass:
-					counts[ri].Pass++
-				case rules.Violation:
-					counts[ri].Violation++
-				case rules.Error:
-					counts[ri].Error++
-				}
+				counts[ri].Add(v.Outcome)
 				if v.Outcome == rules.Violation || v.Outcome == rules.Error {
 					if at >= len(got.Found) || got.Found[at].Trace != ti || got.Found[at].Rule != ri || got.Found[at].Verdict.Outcome != v.Outcome || got.Found[at].Verdict.Clause != v.Clause {
 						report(t, seed, rs, b, ti, ri, v)

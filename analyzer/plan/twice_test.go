@@ -142,16 +142,9 @@ func agree(t *testing.T, rs []*rules.Rule, judge *plan.Judge, needs trace.Needs,
 			if v.Outcome != want {
 				t.Fatalf("%s: the oracle says %v (%v), plain Go %v\n%s", w.name, v.Outcome, v.Err, want, asJSON(td))
 			}
-			switch want {
-			case rules.NotApplicable:
-				have[k].NotApplicable++
-			case rules.Pass:
-				have[k].Pass++
-			case rules.Violation:
-				have[k].Violation++
+			have[k].Add(want)
+			if want == rules.Violation {
 				w.said(t, seen, v, td)
-			case rules.Error:
-				have[k].Error++
 			}
 			if want != rules.Violation && want != rules.Error {
 				continue
