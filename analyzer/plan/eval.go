@@ -176,9 +176,8 @@ func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 	}
 	copy(t, mask)
 	if d.total {
-		few := false
-		for _, a := range d.args {
-			if j.folded[a.id].memo && !(few && j.isCheap(a)) {
+		for i, a := range d.args {
+			if j.folded[a.id].memo && !(i > 0 && j.isCheap(a) && t.Count() < 64*len(t)/j.by.fewRows) {
 				all, _ := j.full(a)
 				for w := range t {
 					t[w] &= all[w]
@@ -186,11 +185,9 @@ func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 			} else {
 				j.compute(a, t, t, nil)
 			}
-			n := t.Count()
-			if n == 0 {
+			if t.IsEmpty() {
 				return
 			}
-			few = n < 64*len(t)/j.by.fewRows
 		}
 		return
 	}

@@ -23,13 +23,14 @@ func (j *Judge) fold() {
 	for t := range j.b.NumTraces() {
 		longest = max(longest, j.b.First[t+1]-j.b.First[t])
 	}
-	j.active = j.active[:0]
+	j.active, j.needs = j.active[:0], j.needs[:0]
 	for i := range j.plan.rules {
 		if when := j.plan.rules[i].when; when == nil || !j.folded[when.id].never || j.limits[i].spans < int(longest) {
-			a := activeRule{rule: i, limit: j.limits[i].spans}
+			a := activeRule{rule: i, limit: j.limits[i].spans, from: len(j.needs)}
 			if when != nil {
-				a.trigger = j.triggerOf(when)
+				a.asked = j.findNeeds(when)
 			}
+			a.to = len(j.needs)
 			j.active = append(j.active, a)
 		}
 	}
@@ -129,22 +130,48 @@ func (j *Judge) isNeverInBatch(p *predicate) bool {
 	return false
 }
 
-// triggerOf returns a test of texts without which a predicate is true, or not known, of nothing;
-// nil if none is known.
-func (j *Judge) triggerOf(p *predicate) *predicate {
+// need are texts without which a rule applies to nothing.
+type need struct {
+	p  *predicate
+	in *groupData
+	of *textRows // the text's, if it is one
+	at domain
+}
+
+// findNeeds adds to needs the tests of texts without which a predicate is true, or not known, of
+// nothing. It reports whether isNever may know more.
+func (j *Judge) findNeeds(p *predicate) (more bool) {
 	switch p = j.folded[p.id].as; p.kind {
 	case predTextIs:
-		return p
+		n := need{p: p, in: &j.groups[p.group.id], at: p.group.domain}
+		if len(p.classes) == 1 {
+			n.of = &n.in.of[p.classes[0]]
+		}
+		j.needs = append(j.needs, n)
 	case predExists, predExtreme:
-		return j.triggerOf(p.args[0])
+		return j.findNeeds(p.args[0])
 	case predAnd:
 		for _, a := range j.folded[p.id].args {
-			if t := j.triggerOf(a); t != nil {
-				return t
-			}
+			more = j.findNeeds(a) || more
+		}
+	case predOr:
+		return true
+	}
+	return more
+}
+
+// isOut reports whether it is known, at no cost, that a rule applies to no trace of the strip.
+func (j *Judge) isOut(a *activeRule) bool {
+	for i := range j.needs[a.from:a.to] {
+		n := &j.needs[a.from+i]
+		if n.in.strip != j.frame[n.at].stamp {
+			j.textsOf(n.p)
+		}
+		if n.of != nil && n.of.strip != n.in.strip || n.of == nil && !j.hasText(n.p) {
+			return true
 		}
 	}
-	return nil
+	return a.asked && j.isNever(j.plan.rules[a.rule].when)
 }
 
 // isNever reports whether a predicate is known, at no cost, to be true, or not known, of

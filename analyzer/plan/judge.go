@@ -59,6 +59,7 @@ type Judge struct {
 	lent          [][]int32 // lists that are in use
 	folded        []folded  // by predicate
 	active        []activeRule
+	needs         []need     // of active rules
 	unordered     trace.Bits // traces with a parent that comes after its child
 	related       bool       // unordered is known
 	// of the strip
@@ -67,7 +68,7 @@ type Judge struct {
 	// lasted are the durations of spans, from the first bit, of the strip with the stamp.
 	lasted      []int64
 	durationsOf uint64
-	byResource  []uint32 // what markTexts looks at
+	codes       []uint32 // what is looked at instead of a column's codes, by span, from the first bit
 
 	scratch trace.Scratch
 	env     [mostBinders]int32 // rows that variables stand for
@@ -227,10 +228,12 @@ func (j *Judge) begin() {
 // activeRule is a rule that may have something to say of the batch.
 type activeRule struct {
 	rule int
-	// trigger is a text without which the rule does not apply to a trace of up to limit spans; nil:
-	// none is known.
-	trigger *predicate
-	limit   int
+	// limit is how many spans a trace may have for what follows to be so. The rule does not apply to
+	// traces if one of its needs, those in j.needs from to to, is not there, or, if asked, its condition is
+	// never true.
+	limit    int
+	from, to int
+	asked    bool
 }
 
 // limit finds the traces on which each rule is decided by its expressions alone.
@@ -284,7 +287,7 @@ func (j *Judge) strip(from, to int32, selected trace.Bits) {
 		}
 		for i := range j.active {
 			a := &j.active[i]
-			if a.trigger != nil && a.limit >= int(longest) && !j.hasText(a.trigger) {
+			if a.limit >= int(longest) && j.isOut(a) {
 				continue
 			}
 			j.rule(a.rule, judged, longest)
@@ -296,9 +299,6 @@ func (j *Judge) strip(from, to int32, selected trace.Bits) {
 // rule judges the traces of the strip that are judged by one rule.
 func (j *Judge) rule(i int, judged trace.Bits, longest int32) {
 	r, counts := &j.plan.rules[i], &j.counts[i]
-	if r.when != nil && j.isNever(r.when) && j.limits[i].spans >= int(longest) {
-		return
-	}
 	defer j.scratch.GiveTo(j.scratch.Lent())
 	f := &j.frame[traces]
 	within := judged

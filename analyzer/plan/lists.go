@@ -96,14 +96,22 @@ func (j *Judge) rowsOf(p *predicate, mask trace.Bits) (rows, unknown []int32, fe
 		l.unknown = append(l.unknown[:0], unknown...)
 		return l.rows, l.unknown, true
 	}
-	left := j.lend(len(seeded))
-	for _, i := range seeded {
-		if mask.Has(j.owner[i]) {
-			left = append(left, i)
-		}
-	}
-	rows, unknown = j.filterAll(d, seed, left)
+	rows, unknown = j.filterAll(d, seed, j.ofTraces(seeded, mask))
 	return rows, unknown, true
+}
+
+// ofTraces returns those rows whose traces are in the mask, in memory that is lent.
+func (j *Judge) ofTraces(rows []int32, mask trace.Bits) []int32 {
+	left, n := append(j.lend(len(rows)), rows...), 0
+	if equal(mask, j.frame[traces].all) {
+		return left
+	}
+	for _, i := range rows {
+		of := j.owner[i]
+		left[n] = i
+		n += int(mask[of>>6] >> (of & 63) & 1)
+	}
+	return left[:n]
 }
 
 // isListable reports whether what is not known of everything is evaluated row by row.
@@ -197,13 +205,7 @@ func (j *Judge) countRows(p *predicate, rows []int32, mask, t trace.Bits) {
 
 // within returns those rows that are in the mask, in memory that is lent.
 func (j *Judge) within(rows []int32, mask trace.Bits) []int32 {
-	left := j.lend(len(rows))
-	for _, i := range rows {
-		if mask.Has(i) {
-			left = append(left, i)
-		}
-	}
-	return left
+	return keep(append(j.lend(len(rows)), rows...), mask, 0)
 }
 
 // lend returns an empty list with room for n rows, until it is given back.

@@ -19,52 +19,64 @@ func (j *Judge) filter(p *predicate, rows []int32) []int32 {
 		return rows
 	}
 	f := &j.frame[spans]
-	if p = d.as; j.memos[p.id].stamp != f.stamp {
-		switch p.kind {
-		case predAnd:
-			for _, a := range j.folded[p.id].args {
-				if rows = j.filter(a, rows); len(rows) == 0 {
-					break
-				}
+	p = d.as
+	if m := &j.memos[p.id]; m.stamp == f.stamp {
+		return keep(rows, m.t, 0)
+	}
+	switch p.kind {
+	case predAnd:
+		for _, a := range j.folded[p.id].args {
+			if rows = j.filter(a, rows); len(rows) == 0 {
+				break
 			}
-			return rows
-		case predNumber:
-			return numbersAmong(j.columns[p.column].attribute, &p.number, f, rows)
-		case predDuration:
-			return j.durationsAmong(&p.number, f, rows)
+		}
+		return rows
+	case predNumber:
+		return numbersAmong(j.columns[p.column].attribute, &p.number, f, rows)
+	case predDuration:
+		return j.durationsAmong(&p.number, f, rows)
+	case predRow:
+		rows, _ = j.truthOfRows(p, rows, nil)
+		return rows
+	case predTextIs:
+		return j.textsAmong(p, rows, 0)
+	case predTextTest:
+		return j.testsAmong(p, rows, 0)
+	case predEnum:
+		if j.isKind(p) {
+			return enumsAmong(j.b.Kinds, p, f.first, rows)
+		}
+		return enumsAmong(j.b.Statuses, p, f.first, rows)
+	case predNot:
+		of := j.folded[p.args[0].id].as
+		if m := &j.memos[of.id]; m.stamp == f.stamp {
+			return keep(rows, m.t, 1)
+		}
+		switch of.kind {
 		case predRow:
-			rows, _ = j.truthOfRows(p, rows, nil)
-			return rows
+			defer j.giveListsTo(len(j.lent))
+			some, _ := j.truthOfRows(of, append(j.lend(len(rows)), rows...), nil)
+			return without(rows, some)
 		case predTextIs:
-			return j.textsAmong(p, rows, true)
-		case predEnum:
-			return j.enumsAmong(p, rows)
-		case predNot:
-			switch of := j.folded[p.args[0].id].as; of.kind {
-			case predRow:
-				defer j.giveListsTo(len(j.lent))
-				some, _ := j.truthOfRows(of, append(j.lend(len(rows)), rows...), nil)
-				return without(rows, some)
-			case predTextIs:
-				return j.textsAmong(of, rows, false)
-			}
+			return j.textsAmong(of, rows, 1)
+		case predTextTest:
+			return j.testsAmong(of, rows, 1)
 		}
-		if !p.byOne {
-			return j.filterByBits(p, rows)
-		}
+	}
+	if !p.byOne {
+		return j.filterByBits(p, rows)
 	}
 	if len(p.relations) > 0 {
 		defer j.scratch.GiveTo(j.scratch.Lent())
 		defer j.leaveScope(j.scope)
 		j.relateNear(p.relations, rows)
 	}
-	kept := rows[:0]
+	n := 0
 	for _, i := range rows {
-		if j.holds(p, i) {
-			kept = append(kept, i)
-		}
+		rows[n] = i
+		n += int(bit(j.holds(p, i)))
 	}
-	return kept
+	return rows[:n]
 }
 
 // filterByBits is filter for what is not evaluated for one row after another.
@@ -83,13 +95,26 @@ func (j *Judge) filterByBits(p *predicate, rows []int32) []int32 {
 		all = j.scratch.Take(f.words)
 		j.compute(p, mask, all, nil)
 	}
-	kept := rows[:0]
+	return keep(rows, all, 0)
+}
+
+// keep keeps the rows whose bit is not flip, in the place of all. As in the other loops over rows,
+// nothing is branched on that nobody could foretell: which are kept.
+func keep(rows []int32, of trace.Bits, flip uint64) []int32 {
+	n := 0
 	for _, i := range rows {
-		if all.Has(i) {
-			kept = append(kept, i)
-		}
+		rows[n] = i
+		n += int((of[i>>6]>>(i&63) ^ flip) & 1)
 	}
-	return kept
+	return rows[:n]
+}
+
+// bit is 1 for true.
+func bit(is bool) (b uint64) {
+	if is {
+		b = 1
+	}
+	return b
 }
 
 // without takes from rows those of others, which are among them; both are in order.
@@ -221,34 +246,58 @@ func (j *Judge) hasOneOf(p *predicate, row int32) bool {
 	return class != 0 && slices.Contains(p.classes, class)
 }
 
-// textsAmong keeps the rows that have one of a predicate's texts, or those that have none.
-func (j *Judge) textsAmong(p *predicate, rows []int32, want bool) []int32 {
-	kept, first := rows[:0], j.frame[spans].first
-	for _, i := range rows {
-		if j.hasOneOf(p, first+i) == want {
-			kept = append(kept, i)
-		}
+// textsAmong keeps the rows that have one of a predicate's texts, or, if flip is 1, those that have
+// none.
+func (j *Judge) textsAmong(p *predicate, rows []int32, flip uint64) []int32 {
+	d, first := &j.groups[p.group.id], j.frame[spans].first
+	if p.domain == spans && j.plan.columns[p.column].domain == resources {
+		return classesAmong(p.classes, d.byResource, j.b.Resources, first, rows, flip)
 	}
-	return kept
+	if codes := j.columns[p.column].text.Codes; codes != nil {
+		return classesAmong(p.classes, d.class, codes, first, rows, flip)
+	}
+	if bit(slices.Contains(p.classes, d.class[0])) == flip { // all are empty
+		return rows[:0]
+	}
+	return rows
+}
+
+// classesAmong keeps the rows whose class, which is that of their code, is one of some, or, if flip is
+// 1, is none of them.
+func classesAmong[C int32 | uint32](some, class []uint32, codes []C, first int32, rows []int32, flip uint64) []int32 {
+	n := 0
+	if len(some) == 1 {
+		for _, i := range rows {
+			rows[n] = i
+			n += int(bit(class[codes[first+i]] == some[0]) ^ flip)
+		}
+		return rows[:n]
+	}
+	for _, i := range rows {
+		rows[n] = i
+		n += int(bit(slices.Contains(some, class[codes[first+i]])) ^ flip)
+	}
+	return rows[:n]
+}
+
+// testsAmong keeps the rows whose text passes a test, or, if flip is 1, those whose text does not.
+func (j *Judge) testsAmong(p *predicate, rows []int32, flip uint64) []int32 {
+	n, first := 0, j.frame[spans].first
+	for _, i := range rows {
+		rows[n] = i
+		n += int(bit(j.textPasses(p, first+i)) ^ flip)
+	}
+	return rows[:n]
 }
 
 // enumsAmong keeps the rows whose kind or status is one of the predicate's.
-func (j *Judge) enumsAmong(p *predicate, rows []int32) []int32 {
-	kept, first := rows[:0], j.frame[spans].first
-	if j.isKind(p) {
-		for _, i := range rows {
-			if p.has(int32(j.b.Kinds[first+i])) {
-				kept = append(kept, i)
-			}
-		}
-		return kept
-	}
+func enumsAmong[E ~int32](numbers []E, p *predicate, first int32, rows []int32) []int32 {
+	n := 0
 	for _, i := range rows {
-		if p.has(int32(j.b.Statuses[first+i])) {
-			kept = append(kept, i)
-		}
+		rows[n] = i
+		n += int(bit(p.has(int32(numbers[first+i]))))
 	}
-	return kept
+	return rows[:n]
 }
 
 func (j *Judge) isKind(p *predicate) bool { return j.plan.columns[p.column].field == "kind" }
@@ -258,13 +307,20 @@ func (p *predicate) has(number int32) bool { return p.mask>>min(uint32(number), 
 
 // numbersAmong keeps the rows whose number passes a test.
 func numbersAmong(c *trace.Column, test *trace.NumberTest, f *frame, rows []int32) []int32 {
-	kept := rows[:0]
-	for _, i := range rows {
-		if numberPasses(c, test, f.first+i) {
-			kept = append(kept, i)
+	n := 0
+	if c.IsDouble == nil {
+		rows = keep(rows, c.IsInt[f.first>>6:], 0) // most have none, as a rule, and are not in the cache
+		for _, i := range rows {
+			rows[n] = i
+			n += int(bit(test.Int(c.Ints[f.first+i])))
 		}
+		return rows[:n]
 	}
-	return kept
+	for _, i := range rows {
+		rows[n] = i
+		n += int(bit(numberPasses(c, test, f.first+i)))
+	}
+	return rows[:n]
 }
 
 func numberPasses(c *trace.Column, test *trace.NumberTest, row int32) bool {
@@ -273,12 +329,11 @@ func numberPasses(c *trace.Column, test *trace.NumberTest, row int32) bool {
 
 // durationsAmong keeps the spans whose duration passes a test.
 func (j *Judge) durationsAmong(test *trace.NumberTest, f *frame, rows []int32) []int32 {
-	b, kept := j.b, rows[:0]
+	b, n := j.b, 0
 	for _, i := range rows {
 		row := f.first + i
-		if test.Int(int64(b.Ends[row].Sub(b.Starts[row]))) {
-			kept = append(kept, i)
-		}
+		rows[n] = i
+		n += int(bit(test.Int(int64(b.Ends[row].Sub(b.Starts[row])))))
 	}
-	return kept
+	return rows[:n]
 }

@@ -182,9 +182,7 @@ func (j *Judge) findTexts(g *textGroup, d *groupData, f *frame) {
 	default:
 		codes = codes[f.first:f.high]
 	}
-	// Where texts are often met, looking for each in turn is faster: nothing depends on what
-	// comes next.
-	if n := len(looked); n <= j.by.texts || n <= j.by.metTexts && d.met*j.by.often > int(f.high-f.low) {
+	if j.isInTurn(len(looked), d.met, f) {
 		words := j.scratch.Take(f.words)
 		for _, text := range looked {
 			trace.SetEqual(words, codes, text)
@@ -217,12 +215,19 @@ func (j *Judge) findTexts(g *textGroup, d *groupData, f *frame) {
 	}
 }
 
+// isInTurn reports whether it is faster to look for each of n codes in turn in all rows of a frame than
+// to look once at what each row has, of which so many were met that have one of them. Where they
+// are often met, it is: nothing depends on what comes next.
+func (j *Judge) isInTurn(n, met int, f *frame) bool {
+	return n <= j.by.texts || n <= j.by.metTexts && met*j.by.often > int(f.high-f.low)
+}
+
 // ofResources returns what a resource has, by row, for each span of the strip.
 func (j *Judge) ofResources(by []uint32, f *frame) []uint32 {
 	rows := j.b.Resources[f.first:f.high]
-	j.byResource = sized(j.byResource, len(rows))
+	j.codes = sized(j.codes, len(rows))
 	for i, r := range rows {
-		j.byResource[i] = by[r]
+		j.codes[i] = by[r]
 	}
-	return j.byResource
+	return j.codes
 }

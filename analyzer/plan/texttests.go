@@ -161,26 +161,48 @@ func (j *Judge) passed(p *predicate) trace.Bits {
 	}
 	if d.strip != f.stamp {
 		d.strip = f.stamp
-		codes := j.columns[p.tests.column].text.Codes
-		for w, in := range f.all {
-			if codes == nil { // all are empty
-				for _, q := range d.passing[d.class[0]] {
-					j.marks(q, f)[w] = in
-				}
-				continue
-			}
-			first := int(f.first) + 64*w
-			for k, code := range codes[first:min(first+64, len(codes))] {
-				if c := d.class[code]; c != 0 && in>>(k&63)&1 != 0 {
-					j.mark(d.passing[c], f, w, 1<<(k&63))
-				}
-			}
-		}
+		j.findPassing(p.tests, d, f)
 	}
 	if m := &j.memos[p.id]; m.stamp == f.stamp {
 		return m.t
 	}
 	return nil
+}
+
+// findPassing finds the spans whose texts pass tests that it is told of.
+func (j *Judge) findPassing(g *testGroup, d *testData, f *frame) {
+	codes := j.columns[g.column].text.Codes
+	if codes == nil { // all are empty
+		for _, q := range d.passing[d.class[0]] {
+			j.marks(q, f).Add(f.all)
+		}
+		return
+	}
+	codes = codes[f.first:f.high]
+	j.codes = sized(j.codes, len(codes))
+	met := 0
+	for i, code := range codes {
+		c := d.class[code]
+		j.codes[i] = c
+		met += int(bit(c != 0))
+	}
+	if n := d.numClasses - 1; j.isInTurn(n, met, f) {
+		words := j.scratch.Take(f.words)
+		for c := range n {
+			trace.SetEqual(words, j.codes, uint32(c+1))
+			words.Keep(f.all)
+			for _, q := range d.passing[c+1] {
+				j.marks(q, f).Add(words)
+			}
+		}
+		j.scratch.Give(1)
+		return
+	}
+	for i := f.low - f.first; i < int32(len(codes)); i++ {
+		if c := j.codes[i]; c != 0 {
+			j.mark(d.passing[c], f, int(i>>6), 1<<(i&63))
+		}
+	}
 }
 
 // textPasses reports whether the text of a row passes a test.
