@@ -251,7 +251,28 @@ func TestAnAncestorThatSatisfiesOutweighsOneThatErrs(t *testing.T) {
 			v, err := judge.Batch(t.Context(), b, nil)
 			require.NoError(t, err)
 			require.Equal(t, []plan.Counts{want}, v.Counts, "%s, %d", when, few)
+			require.Len(t, judge.Asked(), want.Error, "%s, %d", when, few) // nothing else is not known
 		}
+	}
+}
+
+// The first span of a batch may be a child, too: parents need not come first.
+func TestTheFirstOfABatchMayHaveAParent(t *testing.T) {
+	rs, err := packOf(t, `spans.exists(s, s.children.exists(c, c.name == "x"))`, `spans.exists(s, s.descendants().exists(d, d.name == "x"))`,
+		`spans.exists(s, s.parent.name == "y")`, `spans.exists(s, s.ancestors().exists(a, a.name == "y"))`)
+	require.NoError(t, err)
+	family := func(id byte, name string) *trace.Trace {
+		return trace.New(trace.ID{id}, []trace.Span{{ID: trace.SpanID{2}, ParentID: trace.SpanID{1}, Name: name}, {ID: trace.SpanID{1}, Name: name + "y", Start: 1}})
+	}
+	b := trace.NewBatch(rs[0].Needs().Union(rs[1].Needs()).Union(rs[2].Needs()), family(1, "x"), family(2, ""))
+	one := plan.Counts{Violation: 1, NotApplicable: 1}
+	for i := range 20 {
+		judge := plan.Compile(rs).NewJudge()
+		judge.SetAny(rand.New(rand.NewPCG(1, uint64(i))), 64)
+		v, err := judge.Batch(t.Context(), b, nil)
+		require.NoError(t, err)
+		require.Equal(t, []plan.Counts{one, one, one, one}, v.Counts)
+		require.Equal(t, []int{0, 0, 1, 1}, []int{v.Found[0].Trace, v.Found[1].Trace, v.Found[2].Trace, v.Found[3].Trace})
 	}
 }
 
@@ -481,12 +502,13 @@ func TestTextsOfAnyLength(t *testing.T) {
 
 // An attribute of which the only value is a list is there.
 func TestOneListIsAValue(t *testing.T) {
-	rs, err := packOf(t, `spans.exists(s, "a" in s.attributes)`, `spans.exists(s, s.attributes["a"] == [1])`, `spans.exists(s, s.attributes["a"] > 0)`)
+	rs, err := packOf(t, `spans.exists(s, "a" in s.attributes)`, `spans.exists(s, s.attributes["a"] == [1])`, `spans.exists(s, s.attributes["a"] > 0)`,
+		`spans.exists(s, ("a" in s.attributes) != (s.name == s.statusMessage))`)
 	require.NoError(t, err)
 	b := trace.NewBatch(rs[0].Needs(), trace.New(trace.ID{1}, []trace.Span{{ID: trace.SpanID{1}, Attributes: attributesOf(trace.ArrayValue(trace.IntValue(1)))}}))
 	v, err := plan.Compile(rs).NewJudge().Batch(t.Context(), b, nil)
 	require.NoError(t, err)
-	require.Equal(t, []plan.Counts{{Violation: 1}, {Violation: 1}, {NotApplicable: 1}}, v.Counts)
+	require.Equal(t, []plan.Counts{{Violation: 1}, {Violation: 1}, {NotApplicable: 1}, {NotApplicable: 1}}, v.Counts)
 }
 
 // The first span, event, link and resource of a batch decide, too, and nothing is true because they are not looked at.
@@ -521,6 +543,97 @@ func TestTheFirstOfABatchDecides(t *testing.T) {
 		for i := range rs {
 			require.Equal(t, plan.Counts{Violation: 1, NotApplicable: 1}, v.Counts[i], when[i])
 			require.Zero(t, v.Found[i].Trace)
+		}
+	}
+}
+
+// Nothing is true, or not known, because memory that is used again held it.
+func TestWhatIsNotKnownOfAnyResource(t *testing.T) {
+	when := []string{
+		`spans.exists(s, int(s.resource["a"]) > 0)`, `spans.exists(s, s.name == "x" && int(s.resource["a"]) > 0)`, `spans.exists(s, s.name == "x" || int(s.resource["a"]) > 0)`,
+		`spans.exists(s, !(int(s.resource["a"]) > 0) && s.name == "x")`, `spans.all(s, int(s.resource["a"]) > 0)`,
+	}
+	rs, err := packOf(t, when...)
+	require.NoError(t, err)
+	of := func(resource string) *trace.Batch {
+		span := func(name string) []trace.Span {
+			return []trace.Span{{ID: trace.SpanID{1}, Name: name, Resource: attributesOf(trace.StringValue(resource))}}
+		}
+		return trace.NewBatch(rs[0].Needs().Union(rs[1].Needs()), trace.New(trace.ID{1}, span("x")), trace.New(trace.ID{2}, span("y")))
+	}
+	for _, listed := range []float64{0, 64} {
+		judge := plan.Compile(rs).NewJudge()
+		judge.SetFew(1, listed)
+		v, err := judge.Batch(t.Context(), of("1"), nil)
+		require.NoError(t, err)
+		require.Equal(t, []plan.Counts{{Violation: 2}, {Violation: 1, NotApplicable: 1}, {Violation: 2}, {NotApplicable: 2}, {Violation: 2}}, v.Counts)
+		v, err = judge.Batch(t.Context(), of("x"), nil)
+		require.NoError(t, err)
+		require.Equal(t, []plan.Counts{{Error: 2}, {Error: 1, NotApplicable: 1}, {Violation: 1, Error: 1}, {Error: 1, NotApplicable: 1}, {Error: 2}}, v.Counts)
+	}
+}
+
+// A list that the first span after a strip has is not the strip's.
+func TestAListInTheNextStrip(t *testing.T) {
+	rs, err := packOf(t, `spans.exists(s, "a" in s.attributes)`)
+	require.NoError(t, err)
+	spans := make([]trace.Span, 64)
+	for i := range spans {
+		spans[i].ID = trace.SpanID{7: byte(i + 1)}
+	}
+	b := trace.NewBatch(rs[0].Needs(), trace.New(trace.ID{1}, spans), trace.New(trace.ID{2}, []trace.Span{{ID: trace.SpanID{1}, Attributes: attributesOf(trace.ArrayValue())}}))
+	judge := plan.Compile(rs).NewJudge()
+	judge.SetAny(rand.New(rand.NewPCG(1, 1)), 64)
+	v, err := judge.Batch(t.Context(), b, nil)
+	require.NoError(t, err)
+	require.Equal(t, []plan.Counts{{Violation: 1, NotApplicable: 1}}, v.Counts)
+	require.Equal(t, 1, v.Found[0].Trace)
+}
+
+// A field that is empty everywhere has the text "", also where only spans with another text are looked at.
+func TestAFieldThatIsEmptyEverywhere(t *testing.T) {
+	rs, err := packOf(t, `spans.exists(s, s.name == "x" && s.statusMessage == "")`, `spans.exists(s, s.name == "x" && s.statusMessage in ["", "y"])`,
+		`spans.exists(s, s.name == "x" && s.statusMessage != "")`, `spans.exists(s, s.name == "x" && !(s.statusMessage in ["", "y"]))`,
+		`spans.exists(s, s.name == "x" && s.statusMessage != "y")`, `spans.exists(s, s.name == "x" && s.statusMessage == "y")`)
+	require.NoError(t, err)
+	var needs trace.Needs
+	for _, r := range rs {
+		needs = needs.Union(r.Needs())
+	}
+	b := trace.NewBatch(needs, trace.New(trace.ID{1}, []trace.Span{{ID: trace.SpanID{1}, Name: "x"}}), trace.New(trace.ID{2}, []trace.Span{{ID: trace.SpanID{1}, Name: "y"}}))
+	is, not := plan.Counts{Violation: 1, NotApplicable: 1}, plan.Counts{NotApplicable: 2}
+	for i, listed := range []float64{0, 64, 0, 64} {
+		judge := plan.Compile(rs).NewJudge()
+		judge.SetFew(1, listed)
+		if i > 1 { // it need not have codes then
+			b.StatusMessages = trace.TextColumn{}
+		}
+		v, err := judge.Batch(t.Context(), b, nil)
+		require.NoError(t, err)
+		require.Equal(t, []plan.Counts{is, is, not, not, is, not}, v.Counts)
+	}
+}
+
+// A text that passes a test in the strip before says nothing of the traces of this one, and hides none.
+func TestATextOfTheStripBefore(t *testing.T) {
+	rs, err := packOf(t, `spans.exists(s, s.parent.name.startsWith("x"))`, `spans.exists(s, s.parent.name.endsWith("a"))`, `spans.exists(s, s.ancestors().exists(a, a.name.contains("xa")))`)
+	require.NoError(t, err)
+	var traces []*trace.Trace
+	names := []string{"b", "b", "xa", "xa", "b", "b", "b", "xa", "b"}
+	for i, name := range names {
+		traces = append(traces, trace.New(trace.ID{byte(i + 1)}, []trace.Span{{ID: trace.SpanID{1}, Name: name}, {ID: trace.SpanID{2}, ParentID: trace.SpanID{1}, Name: "c"}}))
+	}
+	b := trace.NewBatch(rs[0].Needs().Union(rs[2].Needs()), traces...)
+	for i := range 40 {
+		judge := plan.Compile(rs).NewJudge()
+		for range 3 { // a test that is asked broadly is made of all texts of the next batch
+			judge.SetAny(rand.New(rand.NewPCG(2, uint64(i))), 6)
+			v, err := judge.Batch(t.Context(), b, nil)
+			require.NoError(t, err)
+			require.Len(t, v.Found, 3*len(rs))
+			for _, f := range v.Found {
+				require.Equal(t, "xa", names[f.Trace])
+			}
 		}
 	}
 }

@@ -65,10 +65,7 @@ func (j *Judge) full(p *predicate) (t, u trace.Bits) {
 		if !p.total {
 			m.u = m.u.Resized(64 * f.words)
 		}
-		outer := j.scope
-		j.scope = 0 // it is of all
 		j.compute(p, f.all, m.t, m.u)
-		j.scope = outer
 		m.stamp = f.stamp
 	}
 	if !p.total {
@@ -358,13 +355,6 @@ func (j *Judge) member(p *predicate, f *frame, mask, t, u trace.Bits) {
 	from, to := j.b.Events.From, j.b.Events.To
 	if p.args[0].domain == links {
 		from, to = j.b.Links.From, j.b.Links.To
-	}
-	if from == nil { // nothing has any
-		clear(t)
-		if !p.total {
-			clear(u)
-		}
-		return
 	}
 	ofT, ofU := j.full(p.args[0])
 	for w, in := range mask {

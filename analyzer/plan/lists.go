@@ -200,7 +200,6 @@ func (j *Judge) countRows(p *predicate, rows []int32, mask, t trace.Bits) {
 	for w, in := range mask {
 		t[w] = in & passed[w]
 	}
-	j.scratch.Give(1)
 }
 
 // within returns those rows that are in the mask, in memory that is lent.

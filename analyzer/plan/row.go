@@ -332,7 +332,7 @@ func (j *Judge) isOne(n *node) bool {
 	if c == nil {
 		return true
 	}
-	if c.IsInt != nil || c.IsDouble != nil || c.IsBool != nil || len(c.Others) > 0 || c.Text.Codes == nil {
+	if c.IsInt != nil || c.IsDouble != nil || c.IsBool != nil || len(c.Others) > 0 {
 		return false
 	}
 	d, f := &j.ones[n.own], &j.frame[traces]

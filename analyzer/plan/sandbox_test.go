@@ -3,6 +3,7 @@ package plan_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"testing"
@@ -189,6 +190,36 @@ func TestLimitsAreTheInterpreters(t *testing.T) {
 	for i, of := range outcomes {
 		require.Positive(t, of[rules.NotApplicable], i)
 		require.Positive(t, of[rules.Error], i)
+	}
+}
+
+// The interpreter is asked of traces beyond a rule's limit, and of no others.
+func TestOnlyTracesBeyondTheLimitAreTheInterpreters(t *testing.T) {
+	rs, err := packWith(t, rules.Options{MaxCost: 1e5, Sizes: rules.Sizes{Spans: 2, Descendants: 2, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 1, List: 1}},
+		`spans.exists(s, spans.exists(u, u.name.matches("^(a|b|c|d)+$")))`)
+	require.NoError(t, err)
+	var traces []*trace.Trace
+	for i := range 22 { // up to 1,024 spans, and down again
+		spans := make([]trace.Span, 1<<min(i, 21-i))
+		for k := range spans {
+			spans[k] = trace.Span{ID: trace.SpanID{6: byte((k + 1) >> 8), 7: byte(k + 1)}, Name: "x"}
+		}
+		traces = append(traces, trace.New(trace.ID{byte(i + 1)}, spans))
+	}
+	for _, strip := range []int{1, 64, 1 << 20} {
+		judge := plan.Compile(rs).NewJudge()
+		judge.SetAny(rand.New(rand.NewPCG(1, 1)), strip)
+		_, err = judge.Batch(t.Context(), trace.NewBatch(rs[0].Needs(), traces...), nil)
+		require.NoError(t, err)
+		limit, beyond := judge.Limit(0), map[plan.Asked]bool{}
+		for i, tr := range traces {
+			if len(tr.Spans) > limit {
+				beyond[plan.Asked{Trace: i}] = true
+			}
+		}
+		require.NotEmpty(t, beyond, limit)
+		require.Less(t, len(beyond), len(traces), limit)
+		require.Equal(t, beyond, judge.Asked())
 	}
 }
 

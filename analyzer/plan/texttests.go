@@ -195,7 +195,6 @@ func (j *Judge) findPassing(g *testGroup, d *testData, f *frame) {
 				j.marks(q, f).Add(words)
 			}
 		}
-		j.scratch.Give(1)
 		return
 	}
 	for i := f.low - f.first; i < int32(len(codes)); i++ {
@@ -212,14 +211,15 @@ func (j *Judge) textPasses(p *predicate, row int32) bool {
 	if code == 0 && !col.isField {
 		return false
 	}
-	table := j.tableOf(p, col.text)
+	return p.tested(j.tableOf(p, col.text), col.text, code) == 2
+}
+
+// tested returns 2 if a text passes a test, 1 if it does not, and keeps that in the table.
+func (p *predicate) tested(table []uint8, c *trace.TextColumn, code uint32) uint8 {
 	if table[code] == 0 {
-		table[code] = 1
-		if p.text.holdsText(col.text.Bytes(code)) {
-			table[code] = 2
-		}
+		table[code] = 1 + uint8(bit(p.text.holdsText(c.Bytes(code))))
 	}
-	return table[code] == 2
+	return table[code]
 }
 
 // textTests tests texts: each once, where it is asked for, or all of the column.
@@ -257,15 +257,7 @@ func (j *Judge) textTests(p *predicate, f *frame, mask, t trace.Bits) {
 		for rest := in; rest != 0; rest &= rest - 1 {
 			k := bits.TrailingZeros64(rest)
 			code := codes[int(f.first)+64*w+k]
-			known := table[code]
-			if known == 0 {
-				known = 1
-				if p.text.holdsText(col.text.Bytes(code)) {
-					known = 2
-				}
-				table[code] = known
-			}
-			out |= uint64(known>>1) << k
+			out |= uint64(p.tested(table, col.text, code)>>1) << k
 		}
 		t[w] = out
 	}

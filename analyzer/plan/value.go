@@ -110,12 +110,13 @@ func compare(op trace.Comparison, a, b value) truth {
 	switch {
 	case a.kind == kindUnknown || b.kind == kindUnknown:
 		return isUnknown
-	case a.kind == kindAbsent || b.kind == kindAbsent:
+	case a.kind == kindAbsent:
 		return isFalse
 	case a.kind == kindOther && b.kind == kindOther:
 		return isUnknown
 	}
-	c, ordered := 0, true
+	var c int
+	ordered := true
 	switch {
 	case a.kind == kindInt && b.kind == kindInt:
 		c = cmp.Compare(a.i, b.i)
@@ -205,14 +206,15 @@ func (v value) double() float64 {
 }
 
 func calculateInts(op string, a, b int64) value {
-	v, fits := int64(0), true
+	var v int64
+	fits := true
 	switch op {
 	case operators.Add:
 		v = a + b
-		fits = (v > a) == (b > 0) || b == 0
+		fits = (v > a) == (b > 0)
 	case operators.Subtract:
 		v = a - b
-		fits = (v < a) == (b > 0) || b == 0
+		fits = (v < a) == (b > 0)
 	case operators.Multiply:
 		v = a * b
 		high, low := bits.Mul64(magnitude(a), magnitude(b))
