@@ -27,7 +27,7 @@ type thresholds struct {
 
 // measured returns what is fastest on machines like this one.
 func measured() thresholds {
-	t := thresholds{strip: 32768, fewRows: 16, ofChildren: 2, listed: 1.5, texts: 2, metTexts: 8, often: 12, mostLimits: 1}
+	t := thresholds{strip: 24576, fewRows: 16, ofChildren: 2, listed: 1.5, texts: 2, metTexts: 8, often: 12, mostLimits: 1}
 	if trace.HasVectors() {
 		t.texts, t.metTexts, t.mostLimits = 8, 32, 4
 	}
