@@ -2,7 +2,7 @@
 //
 // [Compile] takes the rules' checked CEL apart into predicates of rows (spans, events,
 // links, resources, traces) and keeps each that several rules share once. A [Judge]
-// evaluates them on a batch, column by column, a strip of some thousand spans at a time:
+// evaluates them on a batch, column by column, a strip of some ten thousand spans at a time:
 //
 //   - A text is looked up once, however many rules ask for how many texts: a column's codes
 //     become the constants that they are, and only spans with one of them are looked at.

@@ -98,7 +98,7 @@ func (j *Judge) filterByBits(p *predicate, rows []int32) []int32 {
 	return keep(rows, all, 0)
 }
 
-// keep keeps the rows whose bit is not flip, in the place of all. As in the other loops over rows,
+// keep keeps the rows whose bit is not flip, in the place of all. As in most loops over rows,
 // nothing is branched on that nobody could foretell: which are kept.
 func keep(rows []int32, of trace.Bits, flip uint64) []int32 {
 	n := 0

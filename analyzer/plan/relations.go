@@ -164,8 +164,8 @@ type nearData struct {
 }
 
 // relateNear enters a scope in which relations of the spans of the rows' traces are known, if those are
-// few, until the caller leaves it. Nobody but filter asks for one, which enters a scope each time: what is
-// worked out of all spans meanwhile does not see what is known of some.
+// few, until the caller leaves it. They are all that the caller asks of rows, and nobody but filter asks,
+// which enters a scope of its own: what is worked out of all spans meanwhile does not see what is known of some.
 func (j *Judge) relateNear(relations []relation, rows []int32) {
 	f := &j.frame[spans]
 	firsts := j.b.First[j.frame[traces].first:]
