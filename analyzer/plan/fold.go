@@ -130,24 +130,12 @@ func (j *Judge) isNeverInBatch(p *predicate) bool {
 	return false
 }
 
-// need are texts without which a rule applies to nothing.
-type need struct {
-	p  *predicate
-	in *groupData
-	of *textRows // the text's, if it is one
-	at domain
-}
-
 // findNeeds adds to needs the tests of texts without which a predicate is true, or not known, of
 // nothing. It reports whether isNever may know more.
 func (j *Judge) findNeeds(p *predicate) (more bool) {
 	switch p = j.folded[p.id].as; p.kind {
 	case predTextIs:
-		n := need{p: p, in: &j.groups[p.group.id], at: p.group.domain}
-		if len(p.classes) == 1 {
-			n.of = &n.in.of[p.classes[0]]
-		}
-		j.needs = append(j.needs, n)
+		j.needs = append(j.needs, p)
 	case predExists, predExtreme:
 		return j.findNeeds(p.args[0])
 	case predAnd:
@@ -160,14 +148,10 @@ func (j *Judge) findNeeds(p *predicate) (more bool) {
 	return more
 }
 
-// isOut reports whether it is known, at no cost, that a rule applies to no trace of the strip.
+// isOut reports whether it is known, at little cost, that a rule applies to no trace of the strip.
 func (j *Judge) isOut(a *activeRule) bool {
-	for i := range j.needs[a.from:a.to] {
-		n := &j.needs[a.from+i]
-		if n.in.strip != j.frame[n.at].stamp {
-			j.textsOf(n.p)
-		}
-		if n.of != nil && n.of.strip != n.in.strip || n.of == nil && !j.hasText(n.p) {
+	for _, p := range j.needs[a.from:a.to] {
+		if !j.hasText(p) {
 			return true
 		}
 	}

@@ -59,9 +59,9 @@ type Judge struct {
 	lent          [][]int32 // lists that are in use
 	folded        []folded  // by predicate
 	active        []activeRule
-	needs         []need     // of active rules
-	unordered     trace.Bits // traces with a parent that comes after its child
-	related       bool       // unordered is known
+	needs         []*predicate // tests of texts that active rules need
+	unordered     trace.Bits   // traces with a parent that comes after its child
+	related       bool         // unordered is known
 	// of the strip
 	owner []int32 // trace, from the strip's first, by span, from the first bit
 	roots []int32 // of traces; -2: not known

@@ -43,7 +43,7 @@ func (b *bench) againstLoops(ctx context.Context, names []string, rs []*rules.Ru
 			var c plan.Counts
 			loop(batch, out[i])
 			for _, o := range out[i] {
-				add(&c, o)
+				c.Add(o)
 			}
 			if c != counts[k] {
 				return fmt.Errorf("rule %s gives %+v, its loop %+v", rs[k].ID, counts[k], c)
@@ -56,19 +56,6 @@ func (b *bench) againstLoops(ctx context.Context, names []string, rs []*rules.Ru
 		}
 		return nil
 	}})
-}
-
-func add(c *plan.Counts, o rules.Outcome) {
-	switch o {
-	case rules.NotApplicable:
-		c.NotApplicable++
-	case rules.Pass:
-		c.Pass++
-	case rules.Violation:
-		c.Violation++
-	case rules.Error:
-		c.Error++
-	}
 }
 
 func hundredRules(ctx context.Context, b *bench, names []string) error {
@@ -122,7 +109,7 @@ func againstCELGo(ctx context.Context, b *bench, names []string) error {
 	for i := range programs {
 		var got plan.Counts
 		for _, t := range traces {
-			add(&got, programs[i].Judge(t))
+			got.Add(programs[i].Judge(t))
 		}
 		if got != want[i] {
 			return fmt.Errorf("rule %s gives %+v, with cel-go %+v", rs[i].ID, want[i], got)
