@@ -291,6 +291,8 @@ func (e *estimator) call(call ast.CallExpr) (float64, extent) {
 		return cost + float64(e.sizes.Descendants), e.listOf(e.sizes.Descendants, extent{n: 1})
 	case "matches":
 		return cost + product/64, extent{n: 1}
+	case FunctionHasCardNumber:
+		return cost + sum/16, extent{n: 1}
 	case equals, notEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
 		return cost + sum/16, extent{n: 1}
 	case isIn:
@@ -449,7 +451,7 @@ var buildsNothing = map[string]bool{
 	operators.LogicalAnd: true, operators.LogicalOr: true, operators.LogicalNot: true, operators.Conditional: true, operators.NotStrictlyFalse: true,
 	equals: true, notEquals: true, isIn: true, operators.Less: true, operators.LessEquals: true, operators.Greater: true, operators.GreaterEquals: true,
 	operators.Index: true, operators.Subtract: true, operators.Multiply: true, operators.Divide: true, operators.Modulo: true, operators.Negate: true,
-	"matches": true, "startsWith": true, "endsWith": true, "contains": true, "size": true, "before": true, "ancestors": true, "descendants": true,
+	"matches": true, "startsWith": true, "endsWith": true, "contains": true, FunctionHasCardNumber: true, "size": true, "before": true, "ancestors": true, "descendants": true,
 	"duration": true, "timestamp": true, "int": true, "double": true,
 }
 

@@ -49,6 +49,7 @@ func TestCostGrowsWithWhatARuleRangesOver(t *testing.T) {
 		{`trace.root.links.exists(l, l.spanId == "x")`, func(s *Sizes) { s.Links = 1000 }},
 		{`trace.root.attributes.exists(k, k == "x")`, func(s *Sizes) { s.Attributes = 1000 }},
 		{`trace.root.name.matches("x+")`, func(s *Sizes) { s.Text = 100_000 }},
+		{`trace.root.name.hasCardNumber()`, func(s *Sizes) { s.Text = 100_000 }},
 		{`trace.root["a"].exists(e, e == "x")`, func(s *Sizes) { s.List = 1000 }},
 	} {
 		r, err := parseOne(t, "when: '"+tt.when+"'")

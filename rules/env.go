@@ -138,6 +138,7 @@ func newEnvironment(opts Options) (*environment, error) {
 		cel.Function("before", cel.MemberOverload("span_before_span", []*cel.Type{spanType, spanType}, cel.BoolType)),
 		cel.Function("ancestors", cel.MemberOverload("span_ancestors", []*cel.Type{spanType}, spansType)),
 		cel.Function("descendants", cel.MemberOverload("span_descendants", []*cel.Type{spanType}, spansType)),
+		cardFunction(),
 		cel.Macros(countMacro),
 	}
 	for _, op := range []struct{ name, id string }{

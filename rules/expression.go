@@ -19,6 +19,9 @@ const (
 	FunctionIn        = isIn
 )
 
+// FunctionHasCardNumber is the name of the function that [HasCardNumber] implements.
+const FunctionHasCardNumber = "hasCardNumber"
+
 // WhenAndClauses returns what decides besides TraceQL: when, nil if the rule has none,
 // and the always and never in their order.
 func (r *Rule) WhenAndClauses() (when *Expression, clauses []Clause) { return r.when, r.clauses }

@@ -102,6 +102,7 @@ $.startsWith("a")
 "a".endsWith($)
 $.contains($)
 $.matches("a")
+$.hasCardNumber()
 "abc".matches($)
 -$
 $ + 1

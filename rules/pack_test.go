@@ -514,6 +514,8 @@ func TestPrefilterSaysWhatAFilterCanAndNoMore(t *testing.T) {
 		{`when: spans.exists(s, s.name.contains("b"))`, `{ name =~ ".*b.*" }`},
 		{`when: spans.exists(s, s.name.matches("^a|b$"))`, `{ name =~ ".*(?:^a|b$).*" }`},
 		{`when: spans.exists(s, s.name.matches("a*"))`, `{ }`},
+		{`when: spans.exists(s, s["a"].hasCardNumber())`, `{ .a =~ ".*(?:[0-9]{4}[ -]?[0-9]{4}).*" }`},
+		{`when: spans.exists(s, !s["a"].hasCardNumber())`, `{ }`},
 		{`when: spans.exists(s, s["flag"])`, `{ .flag = true }`},
 		{`when: spans.exists(s, has(s.attributes.x) && "y.z" in s.resource)`, `{ span.x != nil && resource.y.z != nil }`},
 		{`when: spans.exists(s, s.attributes["a"] != "x")`, `{ span.a != "x" }`},

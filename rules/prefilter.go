@@ -48,7 +48,7 @@ func (p *Expression) mayFail() bool {
 		switch call := x.AsCall(); call.FunctionName() {
 		case operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot, operators.NotStrictlyFalse, operators.Conditional,
 			equals, notEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals, isIn,
-			"size", "startsWith", "endsWith", "contains", "before", "ancestors", "descendants", "lowerAscii", "upperAscii", "trim":
+			"size", "startsWith", "endsWith", "contains", FunctionHasCardNumber, "before", "ancestors", "descendants", "lowerAscii", "upperAscii", "trim":
 		case operators.Add:
 			// Counting and joining; sums of attributes may overflow.
 			for _, a := range call.Args() {
@@ -232,7 +232,7 @@ func (p prefilter) ofSpan(x ast.Expr, s string) traceql.Expr {
 			}
 			return traceql.AnyOf(any...)
 		}
-	case "startsWith", "endsWith", "contains", "matches":
+	case "startsWith", "endsWith", "contains", "matches", FunctionHasCardNumber:
 		return p.textFunction(name, call, s)
 	}
 	if op, ok := comparisons[call.FunctionName()]; ok {
@@ -316,15 +316,18 @@ func (p prefilter) comparison(left ast.Expr, op traceql.Op, right ast.Expr, s st
 	return traceql.Compare(f, op, c)
 }
 
-// textFunction returns the regular expression that says the same. TraceQL's are
-// anchored at both ends.
+// textFunction returns a regular expression that matches wherever the function is
+// true. TraceQL's are anchored at both ends.
 func (p prefilter) textFunction(name string, call ast.CallExpr, s string) traceql.Expr {
 	operands := call.Args()
 	if call.IsMemberFunction() {
 		operands = append([]ast.Expr{call.Target()}, operands...)
 	}
 	f, ok := p.field(operands[0], s)
-	text, literal := literalString(operands[1])
+	text, literal := cardPattern, true
+	if name != FunctionHasCardNumber {
+		text, literal = literalString(operands[1])
+	}
 	if !ok || !literal || f.Key == "span:kind" || f.Key == "span:status" || f.Key == "span:duration" {
 		return traceql.True
 	}
@@ -336,7 +339,7 @@ func (p prefilter) textFunction(name string, call ast.CallExpr, s string) traceq
 		quoted = ".*" + quoted
 	case "contains":
 		quoted = ".*" + quoted + ".*"
-	case "matches":
+	case "matches", FunctionHasCardNumber:
 		quoted = ".*(?:" + text + ").*"
 	}
 	whole, err := regexp.Compile("^(?s:" + quoted + ")$")

@@ -429,9 +429,9 @@ func (l *lowering) call(e ast.Expr, call ast.CallExpr) *node {
 			}})
 		}
 		return l.unknown("before on other than spans of variables")
-	case "startsWith", "endsWith", "contains", "matches":
+	case "startsWith", "endsWith", "contains", "matches", rules.FunctionHasCardNumber:
 		if call.IsMemberFunction() {
-			if t := newTextTest(name, l.x.Pattern(e), args[0]); t != nil {
+			if t := newTextTest(name, l.x.Pattern(e), args); t != nil {
 				mark := len(l.reasons)
 				if of := l.lower(call.Target()); of.op != opUnknown {
 					return l.make(node{op: opTextTest, text: t, args: []*node{of}, isBool: true})
@@ -805,7 +805,7 @@ func (l *lowering) operand(e ast.Expr) *node {
 	return nil
 }
 
-// textTest is a test of a text with a constant.
+// textTest is a test of a text, mostly with a constant.
 type textTest struct {
 	function string
 	with     []byte
@@ -814,12 +814,15 @@ type textTest struct {
 	key      string
 }
 
-// newTextTest returns the test of a text by a function with a constant; nil if it is none.
-func newTextTest(function string, pattern *regexp.Regexp, with ast.Expr) *textTest {
-	if with.Kind() != ast.LiteralKind {
+// newTextTest returns the test of a text by a function with a constant, or with nothing; nil if it is none.
+func newTextTest(function string, pattern *regexp.Regexp, with []ast.Expr) *textTest {
+	if len(with) == 0 {
+		return &textTest{function: function, key: function}
+	}
+	if with[0].Kind() != ast.LiteralKind {
 		return nil
 	}
-	text, ok := with.AsLiteral().(types.String)
+	text, ok := with[0].AsLiteral().(types.String)
 	if !ok || function == "matches" && pattern == nil {
 		return nil
 	}

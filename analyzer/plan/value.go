@@ -9,6 +9,7 @@ import (
 	"github.com/google/cel-go/common/operators"
 
 	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
 )
 
 // kind is the type of a value.
@@ -276,6 +277,8 @@ func (t *textTest) holdsText(text []byte) bool {
 		return bytes.HasSuffix(text, t.with)
 	case "contains":
 		return bytes.Contains(text, t.with)
+	case rules.FunctionHasCardNumber:
+		return rules.HasCardNumber(text)
 	case "<":
 		return bytes.Compare(text, t.with) < 0
 	case "<=":

@@ -639,7 +639,7 @@ func (g *Generator) atom() string {
 	case 11, 12:
 		return pick(g, g.value(0), g.textField()) + pick(g, ".startsWith(", ".endsWith(", ".contains(") + pick(g, g.literalText(), g.literalText(), g.value(0), g.text(0)) + ")"
 	case 13:
-		return pick(g, g.value(0), g.textField()) + `.matches("` + pick(g, patterns...) + `")`
+		return pick(g, g.value(0), g.textField()) + pick(g, `.matches("`+pick(g, patterns...)+`")`, `.matches("`+pick(g, patterns...)+`")`, ".hasCardNumber()")
 	case 14:
 		if !g.cautious {
 			return pick(g, g.value(0), g.textField()) + ".matches(" + pick(g, g.value(0), g.textField()) + ")"

@@ -130,7 +130,7 @@ func (g *Generator) plainAtom() string {
 	case 11:
 		return pick(g, g.value(0), g.textField()) + pick(g, ".startsWith(", ".endsWith(", ".contains(") + g.literalText() + ")"
 	case 12:
-		return pick(g, g.value(0), g.textField()) + `.matches("` + pick(g, patterns...) + `")`
+		return pick(g, g.value(0), g.textField()) + pick(g, `.matches("`+pick(g, patterns...)+`")`, `.matches("`+pick(g, patterns...)+`")`, ".hasCardNumber()")
 	case 13:
 		return s + ".before(" + g.span(0) + ")"
 	case 14:

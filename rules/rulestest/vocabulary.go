@@ -13,8 +13,11 @@ var keys = []string{"a", "b", "c", "n", "http.route", "größe", trace.ServiceNa
 const idents = 4
 
 // texts are names, values and constants. Some hold a number, a time, a duration, a bad
-// regular expression or another key.
-var texts = []string{"", "a", "b", "ab", "A", "x,y", "1", "2.5", "1s", "2026-01-02T03:04:05Z", "größe", "日本", "(", "true", "a.*"}
+// regular expression, another key, a card number or almost one.
+var texts = []string{
+	"", "a", "b", "ab", "A", "x,y", "1", "2.5", "1s", "2026-01-02T03:04:05Z", "größe", "日本", "(", "true", "a.*",
+	"a 4111 1111 1111 1111", "4111111111111112",
+}
 
 // common are the texts that are drawn most of the time.
 var common = texts[1:4]
