@@ -383,7 +383,7 @@ func constant(x ast.Expr) (traceql.Const, bool) {
 // its text: what of it is sent to Tempo counts first; equalities of texts say most,
 // presence least.
 func moreSelective(a, b traceql.Expr) traceql.Expr {
-	if cmp.Or(cmp.Compare(sentSelectivity(b), sentSelectivity(a)), cmp.Compare(selectivity(b), selectivity(a))) > 0 {
+	if cmp.Or(cmp.Compare(sentSelectivity(b), sentSelectivity(a)), cmp.Compare(traceql.Selectivity(b), traceql.Selectivity(a))) > 0 {
 		return b
 	}
 	return a
@@ -394,36 +394,5 @@ func sentSelectivity(x traceql.Expr) int {
 	if err != nil {
 		return 0
 	}
-	return selectivity(f.Prefilter().Expr())
-}
-
-func selectivity(x traceql.Expr) int {
-	b, ok := x.(traceql.Binary)
-	if !ok {
-		if x == traceql.Expr(traceql.False) {
-			return 100
-		}
-		return 0
-	}
-	switch b.Op {
-	case traceql.OpAnd:
-		return selectivity(b.Left) + selectivity(b.Right)
-	case traceql.OpOr:
-		return min(selectivity(b.Left), selectivity(b.Right))
-	}
-	c, ok := b.Right.(traceql.Const)
-	switch {
-	case !ok:
-		return 0
-	case c.Type == traceql.TypeNil, b.Op == traceql.OpNotEqual, b.Op == traceql.OpNotRegex, c.Type == traceql.TypeBool:
-		return 1
-	case c.Type == traceql.TypeString && b.Op == traceql.OpEqual:
-		if b.Left == traceql.Expr(serviceField) {
-			return 3
-		}
-		return 5
-	case c.Type == traceql.TypeStatus, c.Type == traceql.TypeKind:
-		return 1
-	}
-	return 2
+	return traceql.Selectivity(f.Prefilter().Expr())
 }

@@ -29,7 +29,7 @@ func conditionOf(f *traceql.Filter) *condition {
 	if f == nil {
 		return nil
 	}
-	return conditionOn(f.Prefilter().Expr())
+	return conditionOn(f.Widened().Expr())
 }
 
 func conditionOn(x traceql.Expr) *condition {

@@ -34,17 +34,29 @@ const maxPrefilterBytes = 64 << 10
 //     expressions on IDs, arithmetic, comparisons of fields with fields.
 //   - A filter that is too long to send becomes { }.
 //
+// Tempo also loses lists where several conditions meet the same values, so the
+// conditions are made [separate].
+//
 // Two gaps are Tempo's, and concern lists: it does not find a text in a list whose
 // key has a dedicated column for texts, and where a filter compares several
 // attributes, Tempo 2.8 may see one list's elements in the place of another's.
 func (f *Filter) Prefilter() *Filter {
 	w := widener{}
 	w.collect(f.expr)
-	wide := MustNew(w.widen(f.expr))
+	wide := MustNew(w.widen(w.separate(f.expr)))
 	if len(wide.String()) > maxPrefilterBytes {
 		return All
 	}
 	return wide
+}
+
+// Widened returns a filter that is wider than f for the same reasons as the
+// Prefilter, but keeps all conditions on an attribute. It is for readers that test
+// each value of a list, as those of blocks do.
+func (f *Filter) Widened() *Filter {
+	w := widener{}
+	w.collect(f.expr)
+	return MustNew(w.widen(f.expr))
 }
 
 // maxEventNames bounds how many comparisons of event names one filter has.
@@ -233,13 +245,10 @@ func widenNumber(f Field, op Op, c Const) Expr {
 		unpruned = -math.E
 	}
 	if op == OpNotEqual {
-		unequal := []Expr{Compare(f, op, Int(below)), Compare(f, op, Float(unpruned))}
-		if below != above {
-			unequal = append(unequal, Compare(f, op, Int(above)), Compare(f, op, c))
-		} else {
-			unequal = append(unequal, Compare(f, op, Float(float64(below))))
+		if below != above { // all ints are unequal: one condition keeps them all
+			return AnyOf(Compare(f, op, Int(1<<62+1)), Compare(f, op, Float(unpruned)), Compare(f, op, c))
 		}
-		return AnyOf(unequal...)
+		return AnyOf(Compare(f, op, Int(below)), Compare(f, op, Float(unpruned)), Compare(f, op, Float(float64(below))))
 	}
 	return And(widenOrder(f, op, c, below, above), Compare(f, OpNotEqual, Float(unpruned)))
 }
