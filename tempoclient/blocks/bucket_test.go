@@ -28,6 +28,7 @@ type bucket struct {
 
 	mu       sync.Mutex
 	objects  map[string][]byte
+	modified map[string]time.Time // by key; other objects are old
 	pageSize int
 	// hook, if not nil, is called before each request, and says how it fails. It may
 	// change the bucket.
@@ -121,15 +122,23 @@ func (b *bucket) ListPaged(ctx context.Context, o *driver.ListOptions) (*driver.
 		size = 1000
 	}
 	page := &driver.ListPage{}
+	last := string(o.PageToken)
 	for _, key := range slices.Sorted(maps.Keys(b.objects)) {
-		if !strings.HasPrefix(key, o.Prefix) || key <= string(o.PageToken) {
+		object := &driver.ListObject{Key: key, Size: int64(len(b.objects[key])), ModTime: b.modified[key]}
+		if rest, ok := strings.CutPrefix(key, o.Prefix); !ok {
+			continue
+		} else if name, _, nested := strings.Cut(rest, o.Delimiter); nested && o.Delimiter != "" {
+			object = &driver.ListObject{Key: o.Prefix + name + o.Delimiter, IsDir: true}
+		}
+		if object.Key <= last {
 			continue
 		}
 		if len(page.Objects) == size {
-			page.NextPageToken = []byte(page.Objects[size-1].Key)
+			page.NextPageToken = []byte(last)
 			break
 		}
-		page.Objects = append(page.Objects, &driver.ListObject{Key: key, Size: int64(len(b.objects[key]))})
+		page.Objects = append(page.Objects, object)
+		last = object.Key
 	}
 	return page, nil
 }

@@ -53,7 +53,7 @@ func (s *stored) scan(t *testing.T, contents map[string]bool) map[trace.ID]*trac
 	t.Helper()
 	key := strings.Join(slices.Sorted(maps.Keys(contents)), " ")
 	if s.read[key] == nil {
-		b := &bucket{objects: map[string][]byte{}}
+		b := &bucket{objects: map[string][]byte{"single-tenant/index.json.gz": nil}}
 		for c := range contents {
 			s.put(t, b, c, c, 0)
 		}
@@ -154,7 +154,7 @@ func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 	faults := map[string]int{}
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 8))
-		g := &growing{t: t, r: r, stored: st, bucket: &bucket{objects: map[string][]byte{}, pageSize: 1 + r.IntN(60)}, now: noon,
+		g := &growing{t: t, r: r, stored: st, bucket: &bucket{objects: map[string][]byte{"single-tenant/index.json.gz": nil}, pageSize: 1 + r.IntN(60)}, now: noon,
 			content: map[string]string{}, level: map[string]int{}, deleted: map[string]time.Time{}}
 		for _, i := range r.Perm(len(written)) {
 			g.unsent = append(g.unsent, written[i])

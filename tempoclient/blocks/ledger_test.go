@@ -290,7 +290,7 @@ func TestEverySpanIsJudged(t *testing.T) {
 	spans, again, ticks, gaps, unstable := 0, 0, 0, 0, 0
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 4))
-		m := &model{r: r, bucket: &bucket{objects: map[string][]byte{}, pageSize: 1 + r.IntN(8)}, now: noon,
+		m := &model{r: r, bucket: &bucket{objects: map[string][]byte{"t/index.json.gz": nil}, pageSize: 1 + r.IntN(8)}, now: noon,
 			level: map[string]int{}, spans: map[string]map[int]bool{}, deleted: map[string]time.Time{}}
 		busy := r.IntN(12) // how much happens during a listing
 		steps := 0         // left in this listing
@@ -375,7 +375,7 @@ func TestNothingIsJudgedTwiceWithoutGaps(t *testing.T) {
 	again := 0
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 5))
-		m := &model{r: r, bucket: &bucket{objects: map[string][]byte{}}, now: noon,
+		m := &model{r: r, bucket: &bucket{objects: map[string][]byte{"t/index.json.gz": nil}}, now: noon,
 			level: map[string]int{}, spans: map[string]map[int]bool{}, deleted: map[string]time.Time{}}
 		store := blocks.NewStore(m.bucket.open(), "model")
 		var ledger blocks.Ledger

@@ -32,6 +32,8 @@ const metaConcurrency = 16
 type Store struct {
 	bucket *blob.Bucket
 	url    string
+	// folder is the folder of local storage, "" for any other.
+	folder string
 	// near says that a request costs next to nothing, so that nothing is read ahead.
 	near bool
 	// local says that objects are files, which may be read as such.
@@ -73,6 +75,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	isFile := strings.HasPrefix(url, "file:")
 	s := NewStore(bucket, url)
 	s.near, s.local = isFile, isFile
+	if isFile {
+		s.folder = localFolder(url)
+	}
 	return s, nil
 }
 
@@ -171,9 +176,13 @@ func (s *Store) tenantsNow(ctx context.Context) ([]string, error) {
 func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 	tenant = cmp.Or(tenant, "single-tenant")
 	began := time.Now()
-	before, err := s.objects(ctx, tenant)
+	before, indexed, err := s.objects(ctx, tenant)
 	if err != nil {
 		return Listing{}, err
+	}
+	if len(before) == 0 && !indexed {
+		now := time.Now()
+		return Listing{Began: began, Ended: now, Problems: []Problem{{"tenant " + tenant, s.noTenant(ctx, tenant)}}}, nil
 	}
 	for try := 1; ; try++ {
 		listing, missing, after, err := s.metasAndObjects(ctx, tenant, before)
@@ -186,6 +195,21 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 		}
 		stable := !unsure && !compactedSince(before, after)
 		if stable || try == listTries {
+			headless, changed, err := s.headless(ctx, tenant, before, after)
+			if err != nil {
+				return Listing{}, err
+			}
+			if changed && try < listTries {
+				began = time.Now()
+				if before, _, err = s.objects(ctx, tenant); err != nil {
+					return Listing{}, err
+				}
+				continue
+			}
+			for _, id := range headless {
+				listing.Unread = append(listing.Unread, id)
+				listing.Problems = append(listing.Problems, Problem{"block " + id, errNoMeta})
+			}
 			for _, id := range missing {
 				if after[id].live && !after[id].compacted {
 					listing.Unread = append(listing.Unread, id)
@@ -207,7 +231,7 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 func (s *Store) metasAndObjects(ctx context.Context, tenant string, before map[string]objectSet) (listing Listing, missing []string, after map[string]objectSet, err error) {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		after, err = s.objects(groupCtx, tenant)
+		after, _, err = s.objects(groupCtx, tenant)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -218,7 +242,7 @@ func (s *Store) metasAndObjects(ctx context.Context, tenant string, before map[s
 		return Listing{}, nil, nil, err
 	}
 	if len(missing) > 0 {
-		after, err = s.objects(ctx, tenant)
+		after, _, err = s.objects(ctx, tenant)
 	}
 	return listing, missing, after, err
 }
@@ -229,7 +253,7 @@ func (s *Store) metasAndObjects(ctx context.Context, tenant string, before map[s
 func (s *Store) writtenSince(ctx context.Context, tenant string, before, after map[string]objectSet) (written []Meta, unsure bool, err error) {
 	found := map[string]objectSet{}
 	for id, set := range after {
-		if set.live && !set.compacted && before[id] == (objectSet{}) {
+		if set.live && !set.compacted && !before[id].live && !before[id].compacted {
 			found[id] = set
 		}
 	}
@@ -243,51 +267,57 @@ func (s *Store) writtenSince(ctx context.Context, tenant string, before, after m
 	return listing.Live, unsure || len(missing)+len(listing.Unread) > 0, nil
 }
 
-// objectSet is which of the two kinds of meta.json a block has, one or both.
+// objectSet describes the objects in a block's folder.
 type objectSet struct {
+	// live and compacted report which of the two kinds of meta.json it has, one or both.
 	live, compacted bool
-	size            int64 // of its data.parquet, 0 if that was not listed
+	// data reports whether it has data.parquet, size is the size of that.
+	data bool
+	size int64
+	// newest is the latest modification time of its objects.
+	newest time.Time
 }
 
-func (s *Store) objects(ctx context.Context, tenant string) (blocks map[string]objectSet, err error) {
+// objects lists the blocks of a tenant. indexed reports whether the tenant has an index of
+// Tempo's, which a tenant without blocks may have, too.
+func (s *Store) objects(ctx context.Context, tenant string) (blocks map[string]objectSet, indexed bool, err error) {
 	err = s.retried(ctx, func() error {
-		blocks, err = s.objectsNow(ctx, tenant)
+		blocks, indexed, err = s.objectsNow(ctx, tenant, "")
 		return err
 	})
-	return blocks, err
+	return blocks, indexed, err
 }
 
-func (s *Store) objectsNow(ctx context.Context, tenant string) (map[string]objectSet, error) {
-	blocks, sizes := map[string]objectSet{}, map[string]int64{}
+// objectsNow lists the blocks of a tenant whose ID has the prefix.
+func (s *Store) objectsNow(ctx context.Context, tenant, idPrefix string) (blocks map[string]objectSet, indexed bool, err error) {
+	blocks = map[string]objectSet{}
 	ctx, w := s.watch(ctx)
 	defer w.end()
-	for it := s.bucket.List(&blob.ListOptions{Prefix: tenant + "/"}); ; w.moved() {
+	for it := s.bucket.List(&blob.ListOptions{Prefix: tenant + "/" + idPrefix}); ; w.moved() {
 		o, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
-			for id, set := range blocks {
-				set.size = sizes[id]
-				blocks[id] = set
-			}
-			return blocks, nil
+			maps.DeleteFunc(blocks, func(_ string, set objectSet) bool { return !set.live && !set.compacted && !set.data })
+			return blocks, indexed, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, w.why(err))
+			return nil, false, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, w.why(err))
 		}
 		id, name, ok := strings.Cut(strings.TrimPrefix(o.Key, tenant+"/"), "/")
 		if !ok {
+			indexed = indexed || slices.Contains(indexNames, id)
 			continue
 		}
 		set := blocks[id]
+		if o.ModTime.After(set.newest) {
+			set.newest = o.ModTime
+		}
 		switch name {
 		case "meta.json":
 			set.live = true
 		case "meta.compacted.json":
 			set.compacted = true
 		case "data.parquet":
-			sizes[id] = o.Size
-			continue
-		default:
-			continue
+			set.data, set.size = true, o.Size
 		}
 		blocks[id] = set
 	}
@@ -316,7 +346,7 @@ func (s *Store) readMetas(ctx context.Context, tenant string, blocks map[string]
 		// Marking a block compacted is a copy and then a delete: with both it is compacted.
 		if set := blocks[id]; set.compacted {
 			listing.Compacted = append(listing.Compacted, id)
-		} else {
+		} else if set.live {
 			ids = append(ids, id)
 		}
 	}
