@@ -40,6 +40,12 @@ type Reading struct {
 	Skipped int
 	// Young is set if the range reaches into the time in which data still arrives.
 	Young bool
+	// Objects counts the JSON objects or protobuf messages with traces that were read from
+	// files, OtherSignals those with logs, metrics or profiles, which were skipped, and
+	// Unread those that could not be read, each of which is a problem, too.
+	Objects, OtherSignals, Unread int
+	// Warnings are about what was read, and no problems.
+	Warnings []string
 }
 
 // TraceCounts count traces by what became of them.

@@ -143,20 +143,23 @@ func TestReadOTLPSaysWhatIsWrong(t *testing.T) {
 	}{
 		{"empty", nil, 0, "no OTLP traces: the input is empty"},
 		{"empty gzip", zipped(t, nil), 0, "no OTLP traces: the input is empty"},
-		{"only white space", []byte(" \n "), 0, "OTLP JSON: object 1, after byte 0: the input ends in the middle of a message"},
-		{"text", []byte("hello"), 0, "no OTLP traces: the input starts with 68 65; want OTLP JSON, JSON lines or protobuf, plain or gzip"},
-		{"a list", []byte("[{}]"), 0, "no OTLP traces: the input starts with 5b 7b"},
+		{"only white space", []byte(" \n "), 0, "no OTLP traces: there is no object in the input"},
+		{"text", []byte("hello"), 0, "no OTLP traces: the input starts with 68 65; want OTLP JSON, JSON lines or protobuf, plain or compressed with gzip or zstd"},
+		{"an empty list", []byte("[]"), 0, "no OTLP traces: there is no object in the input"},
+		{"a list that does not end", []byte("[{}\n"), 1, "line 2: the input ends in the middle of a list"},
+		{"a list without a comma", []byte("[{} {}]"), 1, "line 1: want an object of OTLP JSON, found '{'"},
+		{"a list of numbers", []byte("[1]"), 0, "line 1: want an object of OTLP JSON, found '1'"},
 		{"one byte", []byte{0x80}, 0, "no OTLP traces: the input starts with 80"},
-		{"other JSON", []byte(`{"spans": []}`), 0, `OTLP JSON: object 1, after byte 0: no key "resourceSpans"`},
-		{"OTLP logs after traces", append(append([]byte{}, json1...), `{"resourceLogs": []}`...), 1, `OTLP JSON: object 2, after byte `},
-		{"a list in JSON lines", append(append([]byte{}, json1...), "\n[]"...), 1, "not an object"},
-		{"a field of the wrong type", []byte(`{"resourceSpans": 7}`), 0, "OTLP JSON: object 1, after byte 0: "},
-		{"a span ID that is not hex", []byte(`{"resourceSpans": [{"scopeSpans": [{"spans": [{"spanId": "xyz"}]}]}]}`), 0, "OTLP JSON: object 1"},
-		{"JSON cut", json1[:len(json1)-3], 0, "the input ends in the middle of a message"},
-		{"second JSON cut", append(append([]byte{}, json1...), json2[:20]...), 1, "OTLP JSON: object 2, after byte "},
+		{"other JSON", []byte(`{"spans": []}`), 0, `line 1: no OTLP traces: an object with "spans", without "resourceSpans"`},
+		{"a string in JSON lines", append(append([]byte{}, json1...), "\n\"a\""...), 1, `line 2: want an object of OTLP JSON, found '"'`},
+		{"a field of the wrong type", []byte(`{"resourceSpans": 7}`), 0, "line 1: resourceSpans: want a list, found a number"},
+		{"a span ID that is not hex", []byte("{\"resourceSpans\": [{\"scopeSpans\": [{\"spans\": [\n{\"spanId\": \"xyz\"}]}]}]}"), 0,
+			`line 2: resourceSpans[0].scopeSpans[0].spans[0].spanId: "xyz" is no ID of 8 bytes: want 16 hexadecimal digits, or 12 characters of base64`},
+		{"JSON cut", json1[:len(json1)-3], 0, "line 1: the input ends in the middle of an object"},
+		{"second JSON cut", append(append([]byte{}, json1...), json2[:20]...), 1, "line 1: the input ends in the middle of an object"},
 		{"protobuf cut", proto1[:len(proto1)-1], 0, "OTLP protobuf: message 1, at byte 0: "},
 		{"protobuf of another message", []byte{0x0a, 0x02, 0xff, 0xff}, 0, "OTLP protobuf: message 1, at byte 0: "},
-		{"length cut", append(withLength(proto1), 0, 0), 1, "OTLP protobuf: the length of message 2, at byte "},
+		{"length cut", append(withLength(proto1), 0, 0), 1, "the length of message 2, at byte "},
 		{"message cut", withLength(proto1)[:len(proto1)], 0, "message 1, at byte 0: the input ends after "},
 		{"second message cut", append(withLength(proto1), withLength(proto2)[:9]...), 1, "the input ends after 5 of its "},
 		{"third message cut", append(append(withLength(proto1), withLength(proto2)...), withLength(proto1)[:9]...), 2,
@@ -166,7 +169,7 @@ func TestReadOTLPSaysWhatIsWrong(t *testing.T) {
 		{"gzip cut", zipped(t, json1)[:40], 0, "the input ends in the middle of a message"},
 		{"gzipped protobuf cut", zipped(t, proto1)[:40], 0, "the input ends in the middle of a message"},
 		{"gzip with a wrong checksum", flipLast(zipped(t, json1)), 1, "gzip: invalid checksum"},
-		{"gzip in gzip", zipped(t, zipped(t, json1)), 0, "compressed with gzip more than once"},
+		{"gzip in gzip in gzip", zipped(t, zipped(t, zipped(t, json1))), 0, "compressed more than 2 times: unpack it once"},
 		{"gzip of text", zipped(t, []byte("hello")), 0, "the input starts with 68 65"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -192,7 +195,7 @@ func TestErrorsOfTheReaderAndOfAddAreReturned(t *testing.T) {
 		assert.ErrorIs(t, err, broken, name)
 		err = trace.ReadOTLP(bytes.NewReader(input), func(ptrace.Traces) error { return broken })
 		assert.ErrorIs(t, err, broken, name)
-		assert.Regexp(t, `(object 1, after|message 1, at) byte 0: `, err.Error(), name)
+		assert.Regexp(t, `^(line 1|OTLP protobuf: message 1, at byte 0): `, err.Error(), name)
 	}
 	_, err := read(t, iotest.ErrReader(broken))
 	assert.ErrorIs(t, err, broken)

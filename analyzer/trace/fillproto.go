@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -16,7 +17,8 @@ import (
 // It is what [Collector] and [NewBatch] make of the same messages, read straight into
 // the columns: once for the keys of all spans, and once more for the rest. What is not
 // needed is skipped and not looked into: it may be malformed, and flags do not tell of
-// it. A span without valid IDs is an error that names the span, as in [Collector.Add];
+// it. A message that has no spans where OTLP has them, but fields that OTLP does not
+// have, is an error. A span without valid IDs is an error that names the span, as in [Collector.Add];
 // then, and where a message is malformed, there is no batch.
 //
 // Nothing of the messages is kept. Together they have less than 2 GiB.
@@ -106,7 +108,7 @@ var (
 	tracesFields        = []wireField{1: {"TracesData.resource_spans", wireLen}}
 	resourceSpansFields = []wireField{1: {"ResourceSpans.resource", wireLen}, 2: {"ResourceSpans.scope_spans", wireLen}}
 	scopeSpansFields    = []wireField{1: {"ScopeSpans.scope", wireLen}, 2: {"ScopeSpans.spans", wireLen}}
-	resourceFields      = []wireField{1: {"Resource.attributes", wireLen}}
+	resourceFields      = []wireField{1: {"Resource.attributes", wireLen}, 2: {"Resource.dropped_attributes_count", wireVarint}}
 	scopeFields         = []wireField{1: {"InstrumentationScope.name", wireLen}, 2: {"InstrumentationScope.version", wireLen}}
 	spanFields          = []wireField{
 		1: {"Span.trace_id", wireLen}, 2: {"Span.span_id", wireLen}, 4: {"Span.parent_span_id", wireLen}, 5: {"Span.name", wireLen}, 6: {"Span.kind", wireVarint},
@@ -126,11 +128,14 @@ var errInvalidIDs = errors.New("a span has no valid ID")
 // readKeys notes what parts a message has, and the keys of its spans.
 func (p *protoFill) readKeys(m int32) error {
 	f := message(p.messages[m])
+	var c container
 	for f.next() {
 		if f.tag != 1<<3+wireLen {
+			c.see(f.num, 1)
 			f.skip(tracesFields)
 			continue
 		}
+		c.content = true
 		p.resources = append(p.resources, protoResource{protoPart{int32(f.from), int32(f.i), int32(len(p.scopes))}, m})
 		if err := p.readResourceSpans(f.sub()); err != nil {
 			if errors.Is(err, errInvalidIDs) {
@@ -139,32 +144,40 @@ func (p *protoFill) readKeys(m int32) error {
 			return err
 		}
 	}
-	return f.err
+	return cmp.Or(f.err, c.check("TracesData", "resource_spans"))
 }
 
 func (p *protoFill) readResourceSpans(f fields) error {
+	var c container
 	for f.next() {
-		if f.tag != 2<<3+wireLen {
-			f.skip(resourceSpansFields)
+		if f.tag != 2<<3+wireLen && f.tag != tagOldScopes {
+			c.see(f.num, 3)
+			if f.skip(resourceSpansFields); f.num == tagOldScopes>>3 {
+				f.stop(fmt.Errorf("before byte %d: ResourceSpans.instrumentation_library_spans has wire type %d, OTLP wants %d", f.i, f.tag&7, wireLen))
+			}
 			continue
 		}
+		c.content = true
 		p.scopes = append(p.scopes, protoPart{int32(f.from), int32(f.i), int32(len(p.spans))})
+		var s container
 		scope := f.sub()
 		for scope.next() {
 			if scope.tag != 2<<3+wireLen {
+				s.see(scope.num, 3)
 				scope.skip(scopeSpansFields)
 				continue
 			}
+			s.content = true
 			p.spans = append(p.spans, protoPart{from: int32(scope.from), to: int32(scope.i)})
 			if err := p.readKey(scope.sub()); err != nil {
 				return err
 			}
 		}
-		if scope.err != nil {
-			return scope.err
+		if err := cmp.Or(scope.err, s.check("ScopeSpans", "spans")); err != nil {
+			return err
 		}
 	}
-	return f.err
+	return cmp.Or(f.err, c.check("ResourceSpans", "scope_spans"))
 }
 
 func (p *protoFill) readKey(f fields) error {

@@ -45,6 +45,7 @@ type counting struct {
 	Result   analyzer.Completeness `json:"result"`
 	Basis    string                `json:"basis"`
 	Problems []analyzer.Problem    `json:"problems"`
+	Files    *filesSummary         `json:"files,omitempty"`
 	Traces   int                   `json:"traces"`
 	Spans    int                   `json:"spans"`
 	By       []bucket              `json:"by"`
@@ -97,6 +98,7 @@ func (p *program) count(cmd *cobra.Command, f selectionFlags, by, format string)
 		return nil
 	})
 	c.Basis, c.Problems = reading.Basis, append(c.Problems, reading.Problems...)
+	c.Files = filesOf(&reading)
 	c.Result = (&analyzer.Result{Reading: reading}).Completeness()
 	for _, at := range slices.Sorted(maps.Keys(buckets)) {
 		c.By = append(c.By, *buckets[at])
@@ -122,6 +124,9 @@ func (p *program) printCount(c counting, by, format string) error {
 		}
 	}
 	fmt.Fprintf(w, "total\t%d\t%d\n%s, by %s\n", c.Traces, c.Spans, c.Result, c.Basis)
+	if c.Files.remarkable() {
+		fmt.Fprintln(w, c.Files)
+	}
 	return w.Flush()
 }
 
@@ -157,6 +162,9 @@ func (s *selection) each(ctx context.Context, needs trace.Needs, deliver func(b 
 // endOfReading says on standard error what was not read, and returns what the
 // program ends with.
 func (p *program) endOfReading(reading analyzer.Reading, err error) error {
+	for _, warning := range reading.Warnings {
+		fmt.Fprintln(p.stderr, "warning:", oneLine(warning))
+	}
 	const most = 10
 	for i, problem := range reading.Problems {
 		if i == most {

@@ -59,6 +59,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("FAULTY", faulty.URL)
 			env.Setenv("DOWN", "http://"+closedPort(t))
 			env.Setenv("BLOCKS", filepath.Join(must(os.Getwd()), "../../tempoclient/blocks/testdata/vparquet5"))
+			env.Setenv("OTLPFILES", filepath.Join(must(os.Getwd()), "../../analyzer/trace/testdata/tools"))
 			env.Setenv("PACK", filepath.Join(must(os.Getwd()), "../../analyzer/trace/tracetest/pack.yaml"))
 			return nil
 		},

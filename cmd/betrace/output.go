@@ -94,6 +94,9 @@ func (o *tableOutput) summary(s *summary) error {
 	}
 	fmt.Fprintf(w, "traces\t%d seen (%d spans, by %s), %d outside the range, %d skipped, %d BeTrace's own, %d outside the query, %d judged\n",
 		s.Traces.Seen, s.Traces.Spans, s.Basis, s.Traces.OutsideRange, s.Traces.Skipped, s.Traces.Own, s.Traces.OutsideQuery, s.Traces.Judged)
+	if s.Files.remarkable() {
+		fmt.Fprintf(w, "files\t%s\n", s.Files)
+	}
 	for _, name := range sortedNames(s.Flags) {
 		fmt.Fprintf(w, "\t%d flagged %s\n", s.Flags[name], name)
 	}

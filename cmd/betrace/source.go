@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/analyzer/trace"
@@ -342,9 +340,7 @@ func (s *selection) fromFiles(ctx context.Context, deliver func(*trace.Trace) er
 	reading := analyzer.Reading{Basis: "files"}
 	var spans trace.Collector
 	for _, name := range s.flags.files {
-		if err := s.readFile(ctx, name, &spans); err != nil {
-			reading.Problems = append(reading.Problems, analyzer.Problem{What: "file " + name, Why: err.Error()})
-		}
+		s.readFile(ctx, name, &spans, &reading)
 	}
 	for _, t := range spans.Traces() {
 		if err := context.Cause(ctx); err != nil {
@@ -355,22 +351,6 @@ func (s *selection) fromFiles(ctx context.Context, deliver func(*trace.Trace) er
 		}
 	}
 	return reading, nil
-}
-
-func (s *selection) readFile(ctx context.Context, name string, spans *trace.Collector) error {
-	if name == "-" {
-		in, done := interruptible(ctx, s.stdin)
-		defer done()
-		return trace.ReadOTLP(in, spans.Add)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return trace.ReadOTLP(f, func(td ptrace.Traces) error {
-		return cmp.Or(context.Cause(ctx), spans.Add(td))
-	})
 }
 
 // interruptible returns a reader that ends with the context. A read of standard

@@ -20,6 +20,7 @@ type summary struct {
 	Problems     []analyzer.Problem    `json:"problems"`
 	MoreProblems int                   `json:"more_problems,omitempty"`
 	Traces       traceSummary          `json:"traces"`
+	Files        *filesSummary         `json:"files,omitempty"` // of a reading of files
 	Flags        map[string]int        `json:"flags"`
 	Rules        []ruleSummary         `json:"rules"`
 	Sinks        []sinkSummary         `json:"sinks"`
@@ -31,6 +32,27 @@ type traceSummary struct {
 	analyzer.TraceCounts
 	OutsideRange int `json:"outside_the_range"`
 	Skipped      int `json:"skipped"`
+}
+
+// filesSummary counts the objects or messages of files.
+type filesSummary struct {
+	Objects      int `json:"objects"`
+	OtherSignals int `json:"other_signals"`
+	Unread       int `json:"unread"`
+}
+
+func filesOf(r *analyzer.Reading) *filesSummary {
+	if r.Basis != "files" {
+		return nil
+	}
+	return &filesSummary{Objects: r.Objects, OtherSignals: r.OtherSignals, Unread: r.Unread}
+}
+
+// remarkable reports whether there is more than objects that were read.
+func (s *filesSummary) remarkable() bool { return s != nil && s.OtherSignals+s.Unread > 0 }
+
+func (s *filesSummary) String() string {
+	return fmt.Sprintf("%s read, %d of other signals skipped, %d not read", counted(s.Objects, "object"), s.OtherSignals, s.Unread)
 }
 
 type ruleSummary struct {
@@ -53,7 +75,7 @@ type sinkSummary struct {
 func (j *scanJob) summarize(r *analyzer.Result, took time.Duration) *summary {
 	s := &summary{
 		Result: r.Completeness(), Basis: r.Basis, Problems: []analyzer.Problem{}, MoreProblems: r.MoreProblems,
-		Traces: traceSummary{r.Traces, r.OutsideRange, r.Skipped}, Flags: r.Flags,
+		Traces: traceSummary{r.Traces, r.OutsideRange, r.Skipped}, Files: filesOf(&r.Reading), Flags: r.Flags,
 		Rules: []ruleSummary{}, Sinks: []sinkSummary{}, Seconds: took.Seconds(), Warnings: []string{},
 	}
 	s.Problems = append(s.Problems, r.Problems...)
@@ -81,11 +103,11 @@ func sinkOf(d evidence.Delivery) sinkSummary {
 // warn says what looks like a mistake, and what to look at.
 func (j *scanJob) warn(s *summary, r *analyzer.Result) {
 	add := func(format string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...)) }
+	for _, warning := range r.Warnings {
+		add("%s", warning)
+	}
 	if r.Traces.Seen == 0 && len(s.Problems) == 0 {
-		switch s.Basis {
-		case "files":
-			add("no trace in %s", strings.Join(j.flags.files, ", "))
-		default:
+		if s.Basis != "files" { // their warnings are above
 			add("no trace was found between %s and %s that the rules could apply to: check the range, this machine's clock (it is %s), the tenant (%q), and what the rules ask for (betrace rules explain)",
 				s.From, s.To, time.Now().UTC().Format(time.RFC3339), j.config.viper.GetString("tenant"))
 		}
