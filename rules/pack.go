@@ -5,9 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,8 +44,9 @@ var (
 	packPattern = regexp.MustCompile(`^[a-z0-9]+([-._][a-z0-9]+)*$`)
 )
 
-// Load reads packs from files, and from all .yaml and .yml files in folders and
-// below. A rule that is refused does not keep the others from being used: the
+// Load reads packs from files, and from the .yaml and .yml files in folders and
+// below, without those that are hidden. Each file is read once, however many paths
+// and links lead to it. A rule that is refused does not keep the others from being used: the
 // packs hold the rules that are right, and the error, which joins one
 // [*PositionError] a mistake, says what is wrong with the others. Two packs of
 // one name are a mistake.
@@ -55,10 +54,20 @@ func Load(paths []string, opts Options) ([]*Pack, error) {
 	var packs []*Pack
 	var errs []error
 	byName := map[string]*Pack{}
+	read := map[string]bool{} // by resolved path
 	for _, path := range paths {
 		files, err := packFiles(path)
 		errs = append(errs, err)
 		for _, file := range files {
+			resolved, err := resolve(file)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("read rule pack: %w", err))
+				continue
+			}
+			if read[resolved] {
+				continue
+			}
+			read[resolved] = true
 			data, err := os.ReadFile(file)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("read rule pack: %w", err))
@@ -70,9 +79,7 @@ func Load(paths []string, opts Options) ([]*Pack, error) {
 				continue
 			}
 			if other := byName[pack.Name]; other != nil {
-				if other.Path != pack.Path {
-					errs = append(errs, fmt.Errorf("%s: the pack %q is also in %s: rename one, or leave one out", file, pack.Name, other.Path))
-				}
+				errs = append(errs, fmt.Errorf("%s: the pack %q is also in %s: rename one, or leave one out", file, pack.Name, other.Path))
 				continue
 			}
 			byName[pack.Name] = pack
@@ -80,33 +87,6 @@ func Load(paths []string, opts Options) ([]*Pack, error) {
 		}
 	}
 	return packs, errors.Join(errs...)
-}
-
-func packFiles(path string) ([]string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("rule packs: %w", err)
-	}
-	if !info.IsDir() {
-		return []string{path}, nil
-	}
-	var files []string
-	err = filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if ext := filepath.Ext(file); !entry.IsDir() && (ext == ".yaml" || ext == ".yml") {
-			files = append(files, file)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("rule packs in %s: %w", path, err)
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("rule packs: no .yaml or .yml file in %s", path)
-	}
-	return files, nil
 }
 
 // Parse reads one pack; file names it in errors. The pack is nil only if nothing
