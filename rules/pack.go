@@ -153,15 +153,21 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 	nodes := map[string]*yaml.Node{}
 	var always, never []*yaml.Node
 	note := func(key string, read func(*yaml.Node) error) func(*yaml.Node) error {
-		return func(n *yaml.Node) error { nodes[key] = n; return read(n) }
+		return func(n *yaml.Node) error {
+			err := read(n)
+			if err == nil {
+				nodes[key] = n
+			}
+			return err
+		}
 	}
 	var tests *yaml.Node
 	err := d.fields(n, "a rule", map[string]func(*yaml.Node) error{
 		"id": note("id", d.text(&r.ID)), "title": d.text(&r.Title), "description": d.text(&r.Description),
 		"severity": note("severity", d.text(&severity)), "controls": d.texts(&r.Controls), "labels": d.textMap(&r.Labels),
 		"traceql": note("traceql", d.text(&query)), "when": note("when", d.text(&r.When)),
-		"always":  d.list(func(n *yaml.Node) error { always = append(always, n); return appendText(d, n, &r.Always) }),
-		"never":   d.list(func(n *yaml.Node) error { never = append(never, n); return appendText(d, n, &r.Never) }),
+		"always":  d.list(func(n *yaml.Node) error { return d.clause(n, &r.Always, &always) }),
+		"never":   d.list(func(n *yaml.Node) error { return d.clause(n, &r.Never, &never) }),
 		"about":   note("about", d.text(&r.About)),
 		"message": note("message", d.text(&r.Message)),
 		"tests":   func(n *yaml.Node) error { tests = n; return nil }, //nolint:unparam // as the others
@@ -197,11 +203,15 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 		}
 		r.TraceQL = filter
 	}
-	if nodes["when"] == nil && nodes["traceql"] == nil && len(always) == 0 && len(never) == 0 {
+	if err == nil && nodes["when"] == nil && nodes["traceql"] == nil && len(always) == 0 && len(never) == 0 {
 		refuse(n, "it says nothing: want when, always, never or traceql")
 	}
 	compile := func(n *yaml.Node, clause, source string, want resultType) *Expression {
 		if n == nil {
+			return nil
+		}
+		if at, ok := d.swallowing(n); ok {
+			errs = append(errs, &PositionError{d.file, at.line + 1, at.column + 1, fmt.Errorf("%s: %s: %s", what, clause, swallowingText)})
 			return nil
 		}
 		p, err := env.compile(source, want)
@@ -238,12 +248,13 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 	return r, nil
 }
 
-func appendText(d *document, n *yaml.Node, to *[]string) error {
+// clause appends the text of one always or never, and its node.
+func (d *document) clause(n *yaml.Node, texts *[]string, nodes *[]*yaml.Node) error {
 	var s string
 	if err := d.text(&s)(n); err != nil {
 		return err
 	}
-	*to = append(*to, s)
+	*texts, *nodes = append(*texts, s), append(*nodes, n)
 	return nil
 }
 

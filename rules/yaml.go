@@ -54,7 +54,12 @@ func parseYAML(file string, data []byte) (*document, *yaml.Node, error) {
 			if m := yamlLine.FindStringSubmatch(err.Error()); m != nil && m[1] != "" {
 				line, _ = strconv.Atoi(m[1]) // digits only
 			}
-			return nil, nil, &PositionError{file, line, 1, errors.New("bad YAML: " + yamlLine.ReplaceAllString(err.Error(), ""))}
+			text := "bad YAML: " + yamlLine.ReplaceAllString(err.Error(), "")
+			at, hint := doc.yamlHint(line)
+			if hint != "" {
+				text += ": " + hint
+			}
+			return nil, nil, &PositionError{file, at.line + 1, at.column + 1, errors.New(text)}
 		}
 		switch content := next.Content[0]; {
 		case content.Tag == "!!null": // between two ---, or after the last
@@ -257,7 +262,13 @@ func kindName(n *yaml.Node) string {
 // text reads a scalar that is a string into s.
 func (d *document) text(s *string) func(*yaml.Node) error {
 	return func(n *yaml.Node) error {
+		if err := d.tag(n); err != nil {
+			return err
+		}
 		if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+			if n.Style&yaml.FlowStyle != 0 {
+				return d.errorf(n, "want a text, have %s: %s", kindName(n), quoteIt)
+			}
 			return d.errorf(n, "want a text, have %s", kindName(n))
 		}
 		*s = n.Value
