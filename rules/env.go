@@ -236,13 +236,13 @@ func (e *environment) compile(source string, want resultType) (*Expression, erro
 	}
 	parsed, issues := env.Parse(source)
 	if issues.Err() != nil {
-		return nil, sourceErrors(issues, source)
+		return nil, syntaxErrors(issues, source)
 	}
 	native := parsed.NativeRep()
 	compareByValue(native)
 	checked, issues := env.Check(parsed)
 	if issues.Err() != nil {
-		return nil, sourceErrors(issues, source)
+		return nil, e.checkErrors(issues, native, source)
 	}
 	native = checked.NativeRep()
 	p := &Expression{
@@ -274,14 +274,9 @@ func compareByValue(a *ast.AST) {
 	}))
 }
 
-func sourceErrors(issues *cel.Issues, source string) error {
-	var errs []error
-	for _, err := range issues.Errors() {
-		line, column := err.Location.Line(), err.Location.Column()
-		text := strings.NewReplacer(equals, "_==_", notEquals, "_!=_", isIn, "_in_").Replace(err.Message)
-		errs = append(errs, &sourceError{max(line, 1), max(column, 0), text + excerpt(source, line, column)})
-	}
-	return errors.Join(errs...)
+// newSourceError returns an error at line (from 1) and column (from 0), with the source there.
+func newSourceError(source string, line, column int, text string) *sourceError {
+	return &sourceError{max(line, 1), max(column, 0), text + excerpt(source, line, column)}
 }
 
 // excerpt shows the line of the source that an error is in, up to there.
@@ -309,7 +304,7 @@ type checker struct {
 
 func (c *checker) refuse(x ast.Expr, format string, args ...any) {
 	at := c.ast.SourceInfo().GetStartLocation(x.ID())
-	c.errs = append(c.errs, &sourceError{max(at.Line(), 1), max(at.Column(), 0), fmt.Sprintf(format, args...) + excerpt(c.program.source, at.Line(), at.Column())})
+	c.errs = append(c.errs, newSourceError(c.program.source, at.Line(), at.Column(), fmt.Sprintf(format, args...)))
 }
 
 func (c *checker) typeOf(x ast.Expr) *types.Type { return c.ast.GetType(x.ID()) }
@@ -392,14 +387,14 @@ func (c *checker) timeLiteral(function string, arg ast.Expr) {
 	if !ok {
 		return
 	}
-	var err error
 	if function == "duration" {
-		_, err = time.ParseDuration(text)
-	} else {
-		_, err = time.Parse(time.RFC3339, text)
+		if _, err := time.ParseDuration(text); err != nil {
+			c.refuse(arg, "bad duration: %v: %s", err, durationHint(text))
+		}
+		return
 	}
-	if err != nil {
-		c.refuse(arg, "bad %s: %v", function, err)
+	if _, err := time.Parse(time.RFC3339, text); err != nil {
+		c.refuse(arg, "bad timestamp: %v: write it as 2026-01-31T00:00:00Z", err)
 	}
 }
 
@@ -408,7 +403,7 @@ func (c *checker) comparison(x, a, b ast.Expr) {
 	c.knownName(a, b)
 	c.knownName(b, a)
 	if !mayBeEqual(c.typeOf(a), c.typeOf(b)) {
-		c.refuse(x, "%s is never equal to %s", c.typeOf(a), c.typeOf(b))
+		c.refuse(x, "%s is never equal to %s%s", shortType(c.typeOf(a)), shortType(c.typeOf(b)), neverEqualHint(c.typeOf(a), c.typeOf(b)))
 	}
 }
 
@@ -426,7 +421,13 @@ func (c *checker) membership(x, element, in ast.Expr) {
 			c.refuse(x, "%s is never in %s", c.typeOf(element), t)
 		}
 	case !isKind(t, types.DynKind):
-		c.refuse(x, "in needs a list or a map on its right, this is %s", t)
+		hint := ""
+		if isKind(c.typeOf(element), types.ListKind, types.MapKind) {
+			hint = ": the list or map is on the right, as in \"a\" in trace.services"
+		} else if isKind(t, types.StringKind) {
+			hint = `: for a part of a string write a.contains("b")`
+		}
+		c.refuse(x, "in needs a list or a map on its right, this is %s%s", t, hint)
 	}
 }
 

@@ -2,9 +2,12 @@ package rules
 
 import (
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -71,4 +74,104 @@ func TestAnExpressionThatYAMLTakesForSomethingElseIsNamed(t *testing.T) {
 	pack, err := Parse("p.yaml", []byte(head+"    when: !!str 'true'\n  - {id: s, title: t, severity: low, when: !x true}\n"), Options{})
 	require.ErrorContains(t, err, "p.yaml:9:44: YAML takes !x as a tag")
 	require.Len(t, pack.Rules, 1)
+}
+
+func TestACommonMistakeGivesOneErrorWithItsPlaceAndTheRemedy(t *testing.T) {
+	// A want that begins with a number begins at that column of the expression.
+	for _, tt := range []struct{ when, want string }{
+		{`spans.exists(s, has(s.attributes["http.request.method"]))`, `33: invalid argument to has() macro: write "http.request.method" in s.attributes (at `},
+		{`spans.exists(s, has(s.parent.resource['a']))`, `38: invalid argument to has() macro: write 'a' in s.parent.resource (at `},
+		{`spans.exists(s, has(s["a.b"]))`, `write "a.b" in s.attributes, or "a.b" in s.resource (at `},
+		{`has(spans)`, `has(…) takes a field, as in has(s.parent)`},
+		{`spans.exists(s, s.name == "a" and s.kind == "server")`, `31: write && instead of and (at "and s.kind`},
+		{`spans.exists(s, s.name == "a" AND s.kind == "server")`, `31: write && instead of and`},
+		{`spans.exists(s, s.name == "a" or s.kind == "server")`, `31: write || instead of or`},
+		{`spans.exists(s, not s["a"])`, `17: write ! instead of not`},
+		{`spans.exists(s, not(s["a"]))`, `20: undeclared reference to 'not': write ! instead of not`},
+		{`spans.exists(s, s.name = "a")`, `24: write == instead of = (at "= \"a\")")`},
+		{`spans.exists(s, s.name="a")`, `23: write == instead of = (at "=\"a\")")`},
+		{`spans.exists(s, s.name === "a")`, `24: write == instead of ===`},
+		{`spans.exists(s, s.name !== "a")`, `24: write != instead of !==`},
+		{`spans.exists(s, s.name <> "a")`, `24: write != instead of <>`},
+		{`spans.exists(s, s.name =~ "a")`, `24: write a.matches("b") instead of a =~ "b"`},
+		{`spans.exists(s => s.name == "a")`, `16: write a name and a condition, as in exists(s, s.kind == "server"), instead of =>`},
+		{`spans.exists(s, s.name == "a" & s["b"])`, `31: write && instead of &`},
+		{`spans.exists(s, s.name == "a" | s["b"])`, `31: write || instead of |`},
+		{`spans.exists(s, s.name == “a”)`, `27: write straight quotes`},
+		{`spans.exists(s, s.name == ‘a’)`, `27: write straight quotes`},
+		{`spans.exists(s, s.name ≠ "a")`, `24: write != instead of ≠`},
+		{`spans.exists(s, s.name is "a")`, `24: write == instead of is`},
+		{`spans.exists(s, s.name not in ["a"])`, `24: write !(a in b) instead of a not in b`},
+		{`spans.exists(s, s.name !in ["a"])`, `24: write !(a in b) instead of a !in b`},
+		{`spans.exists(s, s.name contains "a")`, `24: write a.contains("b") instead of a contains "b"`},
+		{`spans.size() > 1 # many`, `18: begin a comment with //`},
+		{`spans.size() > 1;`, `17: leave ; out`},
+		{`spans.exists(s, s.name == "a)`, `27: close the string with a quote on the same line`},
+		{`spans.exists(s, s.duration > 5)`, `28: found no matching overload for '_>_' applied to '(duration, int)': write the number as a duration, as in s.duration > duration("5s")`},
+		{`spans.exists(s, 5.5 <= s.duration)`, `write the number as a duration`},
+		{`spans.exists(s, s.duration == 5)`, `duration is never equal to int: write the number as a duration`},
+		{`spans.exists(s, s.duration > "5s")`, `: write duration("5s")`},
+		{`trace.start > "2026-01-01T00:00:00Z"`, `: write timestamp("2026-01-31T00:00:00Z")`},
+		{`spans.exists(s, s.duration > duration("1d"))`, `: days are written as hours: duration("24h")`},
+		{`spans.exists(s, s.duration > duration("2w"))`, `: weeks are written as hours: duration("336h")`},
+		{`spans.exists(s, s.duration > duration("5 seconds"))`, `: the units are h, m, s, ms, us and ns`},
+		{`spans.exists(s, s.duration > duration("5"))`, `: the units are h, m, s, ms, us and ns`},
+		{`spans.any(s, s.name == "a")`, `10: undeclared reference to 'any': write exists, as in spans.exists(s, s.kind == "server")`},
+		{`spans.every(s, s.name == "a" && s.parent.name == "b")`, `undeclared reference to 'every': write all, as in`},
+		{`spans.all(s.name == "a")`, `undeclared reference to 'all': all takes a name and a condition, as in spans.all(s, s.kind == "server")`},
+		{`exists(spans, s, s.name == "a")`, `undeclared reference to 'exists': write the list first, as in spans.exists(s,`},
+		{`len(spans) > 2`, `4: undeclared reference to 'len': write size(), as in spans.size() > 2`},
+		{`spans.length > 2`, `write size(), as in spans.size() > 2`},
+		{`spans.length() > 2`, `write size(), as in spans.size() > 2`},
+		{`count(spans) > 2`, `write size(), as in spans.size() > 2`},
+		{`spans.count(s, s.kind == "server") > 2`, `write count(spans, s, s.kind == "server"), or spans.size() for all`},
+		{`spans > 2`, `write size(), as in spans.size() > 2`},
+		{`spans.exists(s, s.name.startswith("a"))`, `undeclared reference to 'startswith': did you mean startsWith?`},
+		{`spans.exists(s, s.name.starts_with("a"))`, `did you mean startsWith?`},
+		{`spans.exists(s, s.name.toLower() == "a")`, `write lowerAscii()`},
+		{`spans.exists(s, s.nam == "x")`, `undefined field 'nam': did you mean name?`},
+		{`spans.exists(s, s.statusmessage == "x")`, `undefined field 'statusmessage': did you mean statusMessage?`},
+		{`spans.exists(s, s.serviceName == "x")`, `undefined field 'serviceName': write s.service`},
+		{`spans.exists(s, s.traceId == "x")`, `undefined field 'traceId': the ID of the trace is trace.id`},
+		{`spans.name == "x"`, `a condition on one of the list is exists(s, s.name == …)`},
+		{`span.name == "x"`, `undeclared reference to 'span': a condition on some span is spans.exists(s, s.name == "a")`},
+		{`spans.exists(s, trce.id == s.name)`, `undeclared reference to 'trce': did you mean trace?`},
+		{`trace.services.contains("a")`, `write "a" in the list`},
+		{`spans.exists(s, s.attributes.contains("a.b"))`, `write "a.b" in s.attributes`},
+		{`trace.services in "a"`, `the list or map is on the right, as in "a" in trace.services`},
+		{`"a" in trace.id`, `for a part of a string write a.contains("b")`},
+		{`spans.exists(s, s["a"] == null)`, `a comparison with null is always false`},
+		{`spans.exists(s, s["a"] == nil)`, `undeclared reference to 'nil': ask for presence with has(…)`},
+		{`spans.exists(s, s.name == "n" + 5)`, `write string(…) around what is no string`},
+		{`trace.start > now()`, `an expression has no clock`},
+	} {
+		_, err := parseOne(t, "when: |\n  "+tt.when)
+		if column, want, ok := strings.Cut(tt.want, ": "); ok {
+			if n, numberErr := strconv.Atoi(column); numberErr == nil {
+				tt.want = fmt.Sprintf(`pack.yaml:10:%d: rule "r": when: %s`, 6+n, want)
+			}
+		}
+		assert.ErrorContains(t, err, tt.want, tt.when)
+		assert.Len(t, strings.Split(err.Error(), "\n"), 1, tt.when)
+	}
+}
+
+func TestTwoMistakesGiveTwoErrors(t *testing.T) {
+	_, err := parseOne(t, `when: 'spans.exists(s, s.name = "a" and s.kind = "b" and s["c"])'`)
+	require.EqualError(t, err, `pack.yaml:9:35: rule "r": when: write == instead of = (at "= \"a\" and s.kind = \"")
+pack.yaml:9:41: rule "r": when: write && instead of and (at "and s.kind = \"b\" and")`)
+	_, err = parseOne(t, `when: 'spans.any(s, s.name == "a") && spans.exists(t, t.nam == "a")'`)
+	require.ErrorContains(t, err, "write exists")
+	require.ErrorContains(t, err, "did you mean name?")
+	require.Len(t, strings.Split(err.Error(), "\n"), 2)
+}
+
+func TestWordsOfOtherLanguagesAreNamesWhereTheyAreNoOperators(t *testing.T) {
+	for _, when := range []string{
+		`spans.exists(and, and.name == "and or not")`, `spans.exists(s, s.attributes.and == 1 && s.attributes.or == "x = y")`,
+		`spans.exists(not, not.attributes.is in [1])`,
+	} {
+		_, err := parseOne(t, "when: |\n  "+when)
+		require.NoError(t, err, when)
+	}
 }
