@@ -16,7 +16,8 @@ type Sink interface {
 	// Holds returns the IDs of those violations that are there. Those that were written
 	// before since need not be found; zero: all are looked for.
 	Holds(ctx context.Context, vs []Violation, since time.Time) (map[string]bool, error)
-	// Write sends the violations. That it returns nil does not prove that they are there.
+	// Write sends the violations, and sets the filing time of those that have none. A nil
+	// error does not prove that they are there.
 	Write(context.Context, []Violation) error
 }
 

@@ -44,7 +44,9 @@ func violation(n int, tenant string) evidence.Violation {
 		TraceID: id, TraceStart: 1_767_323_045_000_000_001, RootService: "shop", Services: []string{"payment", "shop"},
 		Root:  evidence.SpanRef{ID: trace.SpanID{7: 1}, Name: "checkout", Service: "shop"},
 		About: []evidence.SpanRef{{ID: trace.SpanID{7: 2}, Name: "charge", Service: "payment"}, {ID: trace.SpanID{7: 1}, Name: "checkout", Service: "shop"}},
-		Sweep: "scan", WindowStart: time.Unix(1_767_323_000, 0), WindowEnd: time.Unix(1_767_324_000, 0), Engine: "v1.2.3",
+		Circumstances: evidence.Circumstances{
+			Origin: evidence.OriginScan, WindowStart: time.Unix(1_767_323_000, 0), WindowEnd: time.Unix(1_767_324_000, 0), Engine: "v1.2.3",
+		},
 	}
 }
 
@@ -83,7 +85,7 @@ func TestTheSpanAndTheRecordHoldWhatTheDesignNames(t *testing.T) {
 	require.NoError(t, err)
 	golden(t, "record.json", append(line, '\n'))
 
-	schema, err := jsonschema.NewCompiler().Compile("../docs/schemas/violation.v1.json")
+	schema, err := jsonschema.NewCompiler().Compile("../docs/schemas/violation.v2.json")
 	require.NoError(t, err)
 	empty := evidence.Violation{ID: v.ID, RuleID: "r", RuleDigest: v.RuleDigest, Severity: "low", Clause: "when"}
 	for _, v := range []evidence.Violation{v, empty} {

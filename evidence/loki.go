@@ -89,8 +89,9 @@ func (l *Loki) timestamp() time.Time {
 	return time.Unix(0, l.last)
 }
 
-// Write files a record for each violation, stamped with the time of this call,
-// which tries of the same request keep: Loki stores an entry that comes twice once.
+// Write files a record for each violation. It sets the filing time of a violation that has
+// none. Loki drops a repeated entry only if its timestamp, line and structured metadata are
+// the same, so a violation that is written again keeps its filing time.
 func (l *Loki) Write(ctx context.Context, vs []Violation) error {
 	streams := map[string]*push.Stream{}
 	size := 0
@@ -119,11 +120,17 @@ func (l *Loki) Write(ctx context.Context, vs []Violation) error {
 		if err != nil {
 			return err
 		}
-		entry := push.Entry{Timestamp: l.timestamp(), Line: string(line)}
+		labels, err := v.labels()
+		if err != nil {
+			return err
+		}
+		if v.FiledAt.IsZero() {
+			v.FiledAt = l.timestamp()
+		}
+		entry := push.Entry{Timestamp: v.FiledAt, Line: string(line)}
 		for _, m := range v.metadata() {
 			entry.StructuredMetadata = append(entry.StructuredMetadata, push.LabelAdapter{Name: m[0], Value: m[1]})
 		}
-		labels := v.labels()
 		if streams[labels] == nil {
 			streams[labels] = &push.Stream{Labels: labels}
 		}

@@ -24,8 +24,9 @@ const (
 	maxLinks     = 128
 )
 
-// Spans returns the violation spans, each a trace of its own, that start at the
-// given time: Tempo finds a span by the time at which it was written only. The
+// Spans returns the violation spans, each a trace of its own, that start at the time of
+// their filing, or at the given time: Tempo finds a span by the time at which it was written
+// only. The
 // first link points at the violating trace's root (without one, its first span),
 // the others at the spans that the violation is about; of over 128 the rest is
 // counted as dropped.
@@ -38,7 +39,11 @@ func Spans(vs []Violation, at time.Time) ptrace.Traces {
 		ss := rs.ScopeSpans().AppendEmpty()
 		ss.Scope().SetName("betrace")
 		ss.Scope().SetVersion(v.Engine)
-		v.span(ss.Spans().AppendEmpty(), at)
+		if v.FiledAt.IsZero() {
+			v.span(ss.Spans().AppendEmpty(), at)
+		} else {
+			v.span(ss.Spans().AppendEmpty(), v.FiledAt)
+		}
 	}
 	return td
 }
@@ -65,14 +70,18 @@ func (v *Violation) span(s ptrace.Span, at time.Time) {
 		{"betrace.trace.id", v.TraceID.String()},
 		{"betrace.trace.start", timeText(v.TraceStart.Time())},
 		{"betrace.trace.root_service", v.RootService},
+		{"betrace.origin", string(v.Origin)},
 		{"betrace.sweep", v.Sweep},
+		{"betrace.job", v.Job},
 		{"betrace.window.start", timeText(v.WindowStart)},
 		{"betrace.window.end", timeText(v.WindowEnd)},
+		{"betrace.engine", v.Engine},
 	} {
 		if a.value != "" {
 			attrs.PutStr(a.key, cut(a.value))
 		}
 	}
+	attrs.PutBool("betrace.provisional", v.Provisional)
 	controls := attrs.PutEmptySlice("betrace.controls")
 	for _, c := range v.Controls {
 		controls.AppendEmpty().SetStr(c)

@@ -28,13 +28,20 @@ type Tempo struct {
 // Name returns "tempo".
 func (s *Tempo) Name() string { return "tempo" }
 
-// Write sends a span for each violation, stamped with the time of this call.
+// Write sends a span for each violation. It sets the filing time of a violation that has
+// none, so that one that is written again is the same span.
 func (s *Tempo) Write(ctx context.Context, vs []Violation) error {
 	now := time.Now
 	if s.Now != nil {
 		now = s.Now
 	}
-	return s.Export(ctx, Spans(vs, now()))
+	at := now()
+	for i := range vs {
+		if vs[i].FiledAt.IsZero() {
+			vs[i].FiledAt = at
+		}
+	}
+	return s.Export(ctx, Spans(vs, at))
 }
 
 // Holds reads each violation's trace by its ID, and returns the IDs of those

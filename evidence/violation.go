@@ -9,7 +9,8 @@ import (
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
-// Violation is a rule broken by a trace, as it is written.
+// Violation is a rule broken by a trace, as it is written: the finding, which is the same
+// whoever makes it, and the circumstances in which it was made.
 type Violation struct {
 	// ID is [ViolationID]'s: 32 hexadecimal digits.
 	ID     string
@@ -31,14 +32,39 @@ type Violation struct {
 	// violation points at.
 	Root  SpanRef
 	About []SpanRef
-	// Sweep names what found it. WindowStart and WindowEnd are the range that was judged.
-	Sweep                  string
+	Circumstances
+}
+
+// Circumstances are how a violation was found. They are no part of the record's line, so
+// that two runs that find the same violation file the same line: Loki keeps them beside it,
+// as labels and structured metadata, and the span as attributes.
+type Circumstances struct {
+	Origin Origin
+	// Sweep and Job name the sweep, or the backfill or scan of the service, if there is one.
+	Sweep, Job string
+	// WindowStart and WindowEnd are the range that was judged.
 	WindowStart, WindowEnd time.Time
 	// Provisional is set if more of the trace may still arrive.
 	Provisional bool
 	// Engine is the version of BeTrace.
 	Engine string
+	// FiledAt is the time under which the violation is filed. If it is zero, the first
+	// [Sink.Write] sets it, so that a later one sends the same again.
+	FiledAt time.Time
 }
+
+// Origin is the kind of run that found a violation. It is a label in Loki, so there are
+// few.
+type Origin string
+
+// The origins.
+const (
+	OriginSweep    Origin = "sweep"
+	OriginScan     Origin = "scan"
+	OriginBackfill Origin = "backfill"
+)
+
+var origins = []Origin{OriginSweep, OriginScan, OriginBackfill}
 
 // SpanRef points at a span of the violating trace.
 type SpanRef struct {

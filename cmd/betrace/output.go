@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -121,8 +122,39 @@ func (o *tableOutput) summary(s *summary) error {
 	return err
 }
 
-// violationJSON is a violation in JSON: the record, as Loki has it.
-func violationJSON(v evidence.Violation) (json.RawMessage, error) { return v.Record() }
+// violationJSON returns the record, as Loki has it, with the circumstances added.
+func violationJSON(v evidence.Violation) (json.RawMessage, error) {
+	line, err := v.Record()
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(line, &fields); err != nil {
+		return nil, fmt.Errorf("record of violation %s: %w", v.ID, err)
+	}
+	c := circumstances{Origin: v.Origin, Provisional: v.Provisional, Engine: v.Engine}
+	c.Window.Start, c.Window.End = v.WindowStart.UTC().Format(time.RFC3339Nano), v.WindowEnd.UTC().Format(time.RFC3339Nano)
+	if fields["circumstances"], err = json.Marshal(c); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	err = e.Encode(fields)
+	return bytes.TrimSpace(out.Bytes()), err
+}
+
+// circumstances are how a violation was found. Loki has them as labels and structured
+// metadata.
+type circumstances struct {
+	Engine      string          `json:"engine"`
+	Origin      evidence.Origin `json:"origin"`
+	Provisional bool            `json:"provisional"`
+	Window      struct {
+		End   string `json:"end"`
+		Start string `json:"start"`
+	} `json:"window"`
+}
 
 // jsonlOutput writes one object a line: {"violation": …} each, then {"summary": …}.
 type jsonlOutput struct{ w io.Writer }

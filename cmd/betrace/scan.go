@@ -210,8 +210,11 @@ func (j *scanJob) violation(found analyzer.Violation) evidence.Violation {
 		Title: r.Title, Severity: string(r.Severity), Controls: slices.Clone(r.Controls),
 		Clause: v.Clause, Message: v.Message,
 		TraceID: t.ID, TraceStart: t.Start(), RootService: t.RootService(), Services: t.Services(),
-		Root: evidence.RefOf(&t.Spans[max(t.Root(), 0)]), Sweep: "scan", WindowStart: j.from, WindowEnd: j.to,
-		Provisional: t.End().Time().After(j.young), Engine: engineVersion(),
+		Root: evidence.RefOf(&t.Spans[max(t.Root(), 0)]),
+		Circumstances: evidence.Circumstances{
+			Origin: evidence.OriginScan, WindowStart: j.from, WindowEnd: j.to,
+			Provisional: t.End().Time().After(j.young), Engine: engineVersion(),
+		},
 	}
 	if j.from.IsZero() { // one trace, or files: there is no range but the trace's own
 		out.WindowStart, out.WindowEnd = t.Start().Time(), t.End().Time()

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,8 @@ type world struct {
 	access tempoclient.Access
 	client *tempoclient.Client
 	writer *tempoclient.Writer
+	// records are those that the last scan printed, without their circumstances, sorted.
+	records []string
 }
 
 func newWorld(t *testing.T, profile stack.Profile) *world {
@@ -108,6 +111,7 @@ func (w *world) scan(t *testing.T, wantCode int, args ...string) ([]found, summa
 	require.Equal(t, wantCode, code, stderr)
 	var list []found
 	var s summary
+	w.records = recordsIn(t, stdout)
 	for line := range strings.Lines(stdout) {
 		var row struct {
 			Violation *struct {
@@ -124,6 +128,27 @@ func (w *world) scan(t *testing.T, wantCode int, args ...string) ([]found, summa
 		}
 	}
 	return sorted(list), s
+}
+
+// recordsIn returns the records in the output of a scan -o jsonl, as Loki has them, sorted.
+func recordsIn(t *testing.T, stdout string) (records []string) {
+	t.Helper()
+	for line := range strings.Lines(stdout) {
+		var row struct{ Violation map[string]json.RawMessage }
+		require.NoError(t, json.Unmarshal([]byte(line), &row), line)
+		if row.Violation == nil {
+			continue
+		}
+		require.Contains(t, string(row.Violation["circumstances"]), `"origin":"scan"`)
+		delete(row.Violation, "circumstances")
+		var out strings.Builder
+		e := json.NewEncoder(&out)
+		e.SetEscapeHTML(false)
+		require.NoError(t, e.Encode(row.Violation))
+		records = append(records, strings.TrimSuffix(out.String(), "\n"))
+	}
+	slices.Sort(records)
+	return records
 }
 
 // inTempo returns the violations that Tempo's own search finds.
@@ -169,8 +194,19 @@ func (w *world) inTempo(t *testing.T, want int) []found {
 	return sorted(list)
 }
 
-// inLoki returns the violations that Loki holds.
-func (w *world) inLoki(t *testing.T) []found {
+// inLoki returns the violations that Loki holds, one for each entry.
+func (w *world) inLoki(t *testing.T) (list []found) {
+	t.Helper()
+	for _, line := range w.linesInLoki(t) {
+		v, err := evidence.ParseRecord([]byte(line))
+		require.NoError(t, err)
+		list = append(list, found{v.TraceID.String(), v.RuleID})
+	}
+	return sorted(list)
+}
+
+// linesInLoki returns the lines that Loki holds, sorted.
+func (w *world) linesInLoki(t *testing.T) (lines []string) {
 	t.Helper()
 	var answer struct {
 		Data struct {
@@ -181,13 +217,13 @@ func (w *world) inLoki(t *testing.T) []found {
 		}
 	}
 	w.get(t, w.LokiURL+"/loki/api/v1/query_range", url.Values{"query": {`{service_name="betrace", betrace_kind="violation"}`}, "limit": {"5000"}, "since": {"1h"}}, &answer)
-	var list []found
 	for _, stream := range answer.Data.Result {
-		for range stream.Values {
-			list = append(list, found{stream.Stream["trace_id"], stream.Stream["rule_id"]})
+		for _, v := range stream.Values {
+			lines = append(lines, v[1].(string))
 		}
 	}
-	return sorted(list)
+	slices.Sort(lines)
+	return lines
 }
 
 func (w *world) get(t *testing.T, address string, query url.Values, into any) {
@@ -261,6 +297,50 @@ func TestScanWritesExactlyWhatWasPlanted(t *testing.T) {
 			require.Empty(t, cmp.Diff(planted, w.inLoki(t)))
 		})
 	}
+}
+
+// Two scans at once, of ranges that overlap, find the same violations: each line is the same,
+// and the same as that of a scan of the traces in a file.
+func TestScansAtOnceFileTheSameLines(t *testing.T) {
+	w := newWorld(t, stack.Fast)
+	o := tracetest.Mixed(15, 300).ForTempo()
+	o.Start, o.Window = time.Now().Add(-50*time.Second).Truncate(time.Second), 10*time.Second
+	all, planted := generate(o)
+	require.Greater(t, len(planted), 50)
+	w.send(t, all)
+	from, to := o.Start.Add(-time.Minute), o.Start.Add(time.Minute)
+	w.read(t, from, to, len(all))
+	pack := packFile(t)
+	scans := [][]string{{"--source", "api"}, {"--source", "by-id"}}
+	outputs := make([]string, len(scans))
+	var wg sync.WaitGroup
+	for i, source := range scans {
+		wg.Go(func() {
+			args := append(w.args("scan", "-o", "jsonl", "--rules", pack), source...)
+			args = append(args, "--from", from.Add(-time.Duration(i)*time.Minute).Format(time.RFC3339), "--to", to.Format(time.RFC3339))
+			code, stdout, stderr := betrace(t.Context(), args...)
+			if outputs[i] = stdout; code != exitViolations {
+				t.Errorf("%v: exit code %d: %s", source, code, stderr)
+			}
+		})
+	}
+	wg.Wait()
+	want := recordsIn(t, outputs[0])
+	require.Len(t, want, len(planted))
+	require.Empty(t, cmp.Diff(want, recordsIn(t, outputs[1])))
+
+	filed := w.linesInLoki(t)
+	t.Logf("%d entries of %d violations", len(filed), len(planted))
+	require.GreaterOrEqual(t, len(filed), len(planted))
+	require.Empty(t, cmp.Diff(want, slices.Compact(filed)), "the lines of one violation are the same")
+
+	code, stdout, stderr := betrace(t.Context(), w.args("export", "--from", from.Format(time.RFC3339), "--to", to.Format(time.RFC3339))...)
+	require.Equal(t, exitOK, code, stderr)
+	file := filepath.Join(t.TempDir(), "traces.jsonl")
+	require.NoError(t, os.WriteFile(file, []byte(stdout), 0o644))
+	code, stdout, stderr = betrace(t.Context(), "scan", "-o", "jsonl", "--rules", pack, "--tenant", w.tenant, "--traces", file)
+	require.Equal(t, exitViolations, code, stderr)
+	require.Empty(t, cmp.Diff(want, recordsIn(t, stdout)))
 }
 
 func TestScanOfOneTrace(t *testing.T) {
@@ -400,6 +480,7 @@ func TestEverySourceGivesTheSameVerdicts(t *testing.T) {
 	w.flushed(t, store, spans)
 	from, to := o.Start.Add(-time.Minute).UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339)
 	var first summary
+	var lines []string
 	for i, tt := range []struct {
 		basis string
 		args  []string
@@ -415,9 +496,10 @@ func TestEverySourceGivesTheSameVerdicts(t *testing.T) {
 		require.Equal(t, tt.basis, s.Basis, "%v", tt.args)
 		require.Empty(t, s.Problems, "%v", tt.args)
 		if i == 0 {
-			first = s
+			first, lines = s, w.records
 		}
 		require.Equal(t, first.Rules, s.Rules, "%v", tt.args)
+		require.Empty(t, cmp.Diff(lines, w.records), "%v: records are the same, byte for byte", tt.args)
 		require.Equal(t, len(all), s.Traces.Judged+s.Traces.OutsideQuery, "%v", tt.args)
 	}
 }
