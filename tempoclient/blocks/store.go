@@ -122,8 +122,8 @@ type Listing struct {
 	Live []Meta
 	// Compacted are the IDs of those that are, and are kept for a while only.
 	Compacted []string
-	// Unread are the IDs of live blocks whose meta.json could not be read: each is a
-	// problem, too.
+	// Unread are the IDs of blocks whose meta.json could not be read, or is missing while
+	// their data is there: each is a problem, too.
 	Unread []string
 	// Began and Ended are when the listing was made.
 	Began, Ended time.Time
