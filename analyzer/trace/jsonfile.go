@@ -28,8 +28,8 @@ func (w *window) more(n int) bool {
 	have := w.to - w.from
 	if cap(w.buf)-w.to < n {
 		buf := w.buf[:cap(w.buf)]
-		if size := have + n; size > len(buf) || have > len(buf)/2 {
-			buf = make([]byte, max(2*size, 1<<18))
+		if have+n > len(buf) {
+			buf = make([]byte, max(have+n, 1<<18))
 		}
 		copy(buf, w.buf[w.from:w.to])
 		w.buf, w.from, w.to = buf, 0, have
@@ -79,7 +79,8 @@ type jsonFile struct {
 
 	lists  int  // that are open
 	comma  bool // one has to come before the next object
-	torn   bool // something was skipped: lists and commas say nothing any more
+	torn   bool // lines were skipped: lists and commas say nothing any more
+	lost   bool // nothing was read since: what is no OTLP may be a part of what was malformed
 	begun  bool // something but white space was on the line
 	indent int  // of the line
 }
@@ -117,6 +118,8 @@ func (j *jsonFile) read() error {
 			j.lists--
 			j.comma = true
 			j.advance(1)
+		case j.lost:
+			j.skipLine(nil)
 		default:
 			j.skipLine(fmt.Errorf("%s: want an object of OTLP JSON, found %s", j.at(0), describeByte(j.bytes())))
 		}
@@ -185,7 +188,9 @@ func (j *jsonFile) object() error {
 		}
 	}
 	if whole.err == nil {
-		j.f.report.unread(fmt.Errorf("%s: %w", j.at(t.at), t.err))
+		if no := new(notOTLPError); !j.lost || !errors.As(t.err, no) {
+			j.f.report.unread(fmt.Errorf("%s: %w", j.at(t.at), t.err))
+		}
 		j.advance(whole.i)
 		return nil
 	}
@@ -231,17 +236,21 @@ func (j *jsonFile) add(otherSignals int) error {
 		return fmt.Errorf("%s: %w", j.at(0), err)
 	}
 	report.Objects++
+	j.lost = false
 	j.advance(end)
 	return nil
 }
 
-// skipLine counts something that could not be read, and goes to the next line that may
-// begin an object: it has one, or a list, and is indented no deeper than the line here. What
-// is within an object that could not be read is mostly deeper; where it is not, it is
-// read only if it is a whole ResourceSpans, or more.
+// skipLine counts something malformed, unless it is part of something that was counted,
+// and goes to the next line that may begin an object. That line begins with an object or
+// a list, and is indented no deeper than the line here. Parts of a malformed object are
+// mostly indented deeper; where they are not, they are read only if they are whole
+// ResourceSpans, or more.
 func (j *jsonFile) skipLine(err error) {
-	j.f.report.unread(err)
-	j.torn = true
+	if err != nil {
+		j.f.report.unread(err)
+	}
+	j.torn, j.lost = true, true
 	indent := j.indent
 	for j.err == nil {
 		j.advance(j.loadLine())
@@ -249,8 +258,8 @@ func (j *jsonFile) skipLine(err error) {
 		if j.loadLine() == 0 {
 			return
 		}
-		line := j.bytes()
-		plain := bytes.TrimLeft(bytes.TrimPrefix(line, utf8Mark), " \t")
+		line := bytes.TrimPrefix(j.bytes(), utf8Mark)
+		plain := bytes.TrimLeft(line, " \t")
 		if len(plain) > 0 && (plain[0] == '{' || plain[0] == '[') && len(line)-len(plain) <= indent {
 			return
 		}

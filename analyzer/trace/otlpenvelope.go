@@ -170,7 +170,12 @@ func (e *envelope) finish(start int) {
 	}
 }
 
-// refuseObject returns the error of an object that is no OTLP.
+// notOTLPError is the error of an object that is no OTLP.
+type notOTLPError string
+
+func (e notOTLPError) Error() string { return string(e) }
+
+// refuseObject returns the error of an object that is no OTLP, or that misspells it.
 func refuseObject(object []byte, keys []string) error {
 	for _, key := range keys {
 		if name := misspelt(key, topKeys); name != "" {
@@ -178,7 +183,7 @@ func refuseObject(object []byte, keys []string) error {
 		}
 	}
 	if f := foreign(object); f != nil {
-		return fmt.Errorf("this is %s: %s", f.name, f.remedy)
+		return notOTLPError(fmt.Sprintf("this is %s: %s", f.name, f.remedy))
 	}
 	const most = 5
 	list := keys[:min(most, len(keys))]
@@ -190,7 +195,7 @@ func refuseObject(object []byte, keys []string) error {
 	if len(keys) > most {
 		more = fmt.Sprintf(" and %d more", len(keys)-most)
 	}
-	return fmt.Errorf(`no OTLP traces: an object with %s%s, without "resourceSpans"`, strings.Join(quoted, ", "), more)
+	return notOTLPError(fmt.Sprintf(`no OTLP traces: an object with %s%s, without "resourceSpans"`, strings.Join(quoted, ", "), more))
 }
 
 // foreignFormat is a format that holds traces, or is taken for one, and is not OTLP.

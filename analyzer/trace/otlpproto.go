@@ -23,6 +23,11 @@ const tagOldScopes = 1000<<3 + wireLen
 func readProtoMessage(b []byte) (ptrace.Traces, signal, error) {
 	td, err := readTraces(b)
 	if err == nil {
+		// A metric whose name is as long as a trace ID, and its description as a span ID, seems
+		// to be a span; but without times.
+		if !hasTimes(td) && isOtherSignal(b) {
+			return td, otherSignal, nil
+		}
 		return td, traceSignal, nil
 	}
 	if inner, ok, answerErr := tempoAnswer(b); ok {
@@ -35,6 +40,18 @@ func readProtoMessage(b []byte) (ptrace.Traces, signal, error) {
 		return td, otherSignal, nil
 	}
 	return td, traceSignal, err
+}
+
+// hasTimes reports whether the first span has a time.
+func hasTimes(td ptrace.Traces) bool {
+	for _, rs := range td.ResourceSpans().All() {
+		for _, ss := range rs.ScopeSpans().All() {
+			for _, s := range ss.Spans().All() {
+				return s.StartTimestamp() != 0 || s.EndTimestamp() != 0
+			}
+		}
+	}
+	return false
 }
 
 func readTraces(b []byte) (ptrace.Traces, error) {
@@ -75,11 +92,11 @@ func (c *container) check(name, content string) error {
 }
 
 // checkContainers refuses a message in which spans may be in fields that are not known.
-// Where ResourceSpans have both scope_spans and the older field, of which pdata reads one,
-// it returns a message with all of them in the newer one.
+// Where ResourceSpans have spans in the older field, which pdata does not take from
+// protobuf, it returns a message that has them in the newer one.
 func checkContainers(b []byte) ([]byte, error) {
 	var c container
-	both := false
+	rename := false
 	f := message(b)
 	for f.next() {
 		if f.tag != 1<<3+wireLen {
@@ -87,11 +104,11 @@ func checkContainers(b []byte) ([]byte, error) {
 			continue
 		}
 		c.content = true
-		twice, err := checkResourceSpans(f.sub())
+		older, err := checkResourceSpans(f.sub())
 		if err != nil {
 			return nil, err
 		}
-		both = both || twice
+		rename = rename || older
 	}
 	if f.err != nil {
 		return nil, f.err
@@ -99,25 +116,21 @@ func checkContainers(b []byte) ([]byte, error) {
 	if err := c.check("TracesData", "resource_spans"); err != nil {
 		return nil, err
 	}
-	if both {
-		b = uniteScopes(b)
+	if rename {
+		b = renameOldScopes(b)
 	}
 	return b, nil
 }
 
-func checkResourceSpans(f fields) (both bool, err error) {
+// checkResourceSpans also reports whether there are spans in the older field.
+func checkResourceSpans(f fields) (older bool, err error) {
 	var c container
-	newer, older := false, false
 	for f.next() {
-		switch f.tag {
-		case 2<<3 + wireLen:
-			newer = true
-		case tagOldScopes:
-			older = true
-		default:
+		if f.tag != 2<<3+wireLen && f.tag != tagOldScopes {
 			c.see(f.num, 3)
 			continue
 		}
+		older = older || f.tag == tagOldScopes
 		c.content = true
 		var s container
 		scope := f.sub()
@@ -138,11 +151,11 @@ func checkResourceSpans(f fields) (both bool, err error) {
 	if f.err != nil {
 		return false, f.err
 	}
-	return newer && older, c.check("ResourceSpans", "scope_spans")
+	return older, c.check("ResourceSpans", "scope_spans")
 }
 
-// uniteScopes returns the message with the older field of spans renamed.
-func uniteScopes(b []byte) (out []byte) {
+// renameOldScopes returns the message with the spans of the older field in the newer one.
+func renameOldScopes(b []byte) (out []byte) {
 	for f := message(b); f.next(); {
 		if f.tag != 1<<3+wireLen {
 			continue
@@ -188,6 +201,11 @@ func tempoAnswer(b []byte) (trace []byte, ok bool, err error) {
 	}
 	if f.err != nil || trace == nil {
 		return nil, false, nil
+	}
+	for in := message(trace); in.next(); { // a trace has nothing but ResourceSpans
+		if in.tag != 1<<3+wireLen {
+			return nil, false, nil
+		}
 	}
 	if _, err := readTraces(trace); err != nil {
 		return nil, false, nil
