@@ -20,8 +20,8 @@ build: ## build bin/betrace
 demo: build ## find violations in generated traces, then in a real Tempo and Loki that it starts and stops
 	go run ./deploy/demo -betrace bin/betrace
 
-up: ## start a Tempo and a Loki on loopback and keep them running
-	go run ./deploy/stack/cmd/stack up
+up: ## start a Tempo and a Loki on loopback and keep them running; S3=1: with a SeaweedFS that holds Tempo's blocks
+	go run ./deploy/stack/cmd/stack up $(if $(S3),-s3)
 
 down: ## stop what make up started
 	go run ./deploy/stack/cmd/stack down
@@ -29,8 +29,8 @@ down: ## stop what make up started
 status: ## show what make up started
 	go run ./deploy/stack/cmd/stack status
 
-test: ## run all tests, on real servers too, and check the coverage (the first run builds the servers: about 15 minutes)
-	go run ./deploy/stack/cmd/stack build
+test: ## run all tests, on real servers too, and check the coverage (the first run builds Tempo, Loki and SeaweedFS: about 20 minutes on two cores)
+	go run ./deploy/stack/cmd/stack build -s3
 	go vet ./...
 	go test -timeout 40m -coverpkg=./... -coverprofile=coverage.out ./...
 	go run ./tools/coverage -min 85 coverage.out
@@ -65,11 +65,11 @@ bench-plots: ## plot how the time and memory of reading blocks, and the time of 
 	cd bench && go run ./cmd/bench-plots $(BENCH_FLAGS)
 
 race: ## run all tests under the race detector
-	go run ./deploy/stack/cmd/stack build
+	go run ./deploy/stack/cmd/stack build -s3
 	go test -race -timeout 60m ./...
 
 mutation: ## break the code in many places and see whether the tests notice
-	go run ./deploy/stack/cmd/stack build
+	go run ./deploy/stack/cmd/stack build -s3
 	go run ./tools/mutation
 
 plan-mutants: ## alter each operator, bound and number of the plan once and see whether the tests notice (about 90 minutes)

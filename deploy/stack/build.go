@@ -22,13 +22,16 @@ type Server string
 const (
 	Tempo Server = "tempo"
 	Loki  Server = "loki"
+	// SeaweedFS is a server of the S3 API.
+	SeaweedFS Server = "seaweedfs"
 )
 
 // modules names each server's tool in the module of its folder, and how long a
 // cold build takes on two cores.
 var modules = map[Server]struct{ tool, takes, env string }{
-	Tempo: {"github.com/grafana/tempo/cmd/tempo", "about 5 minutes", "TEMPO_BIN"},
-	Loki:  {"github.com/grafana/loki/v3/cmd/loki", "about 8 minutes", "LOKI_BIN"},
+	Tempo:     {"github.com/grafana/tempo/cmd/tempo", "about 5 minutes", "TEMPO_BIN"},
+	Loki:      {"github.com/grafana/loki/v3/cmd/loki", "about 8 minutes", "LOKI_BIN"},
+	SeaweedFS: {"github.com/seaweedfs/seaweedfs/weed", "about 7 minutes", "WEED_BIN"},
 }
 
 // Build returns the path of the server's program: the one that the environment

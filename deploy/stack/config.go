@@ -20,7 +20,7 @@ const (
 	Default Profile = "default"
 )
 
-//go:embed tempo.yaml.tmpl loki.yaml.tmpl
+//go:embed tempo.yaml.tmpl loki.yaml.tmpl seaweedfs.json.tmpl
 var templates embed.FS
 
 // settings are what the templates fill in.
@@ -33,6 +33,10 @@ type settings struct {
 	Dedicated   []attribute
 	// Ports are free ports of 127.0.0.1.
 	HTTP, GRPC, OTLPGRPC, OTLPHTTP, Gossip int
+	// Ports are those and more.
+	Ports []int
+	// S3 is the bucket where Tempo stores its blocks, if any.
+	S3 *Bucket
 }
 
 // attribute is one that has a column of its own.

@@ -26,8 +26,11 @@ const CompactedRetention = 10 * time.Second
 
 // Options say what is started.
 type Options struct {
-	// Tempo and Loki say which servers. At least one.
+	// Tempo and Loki say which servers. At least one of them, or S3.
 	Tempo, Loki bool
+	// S3 starts a SeaweedFS with an empty bucket. Tempo, if it is started too, stores its
+	// blocks there instead of in a folder.
+	S3 bool
 	// Profile is Tempo's configuration. Default: Fast.
 	Profile Profile
 	// Multitenant makes both servers want a tenant with each request.
@@ -61,13 +64,17 @@ type Stack struct {
 	TempoURL, TempoGRPC string
 	// OTLPGRPC is host:port, OTLPHTTP a URL to which /v1/traces is added.
 	OTLPGRPC, OTLPHTTP string
-	// TempoConfig is the path of Tempo's configuration, TempoBlocks of its object
-	// storage; "" for a Tempo that ran already.
+	// TempoConfig is the path of Tempo's configuration, TempoBlocks the folder of its
+	// object storage, or the URL of its bucket with Options.S3; "" for a Tempo that ran
+	// already.
 	TempoConfig, TempoBlocks string
+	// S3 is the bucket of Options.S3, or nil.
+	S3 *Bucket
 	// LokiURL is Loki's HTTP API.
 	LokiURL string
 
 	processes []*process
+	sockets   []string // left behind by SeaweedFS
 	removeDir bool
 	stopOnce  sync.Once
 	stopErr   error
@@ -99,8 +106,18 @@ func Start(ctx context.Context, opts Options) (*Stack, error) {
 		defer mu.Unlock()
 		s.processes = append(s.processes, p)
 	}
-	if opts.Tempo && !s.runningTempo() {
-		wg.Go(func() { tempoErr = s.startTempo(ctx, opts, add) })
+	startTempo := opts.Tempo && !s.runningTempo()
+	if startTempo || opts.S3 {
+		wg.Go(func() {
+			if opts.S3 {
+				if tempoErr = s.startS3(ctx, opts, add); tempoErr != nil {
+					return
+				}
+			}
+			if startTempo {
+				tempoErr = s.startTempo(ctx, opts, add)
+			}
+		})
 	}
 	if opts.Loki && !s.runningLoki() {
 		wg.Go(func() { lokiErr = s.startLoki(ctx, opts, add) })
@@ -152,6 +169,9 @@ func (s *Stack) startTempo(ctx context.Context, opts Options, add func(*process)
 		s.OTLPGRPC = fmt.Sprintf("127.0.0.1:%d", c.OTLPGRPC)
 		s.OTLPHTTP = fmt.Sprintf("http://127.0.0.1:%d", c.OTLPHTTP)
 		s.TempoConfig, s.TempoBlocks = config, filepath.Join(dir, "blocks")
+		if s.S3 != nil {
+			s.TempoBlocks = s.S3.URL()
+		}
 		p, err := start("tempo", filepath.Join(dir, "tempo.log"), env, program, "-config.file="+config)
 		return p, s.TempoURL + "/ready", err
 	})
@@ -191,20 +211,21 @@ func (s *Stack) launch(ctx context.Context, opts Options, dir, tmpl string, run 
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("no answer after %s", readyTimeout))
 	defer cancel()
 	for try := 1; ; try++ {
-		ports, err := freePorts(ctx, 5)
+		ports, err := freePorts(ctx, 8)
 		if err != nil {
 			return nil, err
 		}
 		c := settings{
 			Dir: dir, Fast: opts.Profile == Fast, Multitenant: opts.Multitenant, FlushOnly: opts.FlushOnly, Compacting: opts.Compacting, Dedicated: dedicated,
-			HTTP: ports[0], GRPC: ports[1], OTLPGRPC: ports[2], OTLPHTTP: ports[3], Gossip: ports[4],
+			HTTP: ports[0], GRPC: ports[1], OTLPGRPC: ports[2], OTLPHTTP: ports[3], Gossip: ports[4], Ports: ports,
+			S3: s.S3,
 		}
 		text, err := render(tmpl, c)
 		if err != nil {
 			return nil, err
 		}
 		config := filepath.Join(dir, "config.yaml")
-		if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil { // it may hold credentials
 			return nil, fmt.Errorf("stack: %w", err)
 		}
 		p, url, err := run(c, config)
@@ -250,8 +271,9 @@ func (s *Stack) Stop() error {
 			wg.Go(func() { errs[i] = p.stop(grace) })
 		}
 		wg.Wait()
+		errs[len(s.processes)] = s.removeSockets()
 		if s.removeDir {
-			errs[len(s.processes)] = os.RemoveAll(s.Dir)
+			errs = append(errs, os.RemoveAll(s.Dir))
 		}
 		s.stopErr = errors.Join(errs...)
 	})

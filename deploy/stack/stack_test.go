@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -41,6 +42,8 @@ func TestMain(m *testing.M) {
 	switch {
 	case isServer:
 		fakeServer(config)
+	case slices.Contains(os.Args, "server"):
+		fakeS3(os.Args)
 	case os.Getenv(parent) != "":
 		doomedParent()
 	default:
@@ -107,6 +110,33 @@ func fakeServer(config string) {
 	panic(http.ListenAndServe(net.JoinHostPort(c.Server.Address, strconv.Itoa(c.Server.Port)), nil))
 }
 
+// fakeS3 listens where the arguments of SeaweedFS say, and takes everything.
+func fakeS3(args []string) {
+	note := filepath.Join(os.Getenv(notes), strconv.Itoa(os.Getpid()))
+	if err := os.WriteFile(note, []byte(strings.Join(args, "\n")), 0o600); err != nil {
+		panic(err)
+	}
+	var port string
+	for _, arg := range args {
+		if p, ok := strings.CutPrefix(arg, "-s3.port="); ok {
+			port = p
+		}
+		if path, ok := strings.CutPrefix(arg, "-s3.localSocket="); ok {
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				panic(err)
+			}
+		}
+	}
+	fmt.Println("no volume server yet")
+	http.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
+	http.HandleFunc("/traces/", func(w http.ResponseWriter, r *http.Request) {
+		if os.Getenv(behaviour) == "takes no objects" && r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	})
+	panic(http.ListenAndServe("127.0.0.1:"+port, nil))
+}
+
 // doomedParent starts a server and waits to be killed.
 func doomedParent() {
 	s, err := Start(context.Background(), Options{Tempo: true, Dir: os.Getenv(parent)})
@@ -147,7 +177,7 @@ func fake(t *testing.T, how string) (dir string) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir = t.TempDir()
-	for k, v := range map[string]string{"TEMPO_BIN": self, "LOKI_BIN": self, behaviour: how, notes: dir, "TEMPO_URL": "", "LOKI_URL": ""} {
+	for k, v := range map[string]string{"TEMPO_BIN": self, "LOKI_BIN": self, "WEED_BIN": self, behaviour: how, notes: dir, "TEMPO_URL": "", "LOKI_URL": ""} {
 		t.Setenv(k, v)
 	}
 	return dir
@@ -457,6 +487,67 @@ func TestServersRunUntilStopAndLeaveNothing(t *testing.T) {
 	require.ErrorContains(t, s.Flush(t.Context()), "flush tempo: ")
 }
 
+func TestTempoStoresInTheBucketOfTheStack(t *testing.T) {
+	pids := fake(t, "")
+	s := startStack(t, Options{Tempo: true, S3: true})
+	text, err := os.ReadFile(s.TempoConfig)
+	require.NoError(t, err)
+	var config struct {
+		Storage struct {
+			Trace struct {
+				Backend string
+				Local   any
+				S3      map[string]any
+			}
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(text, &config))
+	require.Equal(t, "s3", config.Storage.Trace.Backend)
+	require.Nil(t, config.Storage.Trace.Local)
+	require.Equal(t, map[string]any{
+		"endpoint": s.S3.Address, "bucket": "traces", "region": "us-east-1", "insecure": true, "forcepathstyle": true,
+		"access_key": s.S3.AccessKey, "secret_key": s.S3.SecretKey,
+	}, config.Storage.Trace.S3)
+	stat, err := os.Stat(s.TempoConfig)
+	require.NoError(t, err)
+	require.Zero(t, stat.Mode().Perm()&0o077, "the file holds credentials")
+	require.Equal(t, "s3://traces?endpoint=http%3A%2F%2F"+url.QueryEscape(s.S3.Address)+"&region=us-east-1&use_path_style=true", s.TempoBlocks)
+	require.Len(t, s.S3.SecretKey, 26)
+
+	running := servers(t, pids)
+	require.Len(t, running, 2)
+	require.NotEmpty(t, s.sockets)
+	require.NoError(t, s.Stop())
+	wantGone(t, running...)
+	for _, path := range s.sockets {
+		require.NoFileExists(t, path)
+	}
+	again := startStack(t, Options{S3: true})
+	require.Empty(t, again.TempoURL, "SeaweedFS alone")
+	require.NotEqual(t, s.S3.SecretKey, again.S3.SecretKey)
+}
+
+func TestSeaweedFSListensOnLoopbackOnlyAndReportsNothing(t *testing.T) {
+	arguments := weedArguments(settings{Ports: []int{1, 2, 3, 4, 5, 6, 7, 8}}, "/dir", "/dir/config")
+	for _, want := range []string{"-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.config=/dir/config"} {
+		require.Contains(t, arguments, want)
+	}
+	text, err := render("seaweedfs.json.tmpl", settings{S3: &Bucket{AccessKey: "KEY", SecretKey: "SECRET"}})
+	require.NoError(t, err)
+	require.Contains(t, text, `"credentials": [{"accessKey": "KEY", "secretKey": "SECRET"}]`)
+}
+
+func TestABucketThatTakesNoObjectsIsAnError(t *testing.T) {
+	fake(t, "takes no objects")
+	impatient := errors.New("no time")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, impatient)
+	defer cancel()
+	_, err := Start(ctx, Options{S3: true})
+	require.ErrorIs(t, err, impatient)
+	require.ErrorContains(t, err, "create bucket traces: ")
+	require.ErrorContains(t, err, "the log of seaweedfs ends with\nno volume server yet")
+}
+
 func TestAFolderThatIsGivenIsKept(t *testing.T) {
 	pids := fake(t, "cannot flush")
 	dir := t.TempDir()
@@ -590,7 +681,7 @@ func TestRealServersStartAnswerAndLeaveNothing(t *testing.T) {
 	}
 	for _, profile := range []Profile{Fast, Default} {
 		t.Run(string(profile), func(t *testing.T) {
-			s := startStack(t, Options{Tempo: true, Loki: profile == Fast, Profile: profile})
+			s := startStack(t, Options{Tempo: true, Loki: profile == Fast, S3: profile == Fast, Profile: profile})
 			wantStatus(t, s.TempoURL+"/ready", 200)
 			if s.LokiURL != "" {
 				wantStatus(t, s.LokiURL+"/ready", 200)

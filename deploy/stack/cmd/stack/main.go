@@ -1,9 +1,10 @@
-// Command stack builds, starts and stops a Tempo and a Loki for developers.
+// Command stack builds, starts and stops a Tempo and a Loki for developers, and with
+// -s3 a SeaweedFS, an S3 server, in which Tempo then stores its blocks.
 //
-//	stack build    build both servers, once
-//	stack up       start both and keep them running
-//	stack status   print where they are
-//	stack down     stop them
+//	stack build [-s3]    build the servers, once
+//	stack up [-s3]       start them and keep them running
+//	stack status         print where they are
+//	stack down           stop them
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,19 +35,34 @@ type state struct {
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	commands := map[string]func(context.Context) error{"build": build, "up": up, "serve": serve, "status": status, "down": down}
-	if len(os.Args) != 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: stack build | up | status | down")
+	var run func(context.Context) error
+	switch command := strings.Join(os.Args[1:], " "); command {
+	case "build", "build -s3":
+		run = func(ctx context.Context) error { return build(ctx, len(os.Args) > 2) }
+	case "up", "up -s3":
+		run = func(ctx context.Context) error { return up(ctx, len(os.Args) > 2) }
+	case "serve", "serve -s3":
+		run = func(ctx context.Context) error { return serve(ctx, len(os.Args) > 2) }
+	case "status":
+		run = status
+	case "down":
+		run = down
+	default:
+		fmt.Fprintln(os.Stderr, "usage: stack build [-s3] | up [-s3] | status | down")
 		os.Exit(2)
 	}
-	if err := commands[os.Args[1]](ctx); err != nil {
+	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "stack:", err)
 		os.Exit(1)
 	}
 }
 
-func build(ctx context.Context) error {
-	for _, server := range []stack.Server{stack.Tempo, stack.Loki} {
+func build(ctx context.Context, s3 bool) error {
+	servers := []stack.Server{stack.Tempo, stack.Loki}
+	if s3 {
+		servers = append(servers, stack.SeaweedFS)
+	}
+	for _, server := range servers {
 		path, err := stack.Build(ctx, server, os.Stderr)
 		if err != nil {
 			return err
@@ -56,12 +73,12 @@ func build(ctx context.Context) error {
 }
 
 // up starts this program again, detached, as the one that holds the servers.
-func up(ctx context.Context) error {
+func up(ctx context.Context, s3 bool) error {
 	if s, err := running(); err == nil {
 		show(s)
 		return nil
 	}
-	if err := build(ctx); err != nil {
+	if err := build(ctx, s3); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(stateDir, 0o755); err != nil {
@@ -88,7 +105,11 @@ func up(ctx context.Context) error {
 	if err := os.WriteFile(kept, program, 0o755); err != nil {
 		return err
 	}
-	cmd := exec.Command(kept, "serve") //nolint:noctx // it outlives this program
+	args := []string{"serve"}
+	if s3 {
+		args = append(args, "-s3")
+	}
+	cmd := exec.Command(kept, args...) //nolint:noctx // it outlives this program
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -112,18 +133,18 @@ func up(ctx context.Context) error {
 	}
 }
 
-func serve(ctx context.Context) error {
+func serve(ctx context.Context, s3 bool) error {
 	dir, err := filepath.Abs(stateDir)
 	if err != nil {
 		return err
 	}
-	s, err := stack.Start(ctx, stack.Options{Tempo: true, Loki: true, Dir: dir, Log: os.Stderr})
+	s, err := stack.Start(ctx, stack.Options{Tempo: true, Loki: true, S3: s3, Dir: dir, Log: os.Stderr})
 	if err != nil {
 		return err
 	}
 	b, err := json.MarshalIndent(state{os.Getpid(), s}, "", "  ")
 	if err == nil {
-		err = os.WriteFile(statePath()+".new", b, 0o644)
+		err = os.WriteFile(statePath()+".new", b, 0o600) // it may hold credentials
 	}
 	if err == nil {
 		err = os.Rename(statePath()+".new", statePath())
@@ -181,6 +202,12 @@ Loki       %s
   bin/betrace scan --rules rules/packs --since 1h --tempo %s --tempo-grpc %s --tempo-otlp %s --loki %s
 `, s.Stack.TempoURL, s.Stack.TempoGRPC, s.Stack.OTLPGRPC, s.Stack.OTLPHTTP, s.Stack.TempoConfig, s.Stack.LokiURL,
 		s.Stack.TempoURL, s.Stack.TempoGRPC, s.Stack.OTLPGRPC, s.Stack.LokiURL)
+	if b := s.Stack.S3; b != nil {
+		fmt.Printf(`
+S3         http://%s  bucket %s; the keys are in Tempo's config
+  bin/betrace blocks --rules rules/packs --tempo-config %s
+`, b.Address, b.Name, s.Stack.TempoConfig)
+	}
 }
 
 func down(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 		if config, ok := strings.CutPrefix(os.Args[1], "-config.file="); ok {
 			fakeServer(config)
 		}
+	}
+	if slices.Contains(os.Args, "server") {
+		fakeS3(os.Args)
 	}
 	if os.Getenv(asMain) != "" {
 		main()
@@ -68,6 +72,16 @@ func fakeServer(config string) {
 	panic(http.ListenAndServe(net.JoinHostPort(c.Server.Address, strconv.Itoa(c.Server.Port)), ready))
 }
 
+// fakeS3 takes everything where the arguments of SeaweedFS say.
+func fakeS3(args []string) {
+	if err := os.WriteFile(filepath.Join(os.Getenv(notes), strconv.Itoa(os.Getpid())), nil, 0o600); err != nil {
+		panic(err)
+	}
+	i := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-s3.port=") })
+	all := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	panic(http.ListenAndServe("127.0.0.1:"+strings.TrimPrefix(args[i], "-s3.port="), all))
+}
+
 // project is a working folder with fake servers, reached through a symbolic link
 // as a home folder may be.
 func project(t *testing.T) (pids string) {
@@ -75,7 +89,7 @@ func project(t *testing.T) (pids string) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	pids = t.TempDir()
-	for k, v := range map[string]string{"TEMPO_BIN": self, "LOKI_BIN": self, notes: pids, "TEMPO_URL": "", "LOKI_URL": ""} {
+	for k, v := range map[string]string{"TEMPO_BIN": self, "LOKI_BIN": self, "WEED_BIN": self, notes: pids, "TEMPO_URL": "", "LOKI_URL": ""} {
 		t.Setenv(k, v)
 	}
 	link := filepath.Join(t.TempDir(), "link")
@@ -190,11 +204,32 @@ func TestServersStayUpUntilDown(t *testing.T) {
 	require.Contains(t, errs, "nothing runs here")
 }
 
+func TestWithS3TempoStoresInItsBucket(t *testing.T) {
+	pids := project(t)
+	up, errs, code := run(t, "up", "-s3")
+	require.Zero(t, code, errs)
+	s := saved(t)
+	require.Contains(t, up, "S3         http://"+s.Stack.S3.Address+"  bucket traces")
+	require.Contains(t, up, "--tempo-config "+s.Stack.TempoConfig)
+	require.NotContains(t, up, s.Stack.S3.SecretKey)
+	stat, err := os.Stat(statePath())
+	require.NoError(t, err)
+	require.Zero(t, stat.Mode().Perm()&0o077, "the state holds credentials")
+	running := servers(t, pids)
+	require.Len(t, running, 3)
+	_, errs, code = run(t, "down")
+	require.Zero(t, code, errs)
+	for _, pid := range running {
+		wantGone(t, pid)
+	}
+	require.NoError(t, build(t.Context(), true))
+}
+
 func TestTheCommandsWorkInOneProcess(t *testing.T) {
 	pids := project(t)
 	t.Setenv(asMain, "1") // for the copy that up starts
-	require.NoError(t, up(t.Context()))
-	require.NoError(t, up(t.Context()))
+	require.NoError(t, up(t.Context(), false))
+	require.NoError(t, up(t.Context(), false))
 	require.NoError(t, status(t.Context()))
 	args := os.Args
 	t.Cleanup(func() { os.Args = args })
@@ -216,8 +251,8 @@ func TestServersThatDoNotStartAreAnError(t *testing.T) {
 	require.Contains(t, errs, "stack: the servers did not start: exit status 1\n")
 	require.Contains(t, errs, "tempo ended: exit status 1; its log ends with\nout of disk")
 	t.Setenv(asMain, "1")
-	require.ErrorContains(t, up(t.Context()), "out of disk")
-	require.ErrorContains(t, serve(t.Context()), "out of disk")
+	require.ErrorContains(t, up(t.Context(), false), "out of disk")
+	require.ErrorContains(t, serve(t.Context(), false), "out of disk")
 
 	t.Setenv("TEMPO_BIN", "/none")
 	_, errs, code = run(t, "build")
@@ -233,7 +268,7 @@ func TestServeHoldsTheServersUntilItIsAskedToEnd(t *testing.T) {
 	require.NoError(t, os.Mkdir(stateDir, 0o755))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- serve(ctx) }()
+	go func() { done <- serve(ctx, false) }()
 	eventually(t, "it says what runs", func() bool {
 		_, err := os.Stat(statePath())
 		return err == nil
@@ -285,9 +320,9 @@ func TestAStateWhoseProcessWasKilledIsNotBelieved(t *testing.T) {
 }
 
 func TestAnUnknownCommandSaysWhichThereAre(t *testing.T) {
-	for _, args := range [][]string{nil, {"sideways"}, {"up", "down"}} {
+	for _, args := range [][]string{nil, {"sideways"}, {"up", "down"}, {"down", "-s3"}, {"up", "-s3", "-s3"}} {
 		_, errs, code := run(t, args...)
 		require.Equal(t, 2, code)
-		require.Contains(t, errs, "usage: stack build | up | status | down")
+		require.Contains(t, errs, "usage: stack build [-s3] | up [-s3] | status | down")
 	}
 }
