@@ -244,6 +244,11 @@ func (c *config) checkTypes() error {
 				server, _, _ := strings.Cut(s.key, ".")
 				errs = append(errs, fmt.Errorf("configuration: %s holds a user: set %s.user and %[2]s.password, which are not shown", s.key, server))
 			}
+			if s.key == "tempo.blocks" && err == nil && strings.Contains(text, "://") {
+				if err := blocks.CheckURL(text); err != nil {
+					errs = append(errs, fmt.Errorf("configuration: tempo.blocks: %w", err))
+				}
+			}
 		case []string:
 			err = checkList(have)
 		case map[string]string:

@@ -42,7 +42,12 @@ type world struct {
 
 func newWorld(t *testing.T, profile stack.Profile) *world {
 	t.Helper()
-	w := &world{Stack: stacktest.Get(t, stack.Options{Tempo: true, Loki: true, Profile: profile, Multitenant: true})}
+	return newWorldOf(t, stack.Options{Tempo: true, Loki: true, Profile: profile, Multitenant: true})
+}
+
+func newWorldOf(t *testing.T, opts stack.Options) *world {
+	t.Helper()
+	w := &world{Stack: stacktest.Get(t, opts)}
 	w.loki = w.LokiURL
 	w.tenant = strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
 	w.access = tempoclient.Access{Tenant: w.tenant, PlainText: true}

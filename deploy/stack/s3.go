@@ -65,7 +65,7 @@ func (s *Stack) startS3(ctx context.Context, opts Options, add func(*process)) e
 	p, err := s.launch(ctx, opts, dir, "seaweedfs.json.tmpl", func(c settings, config string) (*process, string, error) {
 		bucket.Address = fmt.Sprintf("127.0.0.1:%d", c.HTTP)
 		s.sockets = socketsOf(c.Ports)
-		// Only the configuration in dir counts, whatever the home folder holds.
+		// SeaweedFS reads configuration from the home folder, too: an empty one.
 		env := []string{"HOME=" + dir}
 		p, err := start("seaweedfs", filepath.Join(dir, "seaweedfs.log"), env, program, weedArguments(c, dir, config)...)
 		return p, "http://" + bucket.Address + "/healthz", err
@@ -97,8 +97,8 @@ func weedArguments(c settings, dir, config string) []string {
 	}
 }
 
-// socketPath returns where SeaweedFS puts a Unix socket unless told otherwise. A stack's
-// folder may be too long for the path of a socket.
+// socketPath returns the path of a Unix socket of SeaweedFS. A stack's folder may be too
+// long for the path of a socket.
 func socketPath(service string, port int) string {
 	return fmt.Sprintf("/tmp/seaweedfs-%s-%d.sock", service, port)
 }
@@ -133,7 +133,7 @@ func (b *Bucket) create(ctx context.Context) error {
 }
 
 func (b *Bucket) tryCreate(ctx context.Context, client *s3.Client) error {
-	// Tempo does not start without the bucket; of what has no folder it is no tenant.
+	// Tempo takes folders for tenants: the probe is in none.
 	const probe = "stack-started"
 	if _, err := client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &b.Name}); err != nil && !strings.Contains(err.Error(), "BucketAlreadyOwnedByYou") && !strings.Contains(err.Error(), "BucketAlreadyExists") {
 		return err

@@ -114,7 +114,11 @@ func newTenantOf(t *testing.T, opts stack.Options, name string) *tenant {
 	require.NoError(t, err)
 	w.client, err = tempoclient.New(tempoclient.Config{URL: w.TempoURL, GRPCAddr: w.TempoGRPC, Access: access})
 	require.NoError(t, err)
-	w.store, err = blocks.OpenFolder(t.Context(), w.TempoBlocks)
+	if w.S3 != nil {
+		w.store, err = blocks.OpenTempo(t.Context(), w.TempoConfig)
+	} else {
+		w.store, err = blocks.OpenFolder(t.Context(), w.TempoBlocks)
+	}
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, errors.Join(w.writer.Close(), w.client.Close(), w.store.Close())) })
 	return w

@@ -24,6 +24,12 @@ func (s *Store) InParts(bytes int64) *Store {
 	return s
 }
 
+// RegionOf returns the region of an endpoint of S3.
+func RegionOf(endpoint string) string {
+	c := s3Config{Endpoint: endpoint}
+	return c.region()
+}
+
 // SpoolFiles is how many files there are for what is read ahead together.
 const SpoolFiles = spoolFiles
 

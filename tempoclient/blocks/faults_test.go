@@ -195,7 +195,9 @@ func TestTheStorageIsFoundInTemposConfiguration(t *testing.T) {
 		"s3, default":    {"backend: s3, s3: {bucket: '${NOT_SET_ANYWHERE:fallback}', endpoint: s3.dualstack.us-east-2.amazonaws.com}", "s3://fallback?endpoint=https%3A%2F%2Fs3.dualstack.us-east-2.amazonaws.com&use_path_style=false", ""},
 		"s3, nothing":    {"backend: s3", "", "storage.trace.s3.bucket is empty"},
 		"gcs":            {"backend: gcs, gcs: {bucket_name: traces, prefix: /t/}", "gs://traces?prefix=t%2F", ""},
-		"azure":          {"backend: azure, azure: {container_name: traces, storage_account_name: acc, endpoint_suffix: core.windows.net}", "azblob://traces?domain=blob.core.windows.net&storage_account=acc", ""},
+		"azure":          {"backend: azure, azure: {container_name: traces, storage_account_name: acc, endpoint_suffix: blob.core.windows.net}", "azblob://traces?domain=blob.core.windows.net&storage_account=acc", ""},
+		"azure, Azurite": {"backend: azure, azure: {container_name: traces, storage_account_name: acc, endpoint_suffix: 'azurite:10000'}", "azblob://traces?domain=azurite%3A10000&localemu=true&protocol=http&storage_account=acc", ""},
+		"gcs, emulator":  {"backend: gcs, gcs: {bucket_name: traces, insecure: true}", "gs://traces?anonymous=true", ""},
 		"another":        {"backend: tape", "", `storage.trace.backend is "tape": want local, s3, gcs or azure`},
 	} {
 		path := filepath.Join(dir, "tempo.yaml")

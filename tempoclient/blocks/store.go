@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/url"
 	"os"
 	"path"
 	"slices"
@@ -64,19 +65,46 @@ func (s *Store) sameColumns(cols columns) columns {
 	return cols
 }
 
+// CheckURL returns an error if the URL of a storage holds credentials: URLs appear in
+// errors and in the output. The error does not repeat them.
+func CheckURL(address string) error {
+	u, err := url.Parse(address)
+	var wrong *url.Error
+	switch {
+	case errors.As(err, &wrong):
+		return fmt.Errorf("the URL of the storage: %w", wrong.Err)
+	case u.User != nil:
+		return fmt.Errorf("the URL of the storage %s://…@%s holds credentials: remove them, and set them in the environment or in Tempo's configuration", u.Scheme, u.Host)
+	}
+	for name := range u.Query() {
+		for _, secret := range []string{"secret", "token", "password", "access_key", "accesskey", "account_key"} {
+			if strings.Contains(strings.ToLower(name), secret) {
+				return fmt.Errorf("the URL of the storage %s://%s holds credentials in %s: remove them, and set them in the environment or in Tempo's configuration", u.Scheme, u.Host, name)
+			}
+		}
+	}
+	return nil
+}
+
 // Open opens the storage at a URL of gocloud.dev/blob: file:///var/tempo/blocks,
 // s3://bucket?region=…, gs://bucket, azblob://container; ?prefix=a/ names the part
 // before the tenants' folders.
-func Open(ctx context.Context, url string) (*Store, error) {
-	bucket, err := blob.OpenBucket(ctx, url)
-	if err != nil {
-		return nil, fmt.Errorf("blocks at %s: %w", url, err)
+func Open(ctx context.Context, address string) (*Store, error) {
+	if err := CheckURL(address); err != nil {
+		return nil, err
 	}
-	isFile := strings.HasPrefix(url, "file:")
-	s := NewStore(bucket, url)
+	bucket, err := blob.OpenBucket(ctx, address)
+	if err == nil {
+		err = requireCredentials(ctx, bucket)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("blocks at %s: %w", address, err)
+	}
+	isFile := strings.HasPrefix(address, "file:")
+	s := NewStore(bucket, address)
 	s.near, s.local = isFile, isFile
 	if isFile {
-		s.folder = localFolder(url)
+		s.folder = localFolder(address)
 	}
 	return s, nil
 }

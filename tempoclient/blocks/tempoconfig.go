@@ -10,10 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-	_ "gocloud.dev/blob/azureblob" // azblob://container
-	_ "gocloud.dev/blob/fileblob"  // file:///path
-	_ "gocloud.dev/blob/gcsblob"   // gs://bucket
-	_ "gocloud.dev/blob/s3blob"    // s3://bucket
+	"gocloud.dev/blob"
+	_ "gocloud.dev/blob/fileblob" // file:///path
 )
 
 // tempoConfig is what of Tempo's configuration says where its blocks are
@@ -23,30 +21,17 @@ type tempoConfig struct {
 		Trace struct {
 			Backend string
 			Local   struct{ Path string }
-			S3      struct {
-				Bucket, Endpoint, Region, Prefix string
-				Insecure                         bool
-				ForcePathStyle                   bool `yaml:"forcepathstyle"`
-			}
-			GCS struct {
-				BucketName string `yaml:"bucket_name"`
-				Prefix     string
-				Endpoint   string
-			}
-			Azure struct {
-				ContainerName  string `yaml:"container_name"`
-				Prefix         string
-				StorageAccount string `yaml:"storage_account_name"`
-				EndpointSuffix string `yaml:"endpoint_suffix"`
-			}
+			S3      s3Config
+			GCS     gcsConfig
+			Azure   azureConfig
 		}
 	}
 }
 
 // TempoConfigURL reads the configuration file of a Tempo and returns the URL of its
-// object storage, for [Open]. ${NAME} in the file is the environment's variable, as
-// for Tempo with -config.expand-env. Credentials are not taken from it: each storage's
-// own SDK finds them, in the environment, a profile or the machine's identity.
+// object storage. ${NAME} in the file is the environment's variable, as for Tempo with
+// -config.expand-env. The URL holds no credentials: [OpenTempo] opens the storage with
+// those of the file.
 func TempoConfigURL(path string) (string, error) {
 	var c tempoConfig
 	if err := readTempoConfig(path, &c); err != nil {
@@ -99,27 +84,26 @@ func (c *tempoConfig) url() (string, error) {
 		if t.S3.Region != "" {
 			query.Set("region", t.S3.Region)
 		}
-		if e := t.S3.Endpoint; e != "" {
-			scheme := "https://"
-			if t.S3.Insecure {
-				scheme = "http://"
-			}
-			if !strings.Contains(e, "://") {
-				e = scheme + e
-			}
+		if e := t.S3.endpoint(); e != "" {
 			query.Set("endpoint", e)
-			// A server of one's own rarely has a name for each bucket.
-			query.Set("use_path_style", strconv.FormatBool(t.S3.ForcePathStyle || !strings.Contains(e, "amazonaws.com")))
+			query.Set("use_path_style", strconv.FormatBool(t.S3.pathStyle()))
 		}
 		return build("s3", t.S3.Bucket, "s3.bucket", t.S3.Prefix)
 	case "gcs":
+		if t.GCS.Insecure {
+			query.Set("anonymous", "true")
+		}
 		return build("gs", t.GCS.BucketName, "gcs.bucket_name", t.GCS.Prefix)
 	case "azure":
 		if t.Azure.StorageAccount != "" {
 			query.Set("storage_account", t.Azure.StorageAccount)
 		}
-		if t.Azure.EndpointSuffix != "" {
-			query.Set("domain", "blob."+t.Azure.EndpointSuffix)
+		if suffix := t.Azure.EndpointSuffix; suffix != "" {
+			query.Set("domain", suffix)
+			if !strings.HasPrefix(suffix, "blob.") { // Tempo takes this for the emulator
+				query.Set("protocol", "http")
+				query.Set("localemu", "true")
+			}
 		}
 		return build("azblob", t.Azure.ContainerName, "azure.container_name", t.Azure.Prefix)
 	}
@@ -144,11 +128,45 @@ func OpenFolder(ctx context.Context, folder string) (*Store, error) {
 	return Open(ctx, u)
 }
 
-// OpenTempo opens the storage that the configuration file of a Tempo names.
+// OpenTempo opens the storage that the configuration file of a Tempo names, with the
+// credentials that the file or the environment holds.
 func OpenTempo(ctx context.Context, configFile string) (*Store, error) {
-	u, err := TempoConfigURL(configFile)
+	var c tempoConfig
+	if err := readTempoConfig(configFile, &c); err != nil {
+		return nil, err
+	}
+	s, err := c.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("tempo's configuration %s: %w", configFile, err)
+	}
+	return s, nil
+}
+
+func (c *tempoConfig) open(ctx context.Context) (*Store, error) {
+	name, err := c.url()
 	if err != nil {
 		return nil, err
 	}
-	return Open(ctx, u)
+	var bucket *blob.Bucket
+	prefix := ""
+	switch t := &c.Storage.Trace; {
+	case t.Backend == "s3":
+		bucket, err = t.S3.open(ctx)
+		prefix = t.S3.Prefix
+	case t.Backend == "gcs" && t.GCS.Endpoint != "":
+		bucket, err = t.GCS.open(ctx)
+		prefix = t.GCS.Prefix
+	case t.Backend == "azure" && t.Azure.AccountKey != "":
+		bucket, err = t.Azure.open(ctx, name)
+		prefix = t.Azure.Prefix
+	default:
+		return Open(ctx, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("blocks at %s: %w", name, err)
+	}
+	if prefix = strings.Trim(prefix, "/"); prefix != "" {
+		bucket = blob.PrefixedBucket(bucket, prefix+"/")
+	}
+	return NewStore(bucket, name), nil
 }

@@ -1,0 +1,157 @@
+package blocks
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/grafana/dskit/crypto/tls"
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/s3blob" // s3://bucket
+)
+
+// s3Config is storage.trace.s3 of Tempo's configuration (tempodb/backend/s3/config.go),
+// without the settings that matter for writing only.
+type s3Config struct {
+	TLS tls.ClientConfig `yaml:",inline"`
+
+	Bucket, Endpoint, Region, Prefix string
+
+	AccessKey      string `yaml:"access_key"`
+	SecretKey      string `yaml:"secret_key"`
+	SessionToken   string `yaml:"session_token"`
+	Insecure       bool
+	ForcePathStyle bool `yaml:"forcepathstyle"`
+	// BucketLookup is how the bucket is addressed: 0 by the endpoint, 1 in the host's
+	// name, 2 in the path.
+	BucketLookup int  `yaml:"bucket_lookup_type"`
+	SignatureV2  bool `yaml:"signature_v2"`
+}
+
+// endpoint returns the URL of the server, or "" for AWS.
+func (c *s3Config) endpoint() string {
+	switch {
+	case c.Endpoint == "" || strings.Contains(c.Endpoint, "://"):
+		return c.Endpoint
+	case c.Insecure:
+		return "http://" + c.Endpoint
+	}
+	return "https://" + c.Endpoint
+}
+
+// pathStyle reports whether the bucket's name is in the path: few servers but those of AWS
+// have a host name for each bucket.
+func (c *s3Config) pathStyle() bool {
+	return c.ForcePathStyle || c.BucketLookup == 2 || c.BucketLookup == 0 && c.Endpoint != "" && !strings.Contains(c.Endpoint, "amazonaws.com")
+}
+
+// awsRegion finds the region in the host name of an endpoint of AWS.
+var awsRegion = regexp.MustCompile(`\bs3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-[0-9])\.(?:vpce\.)?amazonaws\.com`)
+
+// region returns the region that requests are signed for, if the environment has none.
+func (c *s3Config) region() string {
+	if m := awsRegion.FindStringSubmatch(c.Endpoint); m != nil {
+		return m[1]
+	}
+	return "us-east-1" // most other servers take any
+}
+
+// open opens the bucket as Tempo does.
+func (c *s3Config) open(ctx context.Context) (*blob.Bucket, error) {
+	if c.SignatureV2 {
+		return nil, errors.New("storage.trace.s3.signature_v2 is true: requests are signed by version 4 only")
+	}
+	tlsConfig, err := c.TLS.GetTLSConfig()
+	if err != nil {
+		return nil, fmt.Errorf("storage.trace.s3: %w", err)
+	}
+	options := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.TLSClientConfig = tlsConfig
+			t.MaxIdleConnsPerHost = spoolStreams
+		})),
+		// Requests are repeated by the store, which does not spare them.
+		config.WithRetryer(func() aws.Retryer {
+			return retry.NewStandard(func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None })
+		}),
+	}
+	if c.Region != "" {
+		options = append(options, config.WithRegion(c.Region))
+	}
+	keys, err := c.credentials()
+	if err != nil {
+		return nil, err
+	}
+	if keys != nil {
+		options = append(options, config.WithCredentialsProvider(keys))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration of the AWS SDK: %w", err)
+	}
+	loaded.Region = cmp.Or(loaded.Region, c.region())
+	client := s3.NewFromConfig(loaded, func(o *s3.Options) {
+		if e := c.endpoint(); e != "" {
+			o.BaseEndpoint = aws.String(e)
+		}
+		o.UsePathStyle = c.pathStyle()
+		o.DisableLogOutputChecksumValidationSkipped = true
+	})
+	bucket, err := s3blob.OpenBucket(ctx, client, c.Bucket, nil)
+	if err != nil {
+		return nil, err
+	}
+	return bucket, requireCredentials(ctx, bucket)
+}
+
+// credentials returns the first that Tempo finds before those that the SDK finds, too
+// (fetchCreds in tempodb/backend/s3/s3.go), or nil.
+func (c *s3Config) credentials() (aws.CredentialsProvider, error) {
+	for _, pair := range [][2]string{{"access_key", "secret_key"}, {"secret_key", "access_key"}} {
+		values := map[string]string{"access_key": c.AccessKey, "secret_key": c.SecretKey}
+		if values[pair[0]] != "" && values[pair[1]] == "" {
+			return nil, fmt.Errorf("storage.trace.s3.%s is set and %s is empty: set both or none", pair[0], pair[1])
+		}
+	}
+	if c.AccessKey != "" {
+		return credentials.NewStaticCredentialsProvider(c.AccessKey, c.SecretKey, c.SessionToken), nil
+	}
+	if cmp.Or(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_ACCESS_KEY")) != "" {
+		return nil, nil
+	}
+	for _, names := range [][2]string{{"MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"}, {"MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"}} {
+		if key, secret := os.Getenv(names[0]), os.Getenv(names[1]); key != "" && secret != "" {
+			return credentials.NewStaticCredentialsProvider(key, secret, ""), nil
+		}
+	}
+	return nil, nil
+}
+
+// requireCredentials returns an error if the bucket is on S3 and no credentials for it are
+// found: the first request would fail for that only after its repetitions.
+func requireCredentials(ctx context.Context, bucket *blob.Bucket) error {
+	var client *s3.Client
+	if !bucket.As(&client) {
+		return nil
+	}
+	provider := client.Options().Credentials
+	if provider == nil || aws.IsCredentialsProvider(provider, aws.AnonymousCredentials{}) {
+		return nil
+	}
+	if _, err := provider.Retrieve(ctx); err != nil {
+		return errors.Join(fmt.Errorf("no credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or storage.trace.s3.access_key and secret_key in the file of --tempo-config; ?anonymous=true needs none", err), bucket.Close())
+	}
+	return nil
+}
