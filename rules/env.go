@@ -118,6 +118,8 @@ type environment struct {
 	cel  *cel.Env
 	// implementations are cel-go's functions, by overload ID and by name.
 	implementations map[string]*functions.Overload
+	// aliases are the older names of attributes that expressions read, too.
+	aliases Aliases
 }
 
 func newEnvironment(opts Options) (*environment, error) {
@@ -208,6 +210,11 @@ type Expression struct {
 	functions map[int64]*functions.Overload
 	// patterns are regular expressions written as literals, by the call's ID.
 	patterns map[int64]*regexp.Regexp
+	// reads has the IDs of parts that read a key: true if it is known to be an attribute's,
+	// false if it may also be one within an attribute's value.
+	reads map[int64]bool
+	// aliasesRead are the older names of the attributes that it reads, by key.
+	aliasesRead Aliases
 }
 
 // sourceError is a mistake at a line (from 1) and column (from 0) of an expression.
@@ -250,6 +257,7 @@ func (e *environment) compile(source string, want resultType) (*Expression, erro
 		functions: map[int64]*functions.Overload{}, patterns: map[int64]*regexp.Regexp{},
 	}
 	c := checker{environment: e, ast: native, program: p}
+	p.noteOlderNames(e.aliases)
 	c.result(want)
 	ast.PreOrderVisit(native.Expr(), ast.NewExprVisitor(c.visit))
 	return p, errors.Join(c.errs...)

@@ -84,7 +84,7 @@ func (e *evaluation) eval(x ast.Expr) ref.Val {
 	case ast.IdentKind:
 		return e.ident(x)
 	case ast.SelectKind:
-		return e.selection(x.AsSelect())
+		return e.selection(x, x.AsSelect())
 	case ast.CallKind:
 		return e.call(x, x.AsCall())
 	case ast.ListKind:
@@ -123,7 +123,7 @@ var typeNames = map[string]ref.Val{
 	"google.protobuf.Timestamp": types.TimestampType, "google.protobuf.Duration": types.DurationType,
 }
 
-func (e *evaluation) selection(s ast.SelectExpr) ref.Val {
+func (e *evaluation) selection(x ast.Expr, s ast.SelectExpr) ref.Val {
 	operand := e.eval(s.Operand())
 	if types.IsError(operand) {
 		return operand
@@ -132,9 +132,9 @@ func (e *evaluation) selection(s ast.SelectExpr) ref.Val {
 	field := absent
 	switch {
 	case !isOptional:
-		field = fieldOf(operand, s.FieldName())
+		field = e.fieldOf(x, operand, s.FieldName())
 	case o.HasValue():
-		field = fieldOf(o.GetValue(), s.FieldName())
+		field = e.fieldOf(x, o.GetValue(), s.FieldName())
 	}
 	switch {
 	case s.IsTestOnly():
@@ -193,7 +193,7 @@ func (e *evaluation) call(x ast.Expr, call ast.CallExpr) ref.Val {
 	case operators.NotStrictlyFalse:
 		return types.Bool(e.eval(args[0]) != types.False)
 	case operators.OptSelect, operators.OptIndex:
-		return e.optional(args[0], args[1], name == operators.OptSelect)
+		return e.optional(x, args[0], args[1], name == operators.OptSelect)
 	case "or", "orValue":
 		if call.IsMemberFunction() {
 			return e.orValue(call.Target(), args[0])
@@ -287,7 +287,7 @@ func (e *evaluation) apply(x ast.Expr, call ast.CallExpr, v []ref.Val) ref.Val {
 	case operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
 		return compareOrder(name, v[0], v[1])
 	case isIn:
-		return contains(v[0], v[1])
+		return e.contains(x, v[0], v[1])
 	case operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo:
 		return arithmetic(name, v[0], v[1])
 	case operators.Negate:
@@ -297,7 +297,7 @@ func (e *evaluation) apply(x ast.Expr, call ast.CallExpr, v []ref.Val) ref.Val {
 		}
 		return absent
 	case operators.Index:
-		return index(v[0], v[1])
+		return e.index(x, v[0], v[1])
 	case "matches":
 		return e.matches(x, v[0], v[1])
 	case "before", "ancestors", "descendants":
@@ -405,7 +405,7 @@ func index(v, key ref.Val) ref.Val {
 }
 
 // optional is v.?field or v[?key].
-func (e *evaluation) optional(operand, key ast.Expr, isField bool) ref.Val {
+func (e *evaluation) optional(x, operand, key ast.Expr, isField bool) ref.Val {
 	v, k := e.eval(operand), e.eval(key)
 	for _, v := range []ref.Val{v, k} {
 		if types.IsError(v) {
@@ -420,9 +420,9 @@ func (e *evaluation) optional(operand, key ast.Expr, isField bool) ref.Val {
 	}
 	var found ref.Val
 	if name, ok := k.(types.String); ok && isField {
-		found = fieldOf(v, string(name))
+		found = e.fieldOf(x, v, string(name))
 	} else {
-		found = index(v, k)
+		found = e.index(x, v, k)
 	}
 	return optionalOf(found)
 }

@@ -76,6 +76,10 @@ func (x *Expression) Attribute(part ast.Expr) (a trace.AttributeKey, of ast.Expr
 	return trace.AttributeKey{Scope: scope, Key: key}, subject(part), true
 }
 
+// OlderNames returns the older names of an attribute that the expression reads, the
+// newest first: of the names in each set of attributes the first that is present counts.
+func (x *Expression) OlderNames(key string) []string { return x.aliasesRead[key] }
+
 // Constant returns the value of a part that is made of literals and functions alone; false
 // if it is not, fails or is absent.
 func (x *Expression) Constant(part ast.Expr) (ref.Val, bool) {

@@ -46,6 +46,14 @@ func (c *needsCollector) needs() trace.Needs {
 	return n.Union(trace.Needs{})
 }
 
+// reads notes that an attribute is read, by all its names.
+func (c *needsCollector) reads(scope trace.Scope, key string) {
+	c.attributes[trace.AttributeKey{Scope: scope, Key: key}] = true
+	for _, name := range c.program.aliasesRead[key] {
+		c.attributes[trace.AttributeKey{Scope: scope, Key: name}] = true
+	}
+}
+
 // field notes that a span's field is read.
 func (c *needsCollector) field(name string) {
 	switch name {
@@ -63,7 +71,7 @@ func (c *needsCollector) field(name string) {
 // walk finds what is read below x.
 func (c *needsCollector) walk(x ast.Expr) {
 	if scope, key, ok := c.program.attribute(x); ok {
-		c.attributes[trace.AttributeKey{Scope: scope, Key: key}] = true
+		c.reads(scope, key)
 		c.walk(subject(x))
 		return
 	}
@@ -121,7 +129,7 @@ func (c *needsCollector) index(v, key ast.Expr) {
 	dynamic := c.program.isKind(v, types.DynKind)
 	switch {
 	case dynamic && literal:
-		c.attributes[trace.AttributeKey{Scope: trace.ScopeAny, Key: text}] = true
+		c.reads(trace.ScopeAny, text)
 	case dynamic && c.program.isKind(key, types.StringKind, types.DynKind), c.program.isA(v, "Span"):
 		c.whole[trace.ScopeAny] = true
 	}

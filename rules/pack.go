@@ -29,6 +29,8 @@ type Pack struct {
 	Path string
 	// Digest is the SHA-256 of the file, in hexadecimal.
 	Digest string
+	// Aliases are the older names of attributes that its rules read, too.
+	Aliases Aliases
 	// Rules are those that can be judged, in the order of the file.
 	Rules []*Rule
 }
@@ -99,12 +101,12 @@ func Parse(file string, data []byte, opts Options) (*Pack, error) {
 	digest := sha256.Sum256(data)
 	pack := &Pack{Path: file, Digest: hex.EncodeToString(digest[:])}
 	var apiVersion, kind string
-	var metadata, ruleNodes *yaml.Node
+	var metadata, ruleNodes, semconv *yaml.Node
 	keep := func(to **yaml.Node) func(*yaml.Node) error {
 		return func(n *yaml.Node) error { *to = n; return nil }
 	}
 	err = doc.fields(root, "a pack", map[string]func(*yaml.Node) error{
-		"apiVersion": doc.text(&apiVersion), "kind": doc.text(&kind), "metadata": keep(&metadata), "rules": keep(&ruleNodes),
+		"apiVersion": doc.text(&apiVersion), "kind": doc.text(&kind), "metadata": keep(&metadata), "semconv": keep(&semconv), "rules": keep(&ruleNodes),
 	})
 	errs := []error{err}
 	if apiVersion != APIVersion || kind != Kind {
@@ -125,6 +127,12 @@ func Parse(file string, data []byte, opts Options) (*Pack, error) {
 	env, err := newEnvironment(opts)
 	if err != nil {
 		return nil, err
+	}
+	if semconv != nil {
+		if pack.Aliases, err = doc.semconv(semconv); err != nil {
+			return nil, errors.Join(append(errs, err)...) // every rule would read wrong attributes
+		}
+		env.aliases = pack.Aliases
 	}
 	ids := map[string]int{}
 	for _, n := range ruleNodes.Content {
@@ -201,6 +209,12 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 			line, column := placeOf(err)
 			errs = append(errs, d.errorIn(nodes["traceql"], line, column, fmt.Errorf("%s: traceql: %w", what, err)))
 		}
+		if filter != nil {
+			for _, f := range filter.Fields() {
+				r.noteAlias(env.aliases, f.Key, f.Scope != traceql.ScopeIntrinsic)
+			}
+			filter = filter.WithOlderNames(env.aliases)
+		}
 		r.TraceQL = filter
 	}
 	if err == nil && nodes["when"] == nil && nodes["traceql"] == nil && len(always) == 0 && len(never) == 0 {
@@ -240,6 +254,11 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return r, err
+	}
+	for _, p := range r.programs(true) {
+		for key := range p.aliasesRead {
+			r.noteAlias(env.aliases, key, true)
+		}
 	}
 	r.Digest = r.digest()
 	if cost := r.Cost(env.opts.Sizes); cost > r.limit {

@@ -205,9 +205,9 @@ func (p prefilter) ofSpan(x ast.Expr, s string) traceql.Expr {
 	}
 	if f, ok := p.field(x, s); ok && f.Scope != traceql.ScopeIntrinsic {
 		if x.Kind() == ast.CallKind && x.AsCall().FunctionName() == isIn || x.Kind() == ast.SelectKind && x.AsSelect().IsTestOnly() {
-			return traceql.Compare(f, traceql.OpNotEqual, traceql.Nil)
+			return p.anyName(f, traceql.OpNotEqual, traceql.Nil)
 		}
-		return traceql.Compare(f, traceql.OpEqual, traceql.True)
+		return p.anyName(f, traceql.OpEqual, traceql.True)
 	}
 	if x.Kind() != ast.CallKind {
 		return traceql.True
@@ -313,7 +313,18 @@ func (p prefilter) comparison(left ast.Expr, op traceql.Op, right ast.Expr, s st
 	case isText && (f == serviceField || f.Key == "span:statusMessage") && (op != traceql.OpEqual || c.Value.Str() == ""):
 		return traceql.True // "" here is absent there
 	}
-	return traceql.Compare(f, op, c)
+	return p.anyName(f, op, c)
+}
+
+// anyName compares an attribute by each of its names.
+func (p prefilter) anyName(f traceql.Field, op traceql.Op, c traceql.Const) traceql.Expr {
+	any := []traceql.Expr{traceql.Compare(f, op, c)}
+	if f.Scope != traceql.ScopeIntrinsic {
+		for _, name := range p.OlderNames(f.Key) {
+			any = append(any, traceql.Compare(traceql.Attribute(f.Scope, name), op, c))
+		}
+	}
+	return traceql.AnyOf(any...)
 }
 
 // textFunction returns a regular expression that matches wherever the function is
@@ -346,7 +357,7 @@ func (p prefilter) textFunction(name string, call ast.CallExpr, s string) traceq
 	if err != nil || whole.MatchString("") {
 		return traceql.True // "" may stand for absent
 	}
-	return traceql.Compare(f, traceql.OpRegex, traceql.String(quoted))
+	return p.anyName(f, traceql.OpRegex, traceql.String(quoted))
 }
 
 // constant returns the constant that x is known to be.

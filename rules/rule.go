@@ -30,10 +30,12 @@ type Rule struct {
 	Always, Never  []string
 	About, Message string
 	Tests          []Test
+	// Aliases are the older names of the attributes that the rule reads, by key.
+	Aliases Aliases
 	// Pack is where the rule comes from.
 	Pack *Pack
 	// Digest is the SHA-256, in hexadecimal, of what decides: traceql, when,
-	// always and never.
+	// always and never, and the older names of the attributes that they read.
 	Digest string
 
 	limit          float64
@@ -190,7 +192,9 @@ func spanIndices(list traits.Lister) []int {
 
 // digest hashes traceql, when, and the lists always and never, each text as its
 // length (8 bytes, big-endian) and its bytes, each list after its length. An
-// absent traceql or when is the text "".
+// absent traceql or when is the text "". If these read attributes with older names,
+// traceql is the filter with all names, and a list of the keys that CEL reads
+// follows, each with the list of its older names.
 func (r *Rule) digest() string {
 	h := sha256.New()
 	number := func(n int) {
@@ -214,7 +218,40 @@ func (r *Rule) digest() string {
 			text(s)
 		}
 	}
+	if read := r.aliasesThatDecide(); len(read) > 0 {
+		number(len(read))
+		for _, key := range sortedKeys(read) {
+			text(key)
+			number(len(read[key]))
+			for _, name := range read[key] {
+				text(name)
+			}
+		}
+	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// aliasesThatDecide returns the older names of attributes that when, always and never
+// read, by key.
+func (r *Rule) aliasesThatDecide() Aliases {
+	read := Aliases{}
+	for _, p := range r.programs(false) {
+		for key, older := range p.aliasesRead {
+			read[key] = older
+		}
+	}
+	return read
+}
+
+// noteAlias notes that the rule reads an attribute, if it has older names.
+func (r *Rule) noteAlias(table Aliases, key string, isAttribute bool) {
+	if !isAttribute || len(table[key]) == 0 {
+		return
+	}
+	if r.Aliases == nil {
+		r.Aliases = Aliases{}
+	}
+	r.Aliases[key] = table[key]
 }
 
 // programs returns all that the rule evaluates to decide; with all set, also what

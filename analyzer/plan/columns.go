@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"strings"
+
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
@@ -11,15 +13,17 @@ type columnData struct {
 	// attribute is nil for a field, and if the batch has none of that key.
 	attribute *trace.Column
 	isField   bool
+	// first is attribute if it has several names of which the batch has more than one.
+	first *trace.Column
 }
 
 func (d *columnData) find(b *trace.Batch, c column) {
-	*d = columnData{isField: c.field != ""}
+	*d = columnData{isField: c.field != "", first: d.first}
 	switch c.domain {
 	case spans:
 		switch c.field {
 		case "":
-			d.attribute = b.Attribute(c.key)
+			d.attribute = d.byName(c, b.Attribute)
 		case "name":
 			d.text = &b.Names
 		case "statusMessage":
@@ -33,24 +37,54 @@ func (d *columnData) find(b *trace.Batch, c column) {
 		if d.isField { // the name of the service
 			d.text = &b.Service().Text
 		} else {
-			d.attribute = b.ResourceAttribute(c.key)
+			d.attribute = d.byName(c, b.ResourceAttribute)
 		}
 	case events:
 		if d.isField {
 			d.text = &b.Events.Names
 		} else {
-			d.attribute = b.Events.Attribute(c.key)
+			d.attribute = d.byName(c, b.Events.Attribute)
 		}
 	case links:
-		d.attribute = b.Links.Attribute(c.key)
+		d.attribute = d.byName(c, b.Links.Attribute)
 	}
 	if a := d.attribute; a != nil {
-		if a.IsInt == nil && a.IsDouble == nil && a.IsBool == nil && a.Text.Codes == nil && len(a.Others) == 0 {
+		if isEmpty(a) {
 			d.attribute = nil // nothing has a value
 			return
 		}
 		d.text = &a.Text
 	}
+}
+
+// byName returns the column of an attribute, by whichever of its names the batch has: if
+// it has several, the first that is present in each row.
+func (d *columnData) byName(c column, find func(key string) *trace.Column) *trace.Column {
+	if c.older == "" {
+		return find(c.key)
+	}
+	var named []*trace.Column
+	for _, name := range append([]string{c.key}, strings.Split(c.older, nameSeparator)...) {
+		if a := find(name); a != nil && !isEmpty(a) {
+			named = append(named, a)
+		}
+	}
+	switch len(named) {
+	case 0:
+		return nil
+	case 1:
+		return named[0]
+	}
+	if d.first == nil {
+		d.first = &trace.Column{Key: c.key}
+	}
+	d.first.SetFirst(named)
+	return d.first
+}
+
+// isEmpty reports whether no row has a value.
+func isEmpty(a *trace.Column) bool {
+	return a.IsInt == nil && a.IsDouble == nil && a.IsBool == nil && a.Text.Codes == nil && len(a.Others) == 0
 }
 
 func codeOf(c *trace.TextColumn, row int32) uint32 {

@@ -88,12 +88,14 @@ const (
 // node is a lowered expression: what the checked CEL says, with names resolved and
 // macros recognised.
 type node struct {
-	op         op
-	args       []*node
-	constant   value
-	binder     *binder
-	field      string
-	attribute  trace.AttributeKey
+	op        op
+	args      []*node
+	constant  value
+	binder    *binder
+	field     string
+	attribute trace.AttributeKey
+	// older are the older names of the attribute, see column.
+	older      string
 	comparison trace.Comparison
 	text       *textTest
 	part       *rules.Part
@@ -157,6 +159,9 @@ func (l *lowering) make(n node) *node {
 		key.WriteString(" " + n.field)
 	case opAttribute, opHas:
 		fmt.Fprintf(&key, " %d:%q", n.attribute.Scope, n.attribute.Key)
+		if n.older != "" {
+			fmt.Fprintf(&key, ",%q", n.older)
+		}
 	case opCompare:
 		fmt.Fprintf(&key, " %d", n.comparison)
 	case opCalculate:
@@ -335,11 +340,12 @@ func (l *lowering) attribute(e ast.Expr) *node {
 	if object == nil || optional {
 		return nil
 	}
+	older := strings.Join(l.x.OlderNames(a.Key), nameSeparator)
 	has := e.Kind() == ast.SelectKind && e.AsSelect().IsTestOnly() || e.Kind() == ast.CallKind && e.AsCall().FunctionName() == rules.FunctionIn
 	if has {
-		return l.make(node{op: opHas, attribute: a, args: []*node{object}, isBool: true})
+		return l.make(node{op: opHas, attribute: a, older: older, args: []*node{object}, isBool: true})
 	}
-	return l.make(node{op: opAttribute, attribute: a, args: []*node{object}})
+	return l.make(node{op: opAttribute, attribute: a, older: older, args: []*node{object}})
 }
 
 func (l *lowering) selection(e ast.Expr) *node {

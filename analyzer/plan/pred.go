@@ -103,11 +103,17 @@ func (p *Plan) countLimits() {
 	}
 }
 
+// nameSeparator is in no name of an alias.
+const nameSeparator = "\x00"
+
 // column is what a leaf reads of a table: a field, or an attribute by its key.
 type column struct {
 	domain domain
 	field  string
 	key    string
+	// older are older names of the attribute, joined by nameSeparator, the newest first:
+	// a row has the value of the first name that it has one for.
+	older string
 }
 
 // compiler makes predicates.
@@ -345,7 +351,7 @@ func (c *compiler) vector(n *node, v *binder) *predicate {
 			p = c.leaf(a, v, func(d domain, col int) *predicate { return c.isBool(d, col, true) })
 		}
 	case opHas:
-		p = c.leaf(&node{op: opAttribute, attribute: n.attribute, args: n.args}, v, c.has)
+		p = c.leaf(&node{op: opAttribute, attribute: n.attribute, older: n.older, args: n.args}, v, c.has)
 	case opPresent:
 		if at, ok := c.place(n.args[0], v); ok {
 			p = at.of(c.constant(spans, true))
@@ -473,16 +479,16 @@ func (c *compiler) leaf(operand *node, v *binder, test func(d domain, col int) *
 		}
 		return at.of(test(d, c.column(column{domain: d, field: operand.field})))
 	}
-	key := operand.attribute.Key
+	key, older := operand.attribute.Key, operand.older
 	switch operand.attribute.Scope {
 	case trace.ScopeResource:
-		return at.of(c.ofResource(column{domain: resources, key: key}, test))
+		return at.of(c.ofResource(column{domain: resources, key: key, older: older}, test))
 	case trace.ScopeAny:
-		own := c.column(column{domain: spans, key: key})
-		resource := c.ofResource(column{domain: resources, key: key}, test)
+		own := c.column(column{domain: spans, key: key, older: older})
+		resource := c.ofResource(column{domain: resources, key: key, older: older}, test)
 		return at.of(c.join(predOr, spans, test(spans, own), c.join(predAnd, spans, resource, c.not(c.has(spans, own)))))
 	}
-	return at.of(test(d, c.column(column{domain: d, key: key})))
+	return at.of(test(d, c.column(column{domain: d, key: key, older: older})))
 }
 
 // ofResource makes a predicate of spans of one of their resources.
@@ -875,8 +881,8 @@ func (c *compiler) prepare(n *node) {
 	}
 	n.number = fieldNumbers[n.field]
 	if n.op == opAttribute || n.op == opHas {
-		n.own = c.column(column{domain: ownDomain[n.attribute.Scope], key: n.attribute.Key})
-		n.resource = c.column(column{domain: resources, key: n.attribute.Key})
+		n.own = c.column(column{domain: ownDomain[n.attribute.Scope], key: n.attribute.Key, older: n.older})
+		n.resource = c.column(column{domain: resources, key: n.attribute.Key, older: n.older})
 	}
 	if n.op != opQuantify || n.row != nil {
 		return
@@ -931,7 +937,7 @@ func (c *compiler) quickComparison(rest *node, element *binder) *quickComparison
 			return nil
 		}
 		of, with := part.of, part.with
-		part.differs = part.op == trace.NotEqual && of.op == opAttribute && with.op == opAttribute && of.attribute == with.attribute &&
+		part.differs = part.op == trace.NotEqual && of.op == opAttribute && with.op == opAttribute && of.attribute == with.attribute && of.older == with.older &&
 			with.args[0].op == opVar && with.args[0].binder.domain == spans && element.domain == spans
 		q.parts = append(q.parts, part)
 	}

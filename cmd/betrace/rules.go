@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -119,9 +121,11 @@ type explanation struct {
 	Sent       string   `json:"sent_to_tempo"`
 	Attributes []string `json:"attributes"`
 	Whole      []string `json:"all_attributes_of,omitempty"`
-	Cost       float64  `json:"cost"`
-	MaxCost    float64  `json:"max_cost"`
-	Digest     string   `json:"digest"`
+	// Aliases are older names of attributes that are read, too, by key.
+	Aliases rules.Aliases `json:"aliases,omitempty"`
+	Cost    float64       `json:"cost"`
+	MaxCost float64       `json:"max_cost"`
+	Digest  string        `json:"digest"`
 	// Evaluation says how each expression that decides is judged.
 	Evaluation []evaluation `json:"evaluation"`
 }
@@ -164,7 +168,7 @@ func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
 			needs := r.Needs()
 			e := explanation{
 				Rule: pack.Name + "/" + r.ID, Prefilter: r.Prefilter().String(), Sent: r.Prefilter().Prefilter().String(),
-				Attributes: []string{}, Cost: r.Cost(sizes), MaxCost: p.config.viper.GetFloat64("limits.max_cost"), Digest: r.Digest,
+				Attributes: []string{}, Cost: r.Cost(sizes), MaxCost: p.config.viper.GetFloat64("limits.max_cost"), Digest: r.Digest, Aliases: r.Aliases,
 			}
 			for _, f := range needs.Attributes {
 				e.Attributes = append(e.Attributes, traceql.Field(f).String())
@@ -194,6 +198,13 @@ func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
 				reads = "no attributes"
 			}
 			fmt.Fprintf(p.stdout, "%s\n  prefilter   %s\n  to Tempo    %s\n  reads       %s\n  cost        %.3g of %.3g, on a trace of %s\n", e.Rule, e.Prefilter, e.Sent, reads, e.Cost, e.MaxCost, sizes)
+			for i, key := range slices.Sorted(maps.Keys(e.Aliases)) {
+				label := ""
+				if i == 0 {
+					label = "older names"
+				}
+				fmt.Fprintf(p.stdout, "  %-11s %s: %s\n", label, key, strings.Join(e.Aliases[key], ", "))
+			}
 			for i, part := range e.Evaluation {
 				label := ""
 				if i == 0 {

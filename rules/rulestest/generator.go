@@ -26,6 +26,13 @@ type Generator struct {
 	plain    bool       // what rules are made of in practice
 	closed   []string   // conditions that name no variable: several rules share them
 	traces   uint64     // made so far
+	aliases  rules.Aliases
+}
+
+// tables are older names that packs give to attributes, half of them none.
+var tables = []rules.Aliases{
+	nil, nil, nil,
+	{"a": {"b"}}, {"a": {"c", "b"}, "n": {"http.route"}}, {"http.route": {"a"}, "größe": {"n", "absent"}},
 }
 
 // New returns a generator.
@@ -34,6 +41,7 @@ func New(seed uint64) *Generator {
 	// Traces cost more than what rules are held to when they are loaded, so that some
 	// verdicts are errors of cost, and no rule takes long.
 	g.options.Sizes = rules.Sizes{Spans: 12, Descendants: 12, Children: 4, Ancestors: 4, Events: 2, Links: 2, Attributes: 4, Text: 32, List: 4}
+	g.aliases = tables[rand.New(rand.NewPCG(seed, 2)).IntN(len(tables))]
 	g.options.MaxCost = pick(g, 3e5, 1e6, 3e6)
 	if g.one(12) {
 		g.options.MaxCost = 2e4
@@ -59,7 +67,7 @@ func (g *Generator) Rules(n int) []*rules.Rule {
 			sources = append(sources, g.source("r"+strconv.Itoa(made)))
 			made++
 		}
-		pack, err := rules.Parse("random.yaml", packOf(sources), g.options)
+		pack, err := rules.Parse("random.yaml", packOf(sources, g.aliases), g.options)
 		if joined, ok := err.(interface{ Unwrap() []error }); ok {
 			g.Refused = append(g.Refused, joined.Unwrap()...)
 		} else if err != nil {
@@ -86,8 +94,12 @@ type source struct {
 	Message  string   `yaml:"message,omitempty"`
 }
 
-func packOf(sources []source) []byte {
-	text, err := yaml.Marshal(map[string]any{"apiVersion": rules.APIVersion, "kind": rules.Kind, "metadata": map[string]string{"name": "random"}, "rules": sources})
+func packOf(sources []source, aliases rules.Aliases) []byte {
+	pack := map[string]any{"apiVersion": rules.APIVersion, "kind": rules.Kind, "metadata": map[string]string{"name": "random"}, "rules": sources}
+	if len(aliases) > 0 {
+		pack["semconv"] = map[string]any{"aliases": aliases}
+	}
+	text, err := yaml.Marshal(pack)
 	if err != nil {
 		panic(fmt.Sprintf("rulestest: %v", err)) // texts alone
 	}
@@ -95,7 +107,7 @@ func packOf(sources []source) []byte {
 }
 
 // YAML returns a pack of that one rule, for a report of what went wrong with it.
-func YAML(r *rules.Rule) string { return string(packOf([]source{sourceOf(r)})) }
+func YAML(r *rules.Rule) string { return string(packOf([]source{sourceOf(r)}, r.Pack.Aliases)) }
 
 func sourceOf(r *rules.Rule) source {
 	s := source{ID: r.ID, Title: r.Title, Severity: string(r.Severity), When: r.When, Always: r.Always, Never: r.Never, About: r.About, Message: r.Message}

@@ -14,7 +14,7 @@ func Shrink(r *rules.Rule, o rules.Options, fails func(*rules.Rule) bool) *rules
 		s := sourceOf(r)
 		s.Always, s.Never = slices.Clone(s.Always), slices.Clone(s.Never)
 		change(&s)
-		pack, err := rules.Parse("random.yaml", packOf([]source{s}), o)
+		pack, err := rules.Parse("random.yaml", packOf([]source{s}, r.Pack.Aliases), o)
 		if err != nil || !fails(pack.Rules[0]) {
 			return false
 		}

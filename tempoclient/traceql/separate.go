@@ -22,7 +22,7 @@ func (c condition) expr() Expr { return Compare(c.field, c.op, c.want) }
 func (c condition) isNegation() bool { return c.op == OpNotEqual || c.op == OpNotRegex }
 
 // separate returns a wider expression in which no two conditions select values of
-// one attribute. Whatever their scopes, attributes with one key count as one.
+// one attribute. Attributes with one key count as one, even if their scopes differ.
 //
 // Tempo reads the values of all attributes that a filter names in one pass, and
 // keeps those that meet any of the filter's conditions on their type. Of a list it
@@ -237,7 +237,7 @@ func unionOf(list []condition) (condition, bool) {
 	return union, false
 }
 
-// sameTest reports whether all conditions test for the same, in whatever scope.
+// sameTest reports whether all conditions are the same test; their scopes may differ.
 func sameTest(list []condition) bool {
 	return !slices.ContainsFunc(list, func(c condition) bool { return c.op != list[0].op || c.want != list[0].want })
 }

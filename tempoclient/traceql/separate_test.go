@@ -20,7 +20,7 @@ func TestAPrefilterHoldsOneConditionOnAnAttribute(t *testing.T) {
 		{`{ (.a = "x" && .b = "z") || .a = "y" }`, `{ (.a =~ "x|y" && .b = "z") || .a =~ "x|y" }`},
 		{`{ (.a = "x" || name = "n") && (.a = "y" || name = "m") && .c = "z" }`, `{ (.a = "x" || name = "n") && .c = "z" }`},
 		{`{ .a = "x" && span.b = "x" && .a != nil }`, `{ .a = "x" && span.b = "x" }`},
-		// A negation and what would keep elements that it excludes.
+		// A negation beside a condition that keeps elements that it excludes.
 		{`{ .a != "x" && .b = "y" }`, `{ .a != "x" && .b = "y" }`},
 		{`{ .a != "x" && .b = "x" }`, `{ .b = "x" }`},
 		{`{ .a != "x" && .b =~ ".*" }`, `{ .b =~ ".*" }`},
@@ -38,7 +38,7 @@ func TestAPrefilterHoldsOneConditionOnAnAttribute(t *testing.T) {
 	}
 }
 
-// Numbers are asked for as ints and as floats, which are one condition here.
+// A condition on a number is sent as one on ints and one on floats.
 func TestConditionsOnNumbersAreJoinedByTheirBounds(t *testing.T) {
 	for _, row := range [][2]string{
 		{`{ .n >= 500 && .n < 600 }`, `{ .n >= 500 }`},
@@ -81,7 +81,7 @@ func TestAPrefilterMatchesWhateverItsFilterMatches(t *testing.T) {
 			eachCondition(w.separate(f.expr), func(c condition) {
 				c.field.Scope = ScopeAny
 				if other, ok := groups[c.group()]; ok {
-					require.Equal(t, other, c, "two conditions in what is sent for %s", f)
+					require.Equal(t, other, c, "two conditions are sent for %s", f)
 				}
 				groups[c.group()] = c
 			})
