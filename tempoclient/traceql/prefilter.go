@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/betracehq/betrace/analyzer/trace"
 )
 
 // maxPrefilterBytes bounds what is sent to Tempo: half of the longest query that
@@ -17,11 +15,11 @@ const maxPrefilterBytes = 64 << 10
 // every trace that f matches. It is f, but for what Tempo answers more narrowly
 // than f's meaning, which is widened:
 //
-//   - Numbers are asked for as ints and as floats, since Tempo compares a constant
-//     only with attributes of its own type.
-//   - A comparison of floats or durations has a != beside it that is always true: it
-//     keeps Tempo from leaving out pages by their bounds, which a NaN, or the huge
-//     duration of a span that ends before it starts, makes wrong for its neighbours.
+//   - Tempo compares a constant only with attributes of its own type. Of numbers ints
+//     are asked for by the condition, and all floats.
+//   - A comparison of durations has a != beside it that is always true: it keeps Tempo
+//     from leaving out pages by their bounds, which the huge duration of a span that ends
+//     before it starts makes wrong for its neighbours.
 //   - Tempo wants one event of a span to match all that is asked of event names, so
 //     each of several names stands for all of them. Attributes of events and links
 //     are left out: it looks at the first with the key only.
@@ -233,64 +231,47 @@ func widenTraceID(f Field, op Op, c Const) Expr {
 	return Compare(f, op, String(trimmed))
 }
 
-// widenNumber asks for ints and for floats. The bounds are rounded so that
-// nothing is lost.
+// widenNumber asks for the ints that may meet the condition, and for all floats. A bound
+// on floats would have Tempo leave out pages by it, although a NaN makes theirs wrong. A
+// second condition beside the bound, which would keep the pages, has Tempo 2.8 put floats
+// of one list in the place of another's.
 func widenNumber(f Field, op Op, c Const) Expr {
 	below, above, exact := wholeNumbersAround(c)
 	if !exact || below == math.MinInt64 {
 		return True // beyond what an int holds, or what can be written
 	}
-	unpruned := -math.Pi
-	if c.Type == TypeFloat && c.Value.Double() == unpruned {
-		unpruned = -math.E
+	floats := Compare(f, OpNotEqual, Float(-math.Pi))
+	if c.Type == TypeFloat && c.Value.Double() == -math.Pi {
+		floats = Compare(f, OpNotEqual, Float(-math.E))
 	}
-	if op == OpNotEqual {
-		if below != above { // all ints are unequal: one condition keeps them all
-			return AnyOf(Compare(f, op, Int(1<<62+1)), Compare(f, op, Float(unpruned)), Compare(f, op, c))
-		}
-		return AnyOf(Compare(f, op, Int(below)), Compare(f, op, Float(unpruned)), Compare(f, op, Float(float64(below))))
-	}
-	return And(widenOrder(f, op, c, below, above), Compare(f, OpNotEqual, Float(unpruned)))
+	return AnyOf(intsThat(f, op, below, above), floats)
 }
 
-func widenOrder(f Field, op Op, c Const, below, above int64) Expr {
-	var low, high float64
-	if c.Type == TypeInt {
-		i := c.Value.Int()
-		low, high = float64(i), float64(i)
-		if cmp, _ := trace.CompareIntDouble(i, low); cmp < 0 {
-			low = math.Nextafter(low, math.Inf(-1))
-		} else if cmp > 0 {
-			high = math.Nextafter(high, math.Inf(1))
-		}
-	} else {
-		low, high = c.Value.Double(), c.Value.Double()
-	}
+// intsThat asks for the ints that compare with a number between below and above, both of
+// which are that number if it is whole.
+func intsThat(f Field, op Op, below, above int64) Expr {
+	whole := below == above
 	switch op {
 	case OpEqual:
-		if low != high {
-			return Compare(f, op, c) // no double has this value
+		if !whole {
+			return False
 		}
-		if below != above {
-			return Compare(f, op, Float(low)) // no int has this value
+		return Compare(f, op, Int(below))
+	case OpNotEqual:
+		if !whole {
+			below = 1<<62 + 1 // any int is unequal
 		}
-		return AnyOf(Compare(f, op, Int(below)), Compare(f, op, Float(low)))
-	case OpLess:
-		if below != above {
-			return AnyOf(Compare(f, OpLessEqual, Int(below)), Compare(f, OpLess, Float(high)))
+		return Compare(f, op, Int(below))
+	case OpLess, OpLessEqual:
+		if !whole {
+			op = OpLessEqual
 		}
-		return AnyOf(Compare(f, OpLess, Int(below)), Compare(f, OpLess, Float(high)))
-	case OpLessEqual:
-		return AnyOf(Compare(f, OpLessEqual, Int(below)), Compare(f, OpLessEqual, Float(high)))
-	case OpGreater:
-		if below != above {
-			return AnyOf(Compare(f, OpGreaterEqual, Int(above)), Compare(f, OpGreater, Float(low)))
-		}
-		return AnyOf(Compare(f, OpGreater, Int(above)), Compare(f, OpGreater, Float(low)))
-	case OpGreaterEqual:
-		return AnyOf(Compare(f, OpGreaterEqual, Int(above)), Compare(f, OpGreaterEqual, Float(low)))
+		return Compare(f, op, Int(below))
 	}
-	return True
+	if !whole {
+		op = OpGreaterEqual
+	}
+	return Compare(f, op, Int(above))
 }
 
 // wholeNumbersAround returns the greatest int that is not above c and the least
