@@ -46,7 +46,7 @@ func TestCostGrowsWithWhatARuleRangesOver(t *testing.T) {
 		{`trace.root.children.exists(s, s.name == "x")`, func(s *Sizes) { s.Children = 1000 }},
 		{`trace.root.ancestors().exists(s, s.name == "x")`, func(s *Sizes) { s.Ancestors = 1000 }},
 		{`trace.root.events.exists(e, e.name == "x")`, func(s *Sizes) { s.Events = 1000 }},
-		{`trace.root.links.exists(l, l.spanId == "x")`, func(s *Sizes) { s.Links = 1000 }},
+		{`trace.root.links.exists(l, l.spanId == "00000000000000ab")`, func(s *Sizes) { s.Links = 1000 }},
 		{`trace.root.attributes.exists(k, k == "x")`, func(s *Sizes) { s.Attributes = 1000 }},
 		{`trace.root.name.matches("x+")`, func(s *Sizes) { s.Text = 100_000 }},
 		{`trace.root.name.hasCardNumber()`, func(s *Sizes) { s.Text = 100_000 }},

@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // time zones mean the same on every machine
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
 
 	"github.com/betracehq/betrace/analyzer/trace"
@@ -260,6 +262,11 @@ func (e *environment) compile(source string, want resultType) (*Expression, erro
 	p.noteOlderNames(e.aliases)
 	c.result(want)
 	ast.PreOrderVisit(native.Expr(), ast.NewExprVisitor(c.visit))
+	if len(c.errs) == 0 && want != wantAny {
+		if f := p.failing(p.root); f != nil {
+			c.refuse(f.at, "%v, on every trace", f.err)
+		}
+	}
 	return p, errors.Join(c.errs...)
 }
 
@@ -349,6 +356,26 @@ func (c *checker) visit(x ast.Expr) {
 		c.refuse(x, "%s{…}: messages cannot be made here", x.AsStruct().TypeName())
 	case ast.CallKind:
 		c.call(x, x.AsCall())
+	case ast.MapKind:
+		c.keys(x.AsMap())
+	}
+}
+
+// keys refuses keys of a map that are of a type that keys cannot have, or twice the same.
+func (c *checker) keys(m ast.MapExpr) {
+	seen := map[ref.Val]bool{}
+	for _, entry := range m.Entries() {
+		key := entry.AsMapEntry().Key()
+		if t := c.typeOf(key); !isKind(t, types.StringKind, types.IntKind, types.UintKind, types.BoolKind, types.DynKind) {
+			c.refuse(key, "a key of a map is a string, a whole number or a boolean; this is %s", shortType(t))
+		}
+		if key.Kind() != ast.LiteralKind {
+			continue
+		}
+		if seen[key.AsLiteral()] {
+			c.refuse(key, "the key %v is twice in this map", key.AsLiteral().Value())
+		}
+		seen[key.AsLiteral()] = true
 	}
 }
 
@@ -376,16 +403,46 @@ func (c *checker) call(x ast.Expr, call ast.CallExpr) {
 		if len(args) == 1 {
 			c.timeLiteral(name, args[0])
 		}
+	case "startsWith", "endsWith", "contains":
+		if call.IsMemberFunction() && len(args) == 1 {
+			c.partOfID(call.Target(), args[0])
+		}
+	case operators.Index:
+		c.negativeIndex(args[0], args[1])
 	}
 	overloads := c.ast.GetOverloadIDs(x.ID())
+	if o, ok := c.implementations[name]; ok {
+		c.program.functions[x.ID()] = o
+	}
 	if len(overloads) == 1 {
 		if o, ok := c.implementations[overloads[0]]; ok {
 			c.program.functions[x.ID()] = o
-			return
 		}
 	}
-	if o, ok := c.implementations[name]; ok {
-		c.program.functions[x.ID()] = o
+	if strings.HasPrefix(name, "get") && call.IsMemberFunction() && len(args) == 1 {
+		c.timeZone(x, args[0])
+	}
+}
+
+// timeZone refuses a time zone that does not exist, as an argument of a function of timestamps.
+func (c *checker) timeZone(x, zone ast.Expr) {
+	text, ok := literalString(zone)
+	o := c.program.functions[x.ID()]
+	if !ok || o == nil || !isKind(c.typeOf(x.AsCall().Target()), types.TimestampKind) {
+		return
+	}
+	if v := invoke(o, []ref.Val{types.Timestamp{Time: time.Unix(0, 0).UTC()}, types.String(text)}); types.IsError(v) {
+		c.refuse(zone, `%v: write a name like "Europe/Berlin" or an offset like "+02:00"`, errorOf(v))
+	}
+}
+
+// negativeIndex refuses spans[-1].
+func (c *checker) negativeIndex(list, index ast.Expr) {
+	if index.Kind() != ast.LiteralKind || !isKind(c.typeOf(list), types.ListKind) {
+		return
+	}
+	if n, ok := index.AsLiteral().(types.Int); ok && n < 0 {
+		c.refuse(index, "an index is not negative: the last element of a list is l[l.size() - 1]")
 	}
 }
 
@@ -403,6 +460,8 @@ func (c *checker) timeLiteral(function string, arg ast.Expr) {
 	}
 	if _, err := time.Parse(time.RFC3339, text); err != nil {
 		c.refuse(arg, "bad timestamp: %v: write it as 2026-01-31T00:00:00Z", err)
+	} else if v := types.String(text).ConvertToType(types.TimestampType); types.IsError(v) {
+		c.refuse(arg, "bad timestamp: %v: years go from 1 to 9999", errorOf(v))
 	}
 }
 
@@ -447,8 +506,55 @@ func (c *checker) noNull(x ast.Expr, operands ...ast.Expr) {
 	}
 }
 
+// idDigits returns how many digits the ID has that a part reads; 0 if it reads none.
+func (c *checker) idDigits(field ast.Expr) int {
+	if field.Kind() != ast.SelectKind || field.AsSelect().IsTestOnly() {
+		return 0
+	}
+	return idDigits[[2]string{c.typeOf(field.AsSelect().Operand()).TypeName(), field.AsSelect().FieldName()}]
+}
+
+// idDigits are how many hexadecimal digits IDs have, by type and field.
+var idDigits = map[[2]string]int{{"Trace", "id"}: 32, {"Span", "id"}: 16, {"Link", "traceId"}: 32, {"Link", "spanId"}: 16}
+
+// knownID refuses a comparison of an ID with a text that none can be.
+func (c *checker) knownID(field, literal ast.Expr) {
+	text, ok := literalString(literal)
+	digits := c.idDigits(field)
+	switch {
+	case !ok || digits == 0:
+	case c.digits(literal, text) && len(text) != digits:
+		c.refuse(literal, "this ID has %d hexadecimal digits, %q has %d", digits, text, len(text))
+	}
+}
+
+// partOfID refuses startsWith, endsWith and contains that hold for no ID.
+func (c *checker) partOfID(field, literal ast.Expr) {
+	text, ok := literalString(literal)
+	digits := c.idDigits(field)
+	switch {
+	case !ok || digits == 0:
+	case c.digits(literal, text) && len(text) > digits:
+		c.refuse(literal, "this ID has %d hexadecimal digits, %q has %d", digits, text, len(text))
+	}
+}
+
+// digits refuses a text that is not of the digits that IDs are written in.
+func (c *checker) digits(literal ast.Expr, text string) bool {
+	switch {
+	case strings.Trim(text, "0123456789abcdef") == "":
+		return true
+	case strings.Trim(strings.ToLower(text), "0123456789abcdef") == "":
+		c.refuse(literal, "IDs are written in small letters: %q", strings.ToLower(text))
+	default:
+		c.refuse(literal, "an ID consists of hexadecimal digits, 0-9 and a-f; %q does not", text)
+	}
+	return false
+}
+
 // knownName refuses s.kind == "servr".
 func (c *checker) knownName(field, literal ast.Expr) {
+	c.knownID(field, literal)
 	text, ok := literalString(literal)
 	if !ok || field.Kind() != ast.SelectKind || !c.typeOf(field.AsSelect().Operand()).IsExactType(spanType) {
 		return

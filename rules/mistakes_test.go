@@ -175,3 +175,78 @@ func TestWordsOfOtherLanguagesAreNamesWhereTheyAreNoOperators(t *testing.T) {
 		require.NoError(t, err, when)
 	}
 }
+
+func TestAnExpressionThatFailsOnEveryTraceIsRefused(t *testing.T) {
+	for _, tt := range []struct{ when, want string }{
+		// written wrong, wherever it stands
+		{`trace.start.getHours("Europe/Nowhere") == 3`, `22: unknown time zone Europe/Nowhere: write a name like "Europe/Berlin"`},
+		{`false && spans.exists(s, s.start.getDayOfWeek("+25:99:1") == 3)`, `write a name like "Europe/Berlin" or an offset like "+02:00"`},
+		{`timestamp("0000-01-01T00:00:00Z") < trace.start`, `11: bad timestamp: timestamp overflow: years go from 1 to 9999`},
+		{`{"a": 1, "a": 2}.size() == 1`, `10: the key a is twice in this map`},
+		{`{1.5: 1}.size() == 1`, `2: a key of a map is a string, a whole number or a boolean; this is double`},
+		{`{trace.start: 1}.size() == 1`, `this is timestamp`},
+		{`true || spans[-1].name == "a"`, `15: an index is not negative: the last element of a list is l[l.size() - 1]`},
+		{`spans.exists(s, s.id == "EEE19B7EC3C1B174")`, `25: IDs are written in small letters: "eee19b7ec3c1b174"`},
+		{`spans.exists(s, "eee19b7ec3c1b17" != s.parent.id)`, `17: this ID has 16 hexadecimal digits, "eee19b7ec3c1b17" has 15`},
+		{`spans.exists(s, s.id in ["eee19b7ec3c1b174", "x"])`, `an ID consists of hexadecimal digits, 0-9 and a-f; "x" does not`},
+		{`trace.id == "5B8EFFF798038103D269B633813FC60C"`, `13: IDs are written in small letters: "5b8efff798038103d269b633813fc60c"`},
+		{`trace.id == ""`, `this ID has 32 hexadecimal digits, "" has 0`},
+		{`trace.id.startsWith("5B")`, `IDs are written in small letters: "5b"`},
+		{`spans.exists(s, s.id.contains("00000000000000001"))`, `this ID has 16 hexadecimal digits, "00000000000000001" has 17`},
+		{`spans.exists(s, s.links.exists(l, l.traceId == "1" || l.spanId == "2"))`, `this ID has 32 hexadecimal digits, "1" has 1`},
+		// calculated, and always evaluated
+		{`{"a": 1}["b"] == 1`, `9: no such key: b, on every trace`},
+		{`{"a": trace.id}["b"] == ""`, `no such key: b, on every trace`},
+		{`[1][3] == 1`, `4: index 3 is beyond the end of a list of 1, on every trace`},
+		{`[trace.id][1] == ""`, `index 1 is beyond the end of a list of 1, on every trace`},
+		{`1 / 0 == 1`, `3: division by zero, on every trace`},
+		{`spans.size() / 0 == 1`, `division by zero, on every trace`},
+		{`spans[0]["x"] % (2 - 2) == 1`, `division by zero, on every trace`},
+		{`spans[0]["x"] / 0.0 == 1`, `division by zero, on every trace`},
+		{`9223372036854775807 + 1 > 0`, `overflow, on every trace`},
+		{`int("x") == spans.size()`, `on every trace`},
+		{`!(spans.size() > int("x"))`, `on every trace`},
+		{`1 / 0 == 1 && true`, `division by zero`},
+		{`false || 1 / 0 == 1`, `division by zero`},
+		{`1 / 0 == 1 && 1 % 0 == 1`, `3: division by zero`},
+		{`(1 / 0 == 1 ? true : spans.exists(s, true))`, `division by zero`},
+		{`true ? 1 / 0 == 1 : spans.exists(s, true)`, `division by zero`},
+		{`trace.duration > duration("1s") ? 1 / 0 == 1 : 2 / 0 == 1`, `division by zero`},
+		{`spans.exists(s, 1 / 0 == 1)`, `division by zero`},
+		{`spans.all(s, s.name.size() > 1 / 0)`, `division by zero`},
+		{`spans.filter(s, 1 / 0 == 1).size() > 0`, `division by zero`},
+		{`spans.map(s, 1 / 0).size() > 0`, `division by zero`},
+		{`count(spans, s, 1 / 0 == 1) > 0`, `division by zero`},
+		{`cel.bind(x, 1 / 0, spans.size() > x)`, `division by zero`},
+		{`cel.bind(x, spans.size(), x / 0 == 1)`, `division by zero`},
+		{`optional.of(1 / 0).orValue(spans.size()) == 1`, `division by zero`},
+		{`[spans.size(), 1 / 0].size() == 2`, `division by zero`},
+		{`{"a": spans.size(), "b": 1 / 0}.size() == 2`, `division by zero`},
+	} {
+		_, err := parseOne(t, "when: |\n  "+tt.when)
+		if column, want, ok := strings.Cut(tt.want, ": "); ok {
+			if n, numberErr := strconv.Atoi(column); numberErr == nil {
+				tt.want = fmt.Sprintf(`pack.yaml:10:%d: rule "r": when: %s`, 6+n, want)
+			}
+		}
+		assert.ErrorContains(t, err, tt.want, tt.when)
+	}
+}
+
+func TestAnErrorThatMayBeAbsorbedIsNotRefused(t *testing.T) {
+	for _, when := range []string{
+		`false && 1 / 0 > 0`, `1 / 0 > 0 && false`, `true || 1 / 0 > 0`, `1 / 0 == 1 || true`, `!(1 / 0 == 1 && false)`,
+		`trace.id == "5b8efff798038103d269b633813fc60c" || 1 / 0 == 1`, `spans.exists(s, s.name == "a") && 1 / 0 == 1`,
+		`true ? spans.size() == 1 : 1 / 0 == 1`, `false ? 1 / 0 == 1 : true`, `trace.duration > duration("1s") ? 1 / 0 == 1 : true`,
+		`spans.exists(s, 1 / 0 == 1 || s.name == "charge")`, `spans.exists(s, s.kind == "server" && s["x"] / 0 > 1)`,
+		`spans[0].children.exists(s, 1 / 0 == 1)`, `[].exists(x, 1 / 0 == 1)`, `[?optional.none()].exists(x, 1 / 0 == 1)`, `spans.filter(s, s.name == "a").exists(s, 1 / 0 == 1)`,
+		`spans.filter(s, s.name == "a").map(s, 1 / 0).size() == 0`, `spans.map(s, s.name == "a", 1 / 0).size() == 0`,
+		`optional.none().orValue(1) == 1 || optional.of(1).orValue(1 / 0) == 2`, `spans.size() / 1 == 1`, 
+		`{"a": trace.id, ?"b": optional.none()}[?"b"].hasValue()`, `{"a": 1}[?"b"].hasValue()`, `{"a": 1, trace.id: 2}[trace.id] == 2`, `[1][spans.size()] == 1 || true`,
+		`spans.exists(s, s.id in ["eee19b7ec3c1b174"] && s.parent.id.endsWith("b174") && s.name == "EEE")`, `trace.start.getHours("Europe/Berlin") == 3 || trace.start.getHours("-02:00") == 3`,
+		`cel.bind(spans, [], spans.exists(s, 1 / 0 == 1))`, `lists.range(4000000).size() == 4000000`,
+	} {
+		_, err := parseOne(t, "when: |\n  "+when)
+		assert.NoError(t, err, when)
+	}
+}
