@@ -241,7 +241,7 @@ func TestAnErrorThatMayBeAbsorbedIsNotRefused(t *testing.T) {
 		`spans.exists(s, 1 / 0 == 1 || s.name == "charge")`, `spans.exists(s, s.kind == "server" && s["x"] / 0 > 1)`,
 		`spans[0].children.exists(s, 1 / 0 == 1)`, `[].exists(x, 1 / 0 == 1)`, `[?optional.none()].exists(x, 1 / 0 == 1)`, `spans.filter(s, s.name == "a").exists(s, 1 / 0 == 1)`,
 		`spans.filter(s, s.name == "a").map(s, 1 / 0).size() == 0`, `spans.map(s, s.name == "a", 1 / 0).size() == 0`,
-		`optional.none().orValue(1) == 1 || optional.of(1).orValue(1 / 0) == 2`, `spans.size() / 1 == 1`, 
+		`optional.none().orValue(1) == 1 || optional.of(1).orValue(1 / 0) == 2`, `spans.size() / 1 == 1`,
 		`{"a": trace.id, ?"b": optional.none()}[?"b"].hasValue()`, `{"a": 1}[?"b"].hasValue()`, `{"a": 1, trace.id: 2}[trace.id] == 2`, `[1][spans.size()] == 1 || true`,
 		`spans.exists(s, s.id in ["eee19b7ec3c1b174"] && s.parent.id.endsWith("b174") && s.name == "EEE")`, `trace.start.getHours("Europe/Berlin") == 3 || trace.start.getHours("-02:00") == 3`,
 		`cel.bind(spans, [], spans.exists(s, 1 / 0 == 1))`, `lists.range(4000000).size() == 4000000`,

@@ -33,6 +33,8 @@ type Pack struct {
 	Aliases Aliases
 	// Rules are those that can be judged, in the order of the file.
 	Rules []*Rule
+	// Warnings, each a [*PositionError], name what is read in another way than it may be meant.
+	Warnings []error
 }
 
 // Severity says how bad a violation is.
@@ -137,6 +139,7 @@ func Parse(file string, data []byte, opts Options) (*Pack, error) {
 	ids := map[string]int{}
 	for _, n := range ruleNodes.Content {
 		rule, err := doc.rule(env, deref(n))
+		pack.Warnings = append(pack.Warnings, rule.warnings...)
 		if rule.ID != "" {
 			if line, twice := ids[rule.ID]; twice {
 				err = errors.Join(err, doc.errorf(n, "rule %q: the ID is used on line %d already", rule.ID, line))
@@ -208,6 +211,9 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 		if err != nil {
 			line, column := placeOf(err)
 			errs = append(errs, d.errorIn(nodes["traceql"], line, column, fmt.Errorf("%s: traceql: %w", what, err)))
+		} else if warning := filter.Warning(); warning != nil {
+			line, column := placeOf(warning)
+			r.warnings = append(r.warnings, d.errorIn(nodes["traceql"], line, column, fmt.Errorf("%s: traceql: %w", what, warning)))
 		}
 		if filter != nil {
 			for _, f := range filter.Fields() {

@@ -39,6 +39,7 @@ type Rule struct {
 	Digest string
 
 	limit          float64
+	warnings       []error
 	when           *Expression
 	clauses        []Clause
 	about, message *Expression

@@ -87,6 +87,11 @@ func (p *program) loadRules(paths []string) (packs []*rules.Pack, refused int, e
 			refused++
 		}
 	}
+	for _, pack := range packs {
+		for _, warning := range pack.Warnings {
+			fmt.Fprintln(p.stderr, "warning:", warning)
+		}
+	}
 	return packs, refused, nil
 }
 

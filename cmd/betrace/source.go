@@ -76,6 +76,9 @@ func (p *program) selectTraces(ctx context.Context, cmd *cobra.Command, f select
 		if s.query, err = traceql.Parse(f.query); err != nil {
 			return nil, fmt.Errorf("--query: %w", err)
 		}
+		if warning := s.query.Warning(); warning != nil {
+			fmt.Fprintf(p.stderr, "warning: --query: %v\n", warning)
+		}
 	}
 	if err := s.connect(ctx); err != nil {
 		return nil, errors.Join(err, s.close())

@@ -15,7 +15,10 @@ const (
 )
 
 // Filter is one TraceQL span filter. It is immutable.
-type Filter struct{ expr Expr }
+type Filter struct {
+	expr    Expr
+	warning *Error
+}
 
 // All is { }, which every span matches.
 var All = &Filter{expr: True}
@@ -80,7 +83,22 @@ func Parse(query string) (*Filter, error) {
 	if err != nil {
 		return nil, &Error{query, 0, err}
 	}
+	if err := p.knownIDs(); err != nil {
+		return nil, err
+	}
+	if p.mixed > 0 {
+		f.warning = &Error{query, p.mixed, fmt.Errorf("&& and || bind alike in TraceQL, from left to right: this reads as %s; write the parentheses", f)}
+	}
 	return f, nil
+}
+
+// Warning returns an *[Error] if the filter mixes && and || without parentheses, which most other
+// languages read in another order; nil otherwise. Only a filter that was parsed has one.
+func (f *Filter) Warning() error {
+	if f.warning == nil {
+		return nil
+	}
+	return f.warning
 }
 
 // String returns the filter as TraceQL that Parse reads as the same filter.
@@ -144,6 +162,45 @@ type parser struct {
 	query  string
 	tokens []token
 	next   int
+	mixed  int // offset of an && after || or the reverse; 0: there is none
+}
+
+// knownIDs refuses a comparison of an ID with a text that none can be. A trace ID may be
+// written in capitals and without leading zeros.
+func (p *parser) knownIDs() error {
+	for i := 1; i+1 < len(p.tokens); i++ {
+		if op := p.tokens[i]; op.kind != tokenOp || op.text != "=" && op.text != "!=" {
+			continue
+		}
+		field, value := p.tokens[i-1], p.tokens[i+1]
+		if _, ok := value.expr.(Field); ok {
+			field, value = value, field
+		}
+		id, isField := field.expr.(Field)
+		text, isConst := value.expr.(Const)
+		digits := idDigits[id]
+		if !isField || !isConst || digits == 0 || text.Type != TypeString {
+			continue
+		}
+		switch s := text.Value.Str(); {
+		case strings.Trim(strings.ToLower(s), "0123456789abcdef") != "":
+			return p.errorf(value, "an ID consists of hexadecimal digits, 0-9 and a-f; %q does not", s)
+		case id == traceIDField:
+			if len(strings.TrimLeft(s, "0")) > digits {
+				return p.errorf(value, "%s has %d hexadecimal digits, %q has %d", field.text, digits, s, len(s))
+			}
+		case s != strings.ToLower(s):
+			return p.errorf(value, "%s is written in small letters: %q", field.text, strings.ToLower(s))
+		case len(s) != digits && s != "":
+			return p.errorf(value, "%s has %d hexadecimal digits, %q has %d", field.text, digits, s, len(s))
+		}
+	}
+	return nil
+}
+
+// idDigits are how many hexadecimal digits IDs have.
+var idDigits = map[Field]int{
+	traceIDField: 32, Intrinsic("span:id"): 16, Intrinsic("span:parentID"): 16, Intrinsic("link:traceID"): 32, Intrinsic("link:spanID"): 16,
 }
 
 func (p *parser) peek() token { return p.tokens[p.next] }
@@ -174,10 +231,16 @@ func (p *parser) expression(min, depth int) (Expr, error) {
 	if err != nil {
 		return nil, err
 	}
+	junctions := map[Op]bool{} // && and ||, if they were read
 	for {
 		op, ok := p.operator()
 		if !ok || ops[op].binding <= min {
 			return left, nil
+		}
+		if op == OpAnd || op == OpOr {
+			if junctions[op] = true; len(junctions) == 2 && p.mixed == 0 {
+				p.mixed = p.peek().at
+			}
 		}
 		p.next++
 		binding := ops[op].binding
