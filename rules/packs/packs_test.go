@@ -173,7 +173,7 @@ var attributes = strings.Fields(`
 
 // ofTests are keys that tests of rules have beside those above, for what a rule
 // must not mind.
-var ofTests = strings.Fields(`card.last4 errMsg liveBlocksSearched status_code try`)
+var ofTests = strings.Fields(`b3.SpanId card.last4 errMsg liveBlocksSearched status_code try`)
 
 // deprecated are keys that instrumentation of the past sets, and what took their place.
 var deprecated = map[string]string{
