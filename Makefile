@@ -8,7 +8,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
 COVERED := ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
-.PHONY: help build demo up down status test test-short plan-cases equal new-blocks bench-read bench-engine bench-plots race mutation plan-mutants lint generate clean
+.PHONY: help build demo up down status test test-short pack-rates plan-cases equal new-blocks bench-read bench-engine bench-plots race mutation plan-mutants lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ test: ## run all tests, on real servers too, and check the coverage (the first r
 test-short: ## run the tests that need no server
 	go test -short ./...
 	cd bench && go test -short ./...
+
+pack-rates: ## judge a million random values of each kind by the rules of the packs that look for patterns (about 25 minutes)
+	go test ./rules/packs -run '^TestRulesTakeNoOtherValuesForWhatTheyLookFor$$' -v -count=1 -timeout 6h -rates.values 1000000
 
 # Profiling memory is off: its table of stacks, which random expressions make many of, slows each collection down.
 plan-cases: ## compare 10,000,000 verdicts of random rules on random traces with the interpreter's, and rules written twice (about 30 minutes)

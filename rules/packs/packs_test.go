@@ -249,11 +249,14 @@ func TestDocsListTheRules(t *testing.T) {
 	if !*update {
 		require.NoError(t, err)
 	}
-	const begin, end = "<!-- generated from the packs: go test ./rules/packs -update -->\n", "<!-- end of what is generated -->\n"
-	before, rest, ok := strings.Cut(string(have), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	require.True(t, ok && ok2, "%s has no place for the tables", docs)
-	want := before + begin + tables(load(t)) + end + after
+	want := string(have)
+	for name, table := range map[string]string{"the packs": tables(load(t)), "the known rates": rateTable()} {
+		begin, end := "<!-- generated from "+name+": go test ./rules/packs -update -->\n", "<!-- end of what is generated -->\n"
+		before, rest, ok := strings.Cut(want, begin)
+		_, after, ok2 := strings.Cut(rest, end)
+		require.True(t, ok && ok2, "%s has no place for the table of %s", docs, name)
+		want = before + begin + table + end + after
+	}
 	if *update {
 		require.NoError(t, os.WriteFile(docs, []byte(want), 0o644))
 		return
