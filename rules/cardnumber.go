@@ -105,7 +105,22 @@ func isCardNumber[T string | []byte](text T, i, n int) bool {
 			rest--
 		}
 	}
-	return sum%10 == 0 && endsApart(text, at)
+	return sum%10 == 0 && endsApart(text, at) && !(separator == ' ' && isOfIBAN(text, i))
+}
+
+// isOfIBAN reports whether the groups that begin at i continue an IBAN: groups of four
+// digits, and before them two letters and two digits.
+func isOfIBAN[T string | []byte](text T, i int) bool {
+	for i >= 5 && text[i-1] == ' ' && isDigit(text[i-2]) && isDigit(text[i-3]) {
+		i -= 5
+		if isLetter(text[i]) && isLetter(text[i+1]) {
+			return i == 0 || !isWord(text[i-1])
+		}
+		if !isDigit(text[i]) || !isDigit(text[i+1]) {
+			return false
+		}
+	}
+	return false
 }
 
 // cardGroups returns the groups of the numbers with those first four digits, nil if no
@@ -152,9 +167,11 @@ func endsApart[T string | []byte](text T, end int) bool {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
+func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
+
 // isWord is \w of RE2: a letter next to a number that is none of ASCII's does not make them one word.
 func isWord(c byte) bool {
-	return isDigit(c) || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
+	return isDigit(c) || isLetter(c) || c == '_'
 }
 
 // cardFunction declares hasCardNumber().

@@ -35,7 +35,7 @@ func TestCardNumbersOfEachIssuerAreFound(t *testing.T) {
 			return b.String()
 		}
 		for _, form := range []string{grouped(""), grouped(" "), grouped("-")} {
-			for _, text := range []string{form, "card " + form + " declined", `{"pan":"` + form + `"}`, "pay?card=" + form + "&cvc=1", "卡号" + form + "。", form + ".", "1 " + form + " 12", "-" + form + "-", "no. " + form + ", thanks"} {
+			for _, text := range []string{form, "card " + form + " declined", `{"pan":"` + form + `"}`, "pay?card=" + form + "&cvc=1", "卡号" + form + "。", form + ".", "1 " + form + " 12", "no AB1 " + form, "XAB12 " + form, "12 3000 " + form, "-" + form + "-", "no. " + form + ", thanks"} {
 				require.True(t, HasCardNumber(text), text)
 				require.True(t, HasCardNumber([]byte(text)), text)
 			}
@@ -56,6 +56,7 @@ func TestWhatOnlyLooksLikeACardNumberIsNone(t *testing.T) {
 		"other separators":             {"4111.1111.1111.1111", "4111:1111:1111:1111", "4111,1111,1111,1111", "4111/1111/1111/1111"},
 		"no issuer's":                  {"1111111111111117", "9999999999999995", "7992739871300000", "0000000000000000", "5000000000000009", "2220999999999996", "2721000000000004"},
 		"of another length":            {"4222222222222", "4111111111111111110", "378282246310", "3782822463100050", "30569309025904000"},
+		"the groups of an IBAN":        {"FR76 4111 1111 1111 1111 1111 111", "to DE12 3000 4111 1111 1111 1111.", "es12 4111 1111 1111 1111"},
 		"masked":                       {"411111******1111", "4111 11XX XXXX 1111", "************1111"},
 		"digits that are none of ours": {"４１１１１１１１１１１１１１１１", "٤١١١١١١١١١١١١١١١"},
 	} {
@@ -75,6 +76,7 @@ var cardForms = regexp.MustCompile(`^(?:` +
 
 var (
 	beforeCard = regexp.MustCompile(`(?:^|^-|[^-.\w]|[^\w]-|[^0-9]\.|^\.)$`)
+	iban       = regexp.MustCompile(`(?:^|\W)[A-Za-z]{2}[0-9]{2} (?:[0-9]{4} )*$`)
 	afterCard  = regexp.MustCompile(`^(?:$|-$|\.$|[^-.\w]|-[^\w]|\.[^0-9])`)
 )
 
@@ -96,7 +98,8 @@ func hasCardNumberByTrying(text string) bool {
 	for i := range len(text) {
 		for end := i + 14; end <= min(len(text), i+19); end++ {
 			digits := strings.NewReplacer(" ", "", "-", "").Replace(text[i:end])
-			if cardForms.MatchString(text[i:end]) && luhn(digits) && beforeCard.MatchString(text[:i]) && afterCard.MatchString(text[end:]) {
+			if cardForms.MatchString(text[i:end]) && luhn(digits) && beforeCard.MatchString(text[:i]) && afterCard.MatchString(text[end:]) &&
+				!(iban.MatchString(text[:i]) && text[i+4] == ' ') {
 				return true
 			}
 		}
@@ -107,7 +110,7 @@ func hasCardNumberByTrying(text string) bool {
 func TestCardNumbersAreFoundAsTryingEveryPartFindsThem(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 1))
 	numbers := []string{"4111111111111111", "378282246310005", "30569309025904", "2223003122003222", "6011111111111117"}
-	joints := []string{"", "", "", " ", "-", ".", "_", "a", "é", "0", "41", " 4111", "-4111 "}
+	joints := []string{"", "", "", " ", "-", ".", "_", "a", "é", "0", "41", " 4111", "-4111 ", "DE89 ", " DE89 3000 "}
 	found, missed := 0, 0
 	for range 4_000 {
 		var b strings.Builder
