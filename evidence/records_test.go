@@ -340,7 +340,8 @@ func TestAnEntryThatIsSentAgainIsStoredOnce(t *testing.T) {
 	require.Len(t, all, 3)
 }
 
-// Beyond 500 violations a count of distinct violations needs limits_config.max_query_series.
+// A count looks at one series for each violation, and Loki limits series to 500 by default:
+// it must not count fewer.
 func TestACountOfManyViolationsIsRightOrAnError(t *testing.T) {
 	_, loki, access, s := sinks(t)
 	vs := found(access.Tenant, 600, evidence.OriginScan, 1_767_323_000)
@@ -357,5 +358,11 @@ func TestACountOfManyViolationsIsRightOrAnError(t *testing.T) {
 		resp.Body.Close()
 		require.NoError(t, err)
 		t.Logf("%s: %d %.300s", query, resp.StatusCode, body)
+		if resp.StatusCode != http.StatusOK {
+			require.Contains(t, string(body), "maximum number of series (500) reached", query)
+			continue
+		}
+		_, series := ask(t, s, access, query)
+		require.Equal(t, []float64{600}, series, query)
 	}
 }
