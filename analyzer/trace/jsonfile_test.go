@@ -154,6 +154,7 @@ func TestWhatCannotBeReadIsNamed(t *testing.T) {
 		{`{"trace": {"spans": []}}`, `line 1: trace: no OTLP traces: an object with "spans", without "resourceSpans"`},
 		{`{"error": {"code": 5, "message": "trace not found"}}`, `this is an error instead of the trace, or of a part of it: trace not found`},
 		{`{"resourceSpans": [], "ResourceSpans": []}`, `unknown key "ResourceSpans": OTLP writes "resourceSpans"`},
+		{`{"resourceSpans": [], "scopeSpans": []}`, `"scopeSpans" beside other spans: OTLP has one of them in an object`},
 		{`{"scopeSpans": [1]}`, `line 1: scopeSpans[0]: want an object, found a number`},
 		{`{"resourceSpans": [{"resource": {"attribs": []}}]}`, `resourceSpans[0].resource: Resource without "attributes", but with "attribs"`},
 		{`{"resourceSpans": [{"scopeSpans": [{"scope": {"id": 1}}]}]}`, `.scope: InstrumentationScope without any key of OTLP, but with "id"`},

@@ -151,7 +151,9 @@ func (e *envelope) finish(start int) {
 		t.refuse(start, "Tempo gave a part of the trace (status PARTIAL: %q): raise its max_bytes_per_trace, and get the trace again", clip([]byte(e.message)))
 	case e.holds:
 		for _, key := range e.unknown {
-			if name := misspelt(key, topKeys); name != "" {
+			if name := misspelt(key, topKeys); name == key {
+				t.refuse(start, "%q beside other spans: OTLP has one of them in an object", key)
+			} else if name != "" {
 				t.refuse(start, "unknown key %q: OTLP writes %q", key, name)
 			} else if !slices.Contains(extraKeys, key) {
 				t.ignore("TracesData", key)

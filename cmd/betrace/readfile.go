@@ -42,16 +42,33 @@ func (s *selection) openFile(ctx context.Context, name string) (in io.Reader, do
 	if err != nil {
 		return nil, nil, err
 	}
-	return f, func() { f.Close() }, nil
+	return contextReader{ctx, f}, func() { f.Close() }, nil
 }
+
+// contextReader ends with the context.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := context.Cause(r.ctx); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
+
+// maxFileProblems is how many problems of all files are kept; the others are counted.
+const maxFileProblems = 100
 
 // addFileReport adds the result of reading a file to the reading.
 func addFileReport(reading *analyzer.Reading, name string, report *trace.FileReport, empty bool) {
 	what := "file " + name
-	for _, problem := range report.Problems {
+	kept := report.Problems[:min(len(report.Problems), max(0, maxFileProblems-len(reading.Problems)))]
+	for _, problem := range kept {
 		reading.Problems = append(reading.Problems, analyzer.Problem{What: what, Why: problem.Error()})
 	}
-	reading.MoreProblems += report.Unread - len(report.Problems)
+	reading.MoreProblems += report.Unread - len(kept)
 	if report.Ended != nil {
 		reading.Problems = append(reading.Problems, analyzer.Problem{What: what, Why: report.Ended.Error()})
 	}
