@@ -252,7 +252,7 @@ func (j *jsonFile) skipLine(err error) {
 	}
 	j.torn, j.lost = true, true
 	indent := j.indent
-	for j.err == nil {
+	for {
 		j.advance(j.loadLine())
 		j.indent, j.begun = 0, false
 		if j.loadLine() == 0 {

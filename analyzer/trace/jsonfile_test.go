@@ -412,7 +412,7 @@ func TestKeysThatOTLPDoesNotHaveAreCounted(t *testing.T) {
 
 func TestAnErrorWhileReadingJSONIsReturned(t *testing.T) {
 	broken := errors.New("disk on fire")
-	for _, head := range []string{withSpan(1) + "\n", withSpan(1) + "\n" + withSpan(2)[:50], "{", withSpan(1) + "\nx"} {
+	for _, head := range []string{withSpan(1) + "\n", withSpan(1) + "\n" + withSpan(2)[:50], "{", withSpan(1) + "\nx", `{"a" 1}`, withSpan(1) + "\n{\"a\" 1}", "{\"a\" 1}\n" + withSpan(1)} {
 		var c trace.Collector
 		report := trace.ReadFile(io.MultiReader(strings.NewReader(head), iotest.ErrReader(broken)), c.Add)
 		assert.ErrorIs(t, report.Ended, broken, head)
