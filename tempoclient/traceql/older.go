@@ -23,7 +23,7 @@ func withOlderNames(x Expr, older map[string][]string) Expr {
 		}
 	}
 	var renamed []Field
-	for _, field := range (&Filter{x}).Fields() {
+	for _, field := range (&Filter{expr: x}).Fields() {
 		if field.Scope != ScopeIntrinsic && len(older[field.Key]) > 0 {
 			renamed = append(renamed, field)
 		}
