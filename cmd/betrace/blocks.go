@@ -32,7 +32,7 @@ read where a prefilter leaves traces out), and which of the attributes that they
 dedicated column of Tempo's, and what such columns would save.
 
 Exit code: 0 all was listed, 2 something was not; standard error says what.`,
-		Args: cobra.NoArgs,
+		Args: noArguments("use --tempo-blocks for the storage, --rules for packs"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.config.load(cmd.Flags()); err != nil {
 				return err
@@ -85,7 +85,7 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	needs := trace.Needs{All: true}
-	if paths := p.config.viper.GetStringSlice("rules"); len(paths) > 0 {
+	if paths := p.config.rulePaths(); len(paths) > 0 {
 		packs, refused, err := p.loadRules(paths)
 		if err != nil {
 			return err

@@ -116,7 +116,7 @@ func (c *config) addFlags(flags *pflag.FlagSet) {
 		case time.Duration:
 			flags.Duration(s.flag, v, s.help)
 		case []string:
-			flags.StringSlice(s.flag, v, s.help)
+			flags.StringArray(s.flag, v, s.help)
 		}
 	}
 }
@@ -301,6 +301,9 @@ func checkMap(have any) error {
 	}
 	return errors.New("want keys with texts")
 }
+
+// rulePaths returns the files and folders that hold the rule packs.
+func (c *config) rulePaths() []string { return splitNames(c.viper.GetStringSlice("rules")) }
 
 // access returns how the server of that name is reached.
 func (c *config) access(server string) (tempoclient.Access, error) {

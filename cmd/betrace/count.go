@@ -25,7 +25,7 @@ func (p *program) countCommand() *cobra.Command {
 		Short: "Count the traces that match a query, exactly",
 		Long: `Count the traces that match a query, exactly: each trace once, whole, in the hour or day (UTC) in which it
 starts. Exit code: 0 all was read, 2 something was not.`,
-		Args: cobra.NoArgs,
+		Args: noArguments("use --traces for files of traces; repeat the flag, or separate names by commas, for several"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.config.load(cmd.Flags()); err != nil {
 				return err

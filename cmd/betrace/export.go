@@ -23,7 +23,7 @@ line), or protobuf messages that each follow their length in four bytes, as the 
 exporter writes them. scan --traces and count --traces read both.
 
 Exit code: 0 all was read and written, 2 something was not; standard error says what.`,
-		Args: cobra.NoArgs,
+		Args: noArguments("use --traces for files of traces; repeat the flag, or separate names by commas, for several"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.config.load(cmd.Flags()); err != nil {
 				return err

@@ -80,6 +80,9 @@ func (p *program) loadRules(paths []string) (packs []*rules.Pack, refused int, e
 	if len(paths) == 0 {
 		return nil, 0, errors.New("no rules: name files or folders with rule packs")
 	}
+	if slices.Contains(paths, "") {
+		return nil, 0, errors.New("an empty name of a rule pack: name files or folders")
+	}
 	packs, err = rules.Load(paths, p.config.ruleOptions())
 	if err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {

@@ -37,12 +37,7 @@ a range is scanned, and read back. Traces from files are judged only: nothing is
 
 Exit code: 0 no violation, 1 violations, 2 something could not be done: a rule was refused, a verdict is an
 error, something was not read or not written.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("scan: what is %q? Packs are named by --rules, files of traces by --traces; give either again, or with commas, for several", args[0])
-			}
-			return nil
-		},
+		Args: noArguments("use --rules for packs, --traces for files of traces; repeat the flag, or separate names by commas, for several"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.config.load(cmd.Flags()); err != nil {
 				return err
@@ -77,7 +72,7 @@ func (p *program) scan(ctx context.Context, f scanFlags, cmd *cobra.Command) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, job.close()) }()
-	packs, refused, err := p.loadRules(p.config.viper.GetStringSlice("rules"))
+	packs, refused, err := p.loadRules(p.config.rulePaths())
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (f *selectionFlags) add(cmd *cobra.Command, verb string) {
 	cmd.Flags().StringVar(&f.from, "from", "", verb+" the traces that started from this `time`: RFC 3339, or a date in UTC")
 	cmd.Flags().StringVar(&f.to, "to", "", "and before this `time`")
 	cmd.Flags().StringVar(&f.traceID, "trace", "", verb+" the trace of this `ID`")
-	cmd.Flags().StringSliceVar(&f.files, "traces", nil, verb+" the traces in these OTLP `files` (JSON, JSON lines or protobuf, also gzip; - is standard input), without a server")
+	cmd.Flags().StringArrayVar(&f.files, "traces", nil, verb+" the traces in these OTLP `files` or folders (JSON, JSON lines or protobuf, also gzip; - is standard input), without a server")
 	cmd.Flags().StringVar(&f.query, "query", "", verb+" only traces with a span that matches this TraceQL span `filter`")
 }
 
@@ -67,11 +67,15 @@ const (
 // selectTraces works out what is read, and opens what it is read from. Nothing is
 // asked of a server yet.
 func (p *program) selectTraces(ctx context.Context, cmd *cobra.Command, f selectionFlags) (*selection, error) {
+	f.files = splitNames(f.files)
 	s := &selection{program: p, flags: f, young: time.Now().Add(-p.config.viper.GetDuration("scan.settle")), progress: newProgress(p.stderr)}
 	if err := s.setRange(cmd); err != nil {
 		return nil, err
 	}
-	if f.query != "" {
+	if cmd.Flags().Changed("query") {
+		if strings.TrimSpace(f.query) == "" {
+			return nil, errors.New("--query is empty: give a TraceQL span filter, or leave the flag out to read all traces")
+		}
 		var err error
 		if s.query, err = traceql.Parse(f.query); err != nil {
 			return nil, fmt.Errorf("--query: %w", err)
@@ -122,8 +126,8 @@ func (s *selection) setRange(cmd *cobra.Command) error {
 		if _, err := trace.ParseID(f.traceID); err != nil {
 			return fmt.Errorf("--trace: %w", err)
 		}
-	case len(f.files) == 0:
-		return errors.New("--traces: name at least one file, or - for standard input")
+	case slices.Contains(f.files, ""):
+		return errors.New("--traces holds an empty name: name files or folders, or - for standard input")
 	default:
 		for _, name := range []string{"tempo", "tempo-otlp", "loki", "tempo-blocks", "tempo-config"} {
 			if cmd.Flags().Changed(name) {
@@ -341,9 +345,20 @@ func (s *selection) oneTrace(ctx context.Context, deliver func(*trace.Trace) err
 // of them.
 func (s *selection) fromFiles(ctx context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
 	reading := analyzer.Reading{Basis: "files"}
+	problem := func(what string, err error) {
+		reading.Problems = append(reading.Problems, analyzer.Problem{What: what, Why: err.Error()})
+	}
 	var spans trace.Collector
 	for _, name := range s.flags.files {
-		s.readFile(ctx, name, &spans, &reading)
+		if info, err := os.Stat(name); name == "-" || err != nil || !info.IsDir() {
+			s.readFile(ctx, name, &spans, &reading)
+			continue
+		}
+		files := 0
+		walkFolder(ctx, name, func(file string) { files++; s.readFile(ctx, file, &spans, &reading) }, problem)
+		if files == 0 {
+			problem("folder "+name, errors.New("it holds no file of traces; hidden files and folders are left out"))
+		}
 	}
 	for _, t := range spans.Traces() {
 		if err := context.Cause(ctx); err != nil {
