@@ -103,6 +103,9 @@ func (p *program) count(cmd *cobra.Command, f selectionFlags, by, format string)
 	for _, at := range slices.Sorted(maps.Keys(buckets)) {
 		c.By = append(c.By, *buckets[at])
 	}
+	if err != nil && nothingRead(&reading, c.Traces) && format == "table" {
+		return p.endOfReading(reading, err)
+	}
 	if err := p.printCount(c, by, format); err != nil {
 		return err
 	}
@@ -157,6 +160,12 @@ func (s *selection) each(ctx context.Context, needs trace.Needs, deliver func(b 
 		reading.Problems = append(reading.Problems, analyzer.Problem{What: "it ended early", Why: err.Error()})
 	}
 	return reading, err
+}
+
+// nothingRead reports whether a reading that gave so many traces read none at all. If it
+// also failed, a table of zeros would look like a result: people get the error alone.
+func nothingRead(r *analyzer.Reading, traces int) bool {
+	return traces == 0 && r.OutsideRange == 0 && r.Skipped == 0
 }
 
 // endOfReading says on standard error what was not read, and returns what the

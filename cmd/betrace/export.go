@@ -57,7 +57,9 @@ func (p *program) export(cmd *cobra.Command, f selectionFlags, format string) (e
 		spans += len(t.Spans)
 		return nil
 	})
-	fmt.Fprintf(p.stderr, "%s (%s) written, by %s\n", counted(traces, "trace"), counted(spans, "span"), reading.Basis)
+	if err == nil || !nothingRead(&reading, traces) {
+		fmt.Fprintf(p.stderr, "%s (%s) written, by %s\n", counted(traces, "trace"), counted(spans, "span"), reading.Basis)
+	}
 	return p.endOfReading(reading, err)
 }
 

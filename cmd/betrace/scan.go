@@ -56,6 +56,7 @@ error, something was not read or not written.`,
 type scanJob struct {
 	*selection
 	dryRun     bool
+	format     string // of the output
 	rules      []*rules.Rule
 	refused    int // what was wrong with the packs
 	sinks      []evidence.Sink
@@ -64,7 +65,7 @@ type scanJob struct {
 }
 
 func (p *program) scan(ctx context.Context, f scanFlags, cmd *cobra.Command) (err error) {
-	job := &scanJob{dryRun: f.dryRun}
+	job := &scanJob{dryRun: f.dryRun, format: f.output}
 	if job.out, err = newOutput(f.output, p.stdout); err != nil {
 		return err
 	}
@@ -143,12 +144,15 @@ func (j *scanJob) run(ctx context.Context) error {
 		}
 	}
 	start := time.Now()
-	result, _ := analyzer.Scan(ctx, opts) // why it ended early is among the result's problems
+	result, err := analyzer.Scan(ctx, opts) // the result's problems include the error
 	j.progress.done()
 	if j.refused > 0 {
 		result.Problems = append(result.Problems, analyzer.Problem{What: "rules", Why: counted(j.refused, "problem") + " in the packs: what was refused did not judge"})
 	}
 	s := j.summarize(result, time.Since(start))
+	if err != nil && nothingRead(&result.Reading, result.Traces.Seen) && j.format == "table" {
+		return j.endOfReading(result.Reading, err)
+	}
 	if err := j.out.summary(s); err != nil {
 		return fmt.Errorf("write the summary: %w", err)
 	}
