@@ -4,7 +4,10 @@ SHELL := /bin/bash
 
 # The version is the nearest tag, or the commit; it goes into every record.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS := -X main.version=$(VERSION)
+# Without symbols, and without the parts of gRPC that betrace does not use: the clients of xDS,
+# which Google's storage links, and the trace pages, whose templates make the linker keep every method.
+RELEASE := -trimpath -tags disable_grpc_modules,grpcnotrace -ldflags '-s -w -X main.version=$(VERSION)'
+BIN ?= bin/betrace
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
 COVERED := ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
@@ -14,11 +17,11 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: ## build bin/betrace
-	@mkdir -p bin
-	go build -ldflags '$(LDFLAGS)' -o bin/betrace ./cmd/betrace
+	@mkdir -p $(dir $(BIN))
+	go build $(RELEASE) -o $(BIN) ./cmd/betrace
 
 demo: build ## find violations in generated traces, then in a real Tempo and Loki that it starts and stops
-	go run ./deploy/demo -betrace bin/betrace
+	go run ./deploy/demo -betrace $(BIN)
 
 up: ## start a Tempo and a Loki on loopback and keep them running; S3=1: with a SeaweedFS that holds Tempo's blocks
 	go run ./deploy/stack/cmd/stack up $(if $(S3),-s3)
