@@ -355,7 +355,7 @@ func documents(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("*.md")
 	require.NoError(t, err)
-	return append(files, "../README.md")
+	return append(files, "../README.md", "examples/README.md")
 }
 
 // block is a fenced block of code: its language, and the line it starts in.

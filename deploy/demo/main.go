@@ -1,7 +1,8 @@
-// Command demo shows what BeTrace does, on real servers that it starts and stops:
-// it generates traces that violate rules, judges them in a file, sends them to a
-// Tempo, scans that, and finds the violations again in Tempo and in Loki. In the end
-// it judges the traces that this Tempo makes of its own work.
+// Command demo shows BeTrace at work. It judges generated traces in a file, and then
+// stored blocks of a Tempo, without any server; it says how long the rest takes. Then it
+// starts a real Tempo and Loki, which it builds first if need be, sends traces, scans
+// them, and finds the violations again in both. In the end it judges the traces that
+// this Tempo makes of its own work, and stops the servers.
 package main
 
 import (
@@ -31,30 +32,56 @@ import (
 )
 
 func main() {
-	d := &demo{out: os.Stdout}
+	d := &demo{out: os.Stdout, start: stack.Start}
 	flag.StringVar(&d.betrace, "betrace", "bin/betrace", "the betrace `program`")
-	flag.IntVar(&d.traces, "traces", 120, "how many traces are generated")
+	flag.IntVar(&d.traces, "traces", 120, "number of traces that are generated")
+	flag.DurationVar(&d.scanned, "range", 5*time.Minute, "length of the range that is scanned in Tempo; it ends when the traces have been generated")
 	flag.StringVar(&d.selfPack, "self-pack", "rules/packs/tempo-self.yaml", "the `pack` that judges Tempo's own traces")
+	flag.StringVar(&d.examples, "examples", "docs/examples", "the `folder` with blocks of a Tempo, and a pack for them")
 	flag.Parse()
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	os.Exit(d.main())
+}
+
+// main runs the demo until it ends or is interrupted, and returns the exit code. An
+// interruption while the servers are built or started is no failure: the demo offers it.
+func (d *demo) main() int {
+	terminated, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	ctx, cancel := signal.NotifyContext(terminated, os.Interrupt)
+	defer cancel()
 	err := d.run(ctx)
-	cancel()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
+	interrupted := ctx.Err() != nil && terminated.Err() == nil
+	switch {
+	case err == nil:
+		return 0
+	case interrupted && d.offersEnd:
+		d.say("\nStopped, as offered. The packages compiled so far are kept: make demo continues from there.")
+		d.say("Without any server: bin/betrace scan --help, and docs/user-guide.md.")
+		return 0
+	case interrupted:
+		fmt.Fprintln(os.Stderr, "demo: interrupted: make demo starts it again")
+		return 130 // as shells have it
 	}
+	fmt.Fprintln(os.Stderr, "demo:", err)
+	return 1
 }
 
 // demo is one run of it.
 type demo struct {
-	out               io.Writer
-	betrace, selfPack string
-	traces            int
+	out                         io.Writer
+	betrace, selfPack, examples string
+	traces                      int
+	scanned                     time.Duration
+	// start starts the servers; a test delays it.
+	start func(context.Context, stack.Options) (*stack.Stack, error)
 
 	dir, pack string // what it writes
 	generated []tracetest.Generated
 	planted   map[violation]bool
 	stack     *stack.Stack
+	offersEnd bool // while the servers are built and started
+	// from and to bound the range that is scanned in Tempo.
+	from, to time.Time
 	// asked is when Tempo was first asked for what had been written.
 	asked time.Time
 }
@@ -62,22 +89,32 @@ type demo struct {
 // violation is a rule that a trace violates.
 type violation struct{ trace, rule string }
 
+// The generated traces start in a window that lies margin before and after the ends of
+// the scanned range: clocks of their services are wrong by as much.
+const (
+	margin    = 5 * time.Second
+	maxWindow = 10 * time.Second
+)
+
 func (d *demo) run(ctx context.Context) (err error) {
+	if d.scanned <= 2*margin {
+		return fmt.Errorf("-range %s: want more than %s, which the clocks of the generated services need", d.scanned, 2*margin)
+	}
 	start := time.Now()
 	if d.dir, err = os.MkdirTemp("", "betrace-demo-"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(d.dir)) }()
-	if err := d.judgeFile(ctx); err != nil {
+	d.pack = filepath.Join(d.dir, "shop.yaml")
+	if err := os.WriteFile(d.pack, []byte(tracetest.Pack), 0o644); err != nil {
 		return err
 	}
-	d.title("2. A real Tempo and a real Loki, on this machine only")
-	d.stack, err = stack.Start(ctx, stack.Options{Tempo: true, Loki: true, SelfTrace: true, Log: d.out})
-	if err != nil {
-		return err
+	for _, step := range []func(context.Context) error{d.judgeFile, d.judgeBlocks, d.startServers} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 	defer func() { err = errors.Join(err, d.stack.Stop()) }()
-	d.say("Tempo %s   Loki %s", d.stack.TempoURL, d.stack.LokiURL)
 	for _, step := range []func(context.Context) error{d.send, d.scan, d.readBack, d.judgeTempo} {
 		if err := step(ctx); err != nil {
 			return err
@@ -102,14 +139,16 @@ func (d *demo) title(format string, args ...any) {
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
-// judgeFile generates the traces, writes them to a file and judges that.
-func (d *demo) judgeFile(ctx context.Context) error {
-	d.title("1. Traces in a file, judged without any server")
-	o := tracetest.Mixed(uint64(time.Now().UnixNano()), d.traces).ForTempo()
-	o.Start, o.Window, o.ViolationRate = time.Now().Add(-30*time.Second), 10*time.Second, 0.15
-	d.planted = map[violation]bool{}
-	var batches []ptrace.Traces
-	spans := 0
+// generate makes the traces, dated just now, and notes their violations.
+func (d *demo) generate() (batches []ptrace.Traces, spans int) {
+	now := time.Now()
+	window := min(maxWindow, d.scanned-2*margin)
+	o := tracetest.Mixed(uint64(now.UnixNano()), d.traces).ForTempo()
+	o.Start, o.Window, o.ViolationRate = now.Add(-margin-window), window, 0.15
+	// A range has whole seconds.
+	d.to = now.Truncate(time.Second).Add(time.Second)
+	d.from = d.to.Add(-d.scanned)
+	d.generated, d.planted = nil, map[violation]bool{}
 	for g := range tracetest.New(o).All() {
 		d.generated = append(d.generated, g)
 		batches = append(batches, g.Batches...)
@@ -118,17 +157,58 @@ func (d *demo) judgeFile(ctx context.Context) error {
 			d.planted[violation{g.ID.String(), rule}] = true
 		}
 	}
-	d.pack = filepath.Join(d.dir, "shop.yaml")
+	return batches, spans
+}
+
+// judgeFile writes generated traces to a file and judges that.
+func (d *demo) judgeFile(ctx context.Context) error {
+	d.title("1. Traces in a file, judged without any server")
+	batches, spans := d.generate()
 	file := filepath.Join(d.dir, "traces.jsonl")
 	var lines bytes.Buffer
 	if err := tracetest.WriteJSONLines(&lines, batches...); err != nil {
 		return err
 	}
-	if err := errors.Join(os.WriteFile(file, lines.Bytes(), 0o644), os.WriteFile(d.pack, []byte(tracetest.Pack), 0o644)); err != nil {
+	if err := os.WriteFile(file, lines.Bytes(), 0o644); err != nil {
 		return err
 	}
-	d.say("Generated %d traces (%d spans) of a web shop; %d violations of %s are among them.\n", len(d.generated), spans, len(d.planted), "the rules in shop.yaml")
+	d.say("Generated %d traces (%d spans) of a web shop; %d violations of the rules in shop.yaml are among them.\n", len(d.generated), spans, len(d.planted))
 	return d.runBetrace(ctx, "scan", "--rules", d.pack, "--traces", file)
+}
+
+// judgeBlocks judges the blocks of a Tempo that are in this repository.
+func (d *demo) judgeBlocks(ctx context.Context) error {
+	d.title("2. Blocks from the object storage of a Tempo, read without that Tempo: the fast path")
+	d.say("%s/tempo-blocks holds 300 traces, as a Tempo 3 stored them.\n", d.examples)
+	return d.runBetrace(ctx, "scan", "--rules", filepath.Join(d.examples, "checkout.yaml"), "--from", "2026-11-23", "--to", "2026-11-24",
+		"--tempo-blocks", filepath.Join(d.examples, "tempo-blocks"), "--source", "blocks", "--dry-run")
+}
+
+// startServers says how long it will take, and starts the servers.
+func (d *demo) startServers(ctx context.Context) error {
+	d.title("3. A real Tempo and a real Loki, on this machine only")
+	// Search may find nothing while Tempo moves a block to its storage.
+	opts := stack.Options{Tempo: true, Loki: true, SelfTrace: true, NoBlocks: true, Log: d.out}
+	missing, err := stack.Missing(opts)
+	if err != nil {
+		return err
+	}
+	d.offersEnd = true
+	if len(missing) == 0 {
+		d.say("Both are there already. The rest takes about a minute.")
+	} else {
+		d.say("Go builds them from source now, once: on two cores, beside the downloads,")
+		for _, server := range missing {
+			d.say("  %-6s %s", server, server.BuildTime())
+		}
+		d.say("The rest takes about a minute. Ctrl-C ends the demo here; make demo goes on later from where it was.\n")
+	}
+	if d.stack, err = d.start(ctx, opts); err != nil {
+		return err
+	}
+	d.offersEnd = false
+	d.say("Tempo %s   Loki %s", d.stack.TempoURL, d.stack.LokiURL)
+	return nil
 }
 
 // runBetrace shows a command and runs it. Exit code 1 means violations.
@@ -161,18 +241,19 @@ func (d *demo) servers() []string {
 	return []string{"--tempo", d.stack.TempoURL, "--tempo-otlp", d.stack.OTLPGRPC, "--loki", d.stack.LokiURL}
 }
 
-// send sends the traces to Tempo as their services would, and waits until its
-// search finds all.
+// send generates traces anew, since those of the file may be old by now, sends them to
+// Tempo as their services would, and waits until its search finds all.
 func (d *demo) send(ctx context.Context) error {
+	d.title("4. Traces of the shop, sent to Tempo and scanned there")
+	batches, spans := d.generate()
+	d.say("Generated %d new traces (%d spans) with %d violations.\n", len(d.generated), spans, len(d.planted))
 	writer, err := tempoclient.NewWriter(tempoclient.WriterConfig{Addr: d.stack.OTLPGRPC, Access: tempoclient.Access{PlainText: true}})
 	if err != nil {
 		return err
 	}
 	defer writer.Close()
 	want := map[trace.ID]bool{}
-	var batches []ptrace.Traces
 	for _, g := range d.generated {
-		batches = append(batches, g.Batches...)
 		want[g.ID] = true
 	}
 	if err := writer.Export(ctx, tracetest.Merge(batches...)); err != nil {
@@ -189,13 +270,12 @@ func (d *demo) send(ctx context.Context) error {
 
 // scan is the main job, and the same once more.
 func (d *demo) scan(ctx context.Context) error {
-	d.title("3. The same traces, sent to Tempo and scanned there")
 	// Tempo's own traces come later. Some traces of the shop name no service.
-	args := append([]string{"scan", "--rules", d.pack, "--since", "5m", "--query", `{ resource.service.name != "tempo-all" || resource.service.name = nil }`}, d.servers()...)
+	args := append([]string{"scan", "--rules", d.pack, "--from", d.from.UTC().Format(time.RFC3339), "--to", d.to.UTC().Format(time.RFC3339), "--query", `{ resource.service.name != "tempo-all" || resource.service.name = nil }`}, d.servers()...)
 	if err := d.runBetrace(ctx, args...); err != nil {
 		return err
 	}
-	d.title("4. Scanned again: what is there is not written again")
+	d.title("5. Scanned again: no violation is written twice")
 	d.asked = time.Now()
 	var out bytes.Buffer
 	again := *d
@@ -214,7 +294,7 @@ func (d *demo) scan(ctx context.Context) error {
 // readBack asks Tempo and Loki themselves, and holds what they have against what
 // was generated.
 func (d *demo) readBack(ctx context.Context) error {
-	d.title("5. Read back from Tempo (TraceQL) and from Loki (LogQL), beside what was generated")
+	d.title("6. Read back from Tempo (TraceQL) and from Loki (LogQL), beside the generated violations")
 	var inTempo, inLoki map[violation]bool
 	err := until(ctx, "Tempo's search finds the violation spans", func() (ok bool, err error) {
 		inTempo, err = tempoViolations(ctx, d.stack.TempoURL)
@@ -265,7 +345,7 @@ func (d *demo) keepGenerated(vs map[violation]bool) {
 
 // judgeTempo judges traces of real software: those of the stack's Tempo itself.
 func (d *demo) judgeTempo(ctx context.Context) error {
-	d.title("6. Traces that nobody here wrote: Tempo's own, of the work above")
+	d.title("7. Traces of other software: Tempo's own, of the work above")
 	// The scan makes more of them, which shall stay out of its range.
 	now := time.Now()
 	args := []string{
@@ -280,9 +360,9 @@ func (d *demo) judgeTempo(ctx context.Context) error {
 	return d.runBetrace(ctx, append(args, d.servers()...)...)
 }
 
-// until polls for a minute at most.
+// until polls for three minutes at most: a loaded machine takes its time.
 func until(ctx context.Context, what string, done func() (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("%s: not within a minute", what))
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Minute, fmt.Errorf("%s: not within three minutes", what))
 	defer cancel()
 	for {
 		ok, err := done()

@@ -34,6 +34,48 @@ var modules = map[Server]struct{ tool, takes, env string }{
 	SeaweedFS: {"github.com/seaweedfs/seaweedfs/weed", "about 7 minutes", "WEED_BIN"},
 }
 
+// BuildTime is how long a cold build takes on two cores: "about 5 minutes".
+func (s Server) BuildTime() string { return modules[s].takes }
+
+// Missing returns the servers that Start would build first, in the order of their names.
+func Missing(opts Options) ([]Server, error) {
+	var missing []Server
+	for _, s := range []struct {
+		server  Server
+		needed  bool
+		running string
+	}{{Loki, opts.Loki, "LOKI_URL"}, {Tempo, opts.Tempo, "TEMPO_URL"}} {
+		if !s.needed || os.Getenv(s.running) != "" || os.Getenv(modules[s.server].env) != "" {
+			continue
+		}
+		_, path, err := cached(s.server)
+		if err != nil {
+			return nil, err
+		}
+		if !exists(path) {
+			missing = append(missing, s.server)
+		}
+	}
+	return missing, nil
+}
+
+// cached returns the folder of a server's module, and the path of its program in the
+// cache, whether or not it has been built.
+func cached(server Server) (source, path string, err error) {
+	if source, err = sourceDir(server); err != nil {
+		return "", "", err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return "", "", err
+	}
+	key, err := cacheKey(source)
+	if err != nil {
+		return "", "", err
+	}
+	return source, filepath.Join(cache, string(server)+"-"+key), nil
+}
+
 // Build returns the path of the server's program: the one that the environment
 // names, or the one in the cache, which it builds first if need be. Of several
 // processes one builds and the others wait. Progress goes to log.
@@ -45,23 +87,11 @@ func Build(ctx context.Context, server Server, log io.Writer) (string, error) {
 		}
 		return path, nil
 	}
-	source, err := sourceDir(server)
-	if err != nil {
-		return "", err
+	source, path, err := cached(server)
+	if err != nil || exists(path) {
+		return path, err
 	}
-	cache, err := cacheDir()
-	if err != nil {
-		return "", err
-	}
-	key, err := cacheKey(source)
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(cache, string(server)+"-"+key)
-	if exists(path) {
-		return path, nil
-	}
-	unlock, err := lock(ctx, filepath.Join(cache, string(server)+".lock"))
+	unlock, err := lock(ctx, filepath.Join(filepath.Dir(path), string(server)+".lock"))
 	if err != nil {
 		return "", err
 	}
@@ -123,6 +153,9 @@ func compile(ctx context.Context, source, tool, path string, progress func(secon
 	defer func() { _ = os.Remove(partial) }() // gone already if the build succeeded
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", partial, tool)
 	cmd.Dir = source
+	// Interrupted, go build removes its temporary files; killed, it leaves them.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = grace
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false -mod=readonly")
 	var output strings.Builder
 	cmd.Stdout, cmd.Stderr = &output, &output
@@ -140,6 +173,9 @@ func compile(ctx context.Context, source, tool, path string, progress func(secon
 		case <-tick.C:
 			progress(int(time.Since(start).Seconds()))
 		case err := <-done:
+			if ctx.Err() != nil {
+				return fmt.Errorf("go build %s: %w", tool, context.Cause(ctx))
+			}
 			if err != nil {
 				return fmt.Errorf("go build %s in %s: %w\n%s", tool, source, err, tail(output.String(), 20))
 			}

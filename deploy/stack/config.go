@@ -29,6 +29,7 @@ type settings struct {
 	Fast        bool
 	Multitenant bool
 	FlushOnly   bool
+	NoBlocks    bool
 	Compacting  bool
 	Dedicated   []attribute
 	// Ports are free ports of 127.0.0.1.

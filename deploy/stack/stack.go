@@ -39,6 +39,10 @@ type Options struct {
 	// them by their spans however old these are, and neither compact them nor let
 	// them expire: what is sent decides what is stored.
 	FlushOnly bool
+	// NoBlocks has Tempo keep traces in its ingester, where search finds them within
+	// seconds, and cut no blocks: while Tempo moves a block to its storage, search may
+	// find none of the block's traces. Only for the profile Fast.
+	NoBlocks bool
 	// Compacting has Tempo look for blocks to compact each second, and delete compacted
 	// ones after [CompactedRetention] rather than an hour.
 	Compacting bool
@@ -216,7 +220,7 @@ func (s *Stack) launch(ctx context.Context, opts Options, dir, tmpl string, run 
 			return nil, err
 		}
 		c := settings{
-			Dir: dir, Fast: opts.Profile == Fast, Multitenant: opts.Multitenant, FlushOnly: opts.FlushOnly, Compacting: opts.Compacting, Dedicated: dedicated,
+			Dir: dir, Fast: opts.Profile == Fast, Multitenant: opts.Multitenant, FlushOnly: opts.FlushOnly, NoBlocks: opts.NoBlocks, Compacting: opts.Compacting, Dedicated: dedicated,
 			HTTP: ports[0], GRPC: ports[1], OTLPGRPC: ports[2], OTLPHTTP: ports[3], Gossip: ports[4], Ports: ports,
 			S3: s.S3,
 		}

@@ -307,6 +307,13 @@ func TestBlocksAreCutAndLaidOutAsAskedFor(t *testing.T) {
 		{"scope": "resource", "name": "cloud.region", "type": "string"},
 	}, config.Storage.Trace.Block.Dedicated)
 
+	text, err = render("tempo.yaml.tmpl", settings{Dir: "/data", Fast: true, NoBlocks: true})
+	require.NoError(t, err)
+	config.Ingester = nil
+	require.NoError(t, yaml.Unmarshal([]byte(text), &config))
+	require.Equal(t, "8760h", config.Ingester["max_block_duration"])
+	require.Equal(t, "2s", config.Ingester["trace_idle_period"], "search finds traces soon")
+
 	text, err = render("tempo.yaml.tmpl", settings{Dir: "/data", Fast: true, Compacting: true})
 	require.NoError(t, err)
 	var compacting struct {
@@ -397,6 +404,36 @@ func TestAServerIsTakenFromTheEnvironmentOrTheCacheBeforeItIsBuilt(t *testing.T)
 	require.ErrorContains(t, err, "set BETRACE_STACK_CACHE")
 }
 
+func TestServersThatWouldBeBuiltFirstAreNamed(t *testing.T) {
+	cache := t.TempDir()
+	for name, value := range map[string]string{"TEMPO_BIN": "", "LOKI_BIN": "", "TEMPO_URL": "", "LOKI_URL": "", "BETRACE_STACK_CACHE": cache} {
+		t.Setenv(name, value)
+	}
+	both := Options{Tempo: true, Loki: true}
+	want := func(opts Options, want ...Server) {
+		t.Helper()
+		missing, err := Missing(opts)
+		require.NoError(t, err)
+		require.Equal(t, want, missing)
+	}
+	want(both, Loki, Tempo)
+	want(Options{Tempo: true}, Tempo)
+	require.Equal(t, "about 5 minutes", Tempo.BuildTime())
+	_, path, err := cached(Loki)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, nil, 0o700))
+	want(both, Tempo)
+	t.Setenv("TEMPO_URL", "http://127.0.0.1:3200")
+	want(both)
+	t.Setenv("TEMPO_URL", "")
+	t.Setenv("TEMPO_BIN", "/opt/tempo")
+	want(both)
+	t.Setenv("TEMPO_BIN", "")
+	t.Setenv("BETRACE_STACK_CACHE", path)
+	_, err = Missing(both)
+	require.ErrorContains(t, err, "stack: cache folder: ")
+}
+
 func TestABuildIsKeptWholeOrNotAtAll(t *testing.T) {
 	source, path := t.TempDir(), filepath.Join(t.TempDir(), "program")
 	require.NoError(t, os.WriteFile(filepath.Join(source, "go.mod"), []byte("module example.org/m\n\ngo 1.22\n"), 0o600))
@@ -425,6 +462,23 @@ func TestABuildIsKeptWholeOrNotAtAll(t *testing.T) {
 	left, err := filepath.Glob(path + ".*")
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+func TestABuildThatIsInterruptedMayCleanUp(t *testing.T) {
+	bin, dir := t.TempDir(), t.TempDir()
+	script := "#!/bin/sh\ntrap 'touch cleaned; exit 1' INT\ntouch started\nwhile :; do sleep 0.05; done\n"
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(script), 0o700))
+	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	interrupted := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- compile(ctx, dir, "example.org/m", filepath.Join(dir, "program"), func(int) {}) }()
+	require.Eventually(t, func() bool { return exists(filepath.Join(dir, "started")) }, 20*time.Second, 10*time.Millisecond)
+	cancel(interrupted)
+	err := <-done
+	require.ErrorIs(t, err, interrupted)
+	require.EqualError(t, err, "go build example.org/m: interrupted")
+	require.FileExists(t, filepath.Join(dir, "cleaned"))
 }
 
 func TestOneOfSeveralProcessesBuilds(t *testing.T) {
