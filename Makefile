@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 # Without symbols, and without the parts of gRPC that betrace does not use: the clients of xDS,
 # which Google's storage links, and the trace pages, whose templates make the linker keep every method.
+# The demo is built so, too, and shares the compiled packages.
 RELEASE := -trimpath -tags disable_grpc_modules,grpcnotrace -ldflags '-s -w -X main.version=$(VERSION)'
 BIN ?= bin/betrace
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
@@ -21,7 +22,7 @@ build: ## build bin/betrace
 	go build $(RELEASE) -o $(BIN) ./cmd/betrace
 
 demo: build ## find violations in generated traces, then in a real Tempo and Loki that it starts and stops
-	go run ./deploy/demo -betrace $(BIN)
+	@go run $(RELEASE) ./deploy/demo -betrace $(BIN)
 
 up: ## start a Tempo and a Loki on loopback and keep them running; S3=1: with a SeaweedFS that holds Tempo's blocks
 	go run ./deploy/stack/cmd/stack up $(if $(S3),-s3)

@@ -80,10 +80,10 @@ func cached(server Server) (source, path string, err error) {
 // names, or the one in the cache, which it builds first if need be. Of several
 // processes one builds and the others wait. Progress goes to log.
 func Build(ctx context.Context, server Server, log io.Writer) (string, error) {
-	module := modules[server]
-	if path := os.Getenv(module.env); path != "" {
+	m := modules[server]
+	if path := os.Getenv(m.env); path != "" {
 		if _, err := os.Stat(path); err != nil {
-			return "", fmt.Errorf("%s: %w", module.env, err)
+			return "", fmt.Errorf("%s: %w", m.env, err)
 		}
 		return path, nil
 	}
@@ -99,8 +99,8 @@ func Build(ctx context.Context, server Server, log io.Writer) (string, error) {
 	if exists(path) {
 		return path, nil // another process built it meanwhile
 	}
-	return path, compile(ctx, source, module.tool, path, func(seconds int) {
-		fmt.Fprintf(log, "building %s (once, %s on two cores): %d s\n", server, module.takes, seconds)
+	return path, compile(ctx, source, m.tool, path, func(seconds int) {
+		fmt.Fprintf(log, "building %s (once, %s on two cores): %d s\n", server, m.takes, seconds)
 	})
 }
 
@@ -109,13 +109,39 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// module is the path of the module that holds this file.
+const module = "github.com/betracehq/betrace"
+
 // sourceDir returns the folder of a server's module, beside this file.
 func sourceDir(server Server) (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
-		return "", errors.New("stack: the source's folder is not known: build without -trimpath")
+		return "", errors.New("stack: the folder of the source is not in the program: build it with its symbols")
 	}
-	return filepath.Join(filepath.Dir(file), string(server)), nil
+	dir, err := untrimmed(filepath.Dir(file))
+	return filepath.Join(dir, string(server)), err
+}
+
+// untrimmed returns the folder that a program built with -trimpath names by its import
+// path. The working folder has to be in the module.
+func untrimmed(dir string) (string, error) {
+	below, trimmed := strings.CutPrefix(dir, module)
+	if !trimmed {
+		return dir, nil
+	}
+	working, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("stack: %w", err)
+	}
+	for root := working; ; root = filepath.Dir(root) {
+		b, err := os.ReadFile(filepath.Join(root, "go.mod"))
+		if err == nil && strings.HasPrefix(string(b), "module "+module+"\n") {
+			return filepath.Join(root, below), nil
+		}
+		if root == filepath.Dir(root) {
+			return "", fmt.Errorf("stack: the working folder %s is not in the module %s: run the program there, or build it without -trimpath", working, module)
+		}
+	}
 }
 
 func cacheDir() (string, error) {

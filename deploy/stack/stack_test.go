@@ -404,6 +404,21 @@ func TestAServerIsTakenFromTheEnvironmentOrTheCacheBeforeItIsBuilt(t *testing.T)
 	require.ErrorContains(t, err, "set BETRACE_STACK_CACHE")
 }
 
+func TestAProgramBuiltWithTrimpathFindsTheServersModules(t *testing.T) {
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	for given, want := range map[string]string{module + "/deploy/stack": here, "/elsewhere/deploy/stack": "/elsewhere/deploy/stack"} {
+		dir, err := untrimmed(given)
+		require.NoError(t, err)
+		require.Equal(t, want, dir)
+	}
+	outside := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(outside, "go.mod"), []byte("module "+module+"/bench\n"), 0o600))
+	t.Chdir(outside)
+	_, err = untrimmed(module + "/deploy/stack")
+	require.ErrorContains(t, err, "is not in the module "+module+": run the program there")
+}
+
 func TestServersThatWouldBeBuiltFirstAreNamed(t *testing.T) {
 	cache := t.TempDir()
 	for name, value := range map[string]string{"TEMPO_BIN": "", "LOKI_BIN": "", "TEMPO_URL": "", "LOKI_URL": "", "BETRACE_STACK_CACHE": cache} {
