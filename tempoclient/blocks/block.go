@@ -187,7 +187,7 @@ func (b *block) overlaps(from, to trace.Time) bool {
 
 // sample reads the trace IDs and keeps some. They must be sorted, or rows cannot be
 // found by them.
-func (b *block) sample() (err error) {
+func (b *block) sample(in io.ReaderAt) (err error) {
 	defer recovered(&err)
 	id, ok := b.cols["TraceID"]
 	if !ok {
@@ -197,7 +197,7 @@ func (b *block) sample() (err error) {
 	var last trace.ID
 	for g, rows := range b.rowsIn {
 		row := int64(0)
-		if err := id.eachPage(b, g, &pageReader{in: b.object}, rowRange{to: rows}, func(p *page) error {
+		if err := id.eachPage(b, g, &pageReader{in: in}, rowRange{to: rows}, func(p *page) error {
 			if err := p.decode(); err != nil {
 				return err
 			}

@@ -31,6 +31,7 @@ type filling struct {
 	store    *Store
 	spoolDir string
 	spool    *spool // what was read ahead; nil: nothing
+	whole    *spool // the blocks that are read as a whole; nil: none
 	heap     rowHeap
 	shared   []nextRow
 	runs     []trace.SpanRun             // of one trace
@@ -134,12 +135,18 @@ func (f *filling) spansAbout() int {
 // turn turns to a block.
 func (f *filling) turn(b *block) { f.in.turn(f.readerOf(b)) }
 
-// readerOf returns what a block is read from: what was read ahead, if anything was.
-func (f *filling) readerOf(b *block) io.ReaderAt {
-	if f.spool == nil {
-		return b.object
+// readerOf returns the reader of a block: it reads from what was read ahead, if anything was.
+func (f *filling) readerOf(b *block) io.ReaderAt { return readerOf(f.ctx, b, f.whole, f.spool) }
+
+// readerOf returns a reader of the block: from the first spool that has it, else from its
+// storage.
+func readerOf(ctx context.Context, b *block, spools ...*spool) io.ReaderAt {
+	for _, s := range spools {
+		if s.has(b) {
+			return spoolReader{ctx, s, b}
+		}
 	}
-	return spoolReader{f.ctx, f.spool, b}
+	return b.object
 }
 
 func (f *filling) segment() *segment {

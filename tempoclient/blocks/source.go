@@ -135,6 +135,8 @@ type reading struct {
 	from, to trace.Time
 
 	blocks []*block
+	// whole holds the blocks of which most is needed, or is nil.
+	whole *spool
 	// torn is set if a block could not be opened: any trace may lack its spans.
 	torn   bool
 	report Report
@@ -150,6 +152,9 @@ func (r *reading) run(ctx context.Context, deliver func(*trace.Batch) error) (er
 	defer func() {
 		for _, release := range r.release {
 			err = errors.Join(err, release())
+		}
+		if r.whole != nil {
+			err = errors.Join(err, r.whole.close())
 		}
 	}()
 	listing := r.req.Listing
@@ -181,31 +186,32 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 	opened := make([]*block, len(metas))
 	errs := make([]error, len(metas))
 	r.release = make([]func() error, len(metas))
-	var group errgroup.Group
-	group.SetLimit(metaConcurrency)
 	margin := trace.Time(r.req.MaxTraceDuration)
 	from, to := r.from-min(r.from, margin), r.to+min(^r.to, margin)
-	for i, m := range metas {
-		group.Go(func() error {
-			r.release[i] = func() error { return nil }
-			b, err := r.store.open(ctx, m, r.stats)
-			if err == nil && b.overlaps(from, to) {
-				opened[i] = b
-				if i < heldOpen {
-					var release func() error
-					if release, err = b.object.hold(); err == nil {
-						r.release[i] = release
-					}
-				}
-				if err == nil {
-					err = r.look(b)
+	if err := each(ctx, metas, func(i int) {
+		r.release[i] = func() error { return nil }
+		b, err := r.store.open(ctx, metas[i], r.stats)
+		if err == nil && b.overlaps(from, to) {
+			opened[i] = b
+			if i < heldOpen {
+				var release func() error
+				if release, err = b.object.hold(); err == nil {
+					r.release[i] = release
 				}
 			}
-			errs[i] = err
-			return context.Cause(ctx)
-		})
+		}
+		errs[i] = err
+	}); err != nil {
+		return err
 	}
-	if err := group.Wait(); err != nil {
+	if err := r.readWhole(ctx, opened, errs); err != nil {
+		return err
+	}
+	if err := each(ctx, metas, func(i int) {
+		if errs[i] == nil && opened[i] != nil {
+			errs[i] = r.look(ctx, opened[i])
+		}
+	}); err != nil {
 		return err
 	}
 	for i, b := range opened {
@@ -223,11 +229,26 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 	return nil
 }
 
-// look finds out what is known of a block before it is read, each by requests of its own.
-func (r *reading) look(b *block) error {
+// each calls do for the index of each block, several at once, until the context ends.
+func each(ctx context.Context, metas []Meta, do func(i int)) error {
 	var group errgroup.Group
-	group.Go(b.sample)
-	group.Go(func() error { return b.findWithout(r.req.Needs) })
+	group.SetLimit(metaConcurrency)
+	for i := range metas {
+		group.Go(func() error {
+			do(i)
+			return context.Cause(ctx)
+		})
+	}
+	return group.Wait()
+}
+
+// look finds out what is known of a block before it is read, each by requests of its own
+// unless the block is read as a whole.
+func (r *reading) look(ctx context.Context, b *block) error {
+	in := readerOf(ctx, b, r.whole)
+	var group errgroup.Group
+	group.Go(func() error { return b.sample(in) })
+	group.Go(func() error { return b.findWithout(r.req.Needs, in) })
 	return group.Wait()
 }
 
@@ -249,21 +270,21 @@ type stretch struct {
 }
 
 // stretches divides the ranges so that what is read ahead of two stretches fits into
-// the spool; while the last ranges of a third are read, it takes as much more. Where nothing is
+// the spool beside the blocks that are read as a whole; while the last ranges of a third are read, it takes as much more. Where nothing is
 // read ahead there is one. If all fits, the first is short: until it has come there is nothing
 // to do.
 func (r *reading) stretches(ranges []idRange) []*stretch {
 	n := 1
 	if !r.store.near {
 		bytes := int64(0)
-		for _, b := range r.blocks {
+		for _, b := range r.notWhole() {
 			for g, rows := range b.rowsIn {
 				for _, part := range b.rangesOf(r.pathsAhead(b), g, 0, rows, spoolGap) {
 					bytes += part.to - part.from
 				}
 			}
 		}
-		n = int(2*bytes/r.req.SpoolBytes) + 1
+		n = int(2*bytes/max(r.req.SpoolBytes-r.whole.bytes(), 1)) + 1
 		if first := r.req.Workers; n == 1 && bytes > 16<<20 && len(ranges) > first {
 			return []*stretch{{ranges: ranges[:first]}, {ranges: ranges[first:]}}
 		}
@@ -279,14 +300,20 @@ func (r *reading) stretches(ranges []idRange) []*stretch {
 // pathsAhead returns the columns of a block that are read ahead of a stretch: all that
 // are needed, or where traces are chosen first, those by which they are.
 func (r *reading) pathsAhead(b *block) map[string]bool {
-	if r.req.Filter == nil && r.req.Judged == nil {
+	c := conditionOf(r.req.Filter)
+	if c == nil && r.req.Judged == nil {
 		return b.needed(r.req.Needs)
 	}
 	paths := map[string]bool{"TraceID": true}
-	if c := conditionOf(r.req.Filter); c != nil {
+	if c != nil {
 		c.addPaths(b, paths)
 	}
 	return paths
+}
+
+// notWhole returns the blocks that are not read as a whole.
+func (r *reading) notWhole() []*block {
+	return slices.DeleteFunc(slices.Clone(r.blocks), r.whole.has)
 }
 
 // begin begins to read ahead of a stretch, if nobody did.
@@ -303,8 +330,8 @@ func (r *reading) begin(ctx context.Context, s *stretch) error {
 func (r *reading) ahead(ctx context.Context, s *stretch) (*spool, error) {
 	last := s.ranges[len(s.ranges)-1]
 	ids := idRange{from: s.ranges[0].from, to: last.to, last: last.last}
-	parts := map[*block][]byteRange{}
-	for _, b := range r.blocks {
+	blocks, parts := r.notWhole(), map[*block][]byteRange{}
+	for _, b := range blocks {
 		var ranges []byteRange
 		for g := range b.rowsIn {
 			if from, to := b.rows(g, ids); from < to {
@@ -313,7 +340,7 @@ func (r *reading) ahead(ctx context.Context, s *stretch) (*spool, error) {
 		}
 		parts[b] = divided(coalesced(ranges, spoolGap), cmp.Or(r.store.partBytes, mostInPart))
 	}
-	return r.store.newSpool(ctx, r.req.SpoolDir, r.blocks, parts)
+	return r.store.newSpool(ctx, r.req.SpoolDir, blocks, parts)
 }
 
 // readAll reads range by range, several at once, and delivers in their order.
@@ -410,7 +437,7 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 }
 
 func (r *reading) filling(ctx context.Context) *filling {
-	f := &filling{ctx: ctx, store: r.store, spoolDir: r.req.SpoolDir, filter: conditionOf(r.req.Filter), judged: r.req.Judged, needs: r.req.Needs, from: r.from, to: r.to, filler: trace.NewFiller(r.req.Needs)}
+	f := &filling{ctx: ctx, store: r.store, spoolDir: r.req.SpoolDir, whole: r.whole, filter: conditionOf(r.req.Filter), judged: r.req.Judged, needs: r.req.Needs, from: r.from, to: r.to, filler: trace.NewFiller(r.req.Needs)}
 	for _, s := range attributeScopes {
 		f.needed[s.scope] = keysOf(&r.req.Needs, s.scope)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -198,6 +199,22 @@ func (sp *spool) closeFiles() (err error) {
 	return err
 }
 
+// has reports whether the spool has parts of the block. A nil spool has none.
+func (sp *spool) has(b *block) bool { return sp != nil && len(sp.parts[b]) > 0 }
+
+// bytes returns the size of all parts.
+func (sp *spool) bytes() int64 {
+	sum := int64(0)
+	if sp != nil {
+		for _, parts := range sp.parts {
+			for _, p := range parts {
+				sum += p.to - p.from
+			}
+		}
+	}
+	return sum
+}
+
 // spoolReader reads a block from the spool, and what the spool does not have from its
 // storage.
 type spoolReader struct {
@@ -271,13 +288,37 @@ func (b *block) needed(needs trace.Needs) map[string]bool {
 // findWithout finds out whether the columns that attributes share have to be read where all
 // needed attributes have columns of their own: values of another type would be there. The
 // words of the keys tell, for one small request, of what is by far the most of a block.
-func (b *block) findWithout(needs trace.Needs) (err error) {
+func (b *block) findWithout(needs trace.Needs, from io.ReaderAt) (err error) {
 	defer recovered(&err)
 	b.without = map[string]bool{}
+	in := &pageReader{in: from}
+	for path, scope := range b.perhapsWithout(needs) {
+		need, l, shared := keysOf(&needs, scope), b.cols[path+"Attrs.Key"], false
+		for g := range b.chunks {
+			s := &segment{b: b, in: in, group: g}
+			if shared || s.chunk(l).noValue {
+				continue
+			}
+			words, err := l.words(s)
+			if err != nil {
+				return fmt.Errorf("column %sAttrs.Key: %w", path, err)
+			}
+			shared = words == nil || need.hasOne(words)
+		}
+		if !shared {
+			b.without[path] = true
+		}
+	}
+	return nil
+}
+
+// perhapsWithout returns the paths, with their scopes, of which all needed attributes have
+// columns of their own.
+func (b *block) perhapsWithout(needs trace.Needs) map[string]trace.Scope {
+	paths := map[string]trace.Scope{}
 	for _, scope := range attributeScopes {
 		need := keysOf(&needs, scope.scope)
-		l, ok := b.cols[scope.path+"Attrs.Key"]
-		if need.all || need.none() || !ok {
+		if _, ok := b.cols[scope.path+"Attrs.Key"]; need.all || need.none() || !ok {
 			continue
 		}
 		own := map[string]bool{}
@@ -288,23 +329,11 @@ func (b *block) findWithout(needs trace.Needs) (err error) {
 		for key := range need.keys {
 			shared = shared || !own[key]
 		}
-		in := &pageReader{in: b.object}
-		for g := range b.chunks {
-			s := &segment{b: b, in: in, group: g}
-			if shared || s.chunk(l).noValue {
-				continue
-			}
-			words, err := l.words(s)
-			if err != nil {
-				return fmt.Errorf("column %sAttrs.Key: %w", scope.path, err)
-			}
-			shared = words == nil || need.hasOne(words)
-		}
 		if !shared {
-			b.without[scope.path] = true
+			paths[scope.path] = scope.scope
 		}
 	}
-	return nil
+	return paths
 }
 
 // aheadOf begins to read what is needed of the segments, if their storage is distant.
