@@ -56,6 +56,7 @@ func TestBlocksOnS3GiveWhatWasSent(t *testing.T) {
 		spans += int64(g.Spans)
 	}
 	w.flush(t, spans)
+	sent := c.Traces()
 	config, err := os.ReadFile(w.TempoConfig)
 	require.NoError(t, err)
 	inEnvironment := strings.NewReplacer(w.S3.AccessKey, "${KEY_OF_TEMPO}", w.S3.SecretKey, "${SECRET_OF_TEMPO}").Replace(string(config))
@@ -83,7 +84,7 @@ func TestBlocksOnS3GiveWhatWasSent(t *testing.T) {
 			defer store.Close()
 			got, report := readAll(t, store, blocks.Request{Tenant: w.name, Needs: trace.Needs{All: true}})
 			require.Empty(t, report.Problems)
-			wantEqual(t, c.Traces(), got)
+			wantEqual(t, sent, got)
 		})
 	}
 
