@@ -33,6 +33,8 @@ type Reading struct {
 	Filter string `json:"filter"`
 	// Storage is how slow the storage is; nil: the source reads the folder itself.
 	Storage *slowbucket.Options `json:"storage"`
+	// URL is a storage that holds what the folder holds; "": the folder is read.
+	URL string `json:"url"`
 	// Cores is how many a process of its own has. Default: [Cores].
 	Cores int `json:"cores"`
 	// Rules judge what is read, if there are any.
@@ -46,6 +48,8 @@ type Result struct {
 	Seconds float64 `json:"seconds"`
 	// Counts are what was asked of the storage, if [Reading.Storage] is set.
 	Counts slowbucket.Counts `json:"counts"`
+	// BodyRequests are the requests for parts of the blocks' files.
+	BodyRequests int64 `json:"body_requests"`
 	// Verdicts are what [Reading.Rules] said, all together.
 	Verdicts plan.Counts `json:"verdicts"`
 	// PeakMiB is the most memory the process had resident; only [Reading.Apart] knows.
@@ -81,10 +85,16 @@ func (r Reading) Run(ctx context.Context) (Result, error) {
 	began := time.Now()
 	var bucket *slowbucket.Bucket
 	var store *blocks.Store
-	if r.Storage != nil {
+	switch {
+	case r.URL != "":
+		store, err = blocks.Open(ctx, r.URL)
+	case r.Storage != nil:
 		bucket = slowbucket.Open(r.Dir, *r.Storage)
 		store = blocks.NewStore(bucket.Bucket, "counted storage")
-	} else if store, err = blocks.OpenFolder(ctx, r.Dir); err != nil {
+	default:
+		store, err = blocks.OpenFolder(ctx, r.Dir)
+	}
+	if err != nil {
 		return Result{}, err
 	}
 	defer store.Close() //nolint:errcheck // it was only read
@@ -115,6 +125,7 @@ func (r Reading) Run(ctx context.Context) (Result, error) {
 	}
 	result.Seconds = time.Since(began).Seconds()
 	result.Traces = report.Delivered
+	result.BodyRequests = report.Requests
 	if bucket != nil {
 		result.Counts = bucket.Counts()
 	}

@@ -40,6 +40,7 @@ var figures = []struct {
 	{[]string{"thousand_rules_vs_ten", "scan_thousand_rules_spans_per_second", "scan_ten_rules_spans_per_second"}, scanManyRules},
 	{[]string{"scan_vs_one_traceql_query"}, scanAgainstQuery},
 	{[]string{"fill_slow_storage_vs_local", "fill_slow_storage_spans_per_second"}, fillSlow},
+	{[]string{"s3_vs_local", "s3_spans_per_second"}, s3AgainstLocal},
 	{[]string{"requests_per_block", "bytes_vs_needed_columns"}, requests},
 	{[]string{"selective_bytes_vs_full", "selective_name_bytes_vs_full", "selective_dedicated_bytes_vs_full", "selective_spans_per_second"}, selective},
 	{[]string{"peak_rss_mib"}, peak},
