@@ -33,7 +33,7 @@ type Reading struct {
 	Filter string `json:"filter"`
 	// Storage is how slow the storage is; nil: the source reads the folder itself.
 	Storage *slowbucket.Options `json:"storage"`
-	// URL is a storage that holds what the folder holds; "": the folder is read.
+	// URL is a storage that holds the same blocks; "": the folder is read.
 	URL string `json:"url"`
 	// Cores is how many a process of its own has. Default: [Cores].
 	Cores int `json:"cores"`

@@ -30,6 +30,23 @@ func RegionOf(endpoint string) string {
 	return c.region()
 }
 
+// WholeParts returns the sizes of the parts in which columns of a block are read as a whole:
+// needed ones and others in turn.
+func WholeParts(columns []int64) (parts []int64) {
+	var ranges []byteRange
+	at := int64(0)
+	for i, size := range columns {
+		if i%2 == 0 {
+			ranges = append(ranges, byteRange{at, at + size})
+		}
+		at += size
+	}
+	for _, p := range wholeParts(ranges, at, 0) {
+		parts = append(parts, p.to-p.from)
+	}
+	return parts
+}
+
 // SpoolFiles is how many files there are for what is read ahead together.
 const SpoolFiles = spoolFiles
 

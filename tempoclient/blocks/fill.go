@@ -135,7 +135,7 @@ func (f *filling) spansAbout() int {
 // turn turns to a block.
 func (f *filling) turn(b *block) { f.in.turn(f.readerOf(b)) }
 
-// readerOf returns the reader of a block: it reads from what was read ahead, if anything was.
+// readerOf returns the reader of a block: a spool that has the block, or its storage.
 func (f *filling) readerOf(b *block) io.ReaderAt { return readerOf(f.ctx, b, f.whole, f.spool) }
 
 // readerOf returns a reader of the block: from the first spool that has it, else from its

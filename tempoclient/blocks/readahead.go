@@ -10,11 +10,12 @@ const (
 	// wholeShare is the share of a block's bytes from which on the block is read as a
 	// whole: in few large requests, from the first needed column to the last.
 	wholeShare = 0.5
-	// wholeGap is the largest run of unneeded bytes that is read too: a request takes
-	// about as long as 2.4 MB of a stream (30 ms, 80 MB/s), and is paid for.
+	// wholeGap is the largest run of unneeded bytes that is read too, or a tenth of the
+	// block: a request takes about as long as 2.4 MB of a stream (30 ms, 80 MB/s), and is
+	// paid for.
 	wholeGap = 4 << 20
-	// wholePart is the most bytes that one request asks for. SeaweedFS takes 35 ms of CPU
-	// for a request for a part of an object, whatever its size.
+	// wholePart is the largest part that one request reads, or a quarter of the block.
+	// SeaweedFS spends 35 ms of CPU on a request for a part of an object of any size.
 	wholePart = 16 << 20
 )
 
@@ -31,11 +32,12 @@ func (r *reading) readWhole(ctx context.Context, opened []*block, errs []error) 
 		if b == nil || errs[i] != nil {
 			continue
 		}
-		ranges, ok := r.wholeRanges(b)
-		if size := total(ranges); ok && size <= left {
+		needed, ok := r.wholeRanges(b)
+		whole := wholeParts(needed, b.size, r.store.partBytes)
+		if size := total(whole); ok && size <= left {
 			left -= size
 			blocks = append(blocks, b)
-			parts[b] = divided(ranges, cmp.Or(r.store.partBytes, wholePart))
+			parts[b] = whole
 		}
 	}
 	if len(blocks) == 0 {
@@ -45,8 +47,14 @@ func (r *reading) readWhole(ctx context.Context, opened []*block, errs []error) 
 	return err
 }
 
-// wholeRanges returns the ranges to read of a block if most of it is needed. Columns that
-// may turn out to hold none of the needed attributes are read, but do not count.
+// wholeParts returns the parts in which the ranges are read, nine at most if they are half of
+// the block's size; partBytes bounds a part if it is not 0.
+func wholeParts(ranges []byteRange, size, partBytes int64) []byteRange {
+	return divided(coalesced(ranges, max(wholeGap, size/10)), cmp.Or(partBytes, max(wholePart, size/4)))
+}
+
+// wholeRanges returns the needed ranges of a block, and whether they are most of it. Columns
+// that may turn out to hold none of the needed attributes are read, but do not count.
 func (r *reading) wholeRanges(b *block) (ranges []byteRange, most bool) {
 	perhaps := b.perhapsWithout(r.req.Needs)
 	certain := int64(0)
@@ -65,7 +73,7 @@ func (r *reading) wholeRanges(b *block) (ranges []byteRange, most bool) {
 			}
 		}
 	}
-	return coalesced(ranges, wholeGap), float64(certain) >= wholeShare*float64(b.size)
+	return ranges, float64(certain) >= wholeShare*float64(b.size)
 }
 
 func total(ranges []byteRange) (sum int64) {

@@ -1,6 +1,7 @@
 package blocks_test
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,13 +42,13 @@ func TestMostOfABlockIsReadByFewRequests(t *testing.T) {
 		parts int64 // of the file's bytes; 0: as usual
 		whole bool
 	}{
-		"all":                        {blocks.Request{Needs: trace.Needs{All: true}}, 0, true},
-		"small batches":              {blocks.Request{Needs: trace.Needs{All: true}, MemoryBytes: 1}, 0, true},
-		"a filter that leaves none":  {blocks.Request{Needs: trace.Needs{All: true}, Filter: kind}, 0, true},
-		"in parts":                   {blocks.Request{Needs: trace.Needs{All: true}}, 20_000, true},
-		"more than the spool holds":  {blocks.Request{Needs: trace.Needs{All: true}, MemoryBytes: 1, SpoolBytes: 1}, 0, false},
-		"what every span has":        {blocks.Request{}, 0, false},
-		"what is new is chosen from": {blocks.Request{Needs: trace.Needs{All: true}, Judged: func(string) bool { return false }}, 0, false},
+		"all":                       {blocks.Request{Needs: trace.Needs{All: true}}, 0, true},
+		"small batches":             {blocks.Request{Needs: trace.Needs{All: true}, MemoryBytes: 1}, 0, true},
+		"a filter that leaves none": {blocks.Request{Needs: trace.Needs{All: true}, Filter: kind}, 0, true},
+		"in parts":                  {blocks.Request{Needs: trace.Needs{All: true}}, 20_000, true},
+		"more than the spool holds": {blocks.Request{Needs: trace.Needs{All: true}, MemoryBytes: 1, SpoolBytes: 1}, 0, false},
+		"what every span has":       {blocks.Request{}, 0, false},
+		"traces of new blocks only": {blocks.Request{Needs: trace.Needs{All: true}, Judged: func(string) bool { return false }}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clear(reads)
@@ -80,4 +81,35 @@ func TestMostOfABlockIsReadByFewRequests(t *testing.T) {
 			require.EqualValues(t, all, report.Requests)
 		})
 	}
+}
+
+// With its meta.json, its footer and a share of the listing, a block takes 12 requests at most.
+func TestABlockIsReadInNinePartsAtMost(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	most := 0
+	for range 20_000 {
+		columns := make([]int64, 1+r.IntN(200))
+		largest := int64(1) << r.IntN(30)
+		needed, size := int64(0), int64(0)
+		for i := range columns {
+			columns[i] = 1 + r.Int64N(largest)
+			if i%2 == 0 {
+				needed += columns[i]
+			}
+			size += columns[i]
+		}
+		if 2*needed < size {
+			continue
+		}
+		parts := blocks.WholeParts(columns)
+		read := int64(0)
+		for _, n := range parts {
+			require.LessOrEqual(t, n, max(16<<20, size/4))
+			read += n
+		}
+		require.GreaterOrEqual(t, read, needed)
+		require.LessOrEqual(t, len(parts), 9, "%v", columns)
+		most = max(most, len(parts))
+	}
+	require.Greater(t, most, 4)
 }

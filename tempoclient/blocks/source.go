@@ -242,7 +242,7 @@ func each(ctx context.Context, metas []Meta, do func(i int)) error {
 	return group.Wait()
 }
 
-// look finds out what is known of a block before it is read, each by requests of its own
+// look reads a block's trace IDs and the keys of its attributes, by requests of their own
 // unless the block is read as a whole.
 func (r *reading) look(ctx context.Context, b *block) error {
 	in := readerOf(ctx, b, r.whole)
