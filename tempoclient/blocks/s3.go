@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,8 +20,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/grafana/dskit/crypto/tls"
+	gcaws "gocloud.dev/aws"
 	"gocloud.dev/blob"
-	"gocloud.dev/blob/s3blob" // s3://bucket
+	"gocloud.dev/blob/s3blob"
 )
 
 // s3Config is storage.trace.s3 of Tempo's configuration (tempodb/backend/s3/config.go),
@@ -102,18 +105,64 @@ func (c *s3Config) open(ctx context.Context) (*blob.Bucket, error) {
 		return nil, fmt.Errorf("the configuration of the AWS SDK: %w", err)
 	}
 	loaded.Region = cmp.Or(loaded.Region, c.region())
-	client := s3.NewFromConfig(loaded, func(o *s3.Options) {
+	return openS3(ctx, c.Bucket, loaded, func(o *s3.Options) {
 		if e := c.endpoint(); e != "" {
 			o.BaseEndpoint = aws.String(e)
 		}
 		o.UsePathStyle = c.pathStyle()
-		o.DisableLogOutputChecksumValidationSkipped = true
 	})
-	bucket, err := s3blob.OpenBucket(ctx, client, c.Bucket, nil)
+}
+
+// openS3URL opens a bucket by a URL as gocloud.dev/blob does (s3blob.URLOpener).
+func openS3URL(ctx context.Context, u *url.URL) (*blob.Bucket, error) {
+	query := u.Query()
+	take := func(name string) string {
+		defer query.Del(name)
+		return query.Get(name)
+	}
+	flag := func(name string) (bool, error) {
+		text := take(name)
+		if text == "" {
+			return false, nil
+		}
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return false, fmt.Errorf("%s is %q: set it to true or false", name, text)
+		}
+		return on, nil
+	}
+	prefix := take("prefix")
+	pathStyle, err1 := flag("use_path_style")
+	pathStyleToo, err2 := flag("s3ForcePathStyle")
+	accelerate, err3 := flag("accelerate")
+	plainHTTP, err4 := flag("disable_https")
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return nil, err
+	}
+	loaded, err := gcaws.V2ConfigFromURLParams(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	return bucket, requireCredentials(ctx, bucket)
+	loaded.Region = cmp.Or(loaded.Region, (&s3Config{Endpoint: query.Get("endpoint")}).region())
+	bucket, err := openS3(ctx, u.Host, loaded, func(o *s3.Options) {
+		o.UsePathStyle = pathStyle || pathStyleToo
+		o.UseAccelerate = accelerate
+		o.EndpointOptions.DisableHTTPS = plainHTTP
+	})
+	if err == nil && prefix != "" {
+		bucket = blob.PrefixedBucket(bucket, prefix)
+	}
+	return bucket, err
+}
+
+// openS3 opens a bucket. The SDK logs nothing for objects that have no checksum, as those
+// of many servers.
+func openS3(ctx context.Context, name string, loaded aws.Config, options func(*s3.Options)) (*blob.Bucket, error) {
+	client := s3.NewFromConfig(loaded, options, func(o *s3.Options) { o.DisableLogOutputChecksumValidationSkipped = true })
+	if err := requireCredentials(ctx, loaded.Credentials); err != nil {
+		return nil, err
+	}
+	return s3blob.OpenBucket(ctx, client, name, nil)
 }
 
 // credentials returns the first that Tempo finds before those that the SDK finds, too
@@ -139,19 +188,14 @@ func (c *s3Config) credentials() (aws.CredentialsProvider, error) {
 	return nil, nil
 }
 
-// requireCredentials returns an error if the bucket is on S3 and no credentials for it are
-// found: the first request would fail for that only after its repetitions.
-func requireCredentials(ctx context.Context, bucket *blob.Bucket) error {
-	var client *s3.Client
-	if !bucket.As(&client) {
-		return nil
-	}
-	provider := client.Options().Credentials
+// requireCredentials returns an error if no credentials are found: the first request would
+// fail for that only after its repetitions.
+func requireCredentials(ctx context.Context, provider aws.CredentialsProvider) error {
 	if provider == nil || aws.IsCredentialsProvider(provider, aws.AnonymousCredentials{}) {
 		return nil
 	}
 	if _, err := provider.Retrieve(ctx); err != nil {
-		return errors.Join(fmt.Errorf("no credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or storage.trace.s3.access_key and secret_key in the file of --tempo-config; ?anonymous=true needs none", err), bucket.Close())
+		return fmt.Errorf("no credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or storage.trace.s3.access_key and secret_key in the file of --tempo-config; ?anonymous=true needs none", err)
 	}
 	return nil
 }

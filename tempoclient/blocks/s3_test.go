@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,10 +101,10 @@ func TestBlocksOnS3GiveWhatWasSent(t *testing.T) {
 	})
 }
 
-func open(t *testing.T, config, url string) (*blocks.Store, error) {
+func open(t *testing.T, config, address string) (*blocks.Store, error) {
 	t.Helper()
-	if url != "" {
-		return blocks.Open(t.Context(), url)
+	if address != "" {
+		return blocks.Open(t.Context(), address)
 	}
 	return blocks.OpenTempo(t.Context(), tempoConfig(t, config))
 }
@@ -253,6 +254,37 @@ func TestAURLWithCredentialsIsRefusedWithoutRepeatingThem(t *testing.T) {
 	store, err := blocks.Open(t.Context(), "s3://traces?region=eu-west-1&anonymous=true")
 	require.NoError(t, err)
 	require.NoError(t, store.Close())
+}
+
+func TestABucketIsOpenedByItsURL(t *testing.T) {
+	withoutCredentials(t)
+	var requests []seen
+	server := httptest.NewServer(s3Server(&requests))
+	defer server.Close()
+	endpoint := "endpoint=" + url.QueryEscape(server.URL)
+	address := strings.TrimPrefix(server.URL, "http://")
+	t.Setenv("AWS_ACCESS_KEY_ID", "E")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+	for query, want := range map[string]seen{
+		"&use_path_style=true":                                 {key: "E", region: "us-east-1", host: address, path: "/traces"},
+		"&s3ForcePathStyle=true&region=eu-west-1&prefix=a%2Fb": {key: "E", region: "eu-west-1", host: address, path: "/traces"},
+		"&use_path_style=true&anonymous=true":                  {host: address, path: "/traces"},
+	} {
+		requests = nil
+		store, err := blocks.Open(t.Context(), "s3://traces?"+endpoint+query)
+		require.NoError(t, err, query)
+		_, err = store.Tenants(t.Context())
+		require.NoError(t, err, query)
+		require.Equal(t, []seen{want}, requests, query)
+		require.NoError(t, store.Close())
+	}
+	for query, want := range map[string]string{
+		"&use_path_style=perhaps": `use_path_style is "perhaps": set it to true or false`,
+		"&what=1":                 `unknown query parameter "what"`,
+	} {
+		_, err := blocks.Open(t.Context(), "s3://traces?"+endpoint+query)
+		require.ErrorContains(t, err, want)
+	}
 }
 
 // No test reads from either storage: only the requests are checked.

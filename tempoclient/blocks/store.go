@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
+	"gocloud.dev/blob/s3blob"
 	"gocloud.dev/gcerrors"
 	"golang.org/x/sync/errgroup"
 )
@@ -93,9 +94,14 @@ func Open(ctx context.Context, address string) (*Store, error) {
 	if err := CheckURL(address); err != nil {
 		return nil, err
 	}
-	bucket, err := blob.OpenBucket(ctx, address)
-	if err == nil {
-		err = requireCredentials(ctx, bucket)
+	var bucket *blob.Bucket
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+	case u.Scheme == s3blob.Scheme:
+		bucket, err = openS3URL(ctx, u)
+	default:
+		bucket, err = blob.OpenBucket(ctx, address)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("blocks at %s: %w", address, err)
