@@ -44,7 +44,7 @@ type Reading struct {
 	// files, OtherSignals those with logs, metrics or profiles, which were skipped, and
 	// Unread those that could not be read, each of which is a problem, too.
 	Objects, OtherSignals, Unread int
-	// Warnings are about what was read, and no problems.
+	// Warnings are remarks that make nothing incomplete.
 	Warnings []string
 }
 

@@ -62,6 +62,21 @@ func (r *FileReport) unread(err error) {
 	}
 }
 
+// maxIgnored is how many unknown keys are counted, each by itself.
+const maxIgnored = 100
+
+// ignore counts the unknown keys of an object that was read.
+func (r *FileReport) ignore(keys map[string]int) {
+	for key, n := range keys {
+		if len(r.Ignored) < maxIgnored || r.Ignored[key] > 0 {
+			if r.Ignored == nil {
+				r.Ignored = map[string]int{}
+			}
+			r.Ignored[key] += n
+		}
+	}
+}
+
 // ReadOTLP reads OTLP traces from r and gives each message to add, in order. It is
 // [ReadFile] for those who want all or an error.
 func ReadOTLP(r io.Reader, add func(ptrace.Traces) error) error {
@@ -93,7 +108,6 @@ func ReadFile(r io.Reader, add func(ptrace.Traces) error) FileReport {
 	if f.report.Ended == nil && f.report.Objects+f.report.OtherSignals+f.report.Unread == 0 {
 		f.report.Ended = errors.New("no OTLP traces: there is no object in the input")
 	}
-	f.report.Ignored = f.json.ignored
 	if f.zstd != nil {
 		f.zstd.Close()
 	}

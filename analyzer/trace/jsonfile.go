@@ -196,7 +196,7 @@ func (j *jsonFile) object() error {
 	}
 	switch {
 	case !errors.Is(whole.err, errJSONCut):
-		j.skipLine(fmt.Errorf("%s: no JSON: %w", j.at(whole.at), whole.err))
+		j.skipLine(fmt.Errorf("%s: malformed JSON: %w", j.at(whole.at), whole.err))
 	case j.err != nil:
 		return fmt.Errorf("%s: %w", j.at(0), unexpected(j.err))
 	case !j.eof:
@@ -211,7 +211,7 @@ func (j *jsonFile) object() error {
 func (j *jsonFile) decode() (otherSignals int) {
 	t := &j.f.json
 	t.jsonLexer = jsonLexer{b: j.bytes(), scratch: t.scratch}
-	t.out, t.path, t.values = t.out[:0], t.path[:0], 0
+	t.out, t.path, t.values, t.ignored = t.out[:0], t.path[:0], 0, nil
 	return t.jsonObject()
 }
 
@@ -236,6 +236,7 @@ func (j *jsonFile) add(otherSignals int) error {
 		return fmt.Errorf("%s: %w", j.at(0), err)
 	}
 	report.Objects++
+	report.ignore(j.f.json.ignored)
 	j.lost = false
 	j.advance(end)
 	return nil

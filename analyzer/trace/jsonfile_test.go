@@ -53,26 +53,26 @@ func TestReadingGoesOnAfterAMalformedLine(t *testing.T) {
 		want     []int
 		problems []string
 	}{
-		{"torn in a string", withSpan(1) + "\n" + inString + "\n" + withSpan(2) + "\n" + withSpan(3), []int{1, 2, 3}, []string{"line 2: no JSON: the line ends within a string"}},
-		{"torn in an object", withSpan(1) + "\n" + inObject + "\n" + withSpan(2) + "\n" + withSpan(3), []int{1, 2, 3}, []string{`line 3: no JSON: want a key, found '{'`}},
-		{"torn in a list", inList + "\n" + withSpan(2) + "\n" + withSpan(3), []int{2, 3}, []string{`line 3: no JSON: want ',' or ']', found '{'`}},
+		{"torn in a string", withSpan(1) + "\n" + inString + "\n" + withSpan(2) + "\n" + withSpan(3), []int{1, 2, 3}, []string{"line 2: malformed JSON: the line ends within a string"}},
+		{"torn in an object", withSpan(1) + "\n" + inObject + "\n" + withSpan(2) + "\n" + withSpan(3), []int{1, 2, 3}, []string{`line 3: malformed JSON: want a key, found '{'`}},
+		{"torn in a list", inList + "\n" + withSpan(2) + "\n" + withSpan(3), []int{2, 3}, []string{`line 3: malformed JSON: want ',' or ']', found '{'`}},
 		{"torn in a list, at the end but one", withSpan(1) + "\n" + inList + "\n" + withSpan(2), []int{1, 2}, []string{"line 2: the input ends in the middle of an object"}},
-		{"two torn lines", inList + "\n" + withSpan(1) + "\n" + inString + "\n" + withSpan(2), []int{1, 2}, []string{"line 3: no JSON", "line 3: no JSON: the line ends within a string"}},
+		{"two torn lines", inList + "\n" + withSpan(1) + "\n" + inString + "\n" + withSpan(2), []int{1, 2}, []string{"line 3: malformed JSON", "line 3: malformed JSON: the line ends within a string"}},
 		{"the first line is the end of one", torn[30:] + "\n" + withSpan(1), []int{1}, []string{"line 1: want an object of OTLP JSON, found"}},
 		{"lines of a log between", "Jan 01 INFO start\n" + withSpan(1) + "\nJan 01 INFO\nstop\n" + withSpan(2), []int{1, 2}, []string{`line 1: want an object of OTLP JSON, found 'J'`, `line 3: want an object of OTLP JSON, found 'J'`}},
 		{"something after an object on its line", withSpan(1) + " x\n" + withSpan(2), []int{1, 2}, []string{`line 1: want an object of OTLP JSON, found 'x'`}},
 		{"cut at the end", withSpan(1) + "\n" + torn, []int{1}, []string{"line 2: the input ends in the middle of an object"}},
-		{"pretty-printed", pretty(t, withSpan(1)) + strings.Replace(indented, ":", "", 5) + pretty(t, withSpan(2)), []int{1, 2}, []string{"line 19: no JSON: want ':', found '['"}},
-		{"pretty-printed, cut in the middle", pretty(t, withSpan(1)) + indented[:len(indented)-20] + pretty(t, withSpan(2)), []int{1, 2}, []string{"no JSON"}},
-		{"not indented: parts are no objects", strings.Replace(flat, ":", "", 7) + withSpan(2), []int{2}, []string{"no JSON"}},
-		{"in a list", "[\n" + withSpan(1) + ",\n" + torn + ",\n" + withSpan(2) + "\n]\n", []int{1, 2}, []string{"line 3: no JSON"}},
-		{"in an indented list", "[\n  " + withSpan(1) + ",\n  " + torn + ",\n  " + withSpan(2) + "\n]\n", []int{1, 2}, []string{"line 3: no JSON"}},
+		{"pretty-printed", pretty(t, withSpan(1)) + strings.Replace(indented, ":", "", 5) + pretty(t, withSpan(2)), []int{1, 2}, []string{"line 19: malformed JSON: want ':', found '['"}},
+		{"pretty-printed, cut in the middle", pretty(t, withSpan(1)) + indented[:len(indented)-20] + pretty(t, withSpan(2)), []int{1, 2}, []string{"malformed JSON"}},
+		{"not indented: parts are no objects", strings.Replace(flat, ":", "", 7) + withSpan(2), []int{2}, []string{"malformed JSON"}},
+		{"in a list", "[\n" + withSpan(1) + ",\n" + torn + ",\n" + withSpan(2) + "\n]\n", []int{1, 2}, []string{"line 3: malformed JSON"}},
+		{"in an indented list", "[\n  " + withSpan(1) + ",\n  " + torn + ",\n  " + withSpan(2) + "\n]\n", []int{1, 2}, []string{"line 3: malformed JSON"}},
 		{"lists in lines", "[" + withSpan(1) + "]\n[" + inList + "\n[" + withSpan(2) + "]\n", []int{1, 2}, []string{"line 2: the input ends in the middle of an object"}},
 		{"one that is no OTLP", withSpan(1) + "\n{\"a\": 1}\n" + withSpan(2), []int{1, 2}, []string{`line 2: no OTLP traces: an object with "a", without "resourceSpans"`}},
 		{"a span that has no ID", withSpan(1) + "\n" + withSpan(0) + "\n" + withSpan(2), []int{1, 2}, []string{`line 2: span 0 ("", service "", trace ID "", span ID "0000000000000001") has no valid ID`}},
-		{"a line that is too deep", withSpan(1) + "\n{\"a\": " + strings.Repeat("[", 400) + strings.Repeat("]", 400) + "}\n" + withSpan(2), []int{1, 2}, []string{"line 2: no JSON: objects and lists are nested more than 300 deep"}},
+		{"a line that is too deep", withSpan(1) + "\n{\"a\": " + strings.Repeat("[", 400) + strings.Repeat("]", 400) + "}\n" + withSpan(2), []int{1, 2}, []string{"line 2: malformed JSON: objects and lists are nested more than 300 deep"}},
 		{"UTF-8 marks between files", "\ufeff" + withSpan(1) + "\n\ufeff" + withSpan(2), []int{1, 2}, nil},
-		{"a UTF-8 mark after a torn line", torn + "\n\ufeff" + withSpan(2), []int{2}, []string{`line 2: no JSON: want a value, found '\ufeff'`}},
+		{"a UTF-8 mark after a torn line", torn + "\n\ufeff" + withSpan(2), []int{2}, []string{`line 2: malformed JSON: want a value, found '\ufeff'`}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for how, r := range map[string]io.Reader{"at once": strings.NewReader(tc.file), "byte by byte": iotest.OneByteReader(strings.NewReader(tc.file))} {
@@ -159,15 +159,15 @@ func TestWhatCannotBeReadIsNamed(t *testing.T) {
 		{`{"resourceSpans": [{"resource": {"attribs": []}}]}`, `resourceSpans[0].resource: Resource without "attributes", but with "attribs"`},
 		{`{"resourceSpans": [{"scopeSpans": [{"scope": {"id": 1}}]}]}`, `.scope: InstrumentationScope without any key of OTLP, but with "id"`},
 		{`{"resourceSpans": [{"scopeSpans": [{"Spans": []}]}]}`, `resourceSpans[0].scopeSpans[0]: unknown key "Spans": OTLP writes "spans"`},
-		{"{\"a\": \"\x01\"}", `no JSON: a string holds '\x01', which has to be escaped`},
-		{`{"a": "\x"}`, `no JSON: there is no escape \'x'`},
-		{`{"a": "\u12g4"}`, `no JSON: want four hexadecimal digits after \u`},
-		{`{"a": 01}`, `no JSON: "01" is no number: it begins with a zero`},
-		{`{"a": 1.x}`, `no JSON: "1.x" is no number`},
-		{`{"a": nil}`, `no JSON: want a value, found 'n'`},
-		{"{\"a\": \xff}", `no JSON: want a value, found the byte 0xff`},
-		{`{"a" 1}`, `no JSON: want ':', found '1'`},
-		{`{1: 1}`, `no JSON: want a key, found '1'`},
+		{"{\"a\": \"\x01\"}", `malformed JSON: a string holds '\x01', which has to be escaped`},
+		{`{"a": "\x"}`, `malformed JSON: there is no escape \'x'`},
+		{`{"a": "\u12g4"}`, `malformed JSON: want four hexadecimal digits after \u`},
+		{`{"a": 01}`, `malformed JSON: "01" is no number: it begins with a zero`},
+		{`{"a": 1.x}`, `malformed JSON: "1.x" is no number`},
+		{`{"a": nil}`, `malformed JSON: want a value, found 'n'`},
+		{"{\"a\": \xff}", `malformed JSON: want a value, found the byte 0xff`},
+		{`{"a" 1}`, `malformed JSON: want ':', found '1'`},
+		{`{1: 1}`, `malformed JSON: want a key, found '1'`},
 	} {
 		traces, report := asTraces([]byte(withSpan(7) + "\n" + tc.object))
 		assert.Equal(t, []int{7}, idsOf(traces), tc.object)
@@ -405,7 +405,9 @@ func TestAMessageThatCannotBeReadCostsItself(t *testing.T) {
 }
 
 func TestKeysThatOTLPDoesNotHaveAreCounted(t *testing.T) {
-	_, report := asTraces([]byte(`{"later": 1, "resourceSpans": [{"later": {}, "scopeSpans": [{"spans": [{"traceId": "` + trace1 + `", "spanId": "` + span1 + `", "tags": [1], "tags": [2]}]}]}]}`))
+	_, report := asTraces([]byte(`{"resourceSpans": [{"later": {}, "scopeSpans": 1}]}`))
+	assert.Empty(t, report.Ignored, "of an object that was not read")
+	_, report = asTraces([]byte(`{"later": 1, "resourceSpans": [{"later": {}, "scopeSpans": [{"spans": [{"traceId": "` + trace1 + `", "spanId": "` + span1 + `", "tags": [1], "tags": [2]}]}]}]}`))
 	require.NoError(t, report.Err())
 	assert.Equal(t, map[string]int{"TracesData.later": 1, "ResourceSpans.later": 1, "Span.tags": 2}, report.Ignored)
 }

@@ -22,7 +22,7 @@ type otlpJSON struct {
 	jsonLexer
 	out     []byte         // protobuf
 	path    []jsonStep     // to the value that is read
-	ignored map[string]int // unknown keys, with their message
+	ignored map[string]int // unknown keys of the object, with their message
 	values  int            // how many messages of an attribute lie one in the other
 }
 
@@ -197,8 +197,7 @@ func (t *otlpJSON) ignore(message, key string) {
 	if t.ignored == nil {
 		t.ignored = map[string]int{}
 	}
-	const most = 100
-	if name := message + "." + clip([]byte(key)); len(t.ignored) < most || t.ignored[name] > 0 {
+	if name := message + "." + clip([]byte(key)); len(t.ignored) < maxIgnored || t.ignored[name] > 0 {
 		t.ignored[name]++
 	}
 }
