@@ -17,6 +17,12 @@ func Same(a, b *Trace) bool {
 		slices.Equal(a.tree.parent, b.tree.parent) && slices.Equal(a.tree.child, b.tree.child) && slices.Equal(a.tree.childStart, b.tree.childStart) && a.tree.root == b.tree.root
 }
 
+// SetMaxObjectBytes sets the bound of one JSON object, and returns the one before.
+func SetMaxObjectBytes(n int) (before int) {
+	before, maxObjectBytes = maxObjectBytes, n
+	return before
+}
+
 func ResetColumn(c *Column, rows int)                  { c.reset(rows) }
 func SettleColumn(c *Column, repeated func(row int32)) { c.settle(repeated) }
 

@@ -9,6 +9,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
+// maxObjectBytes bounds the memory for one JSON object. Tests lower it.
+var maxObjectBytes = maxMessageBytes
+
 // window is the part of the input that is in memory: buf[from:to].
 type window struct {
 	r    io.Reader
@@ -65,7 +68,7 @@ func (w *window) loadLine() int {
 		if i := bytes.IndexByte(b[searched:], '\n'); i >= 0 {
 			return searched + i + 1
 		}
-		if searched = len(b); searched > maxMessageBytes || !w.more(max(1<<16, searched)) {
+		if searched = len(b); searched > maxObjectBytes || !w.more(max(1<<16, searched)) {
 			return len(w.bytes())
 		}
 	}
@@ -178,7 +181,7 @@ func (j *jsonFile) object() error {
 	for {
 		whole = jsonLexer{b: j.bytes()}
 		whole.skip()
-		if loaded := len(whole.b); !errors.Is(whole.err, errJSONCut) || loaded > maxMessageBytes || !j.more(max(1<<16, loaded)) {
+		if loaded := len(whole.b); !errors.Is(whole.err, errJSONCut) || loaded > maxObjectBytes || !j.more(max(1<<16, loaded)) {
 			break
 		}
 	}
@@ -200,7 +203,7 @@ func (j *jsonFile) object() error {
 	case j.err != nil:
 		return fmt.Errorf("%s: %w", j.at(0), unexpected(j.err))
 	case !j.eof:
-		j.skipLine(fmt.Errorf("%s: an object has over %d bytes: write smaller ones", j.at(0), maxMessageBytes))
+		j.skipLine(fmt.Errorf("%s: an object has over %d bytes: write smaller ones", j.at(0), maxObjectBytes))
 	default:
 		j.skipLine(fmt.Errorf("%s: the input ends in the middle of an object", j.at(0)))
 	}

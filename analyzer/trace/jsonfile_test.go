@@ -421,3 +421,33 @@ func TestAnErrorWhileReadingJSONIsReturned(t *testing.T) {
 		assert.Len(t, c.Traces(), strings.Count(head, "}]}]}]}"))
 	}
 }
+
+func TestAnObjectThatIsTooLargeCostsItself(t *testing.T) {
+	defer trace.SetMaxObjectBytes(trace.SetMaxObjectBytes(100_000))
+	for name, large := range map[string]string{
+		"in one line":    `{"a": "` + strings.Repeat("x", 1_000_000) + `"}`,
+		"in many lines":  "{" + strings.Repeat("\"a\":\n 1,", 200_000) + `"b": 1}`,
+		"without an end": `{"a": "` + strings.Repeat("x", 1_000_000),
+	} {
+		traces, report := asTraces([]byte(withSpan(1) + "\n" + large + "\n" + withSpan(2) + "\n"))
+		assert.Equal(t, []int{1, 2}, idsOf(traces), name)
+		assert.Equal(t, 1, report.Unread, name)
+		assert.ErrorContains(t, report.Err(), "line 2: an object has over 100000 bytes: write smaller ones", name)
+	}
+}
+
+// TestStringsAreThoseOfJSON compares with encoding/json, also where it refuses them.
+func TestStringsAreThoseOfJSON(t *testing.T) {
+	for _, s := range []string{
+		`""`, `"a"`, `"\"\\\/\b\f\n\r\t"`, `"\u0041\u00e9\u4e16"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ud83d\u0041"`, `"\ude00\ud83d"`, `"\ud83d\n"`, `"x\u0000y"`, `"世界"`,
+		`"\a"`, `"\u12"`, `"\uD83D\uDE0"`, "\"\\n\x01\"", "\"\\n\n\"", `"\`, `"\u`, `"\n`, `"`,
+	} {
+		var want string
+		err := json.Unmarshal([]byte(s), &want)
+		traces, report := asTraces([]byte(`{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "` + trace1 + `", "spanId": "` + span1 + `", "name": ` + s + `}]}]}]}`))
+		require.Equal(t, err == nil, report.Err() == nil, "%s: %v", s, report.Err())
+		if err == nil {
+			assert.Equal(t, want, traces[0].Spans[0].Name, s)
+		}
+	}
+}
