@@ -233,9 +233,9 @@ func TestNothingOfACutFileIsInventedOrLostSilently(t *testing.T) {
 	}
 }
 
-// FuzzReadOTLP: whatever the input, ReadFile returns, and what it gave can be brought into
-// normal form. JSON that it reads without a problem gives the traces that a plain reader
-// over maps finds in it, which takes more.
+// FuzzReadOTLP checks that ReadFile returns for any input, and that its messages can be
+// brought into normal form. JSON that it reads without a problem gives the same traces as
+// the plain reader, which accepts more.
 func FuzzReadOTLP(f *testing.F) {
 	for _, td := range messages(3) {
 		for _, b := range [][]byte{asJSON(f, td), asProto(f, td), withLength(asProto(f, td))} {

@@ -205,7 +205,7 @@ func FuzzFillOTLP(f *testing.F) {
 		for i := range want {
 			requireSame(t, want[i], b.Trace(i))
 		}
-		if all, err := collect(m); err == nil && !bytes.Contains(m, []byte{0xc2, 0x3e}) { // what is not read does not matter; pdata leaves out field 1000
+		if all, err := collect(m); err == nil && !bytes.Contains(m, []byte{0xc2, 0x3e}) { // other fields do not matter; pdata leaves out field 1000
 			require.Equal(t, len(want), len(all))
 			for i := range want {
 				requireSame(t, want[i], all[i])

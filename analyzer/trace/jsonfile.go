@@ -83,7 +83,7 @@ type jsonFile struct {
 	lists  int  // that are open
 	comma  bool // one has to come before the next object
 	torn   bool // lines were skipped: lists and commas say nothing any more
-	lost   bool // nothing was read since: what is no OTLP may be a part of what was malformed
+	lost   bool // no object was read since: an object that is no OTLP may be a part of the malformed one
 	begun  bool // something but white space was on the line
 	indent int  // of the line
 }

@@ -40,8 +40,8 @@ func idsOf(traces []*trace.Trace) (ids []int) {
 	return ids
 }
 
-// TestReadingGoesOnAfterAMalformedLine shows where: what is read of each file, and which
-// places could not be read.
+// TestReadingGoesOnAfterAMalformedLine lists the traces that are read from each file, and
+// the places that cannot be read.
 func TestReadingGoesOnAfterAMalformedLine(t *testing.T) {
 	torn := withSpan(9)[:60]
 	inString, inObject, inList := withSpan(9)[:len(withSpan(9))-20], strings.Split(withSpan(9), `"resource": `)[0], `{"resourceSpans": [`
@@ -264,7 +264,7 @@ func TestEnvelopesOfProtobuf(t *testing.T) {
 		{"Tempo's API v2", answer(""), ""},
 		{"Tempo's API v2, complete", answer(lenField(2, "\x08\x01") + "\x18\x00" + lenField(4, "")), ""},
 		{"Tempo's API v2, a part", answer("\x18\x01" + lenField(4, "too large")), `Tempo gave a part of the trace (status PARTIAL: "too large")`},
-		{"Tempo's API v2, with what it does not have", answer(lenField(9, "")), "OTLP protobuf: message 1, at byte 0: "},
+		{"Tempo's API v2, with an unknown field", answer(lenField(9, "")), "OTLP protobuf: message 1, at byte 0: "},
 		{"OTLP before 0.15", older(), ""},
 		{"an unknown field instead of scope_spans", lenField(1, lenField(1, "")+lenField(7, "")), "ResourceSpans without scope_spans, but with field 7, which OTLP does not have"},
 		{"an unknown field instead of spans", lenField(1, lenField(2, lenField(7, ""))), "ScopeSpans without spans, but with field 7"},
@@ -298,7 +298,8 @@ func TestEnvelopesOfProtobuf(t *testing.T) {
 	}
 }
 
-// TestOtherSignalsInProtobufAreSkipped, and what only resembles them is not.
+// TestOtherSignalsInProtobufAreSkipped also checks that messages which only resemble them
+// are not.
 func TestOtherSignalsInProtobufAreSkipped(t *testing.T) {
 	record := func(fields string) string {
 		return lenField(1, lenField(1, "")+lenField(2, lenField(1, "")+lenField(2, fields)))

@@ -282,7 +282,7 @@ func (l *jsonLexer) number() []byte {
 	return b[from:i]
 }
 
-// literal reads null, true or false, and returns whether that is what comes next.
+// literal reads null, true or false, and returns whether the word comes next.
 func (l *jsonLexer) literal(word string) bool {
 	end := l.i + len(word)
 	if end <= len(l.b) && string(l.b[l.i:end]) == word {

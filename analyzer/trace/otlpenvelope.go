@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// jsonObject reads a whole JSON object of a file: TracesData, or what tools put around
-// it or instead of it. It returns the number of objects of other signals in it.
+// jsonObject reads a whole JSON object of a file: TracesData, or an object that tools put
+// around it or instead of it. It returns the number of objects of other signals in it.
 //
 //	{"resourceSpans": […]}           TracesData, ExportTraceServiceRequest
 //	{"batches": […]}                 Tempo's API v1, Grafana's download of a trace
@@ -140,7 +140,7 @@ func messageOf(object []byte) string {
 	return clip([]byte(e.Message))
 }
 
-// finish decides what the object is, as its keys are known.
+// finish decides the kind of the object by its keys.
 func (e *envelope) finish(start int) {
 	t := e.t
 	has := func(keys []string) bool {
@@ -219,8 +219,8 @@ var foreignFormats = []foreignFormat{
 	{"Jaeger's JSON, of its UI or its API v2", [][]string{{"data", "spans", "operationName"}}, "get the trace as OTLP from /api/v3/traces/ID of Jaeger's query service" + byGetter},
 	{"Jaeger's JSON", [][]string{{"spans", "operationName"}}, "get the trace as OTLP from /api/v3/traces/ID of Jaeger's query service" + byGetter},
 	{"Jaeger's JSON", [][]string{{"operationName"}, {"spanID"}}, "get the trace as OTLP from /api/v3/traces/ID of Jaeger's query service" + byGetter},
-	{"a document of Elasticsearch or OpenSearch", [][]string{{"_source"}}, "get the traces as OTLP from what writes them there" + byGetter},
-	{"the answer of an Elasticsearch or OpenSearch search", [][]string{{"hits", "hits"}}, "get the traces as OTLP from what writes them there" + byGetter},
+	{"a document of Elasticsearch or OpenSearch", [][]string{{"_source"}}, "get the traces as OTLP from the program that writes them there" + byGetter},
+	{"the answer of an Elasticsearch or OpenSearch search", [][]string{{"hits", "hits"}}, "get the traces as OTLP from the program that writes them there" + byGetter},
 	{"an answer of Tempo's search, which has no whole traces", [][]string{{"traces", "traceID"}}, "`betrace export --query` with the same query writes whole traces"},
 	{"an AWS X-Ray trace", [][]string{{"Traces", "Segments"}}, "send the segments to the Collector's awsxray receiver, and write OTLP with its file exporter"},
 	{"an AWS X-Ray trace", [][]string{{"Segments", "Document"}}, "send the segments to the Collector's awsxray receiver, and write OTLP with its file exporter"},

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// otlpJSON reads OTLP in JSON as protobuf: what follows is the same for both then.
+// otlpJSON turns OTLP in JSON into protobuf, so that both are read alike from there on.
 //
 // It takes all spellings of ProtoJSON: names in camelCase or as in the .proto file, null
 // for the default of any field, numbers as numbers or strings, also as 5.0 and 1e3, enums
@@ -393,7 +393,7 @@ func parseDouble(s string) (float64, error) {
 	return strconv.ParseFloat(s, 64)
 }
 
-// describe returns what the value that begins with c is.
+// describe returns the kind of the value that begins with c.
 func (t *otlpJSON) describe(c byte) string {
 	switch {
 	case t.err != nil:
