@@ -20,6 +20,9 @@ type Sizes struct {
 	Children, Ancestors, Events, Links, Attributes int
 	// Text is the longest text or byte string, in bytes; List the longest array.
 	Text, List int
+	// Depths are the ancestors of all spans together, which are as many as the descendants of all
+	// spans together; AllEvents and AllLinks are those of all spans. 0: not known.
+	Depths, AllEvents, AllLinks int
 }
 
 // DefaultSizes are the trace that rules are held to when they are loaded.
@@ -41,12 +44,13 @@ func SizesOf(t *trace.Trace) Sizes {
 			s.Text = max(s.Text, len(v))
 		}
 	}
-	depth := make([]int32, len(t.Spans)) // 0: not known yet
 	for i := range t.Spans {
 		span := &t.Spans[i]
 		s.Children = max(s.Children, len(t.Children(i)))
 		s.Events = max(s.Events, len(span.Events))
 		s.Links = max(s.Links, len(span.Links))
+		s.AllEvents += len(span.Events)
+		s.AllLinks += len(span.Links)
 		text(span.Name, span.StatusMessage, span.Scope, span.ScopeVersion)
 		s.addAttributes(span.Attributes)
 		s.addAttributes(span.Resource)
@@ -57,9 +61,21 @@ func SizesOf(t *trace.Trace) Sizes {
 		for _, l := range span.Links {
 			s.addAttributes(l.Attributes)
 		}
-		s.Ancestors = max(s.Ancestors, int(depthOf(t, i, depth)))
 	}
+	s.Ancestors, s.Depths = DepthsOf(0, len(t.Spans), t.Parent)
 	return s
+}
+
+// DepthsOf returns the most ancestors that a span from first to end has, and those of all of
+// them together. A span whose ancestors form a cycle counts for at most twice as many as
+// there are.
+func DepthsOf(first, end int, parent func(i int) int) (most, all int) {
+	depth := make([]int32, end-first) // 0: not known yet
+	for i := range depth {
+		d := int(depthOf(i, func(i int) int { return parent(first+i) - first }, depth))
+		most, all = max(most, d), all+d
+	}
+	return most, all
 }
 
 // AddValue makes the sizes of texts, lists and attributes those of a value, if they are less.
@@ -88,14 +104,14 @@ func (s *Sizes) addAttributes(as trace.Attributes) {
 
 // depthOf returns how many ancestors span i has; for a span that leads into a
 // cycle, at most twice as many as there are.
-func depthOf(t *trace.Trace, i int, depth []int32) int32 {
+func depthOf(i int, parent func(i int) int, depth []int32) int32 {
 	const walking = -1
 	var path []int
 	at := i
 	for at >= 0 && depth[at] == 0 {
 		depth[at] = walking
 		path = append(path, at)
-		at = t.Parent(at)
+		at = parent(at)
 	}
 	known := int32(0) // 1 + ancestors of the span that the walk ended at
 	switch {
@@ -127,14 +143,18 @@ func depthOf(t *trace.Trace, i int, depth []int32) int32 {
 // How long a text or a list is comes from sizes: spans is Spans long, children
 // Children, descendants() Descendants, any text Text, an attribute's list List,
 // and so on; filter and map are as long as what they range over.
+//
+// Macros within macros do not cost the product of the most that each ranges over, where the total
+// is less: each span has one parent, so that the children of all spans together are at
+// most the spans, and the descendants of all spans together are the sum of all depths. See
+// [spanVar].
 func (r *Rule) Cost(sizes Sizes) float64 { return costOf(sizes, r.programs(true)...) }
 
 func costOf(sizes Sizes, programs ...*Expression) float64 {
 	cost := 0.0
 	for _, p := range programs {
 		if p != nil {
-			est := estimator{sizes: sizes, vars: map[string]extent{}}
-			c, _ := est.estimate(p.root)
+			c, _ := newEstimator(sizes).estimate(p.root)
 			cost += c
 		}
 	}
@@ -146,6 +166,15 @@ func costOf(sizes Sizes, programs ...*Expression) float64 {
 type extent struct {
 	n       float64
 	element *extent
+	// span is set where the value is the variable of a macro over spans.
+	span *spanVar
+	// distinct is set for a list of spans that holds none twice. If it was read from a span
+	// variable, that is via, average is how long the list is on average over the iterations
+	// of the variable, and repeats is in how many of those lists a span can be. via and average
+	// are set for lists of events and links as well.
+	distinct         bool
+	via              *spanVar
+	average, repeats float64
 }
 
 func (x extent) of() extent {
@@ -155,9 +184,98 @@ func (x extent) of() extent {
 	return *x.element
 }
 
+// iterations is how often a macro over the list evaluates its body: on average, where that is
+// known.
+func (x extent) iterations() float64 {
+	if x.via != nil && !x.via.spent {
+		return x.average
+	}
+	return x.n
+}
+
+// spanVar is a variable that stands for spans. A total over all spans bounds what is read from
+// it: in spans.exists(a, a.children.exists(b, …)) b has at most as many values as there are spans,
+// whatever a has. Several such bounds do not multiply: a list of a's children within a macro
+// over a's children is long where there are many of them.
+type spanVar struct {
+	// times is how many values the variable has in all, as estimated, and most how often one
+	// span can be among them.
+	times, most float64
+	// spent is set within a macro over a list that was read from the variable.
+	spent bool
+}
+
 type estimator struct {
 	sizes Sizes
 	vars  map[string]extent
+	// times is how often what is estimated is evaluated.
+	times float64
+}
+
+func newEstimator(sizes Sizes) *estimator {
+	return &estimator{sizes: sizes, vars: map[string]extent{}, times: 1}
+}
+
+// read returns the extent of a list that is read from a span: of at most most elements, and
+// all for all spans together.
+func (e *estimator) read(of extent, most int, all, repeats float64) extent {
+	x := e.listOf(most, extent{n: 1})
+	if v := of.span; v != nil && !v.spent && v.times > 0 {
+		if average := v.most * all / v.times; average < x.n { // false for NaN
+			x.via, x.average, x.repeats = v, average, repeats
+		}
+	}
+	return x
+}
+
+// spansOf is read for lists of spans, none twice.
+func (e *estimator) spansOf(of extent, most int, all, repeats float64) extent {
+	x := e.read(of, most, all, repeats)
+	x.distinct = true
+	return x
+}
+
+// total is how many there are in a trace: as counted, or what each span may have.
+func (e *estimator) total(counted, most int) float64 {
+	if counted > 0 {
+		return float64(counted)
+	}
+	return float64(e.sizes.Spans) * float64(most)
+}
+
+func (e *estimator) children(of extent) extent {
+	return e.spansOf(of, e.sizes.Children, float64(e.sizes.Spans), 1)
+}
+
+func (e *estimator) ancestors(of extent) extent {
+	return e.spansOf(of, e.sizes.Ancestors, e.total(e.sizes.Depths, e.sizes.Ancestors), float64(e.sizes.Descendants))
+}
+
+func (e *estimator) descendants(of extent) extent {
+	return e.spansOf(of, e.sizes.Descendants, e.total(e.sizes.Depths, e.sizes.Ancestors), float64(e.sizes.Ancestors))
+}
+
+// loop begins the body of a macro over a list; end ends it. The variable is nil if it stands for
+// no span.
+func (e *estimator) loop(over extent) (v *spanVar, end func()) {
+	before := e.times
+	e.times = math.Min(before*over.iterations(), math.MaxFloat64)
+	if over.distinct {
+		v = &spanVar{times: e.times, most: before}
+		if via := over.via; via != nil && !via.spent {
+			v.most = math.Min(v.most, via.most*over.repeats*before/via.times)
+		}
+	}
+	spent := over.via != nil && over.via.spent
+	if over.via != nil {
+		over.via.spent = true
+	}
+	return v, func() {
+		e.times = before
+		if over.via != nil {
+			over.via.spent = spent
+		}
+	}
 }
 
 func (e *estimator) text() extent { return extent{n: float64(max(e.sizes.Text, 1))} }
@@ -210,14 +328,13 @@ func (e *estimator) estimate(x ast.Expr) (float64, extent) {
 	return 1, extent{n: 1}
 }
 
+// larger returns what is as large as both; that a value is a variable or read from one is lost.
 func larger(a, b extent) extent {
-	if b.n > a.n {
-		a.n = b.n
-	}
+	out := extent{n: max(a.n, b.n), element: a.element}
 	if a.element == nil || b.element != nil && b.element.n > a.element.n {
-		a.element = b.element
+		out.element = b.element
 	}
-	return a
+	return out
 }
 
 func (e *estimator) ident(name string) extent {
@@ -225,7 +342,11 @@ func (e *estimator) ident(name string) extent {
 		return v
 	}
 	switch name {
-	case "spans", "about":
+	case "spans":
+		x := e.listOf(e.sizes.Spans, extent{n: 1})
+		x.distinct = true
+		return x
+	case "about":
 		return e.listOf(e.sizes.Spans, extent{n: 1})
 	}
 	return extent{n: 1}
@@ -236,11 +357,11 @@ func (e *estimator) field(name string, operand extent) extent {
 	case "services":
 		return e.listOf(e.sizes.Spans, e.text())
 	case "children":
-		return e.listOf(e.sizes.Children, extent{n: 1})
+		return e.children(operand)
 	case "events":
-		return e.listOf(e.sizes.Events, extent{n: 1})
+		return e.read(operand, e.sizes.Events, e.total(e.sizes.AllEvents, e.sizes.Events), 1)
 	case "links":
-		return e.listOf(e.sizes.Links, extent{n: 1})
+		return e.read(operand, e.sizes.Links, e.total(e.sizes.AllLinks, e.sizes.Links), 1)
 	case "attributes", "resource":
 		return e.listOf(e.sizes.Attributes, e.dynamic())
 	case "start", "end", "duration", "parent", "root", "time":
@@ -286,9 +407,11 @@ func (e *estimator) call(call ast.CallExpr) (float64, extent) {
 	case "value", "optional.of", "or", "orValue", "first", "last":
 		return cost, larger(all, all.of())
 	case "ancestors":
-		return cost + float64(e.sizes.Ancestors), e.listOf(e.sizes.Ancestors, extent{n: 1})
+		x := e.ancestors(sizes[0])
+		return cost + x.iterations(), x
 	case "descendants":
-		return cost + float64(e.sizes.Descendants), e.listOf(e.sizes.Descendants, extent{n: 1})
+		x := e.descendants(sizes[0])
+		return cost + x.iterations(), x
 	case "matches":
 		return cost + product/64, extent{n: 1}
 	case FunctionHasCardNumber:
@@ -336,7 +459,8 @@ func (e *estimator) call(call ast.CallExpr) (float64, extent) {
 func (e *estimator) comprehension(c ast.ComprehensionExpr) (float64, extent) {
 	rangeCost, over := e.estimate(c.IterRange())
 	initCost, accu := e.estimate(c.AccuInit())
-	defer e.enter(c, over)()
+	times := over.iterations()
+	leave := e.enter(c, over)
 	if c.AccuInit().Kind() == ast.ListKind || c.AccuInit().Kind() == ast.MapKind {
 		accu = extent{n: over.n, element: over.element}
 	}
@@ -344,7 +468,12 @@ func (e *estimator) comprehension(c ast.ComprehensionExpr) (float64, extent) {
 	if element, condition := listStep(c); element != nil {
 		cost, size := e.estimate(element)
 		each = cost
-		accu = extent{n: over.n, element: &size}
+		if isVariable(element, c.IterVar()) && !c.HasIterVar2() { // filter
+			accu = over
+		} else {
+			inner := larger(size, extent{})
+			accu = extent{n: over.n, element: &inner}
+		}
 		if condition != nil {
 			cost, _ := e.estimate(condition)
 			each += cost
@@ -354,35 +483,45 @@ func (e *estimator) comprehension(c ast.ComprehensionExpr) (float64, extent) {
 		step, _ := e.estimate(c.LoopStep())
 		each = condition + step
 	}
-	e.vars[c.AccuVar()] = accu
+	leave()
+	defer e.set(c.AccuVar(), accu)()
 	resultCost, result := e.estimate(c.Result())
-	return math.Min(rangeCost+initCost+over.n*(1+each)+resultCost, math.MaxFloat64), result
+	return math.Min(rangeCost+initCost+times*(1+each)+resultCost, math.MaxFloat64), result
 }
 
-// enter gives the variables of a comprehension over a list their extents, until leave is
-// called.
+func isVariable(x ast.Expr, name string) bool {
+	return x.Kind() == ast.IdentKind && x.AsIdent() == name
+}
+
+// enter begins the body of a comprehension over a list and gives its variables their extents, until
+// leave is called.
 func (e *estimator) enter(c ast.ComprehensionExpr, over extent) (leave func()) {
-	saved := map[string]*extent{}
-	set := func(name string, x extent) {
-		if old, ok := e.vars[name]; ok {
-			saved[name] = &old
-		} else {
-			saved[name] = nil
-		}
-		e.vars[name] = x
-	}
-	set(c.AccuVar(), extent{n: 1})
-	set(c.IterVar(), larger(over.of(), extent{n: 1}))
+	v, end := e.loop(over)
+	element := larger(over.of(), extent{n: 1})
+	last := c.IterVar()
+	undo := []func(){end, e.set(c.AccuVar(), extent{n: 1})}
 	if c.HasIterVar2() {
-		set(c.IterVar2(), larger(over.of(), extent{n: 1}))
+		undo = append(undo, e.set(c.IterVar(), element))
+		last = c.IterVar2()
 	}
+	element.span = v
+	undo = append(undo, e.set(last, element))
 	return func() {
-		for name, old := range saved {
-			if old == nil {
-				delete(e.vars, name)
-			} else {
-				e.vars[name] = *old
-			}
+		for _, f := range slices.Backward(undo) {
+			f()
+		}
+	}
+}
+
+// set gives a variable an extent until undo is called.
+func (e *estimator) set(name string, x extent) (undo func()) {
+	old, had := e.vars[name]
+	e.vars[name] = x
+	return func() {
+		if had {
+			e.vars[name] = old
+		} else {
+			delete(e.vars, name)
 		}
 	}
 }
@@ -425,7 +564,8 @@ func (e *estimator) built(x ast.Expr) float64 {
 		c := x.AsComprehension()
 		add(c.IterRange(), c.AccuInit())
 		_, over := e.estimate(c.IterRange())
-		defer e.enter(c, over)()
+		times := over.iterations()
+		leave := e.enter(c, over)
 		each := 0.0
 		if element, condition := listStep(c); element != nil {
 			each = 1 + e.built(element)
@@ -434,12 +574,15 @@ func (e *estimator) built(x ast.Expr) float64 {
 			}
 		} else {
 			if k := c.AccuInit().Kind(); k == ast.ListKind || k == ast.MapKind {
+				leave()
 				return math.Inf(1)
 			}
 			each = e.built(c.LoopCondition()) + e.built(c.LoopStep())
 		}
-		sum += over.n * each
+		leave()
+		sum += times * each
 		if element, _ := listStep(c); element == nil {
+			defer e.set(c.AccuVar(), extent{n: 1})()
 			add(c.Result())
 		}
 	}

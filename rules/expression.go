@@ -34,8 +34,7 @@ func (r *Rule) Decidable(sizes Sizes) bool {
 		return false
 	}
 	for _, x := range r.programs(false) {
-		est := estimator{sizes: sizes, vars: map[string]extent{}}
-		if est.built(x.root) > maxElements {
+		if newEstimator(sizes).built(x.root) > maxElements {
 			return false
 		}
 	}

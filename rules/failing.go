@@ -71,8 +71,7 @@ func (p *Expression) constant(x ast.Expr) (ref.Val, bool) {
 	if !isClosed(x, nil) {
 		return nil, false
 	}
-	est := estimator{vars: map[string]extent{}}
-	if cost, _ := est.estimate(x); cost > maxFoldedCost {
+	if cost, _ := newEstimator(Sizes{}).estimate(x); cost > maxFoldedCost {
 		return nil, false
 	}
 	e := &evaluation{ctx: context.Background(), program: p}

@@ -268,7 +268,7 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 	}
 	r.Digest = r.digest()
 	if cost := r.Cost(env.opts.Sizes); cost > r.limit {
-		return r, d.errorf(n, "%s: its cost is %.3g on a trace of %s, over the limit of %.3g: nest fewer quantifiers over spans, or narrow what they range over", what, cost, env.opts.Sizes, r.limit)
+		return r, d.errorf(n, "%s: its cost is %.3g on a trace of %s, over the limit of %.3g: nest fewer quantifiers over spans, narrow their ranges, or raise limits.max_cost", what, cost, env.opts.Sizes, r.limit)
 	}
 	return r, nil
 }

@@ -109,7 +109,7 @@ func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes Sizes) Verd
 	}
 	tooDear := func(programs ...*Expression) error {
 		if cost := costOf(sizes, programs...); cost > r.limit {
-			return fmt.Errorf("%.3g on this trace of %s, over the limit of %.3g: narrow the rule's quantifiers or raise the limit", cost, sizes, r.limit)
+			return fmt.Errorf("%.3g on this trace of %s, over the limit of %.3g: narrow the rule's quantifiers or raise limits.max_cost", cost, sizes, r.limit)
 		}
 		return nil
 	}

@@ -203,6 +203,9 @@ func upTo(r *rules.Rule, sizes rules.Sizes) int {
 	fits := func(spans int) bool {
 		s := sizes
 		s.Spans, s.Descendants, s.Children, s.Ancestors = spans, spans, spans, 2*spans
+		if sizes.Depths > 0 {
+			s.Ancestors = min(s.Ancestors, sizes.Ancestors)
+		}
 		return r.Decidable(s)
 	}
 	if fits(sizes.Spans) {
@@ -257,7 +260,19 @@ func boundsOf(b *trace.Batch) rules.Sizes {
 	columns(b.Events.Attributes)
 	columns(b.Links.Attributes)
 	s.Events, s.Links = roundUp(len(b.Events.Times)), roundUp(len(b.Links.SpanIDs))
+	s.AllEvents, s.AllLinks = s.Events, s.Links
 	s.Text, s.List, s.Attributes = roundUp(s.Text), roundUp(s.List), roundUp(s.Attributes)
+	return s
+}
+
+// addDepths adds the totals that only a walk over all spans gives, rounded up.
+func addDepths(s rules.Sizes, b *trace.Batch) rules.Sizes {
+	most, all := 0, 0
+	for t := range b.NumTraces() {
+		m, a := rules.DepthsOf(int(b.First[t]), int(b.First[t+1]), func(i int) int { return int(b.Parents[i]) })
+		most, all = max(most, m), max(all, a)
+	}
+	s.Ancestors, s.Depths = roundUp(most), roundUp(all)
 	return s
 }
 

@@ -132,6 +132,7 @@ func TestLimitsAreOfTheBatch(t *testing.T) {
 				spans := make([]trace.Span, 200)
 				for i := range spans {
 					spans[i].ID = trace.SpanID{7: byte(i + 1)}
+					spans[i].Events, spans[i].Links = make([]trace.Event, 1), make([]trace.Link, 1)
 				}
 				set(&spans[0], text)
 				return trace.NewBatch(rs[0].Needs(), trace.New(trace.ID{1}, spans))
