@@ -17,7 +17,7 @@ import (
 
 // readyTimeout bounds how long a server may take to start; grace how long to end.
 const (
-	readyTimeout = 90 * time.Second
+	readyTimeout = 5 * time.Minute // on a loaded machine; 20 s on an idle one
 	grace        = 10 * time.Second
 )
 
@@ -40,7 +40,7 @@ type Options struct {
 	// them expire: what is sent decides what is stored.
 	FlushOnly bool
 	// NoBlocks has Tempo keep traces in its ingester, where search finds them within
-	// seconds, and cut no blocks: while Tempo moves a block to its storage, search may
+	// seconds, and cut no blocks until Flush is called: while Tempo moves a block to its storage, search may
 	// find none of the block's traces. Only for the profile Fast.
 	NoBlocks bool
 	// Compacting has Tempo look for blocks to compact each second, and delete compacted
