@@ -38,6 +38,8 @@ type Reading struct {
 	OutsideRange int
 	// Skipped counts traces that are known to exist but were not judged.
 	Skipped int
+	// SecondSearch is nil if nothing was searched twice.
+	SecondSearch *SecondSearch
 	// Young is set if the range reaches into the time in which data still arrives.
 	Young bool
 	// Objects counts the JSON objects or protobuf messages with traces that were read from
@@ -46,6 +48,15 @@ type Reading struct {
 	Objects, OtherSignals, Unread int
 	// Warnings are remarks that make nothing incomplete.
 	Warnings []string
+}
+
+// SecondSearch reports the second search of data that may have been in motion
+// during the first one.
+type SecondSearch struct {
+	// From is the start of the part of the range that was searched twice.
+	From time.Time `json:"from"`
+	// Added counts the traces in the range that only the second search found.
+	Added int `json:"added"`
 }
 
 // TraceCounts count traces by what became of them.

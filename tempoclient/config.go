@@ -185,6 +185,9 @@ type Config struct {
 	// MaxTraceDuration is how long a trace may last: search runs so far beyond the
 	// end of a range, since a match may come late in a trace. Default 1 h.
 	MaxTraceDuration time.Duration
+	// SearchAgainAfter is the pause before the second search of a range that has not
+	// settled. Default 5 s.
+	SearchAgainAfter time.Duration
 	// RequestTimeout bounds one try of a request. Default 1 min.
 	RequestTimeout time.Duration
 	// Tries is how often a request is tried that fails in a way that may pass. Default 5.
@@ -209,13 +212,14 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Concurrency, 8)
 	setDefault(&c.SearchLimit, 5000)
 	setDefault(&c.MaxTraceDuration, time.Hour)
+	setDefault(&c.SearchAgainAfter, 5*time.Second)
 	setDefault(&c.RequestTimeout, time.Minute)
 	setDefault(&c.Tries, 5)
 	setDefault(&c.MaxTraceBytes, 1<<30)
 	if c.MaxRequestsPerSecond < 0 || c.MaxBytesPerSecond < 0 {
 		return c, errors.New("tempo: requests and bytes per second must be 0 or more")
 	}
-	if c.Concurrency < 0 || c.SearchLimit < 0 || c.Tries < 0 || c.MaxTraceDuration < 0 || c.RequestTimeout < 0 {
+	if c.Concurrency < 0 || c.SearchLimit < 0 || c.Tries < 0 || c.MaxTraceDuration < 0 || c.SearchAgainAfter < 0 || c.RequestTimeout < 0 {
 		return c, errors.New("tempo: concurrency, search limit, tries and durations must be above 0")
 	}
 	return c, nil

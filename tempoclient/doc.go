@@ -9,7 +9,8 @@
 // whose answer reached the limit is searched again in halves, down to one second,
 // and a second in parts of the ID space; the query is one span filter, which
 // finds too much rather than too little; the counters of search jobs are checked;
-// and what was not read is said in the [Report]. What this proves is what Tempo's
+// and what was not read is said in the [Report]. Data that Tempo may still be
+// moving to its storage is searched twice ([SecondSearch]). What this proves is what Tempo's
 // search proves: spans that reach Tempo late (over 2 minutes by default) it may
 // not find by their own time.
 //

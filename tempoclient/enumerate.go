@@ -24,6 +24,7 @@ const maxIDDigits = 3
 type enumeration struct {
 	client *Client
 	filter *traceql.Filter
+	name   string // in problems
 	// found takes each ID, maybe more than once, from several goroutines, and whether
 	// the trace is large.
 	found func(id trace.ID, large bool) error
@@ -64,9 +65,9 @@ func (e *enumeration) window(ctx context.Context, w window, digits string) error
 	case err != nil && (isFatal(err) || context.Cause(ctx) != nil):
 		return err
 	case err != nil:
-		e.problem("search "+w.String(), err)
+		e.problem(e.name+" "+w.String(), err)
 	case a.completed < a.total:
-		e.problem("search "+w.String(), fmt.Errorf("tempo finished %d of %d jobs: see its log for why, and scan the range again", a.completed, a.total))
+		e.problem(e.name+" "+w.String(), fmt.Errorf("tempo finished %d of %d jobs: see its log for why, and scan the range again", a.completed, a.total))
 	}
 	if digits == "" {
 		e.searched(w)
@@ -114,7 +115,7 @@ func (e *enumeration) split(ctx context.Context, w window, digits string, why er
 		} else {
 			why = fmt.Errorf("%w: %s", why, sizeRemedy)
 		}
-		e.problem(fmt.Sprintf("search %s, IDs %s…", w, digits), why)
+		e.problem(fmt.Sprintf("%s %s, IDs %s…", e.name, w, digits), why)
 		return nil
 	}
 	if digits == "" {

@@ -182,7 +182,7 @@ const closedAddr = "127.0.0.1:1"
 
 func (f *fake) client(t *testing.T, change func(*tempoclient.Config)) *tempoclient.Client {
 	t.Helper()
-	config := tempoclient.Config{URL: f.url, GRPCAddr: f.grpcAddr, Concurrency: 2, Tries: 2, MaxTraceDuration: time.Second}
+	config := tempoclient.Config{URL: f.url, GRPCAddr: f.grpcAddr, Concurrency: 2, Tries: 2, MaxTraceDuration: time.Second, SearchAgainAfter: time.Millisecond}
 	if change != nil {
 		change(&config)
 	}

@@ -25,10 +25,11 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// proxy stands before a real Tempo, for its HTTP and its gRPC API on one port, and does
-// to requests and answers what its schedule says.
+// proxy stands before a real Tempo, for its HTTP and its gRPC API on one port, and
+// does to each request and its answer whatever next returns.
 type proxy struct {
-	schedule   *schedule
+	t          *testing.T
+	next       func(path string, grpc bool) happening
 	http, grpc string // Tempo's URLs
 	transport  *http.Transport
 	h2c        *http.Transport
@@ -38,8 +39,8 @@ type proxy struct {
 // connection is the key of a request's TCP connection.
 type connection struct{}
 
-func startProxy(s *schedule, tempoURL, tempoGRPC string) (p *proxy, stop func()) {
-	p = &proxy{schedule: s, http: tempoURL, grpc: "http://" + tempoGRPC, transport: &http.Transport{}, h2c: &http.Transport{Protocols: &http.Protocols{}}}
+func startProxy(t *testing.T, next func(path string, grpc bool) happening, tempoURL, tempoGRPC string) (p *proxy, stop func()) {
+	p = &proxy{t: t, next: next, http: tempoURL, grpc: "http://" + tempoGRPC, transport: &http.Transport{}, h2c: &http.Transport{Protocols: &http.Protocols{}}}
 	p.h2c.Protocols.SetUnencryptedHTTP2(true)
 	server := httptest.NewUnstartedServer(p)
 	server.Config.Protocols = &http.Protocols{}
@@ -63,7 +64,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // the client is gone
 	}
 	grpc := strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
-	f := p.schedule.next(r.URL.Path, grpc)
+	f := p.next(r.URL.Path, grpc)
 	if f.before != nil {
 		f.before(w, r)
 		return
@@ -71,7 +72,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resp, err := p.forward(r, body, grpc)
 	if err != nil {
 		if r.Context().Err() == nil {
-			p.schedule.t.Errorf("the proxy's own request to Tempo: %v", err)
+			p.t.Errorf("the proxy's own request to Tempo: %v", err)
 		}
 		panic(http.ErrAbortHandler)
 	}
@@ -262,7 +263,6 @@ var faults = map[string]func(r *rand.Rand, grpc bool) happening{
 // first, second, … has its own chance, whatever else is under way. After so many requests
 // all that the outage names fails for good.
 type schedule struct {
-	t      *testing.T
 	seed   uint64
 	rate   float64
 	kinds  []string

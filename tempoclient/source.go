@@ -23,9 +23,17 @@ type Request struct {
 	// Filter is what a span of a trace has to match; Tempo is sent its Prefilter, so
 	// that more may come. Nil: all.
 	Filter *traceql.Filter
+	// SettledBefore is the time before which Tempo has moved all data from its
+	// ingesters to the storage. The part of the range after it is searched twice, see
+	// [SecondSearch]. If zero, it is [DefaultSettle] ago.
+	SettledBefore time.Time
 	// Skip, if not nil, tells IDs of traces that are not wanted. It is called by
 	// several goroutines.
 	Skip func(trace.ID) bool
+	// SkipAdded, if not nil, reports traces that are not wanted if only the second
+	// search finds them: those that the caller has written in between. It is called by
+	// several goroutines.
+	SkipAdded func(trace.ID) bool
 	// Needs are what is read of the traces' spans. Of others it may be that they come
 	// without what is not needed. Zero: everything.
 	Needs trace.Needs
@@ -39,7 +47,8 @@ type Request struct {
 
 // Progress is how far a reading is.
 type Progress struct {
-	// Searched is the share of the range that has been searched, 0 to 1.
+	// Searched is the share of the range that has been searched, 0 to 1. The
+	// part that is searched twice counts twice.
 	Searched float64
 	// Found counts traces found, Read those read whole.
 	Found, Read int
@@ -61,6 +70,9 @@ type Report struct {
 	// no longer, used at all.
 	BySearch, ByID int
 	ByIDWhy        map[string]int
+	// SecondSearch is nil if there was none: the whole range has settled, or the first
+	// search failed somewhere.
+	SecondSearch *SecondSearch
 	// Skipped counts traces that were found and not read; Problems say why.
 	Skipped int
 	// Problems are all parts that were not read, at most 100; MoreProblems counts
@@ -87,10 +99,13 @@ func (c *Client) Traces(ctx context.Context, req Request, deliver func(*trace.Tr
 	if !req.From.Before(req.To) {
 		return Report{}, fmt.Errorf("range %s/%s: it ends before it starts", req.From.Format(time.RFC3339), req.To.Format(time.RFC3339))
 	}
+	if req.SettledBefore.IsZero() {
+		req.SettledBefore = time.Now().Add(-DefaultSettle)
+	}
 	search, why := newWholeSearch(&req, &c.config)
 	r := &reading{
-		client: c, req: req, search: search, ways: newWays(search, why), seen: map[trace.ID]struct{}{},
-		ids: make(chan listed), work: make(chan []trace.ID), traces: make(chan *trace.Trace),
+		client: c, req: req, search: search, ways: newWays(search, why), seen: map[trace.ID]struct{}{}, added: map[trace.ID]struct{}{},
+		ids: make(chan listed), firstDone: make(chan struct{}), work: make(chan []trace.ID), traces: make(chan *trace.Trace),
 	}
 	requests, retries, bytes, slowed := c.retrier.requests.Load(), c.retrier.retries.Load(), c.bytes.Load(), c.retrier.pace.times()
 	err := r.run(ctx, deliver)
@@ -114,12 +129,15 @@ type reading struct {
 	search *wholeSearch // nil if search is not relied upon for what is needed
 	ways   *ways
 	ids    chan listed
-	work   chan []trace.ID // one is read by ID
-	traces chan *trace.Trace
+	// firstDone separates the IDs of the first search from those of the second.
+	firstDone chan struct{}
+	work      chan []trace.ID // one is read by ID
+	traces    chan *trace.Trace
 
 	mu       sync.Mutex
 	seen     map[trace.ID]struct{}
-	searched int64 // seconds
+	added    map[trace.ID]struct{} // found by the second search only
+	searched int64                 // seconds
 	report   Report
 }
 
@@ -133,11 +151,7 @@ func (r *reading) run(ctx context.Context, deliver func(*trace.Trace) error) err
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(r.ids)
-		e := &enumeration{
-			client: r.client, filter: r.req.Filter.Prefilter(), problem: r.problem, searched: r.windowDone,
-			found: func(id trace.ID, large bool) error { return r.found(ctx, listed{id, large}) },
-		}
-		return e.run(ctx, r.req.From, r.end())
+		return r.enumerate(ctx)
 	})
 	group.Go(func() error {
 		defer close(r.work)
@@ -179,15 +193,21 @@ func (r *reading) run(ctx context.Context, deliver func(*trace.Trace) error) err
 // end is how far search runs: a match may come late in a trace.
 func (r *reading) end() time.Time { return r.req.To.Add(r.client.config.MaxTraceDuration) }
 
-func (r *reading) found(ctx context.Context, l listed) error {
+// found takes a trace that the first or the second search found. It is read once.
+func (r *reading) found(ctx context.Context, l listed, second bool) error {
+	skip := second && r.req.SkipAdded != nil && r.req.SkipAdded(l.id)
 	r.mu.Lock()
 	_, again := r.seen[l.id]
-	if !again {
+	skip = skip || again
+	if !skip {
 		r.seen[l.id] = struct{}{}
 		r.report.Found++
+		if second {
+			r.added[l.id] = struct{}{}
+		}
 	}
 	r.mu.Unlock()
-	if again || r.req.Skip != nil && r.req.Skip(l.id) {
+	if skip || r.req.Skip != nil && r.req.Skip(l.id) {
 		return nil
 	}
 	return send(ctx, r.ids, l)
@@ -205,29 +225,43 @@ func send[T any](ctx context.Context, to chan<- T, v T) error {
 // batches gathers what is searched for together.
 func (r *reading) batches(ctx context.Context) error {
 	var batch []trace.ID
-	for l := range r.ids {
-		if l.large || r.client.overHTTP.Load() || r.ways.use() == nil {
-			if err := send(ctx, r.work, []trace.ID{l.id}); err != nil {
+	rest := func() error { // sends the last IDs of a search
+		ids := batch
+		batch = nil
+		if len(ids) >= minBatch {
+			return send(ctx, r.work, ids)
+		}
+		for _, id := range ids {
+			if err := send(ctx, r.work, []trace.ID{id}); err != nil {
 				return err
 			}
-			continue
 		}
-		if batch = append(batch, l.id); len(batch) >= r.ways.batch() {
-			if err := send(ctx, r.work, batch); err != nil {
+		return nil
+	}
+	for {
+		select {
+		case <-r.firstDone:
+			if err := rest(); err != nil {
 				return err
 			}
-			batch = nil
+		case l, ok := <-r.ids:
+			if !ok {
+				return rest()
+			}
+			if l.large || r.client.overHTTP.Load() || r.ways.use() == nil {
+				if err := send(ctx, r.work, []trace.ID{l.id}); err != nil {
+					return err
+				}
+				continue
+			}
+			if batch = append(batch, l.id); len(batch) >= r.ways.batch() {
+				if err := send(ctx, r.work, batch); err != nil {
+					return err
+				}
+				batch = nil
+			}
 		}
 	}
-	if len(batch) >= minBatch {
-		return send(ctx, r.work, batch)
-	}
-	for _, id := range batch {
-		if err := send(ctx, r.work, []trace.ID{id}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // foundTrace reads a trace that search has found. Tempo does not find it by its ID for
@@ -356,6 +390,8 @@ func (r *reading) give(ctx context.Context, t *trace.Trace, bySearch bool) error
 	}
 	if outside {
 		r.report.OutsideRange++
+	} else if _, ok := r.added[t.ID]; ok {
+		r.report.SecondSearch.Added++
 	}
 	r.mu.Unlock()
 	if outside {
@@ -387,6 +423,5 @@ func (r *reading) progress() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	whole := r.end().Unix() + 1 - r.req.From.Unix()
-	r.req.Progress(Progress{Searched: min(1, float64(r.searched)/float64(whole)), Found: r.report.Found, Read: r.report.Delivered + r.report.OutsideRange})
+	r.req.Progress(Progress{Searched: min(1, float64(r.searched)/float64(r.toSearch())), Found: r.report.Found, Read: r.report.Delivered + r.report.OutsideRange})
 }

@@ -377,7 +377,7 @@ type corpus struct {
 func sendCorpus(t *testing.T, o tracetest.Options) *corpus {
 	t.Helper()
 	c := &corpus{fixture: connect(t, stack.Fast, false, nil), shadowed: map[string]bool{}, answers: map[string]map[trace.ID]bool{}}
-	c.stack = stacktest.Get(t, stack.Options{Tempo: true, Profile: stack.Fast, Multitenant: true})
+	c.stack = stacktest.Get(t, still)
 	o.Start, o.Window = time.Now().Add(-50*time.Second), 10*time.Second
 	c.from = o.Start.Add(-time.Hour)
 	var err error
@@ -411,22 +411,22 @@ func sendCorpus(t *testing.T, o tracetest.Options) *corpus {
 			require.NoError(t, c.writer.Export(c.ctx, tracetest.Merge(chunk...)))
 		}
 	}
-	// Tempo cuts traces by when they were written: what is written last is searched last.
-	last := ptrace.NewTraces()
-	addTrace(last, id(1), time.Now(), 1, "last")
-	require.NoError(t, c.writer.Export(c.ctx, last))
-	for {
-		ids, err := c.search(`{ name = "last" }`, nil)
-		require.NoError(t, err)
-		if len(ids) == 1 {
-			break
-		}
-		time.Sleep(200 * time.Millisecond)
+	// Tempo cuts traces in passes, one after another, by when they were written: once a
+	// trace is found that was written after the pass that cut the first one had begun,
+	// that pass, which cut all that was written before, has ended.
+	for n := range 2 {
+		last := ptrace.NewTraces()
+		addTrace(last, id(1+n), time.Now(), 1, "last")
+		require.NoError(t, c.writer.Export(c.ctx, last))
+		c.until(t, "search finds the trace that was sent last", func() bool {
+			ids, err := c.search(`{ name = "last" }`, nil)
+			require.NoError(t, err)
+			return len(ids) == n+1
+		})
 	}
-	time.Sleep(500 * time.Millisecond)
 	ids, err := c.search(`{ }`, nil)
 	require.NoError(t, err)
-	require.Len(t, ids, len(c.traces)+1)
+	require.Len(t, ids, len(c.traces)+2)
 	return c
 }
 
@@ -437,7 +437,7 @@ func (c *corpus) flush(t *testing.T) {
 	store, err := blocks.OpenFolder(c.ctx, c.stack.TempoBlocks)
 	require.NoError(t, err)
 	defer store.Close()
-	for {
+	c.until(t, "all is in blocks, and search knows these", func() bool {
 		listing, err := store.List(c.ctx, c.config.Access.Tenant)
 		require.NoError(t, err)
 		stored := int64(0)
@@ -449,11 +449,8 @@ func (c *corpus) flush(t *testing.T) {
 		var metrics searchMetrics
 		_, err = c.search(`{ }`, &metrics)
 		require.NoError(t, err)
-		if stored > c.spans && metrics.TotalBlocks >= len(listing.Live) {
-			break
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
+		return stored > c.spans && metrics.TotalBlocks >= len(listing.Live)
+	})
 	clear(c.answers)
 }
 

@@ -48,8 +48,9 @@ var settings = append([]setting{
 	{key: "scan.max_bytes_per_second", value: 0.0, help: "how many bytes a second Tempo is to answer at most, on average; 0: no bound"},
 	{key: "scan.search_limit", flag: "search-limit", value: 5000, help: "how many traces one search asks for; a range with more is searched in parts"},
 	{key: "scan.max_trace_duration", flag: "max-trace-duration", value: time.Hour, help: "how long a trace may last; search runs so far beyond the end of the range"},
-	{key: "scan.settle", flag: "settle", value: 15 * time.Minute, help: "how long spans may still arrive; what is younger is provisional"},
-	{key: "scan.settle_blocks", flag: "settle-blocks", value: 45 * time.Minute, help: "how long until all spans are in blocks: more than Tempo's ingester.max_block_duration; what is younger is read by the API, or provisional"},
+	{key: "scan.settle", flag: "settle", value: tempoclient.DefaultSettle, help: "how long spans may still arrive; younger data is provisional"},
+	{key: "scan.settle_blocks", flag: "settle-blocks", value: tempoclient.DefaultSettle, help: "how long until Tempo has moved all spans to blocks: more than its ingester.max_block_duration; younger data is read by the API, and is provisional from every source"},
+	{key: "scan.search_again_after", value: 5 * time.Second, help: "pause before younger data is searched a second time by the API"},
 	{key: "scan.source", flag: "source", value: "auto", help: "where traces are read: `way`: blocks, api, by-id (the API, each trace by its ID), or auto: what is settled from blocks, if they are named, the rest by the API"},
 	{key: "scan.plain_attributes", value: []string{}, help: "attributes that hold one text, number or truth value wherever they are, and no list, map or bytes; rules that read no others read many traces at once by the API; * is all"},
 	{key: "scan.memory_bytes", value: blocks.DefaultMemoryBytes, help: "about how much the spans may take that are held at a time while blocks are read"},
@@ -343,6 +344,7 @@ func (c *config) tempo() (tempoclient.Config, error) {
 		MaxRequestsPerSecond: c.viper.GetFloat64("scan.max_requests_per_second"), MaxBytesPerSecond: c.viper.GetFloat64("scan.max_bytes_per_second"),
 		PlainAttributes: c.viper.GetStringSlice("scan.plain_attributes"), SearchLimit: c.viper.GetInt("scan.search_limit"),
 		MaxTraceDuration: c.viper.GetDuration("scan.max_trace_duration"),
+		SearchAgainAfter: c.viper.GetDuration("scan.search_again_after"),
 		RequestTimeout:   c.viper.GetDuration("scan.request_timeout"), Tries: c.viper.GetInt("scan.tries"),
 	}, err
 }

@@ -42,13 +42,14 @@ starts. Exit code: 0 all was read, 2 something was not.`,
 
 // counting is what count prints.
 type counting struct {
-	Result   analyzer.Completeness `json:"result"`
-	Basis    string                `json:"basis"`
-	Problems []analyzer.Problem    `json:"problems"`
-	Files    *filesSummary         `json:"files,omitempty"`
-	Traces   int                   `json:"traces"`
-	Spans    int                   `json:"spans"`
-	By       []bucket              `json:"by"`
+	Result       analyzer.Completeness  `json:"result"`
+	Basis        string                 `json:"basis"`
+	Problems     []analyzer.Problem     `json:"problems"`
+	SecondSearch *analyzer.SecondSearch `json:"second_search,omitempty"`
+	Files        *filesSummary          `json:"files,omitempty"`
+	Traces       int                    `json:"traces"`
+	Spans        int                    `json:"spans"`
+	By           []bucket               `json:"by"`
 }
 
 type bucket struct {
@@ -97,7 +98,7 @@ func (p *program) count(cmd *cobra.Command, f selectionFlags, by, format string)
 		b.Spans += spans
 		return nil
 	})
-	c.Basis, c.Problems = reading.Basis, append(c.Problems, reading.Problems...)
+	c.Basis, c.Problems, c.SecondSearch = reading.Basis, append(c.Problems, reading.Problems...), reading.SecondSearch
 	c.Files = filesOf(&reading)
 	c.Result = (&analyzer.Result{Reading: reading}).Completeness()
 	for _, at := range slices.Sorted(maps.Keys(buckets)) {
@@ -129,6 +130,9 @@ func (p *program) printCount(c counting, by, format string) error {
 	fmt.Fprintf(w, "total\t%d\t%d\n%s, by %s\n", c.Traces, c.Spans, c.Result, c.Basis)
 	if c.Files.remarkable() {
 		fmt.Fprintln(w, c.Files)
+	}
+	if c.SecondSearch != nil {
+		fmt.Fprintln(w, secondSearchLine(c.SecondSearch))
 	}
 	return w.Flush()
 }

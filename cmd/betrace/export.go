@@ -60,6 +60,9 @@ func (p *program) export(cmd *cobra.Command, f selectionFlags, format string) (e
 	if err == nil || !nothingRead(&reading, traces) {
 		fmt.Fprintf(p.stderr, "%s (%s) written, by %s\n", counted(traces, "trace"), counted(spans, "span"), reading.Basis)
 	}
+	if reading.SecondSearch != nil {
+		fmt.Fprintln(p.stderr, secondSearchLine(reading.SecondSearch))
+	}
 	return p.endOfReading(reading, err)
 }
 

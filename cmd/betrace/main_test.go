@@ -32,6 +32,7 @@ type covered struct{ *testing.M }
 
 func (c covered) Run() int {
 	flag.Parse()
+	os.Setenv("BETRACE_SCAN_SEARCH_AGAIN_AFTER", "50ms") // scripts have an environment of their own
 	if dir := flag.Lookup("test.gocoverdir"); dir != nil && dir.Value.String() != "" {
 		os.Setenv("GOCOVERDIR", dir.Value.String())
 	}

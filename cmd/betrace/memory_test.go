@@ -34,7 +34,10 @@ type inMemory struct {
 	tenants map[string]*tenantInMemory
 	// refuses, if set, is what writes are answered with.
 	refuses int
-	url     string
+	// hidden is how many searches find nothing, as while Tempo moves a block; searches
+	// counts all.
+	hidden, searches int
+	url              string
 }
 
 type tenantInMemory struct {
@@ -79,6 +82,11 @@ func (m *inMemory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		mine.add(request.Traces())
 		w.Header().Set("Content-Type", "application/x-protobuf")
 	case path == "/api/search":
+		m.searches++
+		if m.hidden > 0 {
+			m.hidden--
+			mine = &tenantInMemory{}
+		}
 		mine.search(w, r)
 	case strings.HasPrefix(path, "/api/v2/traces/"):
 		mine.byID(w, strings.TrimPrefix(path, "/api/v2/traces/"))
@@ -179,12 +187,18 @@ func (m *inMemory) charges(from time.Time, n int, tenants ...string) {
 	}
 }
 
-// scan runs betrace scan on these servers.
-func (m *inMemory) scan(t *testing.T, wantCode int, tenant string, args ...string) (summary, []string) {
+// pack writes a pack of one rule that each charge violates.
+func (m *inMemory) pack(t *testing.T) string {
 	t.Helper()
 	pack := filepath.Join(t.TempDir(), "pack.yaml")
 	require.NoError(t, os.WriteFile(pack, []byte("apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules: [{id: charge, title: t, severity: low, when: 'spans.exists(s, s.name == \"charge\")'}]\n"), 0o644))
-	all := append([]string{"scan", "-o", "jsonl", "--rules", pack, "--tempo", m.url, "--tempo-otlp", m.url, "--loki", m.url, "--tenant", tenant, "--tries", "1"}, args...)
+	return pack
+}
+
+// scan runs betrace scan on these servers.
+func (m *inMemory) scan(t *testing.T, wantCode int, tenant string, args ...string) (summary, []string) {
+	t.Helper()
+	all := append([]string{"scan", "-o", "jsonl", "--rules", m.pack(t), "--tempo", m.url, "--tempo-otlp", m.url, "--loki", m.url, "--tenant", tenant, "--tries", "1"}, args...)
 	code, stdout, stderr := betrace(t.Context(), all...)
 	require.Equal(t, wantCode, code, stderr)
 	var s summary
@@ -241,23 +255,85 @@ func TestAScanOfARangeWritesEachViolationOnceForEachTenant(t *testing.T) {
 func TestARangeThatReachesIntoThePresentIsProvisional(t *testing.T) {
 	m := newInMemory(t)
 	now := time.Now().Truncate(time.Second)
-	m.charges(now.Add(-30*time.Minute), 3, "a")
-	s, _ := m.scan(t, exitViolations, "a", "--since", "1h", "--dry-run")
+	m.charges(now.Add(-90*time.Minute), 3, "a")
+	s, _ := m.scan(t, exitViolations, "a", "--since", "2h", "--dry-run")
 	require.Equal(t, analyzer.Provisional, s.Result)
-	s, _ = m.scan(t, exitViolations, "a", append(between(now.Add(-time.Hour), now.Add(-20*time.Minute)), "--dry-run")...)
-	require.Equal(t, analyzer.Complete, s.Result)
-	// BeTrace's own spans, which are young, are seen and not judged.
-	s, _ = m.scan(t, exitViolations, "a", "--since", "1h")
+	dryRun := func(minutes int, more ...string) summary {
+		args := append(between(now.Add(-2*time.Hour), now.Add(-time.Duration(minutes)*time.Minute)), "--dry-run")
+		s, _ := m.scan(t, exitViolations, "a", append(args, more...)...)
+		return s
+	}
+	// By the API, too, both settles count: Tempo moves blocks at up to 30 minutes.
+	require.Equal(t, analyzer.Complete, dryRun(50).Result)
+	require.Equal(t, analyzer.Provisional, dryRun(40).Result)
+	require.Equal(t, analyzer.Provisional, dryRun(40, "--settle", "10m").Result)
+	require.Equal(t, analyzer.Provisional, dryRun(40, "--settle-blocks", "10m").Result)
+	require.Equal(t, analyzer.Complete, dryRun(40, "--settle", "10m", "--settle-blocks", "10m").Result)
+	// BeTrace's own spans, which are young, are seen and not judged. Those that the scan
+	// itself writes before its second search are not read.
+	s, _ = m.scan(t, exitViolations, "a", "--since", "2h")
 	require.Equal(t, 3, s.Sinks[0].Written)
-	s, _ = m.scan(t, exitViolations, "a", "--since", "1h")
+	require.Zero(t, s.Traces.Own+s.Traces.OutsideRange)
+	require.Zero(t, s.SecondSearch.Added)
+	s, _ = m.scan(t, exitViolations, "a", "--since", "2h")
 	require.Equal(t, 3, s.Traces.Own)
 	require.Equal(t, 3, s.Traces.Judged)
 
 	id := fmt.Sprintf("%032d", 1)
 	s, _ = m.scan(t, exitViolations, "a", "--trace", id, "--dry-run")
 	require.Equal(t, analyzer.Complete, s.Result)
-	s, _ = m.scan(t, exitViolations, "a", "--trace", id, "--dry-run", "--settle", "1h")
+	s, _ = m.scan(t, exitViolations, "a", "--trace", id, "--dry-run", "--settle", "2h")
 	require.Equal(t, analyzer.Provisional, s.Result)
+}
+
+// While Tempo moves a block, its search may find none of its traces. The second search
+// of young data finds them, and every command reports how many.
+func TestTracesThatOnlyTheSecondSearchFindsAreJudgedAndReported(t *testing.T) {
+	for _, way := range []string{sourceAuto, sourceByID} {
+		m := newInMemory(t)
+		now := time.Now().Truncate(time.Second)
+		m.charges(now.Add(-20*time.Minute), 3, "a")
+		since := []string{"--since", "2h", "--source", way}
+		servers := []string{"--tempo", m.url, "--tenant", "a", "--query", `{ name = "charge" }`}
+		young := now.Add(-45 * time.Minute)
+
+		m.hidden = 1
+		s, ids := m.scan(t, exitViolations, "a", append(since, "--dry-run")...)
+		require.Len(t, ids, 3)
+		require.Equal(t, 3, s.SecondSearch.Added)
+		require.WithinDuration(t, young, s.SecondSearch.From, time.Minute)
+		require.Equal(t, analyzer.Provisional, s.Result)
+
+		m.hidden = 1
+		code, stdout, _ := betrace(t.Context(), append(append([]string{"count", "-o", "json"}, since...), servers...)...)
+		require.Equal(t, exitOK, code)
+		var c counting
+		require.NoError(t, json.Unmarshal([]byte(stdout), &c))
+		require.Equal(t, 3, c.Traces)
+		require.Equal(t, 3, c.SecondSearch.Added)
+		require.Equal(t, analyzer.Provisional, c.Result)
+
+		line := `(?m)^\s*3 traces added by a second search of 20\d\d-\S+Z and later$`
+		m.hidden = 1
+		_, stdout, _ = betrace(t.Context(), append(append([]string{"count"}, since...), servers...)...)
+		require.Regexp(t, line, stdout)
+
+		m.hidden = 1
+		code, stdout, stderr := betrace(t.Context(), append(append([]string{"export"}, since...), servers...)...)
+		require.Equal(t, exitOK, code)
+		require.Equal(t, 3, strings.Count(stdout, "\n"))
+		require.Regexp(t, line, stderr)
+
+		m.hidden = 1
+		_, stdout, _ = betrace(t.Context(), append(append([]string{"scan", "--dry-run", "--rules", m.pack(t)}, since...), servers...)...)
+		require.Regexp(t, line, stdout)
+	}
+	// Data that has settled is searched once.
+	m := newInMemory(t)
+	m.charges(time.Now().Add(-3*time.Hour), 3, "a")
+	s, _ := m.scan(t, exitViolations, "a", append(between(time.Now().Add(-4*time.Hour), time.Now().Add(-2*time.Hour)), "--dry-run")...)
+	require.Nil(t, s.SecondSearch)
+	require.Equal(t, 1, m.searches)
 }
 
 func TestARangeOlderThanWhatIsStoredIsIncomplete(t *testing.T) {

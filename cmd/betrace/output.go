@@ -59,6 +59,11 @@ func (o *tableOutput) violations(vs []evidence.Violation) error {
 	return nil
 }
 
+// secondSearchLine reports the second search to people.
+func secondSearchLine(s *analyzer.SecondSearch) string {
+	return fmt.Sprintf("%s added by a second search of %s and later", counted(s.Added, "trace"), s.From.Format(time.RFC3339))
+}
+
 func (o *tableOutput) row(severity, rule, traceID, started, message string) error {
 	_, err := fmt.Fprintf(o.w, "%-8s  %-*s  %-32s  %-24s  %s\n", severity, o.ruleWidth, rule, traceID, started, message)
 	return err
@@ -95,6 +100,9 @@ func (o *tableOutput) summary(s *summary) error {
 	}
 	fmt.Fprintf(w, "traces\t%d seen (%d spans, by %s), %d outside the range, %d skipped, %d BeTrace's own, %d outside the query, %d judged\n",
 		s.Traces.Seen, s.Traces.Spans, s.Basis, s.Traces.OutsideRange, s.Traces.Skipped, s.Traces.Own, s.Traces.OutsideQuery, s.Traces.Judged)
+	if s.SecondSearch != nil {
+		fmt.Fprintf(w, "\t%s\n", secondSearchLine(s.SecondSearch))
+	}
 	if s.Files.remarkable() {
 		fmt.Fprintf(w, "files\t%s\n", s.Files)
 	}

@@ -185,6 +185,8 @@ func (j *scanJob) write(ctx context.Context, found []analyzer.Violation) error {
 	vs := make([]evidence.Violation, len(found))
 	for i, v := range found {
 		vs[i] = j.violation(v)
+		own, _ := evidence.SpanIDs(vs[i].ID)
+		j.written.Store(own, true)
 	}
 	j.progress.pause()
 	if err := j.out.violations(vs); err != nil {

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,13 +48,15 @@ type selection struct {
 	flags    selectionFlags
 	from, to time.Time       // zero for --trace and --traces
 	query    *traceql.Filter // nil: all
-	// young is when traces must have ended to be settled.
+	// young is the time before which a trace must have ended to be settled, with
+	// every source.
 	young    time.Time
 	client   *tempoclient.Client // nil for --traces
 	store    *blocks.Store       // nil without access to Tempo's storage
 	way      string              // scan.source
 	keeps    time.Duration       // how long Tempo keeps blocks; 0: for good, or it is not known
 	progress *progress
+	written  sync.Map // IDs of the traces that hold the violation spans of this command
 }
 
 // The values of --source.
@@ -68,7 +71,8 @@ const (
 // asked of a server yet.
 func (p *program) selectTraces(ctx context.Context, cmd *cobra.Command, f selectionFlags) (*selection, error) {
 	f.files = splitNames(f.files)
-	s := &selection{program: p, flags: f, young: time.Now().Add(-p.config.viper.GetDuration("scan.settle")), progress: newProgress(p.stderr)}
+	settle := max(p.config.viper.GetDuration("scan.settle"), p.config.viper.GetDuration("scan.settle_blocks"))
+	s := &selection{program: p, flags: f, young: time.Now().Add(-settle), progress: newProgress(p.stderr)}
 	if err := s.setRange(cmd); err != nil {
 		return nil, err
 	}
@@ -86,9 +90,6 @@ func (p *program) selectTraces(ctx context.Context, cmd *cobra.Command, f select
 	}
 	if err := s.connect(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
-	}
-	if s.store != nil { // spans may have arrived that are in no block yet
-		s.young = time.Now().Add(-max(p.config.viper.GetDuration("scan.settle"), p.config.viper.GetDuration("scan.settle_blocks")))
 	}
 	return s, nil
 }
@@ -267,13 +268,23 @@ func (s *selection) fromAPI(ctx context.Context, from time.Time, skip func(trace
 		needs = trace.Needs{All: true}
 	}
 	report, err := s.client.Traces(ctx, tempoclient.Request{
-		From: from, To: s.to, Filter: filter, Skip: skip, Needs: needs, ByIDWith: []trace.AttributeKey{evidence.OwnAttribute}, Progress: s.progress.read,
+		From: from, To: s.to, SettledBefore: s.young, Filter: filter, Skip: skip, SkipAdded: s.wrote, Needs: needs, ByIDWith: []trace.AttributeKey{evidence.OwnAttribute}, Progress: s.progress.read,
 	}, deliver)
 	reading := analyzer.Reading{Basis: "search", Young: s.to.After(s.young), Skipped: report.Skipped, MoreProblems: report.MoreProblems, OutsideRange: report.OutsideRange}
 	for _, problem := range report.Problems {
 		reading.Problems = append(reading.Problems, analyzer.Problem{What: problem.What, Why: problem.Err.Error()})
 	}
+	if second := report.SecondSearch; second != nil {
+		reading.SecondSearch = &analyzer.SecondSearch{From: second.From.UTC().Truncate(time.Second), Added: second.Added}
+	}
 	return reading, err
+}
+
+// wrote reports whether this command has written a trace: its second search may find
+// the violation spans that it wrote after the first one.
+func (s *selection) wrote(id trace.ID) bool {
+	_, own := s.written.Load(id)
+	return own
 }
 
 func (s *selection) fromBlocks(ctx context.Context, to time.Time, needs trace.Needs, filter *traceql.Filter, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
@@ -319,6 +330,7 @@ func (s *selection) fromBoth(ctx context.Context, needs trace.Needs, filter *tra
 	return analyzer.Reading{
 		Basis: "blocks and search", Young: true, Skipped: old.Skipped + recent.Skipped, OutsideRange: old.OutsideRange + recent.OutsideRange,
 		Problems: append(old.Problems, recent.Problems...), MoreProblems: old.MoreProblems + recent.MoreProblems,
+		SecondSearch: recent.SecondSearch,
 	}, err
 }
 

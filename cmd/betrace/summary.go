@@ -13,19 +13,20 @@ import (
 // summary is what a scan says at its end. Its JSON is part of the command line's
 // contract.
 type summary struct {
-	Result       analyzer.Completeness `json:"result"` // complete, provisional, incomplete
-	Basis        string                `json:"basis"`  // search, trace-id, files
-	From         string                `json:"from,omitempty"`
-	To           string                `json:"to,omitempty"`
-	Problems     []analyzer.Problem    `json:"problems"`
-	MoreProblems int                   `json:"more_problems,omitempty"`
-	Traces       traceSummary          `json:"traces"`
-	Files        *filesSummary         `json:"files,omitempty"` // of a reading of files
-	Flags        map[string]int        `json:"flags"`
-	Rules        []ruleSummary         `json:"rules"`
-	Sinks        []sinkSummary         `json:"sinks"`
-	Seconds      float64               `json:"seconds"`
-	Warnings     []string              `json:"warnings"`
+	Result       analyzer.Completeness  `json:"result"` // complete, provisional, incomplete
+	Basis        string                 `json:"basis"`  // search, trace-id, files
+	From         string                 `json:"from,omitempty"`
+	To           string                 `json:"to,omitempty"`
+	Problems     []analyzer.Problem     `json:"problems"`
+	MoreProblems int                    `json:"more_problems,omitempty"`
+	SecondSearch *analyzer.SecondSearch `json:"second_search,omitempty"`
+	Traces       traceSummary           `json:"traces"`
+	Files        *filesSummary          `json:"files,omitempty"` // of a reading of files
+	Flags        map[string]int         `json:"flags"`
+	Rules        []ruleSummary          `json:"rules"`
+	Sinks        []sinkSummary          `json:"sinks"`
+	Seconds      float64                `json:"seconds"`
+	Warnings     []string               `json:"warnings"`
 }
 
 type traceSummary struct {
@@ -75,7 +76,7 @@ type sinkSummary struct {
 func (j *scanJob) summarize(r *analyzer.Result, took time.Duration) *summary {
 	s := &summary{
 		Result: r.Completeness(), Basis: r.Basis, Problems: []analyzer.Problem{}, MoreProblems: r.MoreProblems,
-		Traces: traceSummary{r.Traces, r.OutsideRange, r.Skipped}, Files: filesOf(&r.Reading), Flags: r.Flags,
+		SecondSearch: r.SecondSearch, Traces: traceSummary{r.Traces, r.OutsideRange, r.Skipped}, Files: filesOf(&r.Reading), Flags: r.Flags,
 		Rules: []ruleSummary{}, Sinks: []sinkSummary{}, Seconds: took.Seconds(), Warnings: []string{},
 	}
 	s.Problems = append(s.Problems, r.Problems...)

@@ -1,0 +1,89 @@
+package tempoclient
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/betracehq/betrace/analyzer/trace"
+)
+
+// DefaultSettle is the age at which data counts as settled unless a request sets
+// another: Tempo moves spans from its ingesters to the storage at an age of up to 30
+// minutes (ingester.max_block_duration), and the rest is a margin.
+const DefaultSettle = 45 * time.Minute
+
+// SecondSearch reports the second search of a range that has not settled.
+//
+// While Tempo moves a block from its ingester to the storage, its search may find
+// none of the block's traces for some seconds, with all jobs completed and no error
+// (seen with Tempo 2.8). A second search some seconds later finds most of them. It
+// proves nothing: the gap may be longer than the pause. So a range that has not
+// settled is provisional, even if both searches find the same.
+type SecondSearch struct {
+	// From is the start of the part of the range that was searched twice.
+	From time.Time
+	// Added counts the traces in the range that only the second search found: the
+	// first one missed them, or they arrived in between.
+	Added int
+}
+
+// enumerate sends the ID of each trace that search finds to the readers. The part
+// of the range that has not settled is searched a second time, unless the first search
+// failed somewhere: then the result is incomplete, and a Tempo in trouble gets no
+// further requests.
+func (r *reading) enumerate(ctx context.Context) error {
+	var failed atomic.Bool
+	problem := func(what string, why error) {
+		failed.Store(true)
+		r.problem(what, why)
+	}
+	first := &enumeration{
+		client: r.client, filter: r.req.Filter.Prefilter(), name: "search", problem: problem, searched: r.windowDone,
+		found: func(id trace.ID, large bool) error { return r.found(ctx, listed{id, large}, false) },
+	}
+	if err := first.run(ctx, r.req.From, r.end()); err != nil || failed.Load() || !r.unsettled() {
+		return err
+	}
+	// The traces of the first search are read during the pause.
+	if err := send(ctx, r.firstDone, struct{}{}); err != nil {
+		return err
+	}
+	pause := time.NewTimer(r.client.config.SearchAgainAfter)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-ctx.Done():
+		return fmt.Errorf("before the second search: %w", context.Cause(ctx))
+	}
+	r.mu.Lock()
+	r.report.SecondSearch = &SecondSearch{From: r.secondFrom()}
+	r.mu.Unlock()
+	second := &enumeration{
+		client: r.client, filter: first.filter, name: "second search", problem: r.problem, searched: r.windowDone,
+		found: func(id trace.ID, large bool) error { return r.found(ctx, listed{id, large}, true) },
+	}
+	return second.run(ctx, r.secondFrom(), r.end())
+}
+
+// unsettled reports whether Tempo may still be moving data of the range.
+func (r *reading) unsettled() bool { return r.req.To.After(r.req.SettledBefore) }
+
+// secondFrom returns the start of the second search.
+func (r *reading) secondFrom() time.Time {
+	if r.req.From.After(r.req.SettledBefore) {
+		return r.req.From
+	}
+	return r.req.SettledBefore
+}
+
+// toSearch returns the length of all that is searched, in seconds.
+func (r *reading) toSearch() int64 {
+	last := r.end().Unix() + 1
+	length := last - r.req.From.Unix()
+	if r.unsettled() {
+		length += last - r.secondFrom().Unix()
+	}
+	return length
+}
