@@ -224,21 +224,23 @@ func (w *world) search(ctx context.Context, query string) (map[trace.ID]bool, er
 }
 
 // waitUntilSearched returns when search sees n traces and all that was written so
-// far: Tempo cuts traces by when they were written, so that what is written last
-// is searched last.
+// far. Tempo cuts traces in passes, one after another, by when they were written: once
+// a trace is found that was written after the pass that cut the first one had begun,
+// that pass, which cut all that was written before, has ended.
 func (w *world) waitUntilSearched(t *testing.T, n int) {
 	t.Helper()
-	last := trace.New(trace.ID{0: 0xfe, 15: 1}, []trace.Span{{ID: trace.SpanID{7: 1}, Name: "last", Start: trace.TimeOf(time.Now()), End: trace.TimeOf(time.Now())}})
-	require.NoError(t, w.writer.Export(t.Context(), toOTLP(last)))
-	require.Eventually(t, func() bool {
-		ids, err := w.search(t.Context(), `{ name = "last" }`)
-		require.NoError(t, err)
-		return len(ids) > 0
-	}, time.Minute, 200*time.Millisecond, "what was written is not searched")
-	time.Sleep(500 * time.Millisecond)
+	for i := range 2 {
+		last := trace.New(trace.ID{0: 0xfe, 15: byte(1 + i)}, []trace.Span{{ID: trace.SpanID{7: 1}, Name: "last", Start: trace.TimeOf(time.Now()), End: trace.TimeOf(time.Now())}})
+		require.NoError(t, w.writer.Export(t.Context(), toOTLP(last)))
+		require.Eventually(t, func() bool {
+			ids, err := w.search(t.Context(), `{ name = "last" }`)
+			require.NoError(t, err)
+			return len(ids) == i+1
+		}, patience, 200*time.Millisecond, "search does not find the last trace")
+	}
 	ids, err := w.search(t.Context(), `{ }`)
 	require.NoError(t, err)
-	require.Len(t, ids, n+1)
+	require.Len(t, ids, n+2)
 }
 
 // testTraces returns the traces of the rules' tests with IDs of their own, as if

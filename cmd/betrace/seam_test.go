@@ -38,7 +38,7 @@ func TestARecentTraceIsNotJudgedFromBlocksAlone(t *testing.T) {
 		require.Eventually(t, func() bool {
 			tr, err := w.client.Trace(t.Context(), id)
 			return err == nil && len(tr.Spans) == int(n)
-		}, 20*time.Second, 100*time.Millisecond)
+		}, patience, 100*time.Millisecond)
 	}
 	send(1, "charge")
 	w.read(t, start.Add(-time.Minute), time.Now().Add(time.Minute), 1)
@@ -49,7 +49,8 @@ func TestARecentTraceIsNotJudgedFromBlocksAlone(t *testing.T) {
 	send(2, "check")
 	pack := filepath.Join(t.TempDir(), "pack.yaml")
 	require.NoError(t, os.WriteFile(pack, []byte("apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules: [{id: r, title: t, severity: low, when: 'spans.exists(s, s.name == \"charge\")', always: ['spans.exists(s, s.name == \"check\")']}]\n"), 0o644))
-	violations, s := w.scan(t, exitOK, "--rules", pack, "--since", "10m", "--dry-run", "--tempo-blocks", stored, "--settle", "2m", "--settle-blocks", "2m", "--max-trace-duration", "1m")
+	settle := (time.Since(start) + time.Minute).String() // however long it took to get here
+	violations, s := w.scan(t, exitOK, "--rules", pack, "--since", "1h", "--dry-run", "--tempo-blocks", stored, "--settle", settle, "--settle-blocks", settle, "--max-trace-duration", "1m")
 	require.Empty(t, violations)
 	require.Equal(t, "blocks and search", s.Basis)
 	require.Equal(t, 1, s.Traces.Judged)
