@@ -14,8 +14,8 @@ import (
 
 	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/deploy/stack"
-	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/tempoclient"
+	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
 func attr(scope trace.Scope, key string) trace.AttributeKey {
@@ -144,7 +144,6 @@ func TestWholeTracesBySearchAreAsTheyWereSent(t *testing.T) {
 	for _, profile := range []stack.Profile{stack.Default, stack.Fast} {
 		t.Run(string(profile), func(t *testing.T) {
 			f := connect(t, profile, true, func(c *tempoclient.Config) { c.PlainAttributes = plain })
-			s := stacktest.Get(t, stack.Options{Tempo: true, Profile: profile, Multitenant: true})
 			start := time.Now().Add(-90 * time.Second).Truncate(time.Second)
 			early, late := newSendable(start), newSendable(start)
 			sort := map[string][]trace.ID{}
@@ -228,16 +227,28 @@ func TestWholeTracesBySearchAreAsTheyWereSent(t *testing.T) {
 			}
 			f.read(t, req, next)
 			// What comes now is in another row, and after the flush in another block.
-			require.NoError(t, s.Flush(f.ctx))
+			f.flush(t, optionsOf(profile), early.td.SpanCount())
 			require.NoError(t, f.writer.Export(f.ctx, late.td))
 			sent := ptrace.NewTraces()
 			early.td.CopyTo(sent)
 			late.td.ResourceSpans().MoveAndAppendTo(sent.ResourceSpans())
-			cut := time.Now().Add(30 * time.Second) // by now no span is where search does not look
-			if profile == stack.Fast {
-				cut = time.Now().Add(10 * time.Second)
-			}
-			time.Sleep(time.Until(cut))
+			// Tempo cuts traces in passes, one after another, by when they were written. Once
+			// the second of these is found, no span of before is where search does not look.
+			last, err := traceql.Parse(`{ name = "last" }`)
+			require.NoError(t, err)
+			found := req
+			found.Filter, found.Skip = last, func(trace.ID) bool { return true }
+			add("sent last", 2, func(id trace.ID, i int) {
+				one := newSendable(start)
+				one.span(id, 1, 0, i, func(_ ptrace.ResourceSpans, sp ptrace.Span) { sp.SetName("last") })
+				require.NoError(t, f.writer.Export(f.ctx, one.td))
+				one.td.ResourceSpans().MoveAndAppendTo(sent.ResourceSpans())
+				f.until(t, "search finds the trace that was sent last", func() bool {
+					report, err := f.client.Traces(f.ctx, found, nil)
+					require.NoError(t, err)
+					return report.Found == i+1
+				})
+			})
 			got, report := f.read(t, req, next)
 			require.Empty(t, report.Problems)
 			wantNeeded(t, someNeeds, sent, got)

@@ -54,7 +54,7 @@ func BenchmarkRead(b *testing.B) {
 			stored += info.Spans
 		}
 		return stored >= spans
-	}, 2*time.Minute, time.Second)
+	}, patience, time.Second)
 	pack, err := rules.Parse("tracetest.yaml", []byte(tracetest.Pack), rules.Options{})
 	require.NoError(b, err)
 	for _, c := range []struct {

@@ -86,6 +86,10 @@ func TestBlocksOfTempo3GiveWhatWasSent(t *testing.T) {
 
 func TestMain(m *testing.M) { stacktest.Main(m) }
 
+// patience bounds the waiting for a server. It ends a test that would wait for ever;
+// a loaded machine stays far below it.
+const patience = 10 * time.Minute
+
 // tenant is one tenant of a real Tempo 2.8, and its storage.
 type tenant struct {
 	*stack.Stack
@@ -135,7 +139,7 @@ func (w *tenant) send(t *testing.T, batches ...ptrace.Traces) {
 func (w *tenant) flush(t *testing.T, n int64) {
 	t.Helper()
 	require.NoError(t, w.Flush(t.Context()))
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(patience)
 	for {
 		stored := int64(0)
 		listing, err := w.store.List(t.Context(), w.name)

@@ -125,7 +125,7 @@ func (d *dataSet) compare(t *testing.T, pack *rules.Pack) (blocksRead int) {
 	t.Helper()
 	var got map[trace.ID]*trace.Trace
 	var report blocks.Report
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(patience)
 	for { // until all that is on its way has arrived in blocks
 		got, report = readAll(t, d.store, blocks.Request{Tenant: d.name, Needs: trace.Needs{All: true}})
 		stored := int64(0)
@@ -143,22 +143,22 @@ func (d *dataSet) compare(t *testing.T, pack *rules.Pack) (blocksRead int) {
 
 	// Tempo's own search sees blocks once it has polled its storage.
 	var byAPI map[trace.ID]*trace.Trace
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Second) {
 		byAPI = map[trace.ID]*trace.Trace{}
 		apiReport, err := d.client.Traces(t.Context(), tempoclient.Request{From: d.options.Start.Add(-time.Hour), To: time.Now()}, func(tr *trace.Trace) error {
 			byAPI[tr.ID] = tr
 			return nil
 		})
 		require.NoError(t, err)
-		require.Empty(t, apiReport.Problems, "set %d", d.seed)
 		stored := int64(0)
 		for _, tr := range byAPI {
 			stored += int64(len(tr.Spans))
 		}
-		if stored >= d.spans {
+		// While Tempo moves a block, it may not find a trace by its ID either.
+		if stored >= d.spans && len(apiReport.Problems) == 0 {
 			break
 		}
-		require.True(t, time.Now().Before(deadline), "set %d: %d of %d spans come by the API", d.seed, stored, d.spans)
+		require.True(t, time.Now().Before(deadline), "set %d: %d of %d spans come by the API: %v", d.seed, stored, d.spans, apiReport.Problems)
 	}
 	// By ID Tempo renames server spans that share an ID with their client. That cannot
 	// be undone where IDs are small numbers, as its own new ones are.
