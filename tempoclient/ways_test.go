@@ -291,7 +291,7 @@ func TestAnAnswerOfWholeTracesThatIsTooLargeIsAskedForInParts(t *testing.T) {
 func TestTheSlowerWayIsLeft(t *testing.T) {
 	t.Parallel()
 	s := newShop(2000)
-	s.delay = 100 * time.Millisecond // by its ID a trace takes one or two, and 20 on a loaded machine
+	s.delay = 30 * time.Millisecond // by its ID a trace takes a few, also on a loaded machine
 	report, _ := s.read(t, needsN, func(c *tempoclient.Config) { c.Concurrency = 4 })
 	require.Empty(t, report.Problems)
 	require.Contains(t, report.ByIDWhy, "search takes longer")
