@@ -474,7 +474,7 @@ func TestNeedsSayWhetherEventsAndLinksAreRead(t *testing.T) {
 		{`traceql: '{ event:name = "x" }'`, true, false},
 		{`traceql: '{ event.k = 1 }'`, true, false},
 		{`traceql: '{ link.k = 1 }'`, false, true},
-		{`traceql: '{ link:spanID = "1" }'`, false, true},
+		{`traceql: '{ link:spanID = "0000000000000001" }'`, false, true},
 	} {
 		r, err := parseOne(t, tt.rule)
 		require.NoError(t, err, tt.rule)
