@@ -134,8 +134,8 @@ func cardGroups(prefix int) []int {
 	return nil
 }
 
-// beginsApart reports whether what begins at i is not the continuation of a word, of a
-// decimal number, or of a name in parts such as a UUID.
+// beginsApart reports whether a number that begins at i does not continue a word, a
+// decimal number, or a name in parts such as a UUID.
 func beginsApart[T string | []byte](text T, i int) bool {
 	if i == 0 {
 		return true

@@ -193,9 +193,9 @@ func (x extent) iterations() float64 {
 	return x.n
 }
 
-// spanVar is a variable that stands for spans. A total over all spans bounds what is read from
-// it: in spans.exists(a, a.children.exists(b, …)) b has at most as many values as there are spans,
-// whatever a has. Several such bounds do not multiply: a list of a's children within a macro
+// spanVar is a variable that stands for spans. A total over all spans bounds the lists that are read
+// from it: in spans.exists(a, a.children.exists(b, …)) b has at most as many values as there are spans,
+// however many children a has. Several such bounds do not multiply: a list of a's children within a macro
 // over a's children is long where there are many of them.
 type spanVar struct {
 	// times is how many values the variable has in all, as estimated, and most how often one
@@ -208,7 +208,7 @@ type spanVar struct {
 type estimator struct {
 	sizes Sizes
 	vars  map[string]extent
-	// times is how often what is estimated is evaluated.
+	// times is how often the estimated expression is evaluated.
 	times float64
 }
 
@@ -235,7 +235,7 @@ func (e *estimator) spansOf(of extent, most int, all, repeats float64) extent {
 	return x
 }
 
-// total is how many there are in a trace: as counted, or what each span may have.
+// total returns the number in a whole trace: the counted one, or else spans times the most that each may have.
 func (e *estimator) total(counted, most int) float64 {
 	if counted > 0 {
 		return float64(counted)
@@ -328,7 +328,7 @@ func (e *estimator) estimate(x ast.Expr) (float64, extent) {
 	return 1, extent{n: 1}
 }
 
-// larger returns what is as large as both; that a value is a variable or read from one is lost.
+// larger returns an extent as large as both. It does not keep that a value is a variable or is read from one.
 func larger(a, b extent) extent {
 	out := extent{n: max(a.n, b.n), element: a.element}
 	if a.element == nil || b.element != nil && b.element.n > a.element.n {

@@ -86,7 +86,7 @@ func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
 	} {
 		require.LessOrEqual(t, perSpan(when), most, when)
 	}
-	// What does not follow from totals costs the product.
+	// Lists without a total cost the product.
 	for when, least := range map[string]float64{
 		`spans.exists(a, a.children.exists(b, a.children.exists(c, c.name == "x")))`:                  100 * body,
 		`spans.exists(a, a.parent.children.exists(b, b.name == "x"))`:                                 100 * body,
@@ -101,7 +101,7 @@ func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
 	}
 }
 
-// An evaluation that never ends early takes no more steps than the cost, whatever the tree. The steps count
+// An evaluation that never ends early takes no more steps than the cost, for any tree. The steps count
 // each macro itself as well, which the cost does not: half as many more at most.
 func TestNoTraceTakesMoreStepsThanTheCost(t *testing.T) {
 	env, err := newEnvironment(Options{})

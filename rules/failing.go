@@ -11,11 +11,11 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 )
 
-// maxFoldedCost bounds what a part without variables may cost to be calculated when a rule is
+// maxFoldedCost bounds the cost of a part without variables that is evaluated when a rule is
 // loaded.
 const maxFoldedCost = 1e5
 
-// failure is a part of an expression that gives an error whatever the trace.
+// failure is a part of an expression that gives an error on every trace.
 type failure struct {
 	at  ast.Expr
 	err error
@@ -186,7 +186,7 @@ func isZero(v ref.Val, fractions bool) bool {
 	return v == types.Int(0) || v == types.Uint(0) || fractions && v == types.Double(0)
 }
 
-// failingIndex finds an index beyond a list that is written out, whatever its elements, and a key
+// failingIndex finds an index beyond a list that is written out, of any elements, and a key
 // that a map written out does not have.
 func (p *Expression) failingIndex(x, of, key ast.Expr) *failure {
 	v, ok := p.constant(key)

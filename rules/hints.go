@@ -130,7 +130,7 @@ var overloads = []struct {
 	{nil, regexp.MustCompile(`^\((duration, string|string, duration)\)$`), `write duration("5s")`},
 	{nil, regexp.MustCompile(`^\((timestamp, (int|uint|double|string)|(int|uint|double|string), timestamp)\)$`), `write timestamp("2026-01-31T00:00:00Z")`},
 	{nil, regexp.MustCompile(`^\((list\(.*\), (int|uint|double)|(int|uint|double), list\(.*\))\)$`), "write size(), as in spans.size() > 2"},
-	{regexp.MustCompile(`^_\+_$`), regexp.MustCompile(`^\((string, (int|uint|double|bool|duration|timestamp)|(int|uint|double|bool|duration|timestamp), string)\)$`), "write string(…) around what is no string"},
+	{regexp.MustCompile(`^_\+_$`), regexp.MustCompile(`^\((string, (int|uint|double|bool|duration|timestamp)|(int|uint|double|bool|duration|timestamp), string)\)$`), "write string(…) around the operand that is no string"},
 	{regexp.MustCompile(`^contains$`), regexp.MustCompile(`^list\(.*\)\.`), `write "a" in the list`},
 	{regexp.MustCompile(`^contains$`), regexp.MustCompile(`^map\(.*\)\.`), `write "a.b" in s.attributes`},
 	{regexp.MustCompile(`^(contains|startsWith|endsWith|matches)$`), regexp.MustCompile(`^Span\.`), `name the field or the attribute, as in s.name.contains("a")`},
@@ -143,8 +143,8 @@ var (
 	reNoField    = regexp.MustCompile(`^type '(list\(.*\)|string)' does not support field selection$`)
 )
 
-// syntaxErrors returns the errors of an expression that does not parse. What follows from
-// another mistake is left out: the mistakes that are known, or else the parser's first error
+// syntaxErrors returns the errors of an expression that does not parse. Errors that follow from
+// another mistake are left out: the mistakes that are known, or else the parser's first error
 // and those of macros.
 func syntaxErrors(issues *cel.Issues, source string) error {
 	toks := slices.DeleteFunc(tokens(source), func(t token) bool { return t.kind == gen.CELLexerCOMMENT })
@@ -208,7 +208,7 @@ func tokenMistakes(toks []token, source string) []*sourceError {
 			if at, hint := characterHint(text, t.start); hint != "" {
 				note(at, hint)
 			}
-			if t.text == `"` || t.text == "'" { // what follows is not known to be outside of a string
+			if t.text == `"` || t.text == "'" { // the rest may be inside of a string
 				return out
 			}
 			for i+1 < len(toks) && toks[i+1].kind == unrecognised && toks[i+1].start == toks[i].end {

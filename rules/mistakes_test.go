@@ -142,7 +142,7 @@ func TestACommonMistakeGivesOneErrorWithItsPlaceAndTheRemedy(t *testing.T) {
 		{`"a" in trace.id`, `for a part of a string write a.contains("b")`},
 		{`spans.exists(s, s["a"] == null)`, `a comparison with null is always false`},
 		{`spans.exists(s, s["a"] == nil)`, `undeclared reference to 'nil': ask for presence with has(…)`},
-		{`spans.exists(s, s.name == "n" + 5)`, `write string(…) around what is no string`},
+		{`spans.exists(s, s.name == "n" + 5)`, `write string(…) around the operand that is no string`},
 		{`trace.start > now()`, `an expression has no clock`},
 	} {
 		_, err := parseOne(t, "when: |\n  "+tt.when)

@@ -33,7 +33,7 @@ type Pack struct {
 	Aliases Aliases
 	// Rules are those that can be judged, in the order of the file.
 	Rules []*Rule
-	// Warnings, each a [*PositionError], name what is read in another way than it may be meant.
+	// Warnings, each a [*PositionError], name expressions that may be read in another way than they are meant.
 	Warnings []error
 }
 

@@ -27,7 +27,7 @@ var includes = map[string]Aliases{"otel": otelAliases}
 // renamed_to in the registry (https://opentelemetry.io/docs/specs/semconv/registry/attributes/),
 // and the HTTP, database and RPC migration guides beside it.
 //
-// Left out is what was split, merged or given another type or other values:
+// Attributes that were split, merged, or given another type or other values are left out:
 // http.target, http.host, http.flavor, http.request_content_length_uncompressed and its
 // response, net.peer.name and net.peer.port (of the server or the client, by the span's
 // kind), net.sock.peer.name, net.sock.family, net.transport (ip_tcp became tcp),

@@ -112,7 +112,7 @@ func TestTheDigestCoversTheAliasesThatARuleReads(t *testing.T) {
 		seen[d] = semconv
 		require.Equal(t, d, digest("semconv: {aliases: "+semconv[:len(semconv)-1]+", other: [x]}}\n", reads), "an alias that the rule does not read")
 	}
-	// What is said of a violation decides nothing.
+	// The message of a violation decides nothing.
 	const says = `when: 'spans.exists(s, s["x"] == 1)', message: 'string(spans[0]["n"])'`
 	require.Equal(t, digest("", says), digest(testAliases, says))
 	require.Equal(t, Aliases{"n": {"m"}}, parseSemconv(t, testAliases, says).Aliases)

@@ -10,8 +10,8 @@
 // and a second in parts of the ID space; the query is one span filter, which
 // finds too much rather than too little; the counters of search jobs are checked;
 // and what was not read is said in the [Report]. Data that Tempo may still be
-// moving to its storage is searched twice ([SecondSearch]). What this proves is what Tempo's
-// search proves: spans that reach Tempo late (over 2 minutes by default) it may
+// moving to its storage is searched twice ([SecondSearch]). A result proves no more than Tempo's
+// search does: spans that reach Tempo late (over 2 minutes by default) it may
 // not find by their own time.
 //
 // Searches are streamed over gRPC where Tempo offers that, otherwise over HTTP.

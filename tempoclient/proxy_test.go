@@ -26,7 +26,7 @@ import (
 )
 
 // proxy stands before a real Tempo, for its HTTP and its gRPC API on one port, and
-// does to each request and its answer whatever next returns.
+// changes each request and its answer as next returns it.
 type proxy struct {
 	t          *testing.T
 	next       func(path string, grpc bool) happening

@@ -505,8 +505,8 @@ func appendBytes(b []byte, num int, content []byte) []byte {
 	return append(b, content...)
 }
 
-// setLength writes the length of what comes after the byte at from, which was kept free
-// for it.
+// setLength writes the length of the bytes after from into the byte at from, which is
+// reserved for it.
 func setLength(b []byte, from int) []byte {
 	n := len(b) - from - 1
 	if n < 0x80 {

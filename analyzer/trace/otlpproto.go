@@ -72,7 +72,7 @@ func readTraces(b []byte) (ptrace.Traces, error) {
 
 // container counts the fields of a message that has others in it.
 type container struct {
-	content bool  // there is a field of what the message is for
+	content bool  // there is a field of the content for which the message exists
 	unknown int32 // the number of a field that OTLP does not have
 }
 

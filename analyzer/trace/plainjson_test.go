@@ -16,7 +16,7 @@ import (
 )
 
 // plainTraces reads OTLP JSON by encoding/json into maps, and from these. It shares no
-// code with ReadFile, is slow, and lets pass whatever it does not look for: where ReadFile
+// code with ReadFile, is slow, and accepts everything that it does not look for: where ReadFile
 // reads something without an error, both give the same traces.
 func plainTraces(file []byte) (traces []*trace.Trace, err error) {
 	defer func() {

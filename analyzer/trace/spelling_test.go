@@ -412,8 +412,8 @@ func asTraces(file []byte) ([]*trace.Trace, trace.FileReport) {
 }
 
 // TestEverySpellingIsTheSameTrace writes the same messages in random spellings,
-// envelopes, encodings and compressions: what is read are the traces of the messages, and
-// what a plain reader of the JSON finds.
+// envelopes, encodings and compressions. Reading them gives the traces of the messages, and
+// those that a plain reader of the JSON gives.
 func TestEverySpellingIsTheSameTrace(t *testing.T) {
 	seeds := uint64(400)
 	if testing.Short() {

@@ -62,7 +62,7 @@ func renameAttributes(td ptrace.Traces, aliases rules.Aliases) (renamed int) {
 	return renamed
 }
 
-// scanShipped returns the violations of the shipped packs, without what names the scan.
+// scanShipped returns the violations of the shipped packs, without the fields that name the scan.
 func scanShipped(t *testing.T, td ptrace.Traces) []string {
 	t.Helper()
 	b, err := (&ptrace.ProtoMarshaler{}).MarshalTraces(td)

@@ -251,7 +251,7 @@ func TestDocsListTheRules(t *testing.T) {
 	}
 	want := string(have)
 	for name, table := range map[string]string{"the packs": tables(load(t)), "the known rates": rateTable()} {
-		begin, end := "<!-- generated from "+name+": go test ./rules/packs -update -->\n", "<!-- end of what is generated -->\n"
+		begin, end := "<!-- generated from "+name+": go test ./rules/packs -update -->\n", "<!-- end of the generated part -->\n"
 		before, rest, ok := strings.Cut(want, begin)
 		_, after, ok2 := strings.Cut(rest, end)
 		require.True(t, ok && ok2, "%s has no place for the table of %s", docs, name)

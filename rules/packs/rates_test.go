@@ -223,8 +223,8 @@ func (p probe) judge(t *testing.T, judge *plan.Judge, traces []*trace.Trace) (fo
 	return found
 }
 
-// knownRate is a kind of values that a rule takes, more often than once in 100,000, for
-// what it looks for, and why that is as it is.
+// knownRate is a kind of values that a rule matches by mistake more often than once in
+// 100,000, and the reason.
 type knownRate struct {
 	rule, kind string
 	perMillion float64

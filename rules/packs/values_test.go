@@ -15,8 +15,8 @@ import (
 type valueKind struct {
 	name string
 	make func(v *values) string
-	// never: no rule may take one for what it looks for. Of other kinds some values cannot
-	// be told apart from it; those are listed in docs/packs.md.
+	// never: no rule may match one. Some values of the other kinds cannot be distinguished
+	// from the values that a rule looks for; docs/packs.md lists them.
 	never bool
 	// asAddress: it may be in an attribute that holds the name or the address of a host.
 	asAddress bool

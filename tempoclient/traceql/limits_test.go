@@ -54,7 +54,7 @@ func TestNaNIsUnequalToAllAndInNoOrder(t *testing.T) {
 	}
 }
 
-// Bounds on ints are rounded away from what matches; floats are all asked for.
+// Bounds on ints are rounded outwards; every float is selected.
 func TestBoundsAreRoundedSoThatNothingIsLost(t *testing.T) {
 	for query, want := range map[string][]string{
 		`.n > 9007199254740995`:  {`.n > 9007199254740995 `, `.n != -3.14`},

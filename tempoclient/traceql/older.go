@@ -1,9 +1,9 @@
 package traceql
 
 // WithOlderNames returns a filter that reads the older names of attributes, too: older
-// maps a key to them, the newest first. Of the span's attributes, and then of the
-// resource's, the first name that is present is read, as if each had been renamed to the
-// newest. Of events and links, of which a filter asks for any, any name is read.
+// maps a key to them, the newest first. The first name that is present among the
+// span's attributes, and then among the resource's, is read, as if each had been renamed to
+// the newest. A condition on any event or link reads every name.
 func (f *Filter) WithOlderNames(older map[string][]string) *Filter {
 	for _, field := range f.Fields() {
 		if field.Scope != ScopeIntrinsic && len(older[field.Key]) > 0 {

@@ -28,8 +28,8 @@ func TestOlderNamesAreReadInTheirOrder(t *testing.T) {
 	}
 }
 
-// The filter on what was sent says the same as the filter without aliases does on spans
-// whose attributes were renamed.
+// The filter selects the same spans as the filter without aliases selects
+// after their attributes were renamed.
 func TestAFilterWithOlderNamesMatchesAsIfAttributesWereRenamed(t *testing.T) {
 	older := map[string][]string{"a": {"b", "c"}}
 	rename := func(as trace.Attributes) trace.Attributes {

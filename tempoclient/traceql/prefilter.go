@@ -15,8 +15,8 @@ const maxPrefilterBytes = 64 << 10
 // every trace that f matches. It is f, but for what Tempo answers more narrowly
 // than f's meaning, which is widened:
 //
-//   - Tempo compares a constant only with attributes of its own type. Of numbers ints
-//     are asked for by the condition, and all floats.
+//   - Tempo compares a constant only with attributes of its own type. The condition
+//     selects ints, and every float is selected.
 //   - A comparison of durations has a != beside it that is always true: it keeps Tempo
 //     from leaving out pages by their bounds, which the huge duration of a span that ends
 //     before it starts makes wrong for its neighbours.
@@ -231,7 +231,7 @@ func widenTraceID(f Field, op Op, c Const) Expr {
 	return Compare(f, op, String(trimmed))
 }
 
-// widenNumber asks for the ints that may meet the condition, and for all floats. A bound
+// widenNumber selects the ints that may meet the condition, and every float. A bound
 // on floats would have Tempo leave out pages by it, although a NaN makes theirs wrong. A
 // second condition beside the bound, which would keep the pages, has Tempo 2.8 put floats
 // of one list in the place of another's.
@@ -247,7 +247,7 @@ func widenNumber(f Field, op Op, c Const) Expr {
 	return AnyOf(intsThat(f, op, below, above), floats)
 }
 
-// intsThat asks for the ints that compare with a number between below and above, both of
+// intsThat selects the ints that compare with a number between below and above, both of
 // which are that number if it is whole.
 func intsThat(f Field, op Op, below, above int64) Expr {
 	whole := below == above
