@@ -196,7 +196,9 @@ func (x extent) iterations() float64 {
 // spanVar is a variable that stands for spans. A total over all spans bounds the lists that are read
 // from it: in spans.exists(a, a.children.exists(b, …)) b has at most as many values as there are spans,
 // however many children a has. Several such bounds do not multiply: a list of a's children within a macro
-// over a's children is long where there are many of them.
+// over a's children is long where there are many of them. So the outermost macro has the
+// bound, even if it is not less than the most of one span: the choice must not depend on
+// the sizes, or a larger trace could cost less.
 type spanVar struct {
 	// times is how many values the variable has in all, as estimated, and most how often one
 	// span can be among them.
@@ -208,6 +210,8 @@ type spanVar struct {
 type estimator struct {
 	sizes Sizes
 	vars  map[string]extent
+	// types are those of the expression's parts, by ID, if they are known.
+	types map[int64]*types.Type
 	// times is how often the estimated expression is evaluated.
 	times float64
 }
@@ -220,9 +224,10 @@ func newEstimator(sizes Sizes) *estimator {
 // all for all spans together.
 func (e *estimator) read(of extent, most int, all, repeats float64) extent {
 	x := e.listOf(most, extent{n: 1})
-	if v := of.span; v != nil && !v.spent && v.times > 0 {
-		if average := v.most * all / v.times; average < x.n { // false for NaN
-			x.via, x.average, x.repeats = v, average, repeats
+	if v := of.span; v != nil && !v.spent {
+		x.via, x.average, x.repeats = v, x.n, repeats
+		if v.times > 0 {
+			x.average = min(x.n, v.most*all/v.times)
 		}
 	}
 	return x
@@ -262,7 +267,7 @@ func (e *estimator) loop(over extent) (v *spanVar, end func()) {
 	e.times = math.Min(before*over.iterations(), math.MaxFloat64)
 	if over.distinct {
 		v = &spanVar{times: e.times, most: before}
-		if via := over.via; via != nil && !via.spent {
+		if via := over.via; via != nil && !via.spent && via.times > 0 {
 			v.most = math.Min(v.most, via.most*over.repeats*before/via.times)
 		}
 	}
@@ -331,8 +336,12 @@ func (e *estimator) estimate(x ast.Expr) (float64, extent) {
 // larger returns an extent as large as both. It does not keep that a value is a variable or is read from one.
 func larger(a, b extent) extent {
 	out := extent{n: max(a.n, b.n), element: a.element}
-	if a.element == nil || b.element != nil && b.element.n > a.element.n {
+	switch {
+	case a.element == nil:
 		out.element = b.element
+	case b.element != nil:
+		element := larger(*a.element, *b.element)
+		out.element = &element
 	}
 	return out
 }
@@ -545,7 +554,7 @@ func (e *estimator) built(x ast.Expr) float64 {
 		}
 		add(call.Args()...)
 		switch name := call.FunctionName(); {
-		case buildsNothing[name]:
+		case buildsNothing[name], e.isFixed(x):
 		case buildsItsOperands[name]:
 			size := 0.0
 			for _, operand := range append([]ast.Expr{x}, call.Args()...) {
@@ -587,6 +596,16 @@ func (e *estimator) built(x ast.Expr) float64 {
 		}
 	}
 	return sum
+}
+
+// isFixed reports whether a part is known to be a value of a fixed size, such as a sum of numbers.
+func (e *estimator) isFixed(x ast.Expr) bool {
+	t := e.types[x.ID()]
+	return t != nil && fixedKinds[t.Kind()]
+}
+
+var fixedKinds = map[types.Kind]bool{
+	types.BoolKind: true, types.IntKind: true, types.UintKind: true, types.DoubleKind: true, types.DurationKind: true, types.TimestampKind: true,
 }
 
 // buildsNothing are functions whose results take no memory to speak of.

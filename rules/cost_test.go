@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -101,15 +102,15 @@ func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
 	}
 }
 
-// An evaluation that never ends early takes no more steps than the cost, for any tree. The steps count
-// each macro itself as well, which the cost does not: half as many more at most.
-func TestNoTraceTakesMoreStepsThanTheCost(t *testing.T) {
+// randomMacros compiles n expressions of macros within macros.
+func randomMacros(t *testing.T, n int) []*Expression {
+	t.Helper()
 	env, err := newEnvironment(Options{})
 	require.NoError(t, err)
 	var compiled []*Expression
 	lists := []string{"spans", "X.children", "X.descendants()", "X.ancestors()", "X.children.filter(f, true)", "X.parent.children", "X.events", "[X, X]", "spans.filter(f, f.kind == 'server')", "spans.map(f, X)"}
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 400 {
+	for range n {
 		// Macros within macros, each over a list that is read from one of the variables outside.
 		names := []string{"trace.root"}
 		when, ends := "", ""
@@ -127,6 +128,14 @@ func TestNoTraceTakesMoreStepsThanTheCost(t *testing.T) {
 		require.NoError(t, err, when)
 		compiled = append(compiled, x)
 	}
+	return compiled
+}
+
+// An evaluation that never ends early takes no more steps than the cost, for any tree. The steps count
+// each macro itself as well, which the cost does not: half as many more at most.
+func TestNoTraceTakesMoreStepsThanTheCost(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	compiled := randomMacros(t, 400)
 	tight := 0
 	for range 60 {
 		n := 1 + random.IntN(12)
@@ -150,4 +159,100 @@ func TestNoTraceTakesMoreStepsThanTheCost(t *testing.T) {
 		}
 	}
 	require.Greater(t, tight, 1000)
+}
+
+// The body is so expensive that the cost is the number of its evaluations. On these trees the
+// bounds are met: with any total halved, or doubled, this fails.
+func TestACostIsTheNumberOfEvaluationsWhereTheBoundsAreMet(t *testing.T) {
+	// A chain of ten spans, and 90 below the last of them. The leaves have an event and a link
+	// each, or the root has them all.
+	broom := func(leaves, root int) *trace.Trace {
+		spans := make([]trace.Span, 100)
+		for i := range spans {
+			spans[i] = trace.Span{ID: trace.SpanID{7: byte(i + 1)}, Start: trace.Time(i)}
+			if i > 0 {
+				spans[i].ParentID = trace.SpanID{7: byte(min(i, 10))}
+			}
+			if i >= 10 {
+				spans[i].Events, spans[i].Links = make([]trace.Event, leaves), make([]trace.Link, leaves)
+			}
+		}
+		spans[0].Events, spans[0].Links = make([]trace.Event, root), make([]trace.Link, root)
+		return trace.New(trace.ID{1}, spans)
+	}
+	atLeaves, atRoot := broom(1, 0), broom(0, 90)
+	env, err := newEnvironment(Options{})
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		t    *trace.Trace
+		when string
+	}{
+		{atLeaves, `spans.exists(a, BODY)`},
+		{atLeaves, `spans.exists(a, a.children.exists(b, BODY))`},
+		{atLeaves, `spans.exists(a, a.descendants().exists(b, BODY))`},
+		{atLeaves, `spans.exists(a, a.ancestors().exists(b, BODY))`},
+		{atLeaves, `spans.exists(a, a.events.exists(b, BODY))`},
+		{atLeaves, `spans.exists(a, a.links.exists(b, BODY))`},
+		{atLeaves, `spans.exists(a, a.children.exists(b, b.events.exists(c, BODY)))`},
+		{atLeaves, `spans.exists(a, a.descendants().exists(b, b.events.exists(c, BODY)))`},
+		{atLeaves, `spans.exists(a, a.descendants().filter(b, true).exists(b, b.links.exists(c, BODY)))`},
+		{atLeaves, `spans.exists(a, a.children.exists(b, b.children.exists(c, c.events.exists(d, BODY))))`},
+		{atLeaves, `spans.exists(a, spans.exists(b, b.descendants().exists(c, BODY)))`},
+		{atRoot, `spans.exists(a, a.ancestors().exists(b, b.events.exists(c, BODY)))`},
+	} {
+		x, err := env.compile(strings.Replace(tt.when, "BODY", strings.Repeat("1 > 2 || ", 60)+"false", 1), wantBool)
+		require.NoError(t, err, tt.when)
+		e := &evaluation{ctx: t.Context(), program: x, t: tt.t}
+		require.Equal(t, types.False, e.eval(x.root), tt.when)
+		cost := costOf(SizesOf(tt.t), x)
+		require.LessOrEqual(t, float64(e.steps), 1.1*cost, tt.when)
+		require.LessOrEqual(t, cost, 1.3*float64(e.steps), tt.when)
+	}
+}
+
+// The plan searches for the largest trace that a rule may be judged on.
+func TestALargerTraceCostsNoLess(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	sizes := func(spans, most int) Sizes {
+		upTo := func(n int) int { return random.IntN(n + 1) }
+		s := Sizes{Spans: spans, Descendants: spans, Children: upTo(most), Ancestors: upTo(most), Events: upTo(9), Links: upTo(9), Attributes: upTo(9), Text: upTo(99), List: upTo(9)}
+		if random.IntN(2) == 0 {
+			s.Depths, s.AllEvents, s.AllLinks = upTo(spans*s.Ancestors), upTo(spans*s.Events), upTo(spans*s.Links)
+		}
+		return s
+	}
+	compiled := randomMacros(t, 300)
+	for range 300 {
+		small := sizes(1+random.IntN(100), 30)
+		large := small
+		more := sizes(random.IntN(100), 30)
+		large.Spans, large.Descendants = small.Spans+more.Spans, small.Spans+more.Spans
+		large.Children, large.Ancestors, large.Events, large.Links = small.Children+more.Children, small.Ancestors+more.Ancestors, small.Events+more.Events, small.Links+more.Links
+		if small.Depths > 0 {
+			large.Depths, large.AllEvents, large.AllLinks = small.Depths+more.Depths, small.AllEvents+more.AllEvents, small.AllLinks+more.AllLinks
+		}
+		for _, x := range compiled {
+			require.LessOrEqual(t, costOf(small, x), costOf(large, x)*(1+1e-9), "%s\n%+v\n%+v", x.source, small, large)
+			require.LessOrEqual(t, newEstimator(small).built(x.root), newEstimator(large).built(x.root)*(1+1e-9), "%s\n%+v\n%+v", x.source, small, large)
+		}
+	}
+}
+
+func TestANumberTakesNoMemory(t *testing.T) {
+	large := DefaultSizes
+	large.Spans, large.Descendants = 100_000, 100_000
+	for when, want := range map[string]bool{
+		`spans.exists(s, count(spans, t, t.name == s.name) > 1)`:                               true,
+		`spans.exists(s, s.duration > duration("1s") && s.start + s.duration > s.end)`:         true,
+		`spans.exists(a, spans.exists(b, a.name + b.name == "xy"))`:                            false,
+		`spans.exists(a, spans.exists(b, a.attributes["x"] + b.attributes["x"] == "xy"))`:      false,
+		`spans.exists(a, spans.exists(b, spans.exists(c, count([1], d, d > 0) == 1 && true)))`: true,
+	} {
+		env, err := newEnvironment(Options{})
+		require.NoError(t, err)
+		x, err := env.compile(when, wantBool)
+		require.NoError(t, err, when)
+		r := Rule{limit: math.Inf(1), when: x}
+		require.Equal(t, want, r.Decidable(large), when)
+	}
 }

@@ -30,11 +30,14 @@ func (r *Rule) WhenAndClauses() (when *Expression, clauses []Clause) { return r.
 // [Rule.Judge] give Error on a trace of these sizes or smaller ones: it costs no more
 // than the limit, and cannot build more than an evaluation may.
 func (r *Rule) Decidable(sizes Sizes) bool {
-	if costOf(sizes, r.programs(false)...) > r.limit {
+	// The cost of a smaller trace may be rounded up.
+	if costOf(sizes, r.programs(false)...) > r.limit*(1-1e-9) {
 		return false
 	}
 	for _, x := range r.programs(false) {
-		if newEstimator(sizes).built(x.root) > maxElements {
+		est := newEstimator(sizes)
+		est.types = x.types
+		if est.built(x.root) > maxElements {
 			return false
 		}
 	}
