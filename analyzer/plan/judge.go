@@ -29,12 +29,12 @@ type Judge struct {
 	filters  map[string]selectTraces
 	filtered map[string]trace.Bits
 	limits   []ruleLimit // by rule, in use
-	// limits without and with the depths of spans, which are counted only if a batch has traces
-	// beyond the former.
-	withoutDepths, withDepths []ruleLimit
-	counts                    []Counts
-	pending                   []pending
-	found                     []Found
+	// limits without and with the shape of traces: the depths and the children of spans, which
+	// are counted only if a batch has traces beyond the former.
+	withoutShape, withShape []ruleLimit
+	counts                  []Counts
+	pending                 []pending
+	found                   []Found
 
 	ctx   context.Context
 	steps int
@@ -156,7 +156,7 @@ const ask = -2
 // NewJudge returns a judge.
 func (p *Plan) NewJudge() *Judge {
 	j := &Judge{
-		plan: p, by: measured(), filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), withoutDepths: make([]ruleLimit, len(p.rules)), withDepths: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
+		plan: p, by: measured(), filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), withoutShape: make([]ruleLimit, len(p.rules)), withShape: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
 		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tests: make([]testData, len(p.tests)), tables: make([]table, len(p.predicates)),
 		extremes: make([]extremeData, len(p.extremes)), orders: make([]orderData, p.orders), quick: make([]quickData, p.quick), ones: make([]oneData, len(p.columns)), candidates: make([]trace.Bits, len(p.predicates)), near: make([]nearData, len(p.predicates)), walks: make([]walk, len(p.predicates)), lists: make([]list, len(p.predicates)), folded: make([]folded, len(p.predicates)),
 	}
@@ -244,16 +244,16 @@ func (j *Judge) limit() {
 	sizes := boundsOf(j.b)
 	isWithin := true
 	for i := range j.limits {
-		j.limits[i] = j.withoutDepths[i].of(j.plan.rules[i].rule, sizes)
+		j.limits[i] = j.withoutShape[i].of(j.plan.rules[i].rule, sizes)
 		isWithin = isWithin && j.limits[i].spans >= sizes.Spans
 	}
 	if isWithin {
 		return
 	}
-	deep := addDepths(sizes, j.b)
+	shaped := addShape(sizes, j.b)
 	for i := range j.limits {
 		if j.limits[i].spans < sizes.Spans {
-			j.limits[i] = j.withDepths[i].of(j.plan.rules[i].rule, deep)
+			j.limits[i] = j.withShape[i].of(j.plan.rules[i].rule, shaped)
 		}
 	}
 }

@@ -204,7 +204,7 @@ func upTo(r *rules.Rule, sizes rules.Sizes) int {
 		s := sizes
 		s.Spans, s.Descendants, s.Children, s.Ancestors = spans, spans, spans, 2*spans
 		if sizes.Depths > 0 {
-			s.Ancestors = min(s.Ancestors, sizes.Ancestors)
+			s.Ancestors, s.Children = min(s.Ancestors, sizes.Ancestors), min(s.Children, sizes.Children)
 		}
 		return r.Decidable(s)
 	}
@@ -265,14 +265,21 @@ func boundsOf(b *trace.Batch) rules.Sizes {
 	return s
 }
 
-// addDepths adds the totals that only a walk over all spans gives, rounded up.
-func addDepths(s rules.Sizes, b *trace.Batch) rules.Sizes {
-	most, all := 0, 0
+// addShape adds the sizes that only a walk over all spans gives, rounded up.
+func addShape(s rules.Sizes, b *trace.Batch) rules.Sizes {
+	most, all, children := 0, 0, int32(0)
+	counts := make([]int32, b.NumSpans())
 	for t := range b.NumTraces() {
 		m, a := rules.DepthsOf(int(b.First[t]), int(b.First[t+1]), func(i int) int { return int(b.Parents[i]) })
 		most, all = max(most, m), max(all, a)
 	}
-	s.Ancestors, s.Depths = roundUp(most), roundUp(all)
+	for _, parent := range b.Parents {
+		if parent >= 0 {
+			counts[parent]++
+			children = max(children, counts[parent])
+		}
+	}
+	s.Ancestors, s.Depths, s.Children = roundUp(most), roundUp(all), roundUp(int(children))
 	return s
 }
 

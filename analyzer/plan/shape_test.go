@@ -1,0 +1,46 @@
+package plan_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/rules"
+)
+
+// Beyond its limit a rule is judged by the interpreter, which is far slower.
+func TestNoShippedRuleLeavesATraceOfTenThousandSpansToTheInterpreter(t *testing.T) {
+	packs, err := rules.Load([]string{"../../rules/packs"}, rules.Options{})
+	require.NoError(t, err)
+	var rs []*rules.Rule
+	var needs trace.Needs
+	for _, p := range packs {
+		for _, r := range p.Rules {
+			rs = append(rs, r)
+			needs = needs.Union(r.Needs())
+		}
+	}
+	require.Greater(t, len(rs), 80)
+	// Each span has at most 16 children.
+	spans := make([]trace.Span, 10_000)
+	for i := range spans {
+		id := i + 1
+		spans[i] = trace.Span{
+			ID: trace.SpanID{6: byte(id >> 8), 7: byte(id)}, Name: "GET /orders", Start: trace.Time(i), End: trace.Time(i + 10),
+			Attributes: trace.Attributes{{Key: "db.query.text", Value: trace.StringValue(strings.Repeat("x", 1000))}},
+		}
+		if i > 0 {
+			parent := (i-1)/16 + 1
+			spans[i].ParentID = trace.SpanID{6: byte(parent >> 8), 7: byte(parent)}
+		}
+	}
+	judge := plan.Compile(rs).NewJudge()
+	_, err = judge.Batch(t.Context(), trace.NewBatch(needs, trace.New(trace.ID{1}, spans)), nil)
+	require.NoError(t, err)
+	for i, r := range rs {
+		require.GreaterOrEqual(t, judge.Limit(i), len(spans), r.ID)
+	}
+}
