@@ -71,7 +71,12 @@ type fixture struct {
 
 func connect(t *testing.T, profile stack.Profile, grpc bool, change func(*tempoclient.Config)) fixture {
 	t.Helper()
-	s := stacktest.Get(t, optionsOf(profile))
+	return connectTo(t, optionsOf(profile), grpc, change)
+}
+
+func connectTo(t *testing.T, o stack.Options, grpc bool, change func(*tempoclient.Config)) fixture {
+	t.Helper()
+	s := stacktest.Get(t, o)
 	tenants.Lock()
 	tenants.n++
 	access := tempoclient.Access{Tenant: fmt.Sprintf("tenant-%d", tenants.n), PlainText: true}
