@@ -27,11 +27,10 @@ type shop struct {
 	start  time.Time
 	traces map[trace.ID]bool
 	// whole answers the nth search for whole traces instead; byID changes a trace that
-	// is read by its ID; delay is how long such a search takes for each trace.
+	// is read by its ID.
 	whole  func(n int, req *tempopb.SearchRequest) error
 	spans  func(id trace.ID, sets []*tempopb.SpanSet) []*tempopb.SpanSet
 	byID   func(ptrace.Span)
-	delay  time.Duration
 	blocks uint32
 
 	searches atomic.Int64 // for whole traces
@@ -69,7 +68,6 @@ func (s *shop) stream(_ int, req *tempopb.SearchRequest, stream grpc.ServerStrea
 			return status.Error(codes.InvalidArgument, "Tempo would stop before all is found")
 		}
 		n := int(s.searches.Add(1))
-		time.Sleep(s.delay * time.Duration(len(ids)))
 		if s.whole != nil {
 			if err := s.whole(n, req); err != nil {
 				return err
@@ -286,17 +284,6 @@ func TestAnAnswerOfWholeTracesThatIsTooLargeIsAskedForInParts(t *testing.T) {
 	report, _ := s.read(t, needsN, nil)
 	require.Empty(t, report.Problems)
 	require.GreaterOrEqual(t, report.BySearch, 97)
-}
-
-func TestTheSlowerWayIsLeft(t *testing.T) {
-	t.Parallel()
-	s := newShop(2000)
-	s.delay = 30 * time.Millisecond // by its ID a trace takes a few, also on a loaded machine
-	report, _ := s.read(t, needsN, func(c *tempoclient.Config) { c.Concurrency = 4 })
-	require.Empty(t, report.Problems)
-	require.Contains(t, report.ByIDWhy, "search takes longer")
-	require.Greater(t, report.ByID, 100)
-	require.NotZero(t, report.BySearch)
 }
 
 // Were it not said, verdicts on what search gave before would stand.

@@ -1,0 +1,51 @@
+package tempoclient
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Which way is faster is measured while reading; here the measurements are given, since
+// those of a loaded machine are not those that a test expects.
+func TestTheSlowerWayIsLeft(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name           string
+		bySearch, byID time.Duration // for a trace
+		batches, byIDs int           // how many were measured
+		left           bool
+	}{
+		{"search is slower", 40 * time.Millisecond, time.Millisecond, 3, 5, true},
+		{"search is faster", time.Millisecond, 40 * time.Millisecond, 30, 50, false},
+		{"both are equal", time.Millisecond, time.Millisecond, 30, 50, false},
+		{"too few batches to tell", 40 * time.Millisecond, time.Millisecond, 2, 50, false},
+		{"too few traces by ID to tell", 40 * time.Millisecond, time.Millisecond, 30, 4, false},
+	} {
+		search := &wholeSearch{}
+		w := newWays(search, "")
+		for range test.batches {
+			w.searched(50, 50, 50*test.bySearch)
+		}
+		for range test.byIDs {
+			w.fetched(test.byID, "")
+		}
+		if test.left {
+			require.Nil(t, w.use(), test.name)
+			require.Equal(t, map[string]int{"search takes longer": 0}, w.why, test.name)
+			continue
+		}
+		require.Same(t, search, w.use(), test.name)
+		require.Empty(t, w.why, test.name)
+	}
+	// What was slow long ago counts less than what is fast now.
+	w := newWays(&wholeSearch{}, "")
+	for n := range 100 {
+		w.searched(50, 50, 50*map[bool]time.Duration{true: 40 * time.Millisecond, false: time.Millisecond}[n < 2])
+	}
+	for range 5 {
+		w.fetched(2*time.Millisecond, "")
+	}
+	require.NotNil(t, w.use())
+}
