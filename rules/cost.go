@@ -187,7 +187,7 @@ func (x extent) of() extent {
 // iterations is how often a macro over the list evaluates its body: on average, where that is
 // known.
 func (x extent) iterations() float64 {
-	if x.via != nil && !x.via.spent {
+	if x.via != nil && !*x.via.spent {
 		return x.average
 	}
 	return x.n
@@ -203,8 +203,9 @@ type spanVar struct {
 	// times is how many values the variable has in all, as estimated, and most how often one
 	// span can be among them.
 	times, most float64
-	// spent is set within a macro over a list that was read from the variable.
-	spent bool
+	// spent is set within a macro over a list that was read from the variable, or from a span
+	// above it.
+	spent *bool
 }
 
 type estimator struct {
@@ -224,7 +225,7 @@ func newEstimator(sizes Sizes) *estimator {
 // all for all spans together.
 func (e *estimator) read(of extent, most int, all, repeats float64) extent {
 	x := e.listOf(most, extent{n: 1})
-	if v := of.span; v != nil && !v.spent {
+	if v := of.span; v != nil && !*v.spent {
 		x.via, x.average, x.repeats = v, x.n, repeats
 		if v.times > 0 {
 			x.average = min(x.n, v.most*all/v.times)
@@ -260,25 +261,34 @@ func (e *estimator) descendants(of extent) extent {
 	return e.spansOf(of, e.sizes.Descendants, e.total(e.sizes.Depths, e.sizes.Ancestors), float64(e.sizes.Ancestors))
 }
 
+// parent returns the variable that stands for the parents of a variable's values. A span is the parent
+// of as many as it has children.
+func (e *estimator) parent(of *spanVar) *spanVar {
+	if of == nil {
+		return nil
+	}
+	return &spanVar{times: of.times, most: math.Min(of.times, of.most*float64(e.sizes.Children)), spent: of.spent}
+}
+
 // loop begins the body of a macro over a list; end ends it. The variable is nil if it stands for
 // no span.
 func (e *estimator) loop(over extent) (v *spanVar, end func()) {
 	before := e.times
 	e.times = math.Min(before*over.iterations(), math.MaxFloat64)
 	if over.distinct {
-		v = &spanVar{times: e.times, most: before}
-		if via := over.via; via != nil && !via.spent && via.times > 0 {
+		v = &spanVar{times: e.times, most: before, spent: new(bool)}
+		if via := over.via; via != nil && !*via.spent && via.times > 0 {
 			v.most = math.Min(v.most, via.most*over.repeats*before/via.times)
 		}
 	}
-	spent := over.via != nil && over.via.spent
+	spent := over.via != nil && *over.via.spent
 	if over.via != nil {
-		over.via.spent = true
+		*over.via.spent = true
 	}
 	return v, func() {
 		e.times = before
 		if over.via != nil {
-			over.via.spent = spent
+			*over.via.spent = spent
 		}
 	}
 }
@@ -373,7 +383,9 @@ func (e *estimator) field(name string, operand extent) extent {
 		return e.read(operand, e.sizes.Links, e.total(e.sizes.AllLinks, e.sizes.Links), 1)
 	case "attributes", "resource":
 		return e.listOf(e.sizes.Attributes, e.dynamic())
-	case "start", "end", "duration", "parent", "root", "time":
+	case "parent":
+		return extent{n: 1, span: e.parent(operand.span)}
+	case "start", "end", "duration", "root", "time":
 		return extent{n: 1}
 	case "name", "service", "statusMessage", "scope", "scopeVersion":
 		return e.text()

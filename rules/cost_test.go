@@ -87,6 +87,12 @@ func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
 	} {
 		require.LessOrEqual(t, perSpan(when), most, when)
 	}
+	// A span is the parent of four at most, and has eight above it on average.
+	x, err := env.compile(`spans.exists(a, a.parent.descendants().exists(b, b.name == "x"))`, wantBool)
+	require.NoError(t, err)
+	sizes := DefaultSizes
+	sizes.Children, sizes.Depths = 4, 8*sizes.Spans
+	require.LessOrEqual(t, costOf(sizes, x)/float64(sizes.Spans), 4.0*8*1.2*body)
 	// Lists without a total cost the product.
 	for when, least := range map[string]float64{
 		`spans.exists(a, a.children.exists(b, a.children.exists(c, c.name == "x")))`:                  100 * body,
@@ -108,7 +114,7 @@ func randomMacros(t *testing.T, n int) []*Expression {
 	env, err := newEnvironment(Options{})
 	require.NoError(t, err)
 	var compiled []*Expression
-	lists := []string{"spans", "X.children", "X.descendants()", "X.ancestors()", "X.children.filter(f, true)", "X.parent.children", "X.events", "[X, X]", "spans.filter(f, f.kind == 'server')", "spans.map(f, X)"}
+	lists := []string{"spans", "X.children", "X.descendants()", "X.ancestors()", "X.children.filter(f, true)", "X.parent.children", "X.parent.descendants()", "X.parent.parent.ancestors()", "X.parent.events", "X.events", "[X, X]", "spans.filter(f, f.kind == 'server')", "spans.map(f, X)"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range n {
 		// Macros within macros, each over a list that is read from one of the variables outside.
@@ -197,6 +203,7 @@ func TestACostIsTheNumberOfEvaluationsWhereTheBoundsAreMet(t *testing.T) {
 		{atLeaves, `spans.exists(a, a.descendants().exists(b, b.events.exists(c, BODY)))`},
 		{atLeaves, `spans.exists(a, a.descendants().filter(b, true).exists(b, b.links.exists(c, BODY)))`},
 		{atLeaves, `spans.exists(a, a.children.exists(b, b.children.exists(c, c.events.exists(d, BODY))))`},
+		{atLeaves, `spans.exists(a, a.parent.children.exists(b, BODY))`},
 		{atLeaves, `spans.exists(a, spans.exists(b, b.descendants().exists(c, BODY)))`},
 		{atRoot, `spans.exists(a, a.ancestors().exists(b, b.events.exists(c, BODY)))`},
 	} {
