@@ -32,9 +32,12 @@ type Judge struct {
 	// limits without and with the shape of traces: the depths and the children of spans, which
 	// are counted only if a batch has traces beyond the former.
 	withoutShape, withShape []ruleLimit
-	counts                  []Counts
-	pending                 []pending
-	found                   []Found
+	// bounds are those of the batch, and shaped, by trace, those of each trace beyond both limits.
+	bounds  rules.Sizes
+	shaped  []rules.Sizes
+	counts  []Counts
+	pending []pending
+	found   []Found
 
 	ctx   context.Context
 	steps int
@@ -242,6 +245,7 @@ type activeRule struct {
 // limit finds the traces on which each rule is decided by its expressions alone.
 func (j *Judge) limit() {
 	sizes := boundsOf(j.b)
+	j.bounds, j.shaped = sizes, nil
 	isWithin := true
 	for i := range j.limits {
 		j.limits[i] = j.withoutShape[i].of(j.plan.rules[i].rule, sizes)
@@ -250,12 +254,28 @@ func (j *Judge) limit() {
 	if isWithin {
 		return
 	}
-	shaped := addShape(sizes, j.b)
+	shaped := addShape(sizes, j.b, 0, j.b.NumTraces())
 	for i := range j.limits {
 		if j.limits[i].spans < sizes.Spans {
 			j.limits[i] = j.withShape[i].of(j.plan.rules[i].rule, shaped)
 		}
 	}
+}
+
+// isDecidable reports whether a rule is decided by its expressions alone on a trace that is larger
+// than the limit: another trace of the batch may have the deepest span, or the one with the
+// most children.
+func (j *Judge) isDecidable(rule int, t int32) bool {
+	if j.shaped == nil {
+		j.shaped = make([]rules.Sizes, j.b.NumTraces())
+	}
+	s := &j.shaped[t]
+	if s.Spans == 0 {
+		*s = addShape(j.bounds, j.b, int(t), int(t)+1)
+		s.Spans = int(j.b.First[t+1] - j.b.First[t])
+		s.Descendants = s.Spans
+	}
+	return j.plan.rules[rule].rule.Decidable(*s)
 }
 
 // of returns the limit for sizes, which is kept for batches of the same.
@@ -334,7 +354,7 @@ func (j *Judge) rule(i int, judged trace.Bits, longest int32) {
 	if limit := j.limits[i].spans; limit < int(longest) {
 		within = j.scratch.CopyOf(within)
 		for t := within.Next(0); t >= 0; t = within.Next(t + 1) {
-			if int(j.b.First[f.first+t+1]-j.b.First[f.first+t]) > limit {
+			if int(j.b.First[f.first+t+1]-j.b.First[f.first+t]) > limit && !j.isDecidable(i, f.first+t) {
 				within[t>>6] &^= 1 << (t & 63)
 				j.later(counts, i, t, ask)
 			}

@@ -265,18 +265,20 @@ func boundsOf(b *trace.Batch) rules.Sizes {
 	return s
 }
 
-// addShape adds the sizes that only a walk over all spans gives, rounded up.
-func addShape(s rules.Sizes, b *trace.Batch) rules.Sizes {
+// addShape adds the sizes of the traces from first to end that only a walk over their spans gives,
+// rounded up.
+func addShape(s rules.Sizes, b *trace.Batch, first, end int) rules.Sizes {
 	most, all, children := 0, 0, int32(0)
-	counts := make([]int32, b.NumSpans())
-	for t := range b.NumTraces() {
+	for t := first; t < end; t++ {
 		m, a := rules.DepthsOf(int(b.First[t]), int(b.First[t+1]), func(i int) int { return int(b.Parents[i]) })
 		most, all = max(most, m), max(all, a)
 	}
-	for _, parent := range b.Parents {
-		if parent >= 0 {
-			counts[parent]++
-			children = max(children, counts[parent])
+	low, high := b.First[first], b.First[end]
+	counts := make([]int32, high-low)
+	for _, parent := range b.Parents[low:high] {
+		if parent >= low {
+			counts[parent-low]++
+			children = max(children, counts[parent-low])
 		}
 	}
 	s.Ancestors, s.Depths, s.Children = roundUp(most), roundUp(all), roundUp(int(children))

@@ -44,3 +44,29 @@ func TestNoShippedRuleLeavesATraceOfTenThousandSpansToTheInterpreter(t *testing.
 		require.GreaterOrEqual(t, judge.Limit(i), len(spans), r.ID)
 	}
 }
+
+// A trace in which all spans are children of one leaves the others of its batch alone.
+func TestAWideTraceDoesNotLeaveOthersToTheInterpreter(t *testing.T) {
+	rs, err := packWith(t, rules.Options{MaxCost: 1e9}, `spans.exists(s, s.parent.children.exists(a, a.name == "x" && a.before(s)))`)
+	require.NoError(t, err)
+	of := func(id byte, children int) *trace.Trace {
+		spans := make([]trace.Span, 10_000)
+		for i := range spans {
+			spans[i] = trace.Span{ID: trace.SpanID{6: byte((i + 1) >> 8), 7: byte(i + 1)}, Start: trace.Time(i)}
+			if i > 0 {
+				parent := (i-1)/children + 1
+				spans[i].ParentID = trace.SpanID{6: byte(parent >> 8), 7: byte(parent)}
+			}
+		}
+		return trace.New(trace.ID{id}, spans)
+	}
+	judge := plan.Compile(rs).NewJudge()
+	for _, wide := range []int{0, 1, 2} {
+		traces := []*trace.Trace{of(1, 16), of(2, 16), of(3, 16)}
+		traces[wide] = of(byte(wide+1), 10_000)
+		v, err := judge.Batch(t.Context(), trace.NewBatch(rs[0].Needs(), traces...), nil)
+		require.NoError(t, err)
+		require.Equal(t, map[plan.Asked]bool{{Trace: wide, Rule: 0}: true}, judge.Asked())
+		require.Equal(t, []plan.Counts{{NotApplicable: 2, Error: 1}}, v.Counts)
+	}
+}
