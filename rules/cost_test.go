@@ -263,3 +263,12 @@ func TestANumberTakesNoMemory(t *testing.T) {
 		require.Equal(t, want, r.Decidable(large), when)
 	}
 }
+
+func TestTheLargerExtentIsAsLargeAsBothAtEachDepth(t *testing.T) {
+	long := extent{n: 4, element: &extent{n: 2, element: &extent{n: 1000}}}
+	more := extent{n: 9, element: &extent{n: 5, element: &extent{n: 3}}}
+	for _, x := range []extent{larger(long, more), larger(more, long)} {
+		require.Equal(t, []float64{9, 5, 1000}, []float64{x.n, x.of().n, x.of().of().n})
+	}
+	require.Equal(t, 1000.0, larger(extent{n: 1}, long).of().of().n)
+}
