@@ -22,8 +22,9 @@ var Columns = []string{
 //
 //   - The attribute is one of Columns or dedicated. Tempo stores its lists elsewhere and
 //     does not search them.
-//   - The query has different conditions on values of the list's type, and two or more
-//     elements meet one of them. Tempo holds these elements in a buffer, and elements of
+//   - The query has different conditions on attributes with values of the list's type,
+//     and two or more elements meet one of them. Conditions on one attribute only are no
+//     excuse: a prefilter never has two. Tempo holds these elements in a buffer, and elements of
 //     another attribute may replace them before Tempo evaluates the query.
 func HiddenLists(sent *traceql.Filter, dedicated []string) func(trace.Attribute) bool {
 	var tests []traceql.Binary
@@ -38,17 +39,17 @@ func HiddenLists(sent *traceql.Filter, dedicated []string) func(trace.Attribute)
 		kept := 0
 		for _, v := range a.Value.Array() {
 			met := false
-			conditions := map[string]bool{}
+			conditions, keys := map[string]bool{}, map[string]bool{}
 			for _, test := range tests {
 				if test.Right.(traceql.Const).Value.Type() != v.Type() {
 					continue
 				}
 				x := traceql.Compare(traceql.Attribute(traceql.ScopeSpan, "x"), test.Op, test.Right)
 				f := traceql.MustNew(x)
-				conditions[f.String()] = true
+				conditions[f.String()], keys[test.Left.(traceql.Field).Key] = true, true
 				met = met || f.Matches(trace.New(trace.ID{}, []trace.Span{{Attributes: trace.Attributes{{Key: "x", Value: v}}}}))
 			}
-			if met && len(conditions) > 1 {
+			if met && len(conditions) > 1 && len(keys) > 1 {
 				kept++
 			}
 		}

@@ -28,6 +28,7 @@ func TestHiddenListsAreThoseThatTempoMayNotEvaluate(t *testing.T) {
 		{`{ .tier = "a" }`, "tier", a, false},
 		{`{ .x = "a" && .y = "b" }`, "x", list(a, b), true},
 		{`{ .x = "a" && .y = "b" }`, "x", list(a, c), false}, // only one element is kept
+		{`{ .x = "a" && .x = "b" }`, "x", list(a, b), false},
 		{`{ .x = "a" && .y = "a" }`, "x", list(a, a), false},
 		{`{ .x = "a" && .y = 5 }`, "x", list(a, a), false}, // types have buffers of their own
 		{`{ .x = "a" && name = "b" }`, "x", list(a, b), false},
