@@ -67,71 +67,71 @@ func TestAPrefilterReadsNothingThatItsRuleDoesNotNeed(t *testing.T) {
 // find, in a real Tempo, every trace that its rule applies to, also where attributes are
 // lists: in Tempos without dedicated columns, and in one that has them.
 func TestAPrefilterFindsEveryTraceThatItsRuleAppliesTo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs real servers: run without -short")
+	}
+	o := tracetest.Mixed(31, 400).ForTempo()
+	o.Start, o.Window = time.Now().Add(-50*time.Second), 10*time.Second
+	generated, _ := generate(o)
+	var batches []ptrace.Traces
+	for _, g := range generated {
+		batches = append(batches, g.Batches...)
+	}
+	tracetest.AddLists(31, 0.125, batches...)
+	traces, err := trace.FromOTLP(tracetest.Merge(batches...))
+	require.NoError(t, err)
+	list := parsePack(t, "tracetest.yaml", []byte(tracetest.Pack))
+	files, err := fs.Glob(packs.FS, "*.yaml")
+	require.NoError(t, err)
+	for _, file := range files {
+		data, err := packs.FS.ReadFile(file)
+		require.NoError(t, err)
+		list = append(list, parsePack(t, file, data)...)
+	}
+	shipped := len(list)
+	list = append(list, randomRules(t, rand.New(rand.NewPCG(5, 7)), traces, 400)...)
+	require.Greater(t, len(list), shipped+200)
+	// The traces of rules' own tests, since not all packs' rules apply to generated
+	// ones, and the same with half of their attributes lists.
+	tests := testTraces(list, o.Start)
+	listed := slices.Clone(tests)
+	for i, tr := range listed {
+		id := tr.ID
+		id[0] = 0xdd
+		listed[i] = trace.New(id, tr.Spans)
+	}
+	listedOTLP := toOTLP(listed...)
+	tracetest.AddLists(32, 0.5, listedOTLP)
+	listed, err = trace.FromOTLP(listedOTLP)
+	require.NoError(t, err)
+	tests = append(tests, listed...)
+	traces = append(traces, tests...)
+	applied := applications(t, list, traces)
+
 	dedicated := []string{"app.data.classification", "gen_ai.operation.name", "user.id", "http.request.method", "app.audit.action", "db.system.name", "user.roles", "app.approval.by"}
-	for name, opts := range map[string]stack.Options{
-		"fast":      {Tempo: true, Loki: true, Profile: stack.Fast, Multitenant: true, NoBlocks: true},
-		"default":   {Tempo: true, Loki: true, Profile: stack.Default, Multitenant: true},
-		"dedicated": {Tempo: true, Profile: stack.Fast, Multitenant: true, NoBlocks: true, Dedicated: "span." + strings.Join(dedicated, ",span.")},
+	for _, tempo := range []struct {
+		name    string
+		options stack.Options
+		columns []string
+	}{
+		{"fast", stack.Options{Tempo: true, Loki: true, Profile: stack.Fast, Multitenant: true, NoBlocks: true}, nil},
+		{"default", stack.Options{Tempo: true, Loki: true, Profile: stack.Default, Multitenant: true}, nil},
+		{"dedicated", stack.Options{Tempo: true, Profile: stack.Fast, Multitenant: true, NoBlocks: true, Dedicated: "span." + strings.Join(dedicated, ",span.")}, dedicated},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorldOf(t, opts)
-			var columns []string
-			if opts.Dedicated != "" {
-				columns = dedicated
-			}
-			o := tracetest.Mixed(31, 400).ForTempo()
-			o.Start, o.Window = time.Now().Add(-50*time.Second), 10*time.Second
-			generated, _ := generate(o)
-			var batches []ptrace.Traces
-			for _, g := range generated {
-				batches = append(batches, g.Batches...)
-			}
-			tracetest.AddLists(31, 0.125, batches...)
-			traces, err := trace.FromOTLP(tracetest.Merge(batches...))
-			require.NoError(t, err)
-			list := parsePack(t, "tracetest.yaml", []byte(tracetest.Pack))
-			files, err := fs.Glob(packs.FS, "*.yaml")
-			require.NoError(t, err)
-			for _, file := range files {
-				data, err := packs.FS.ReadFile(file)
-				require.NoError(t, err)
-				list = append(list, parsePack(t, file, data)...)
-			}
-			shipped := len(list)
-			random := 400
-			if name != "fast" {
-				random = 250
-			}
-			list = append(list, randomRules(t, rand.New(rand.NewPCG(5, 7)), traces, random)...)
-			require.Greater(t, len(list), shipped+200)
-			// The traces of rules' own tests, since not all packs' rules apply to generated
-			// ones, and the same with half of their attributes lists.
-			tests := testTraces(list, o.Start)
-			listed := slices.Clone(tests)
-			for i, tr := range listed {
-				id := tr.ID
-				id[0] = 0xdd
-				listed[i] = trace.New(id, tr.Spans)
-			}
-			listedOTLP := toOTLP(listed...)
-			tracetest.AddLists(32, 0.5, listedOTLP)
-			listed, err = trace.FromOTLP(listedOTLP)
-			require.NoError(t, err)
-			tests = append(tests, listed...)
+		t.Run(tempo.name, func(t *testing.T) {
+			w := newWorldOf(t, tempo.options)
 			w.send(t, generated)
 			for chunk := range slices.Chunk(tests, 100) {
 				require.NoError(t, w.writer.Export(t.Context(), toOTLP(chunk...)))
 			}
-			traces = append(traces, tests...)
 			w.waitUntilSearched(t, len(traces))
 
 			answers := answers{w: w}
 			var mu sync.Mutex
-			var applying, narrow, byLists, hiddenLists int
-			applied := map[*rules.Rule]bool{}
+			var applying, rulesApplied, narrow, byLists, hiddenLists int
 			var group errgroup.Group
 			group.SetLimit(4)
-			for _, r := range list {
+			for i, r := range list {
 				group.Go(func() error {
 					filter := r.Prefilter()
 					query := filter.Prefilter().String()
@@ -139,32 +139,27 @@ func TestAPrefilterFindsEveryTraceThatItsRuleAppliesTo(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					hidden := traceqltest.HiddenLists(filter.Prefilter(), columns)
-					n, lists, excused := 0, 0, 0
-					for _, tr := range traces {
-						v := r.Judge(t.Context(), tr)
-						if v.Outcome == rules.NotApplicable {
-							continue
-						}
-						n++
-						if !filter.Matches(tr) {
-							t.Errorf("rule %s of %s is %s on trace %s, which its prefilter does not match: %s\nwhen: %s", r.ID, r.Pack.Name, v.Outcome, tr.ID, filter, r.When)
-						} else if without, some := traceqltest.Without(tr, isList); found[tr.ID] {
-							if some && !filter.Matches(without) {
+					hidden := traceqltest.HiddenLists(filter.Prefilter(), tempo.columns)
+					lists, excused := 0, 0
+					for _, a := range applied[i] {
+						if found[a.trace.ID] {
+							if a.byLists {
 								lists++
 							}
-						} else if without, some := traceqltest.Without(tr, hidden); some && !filter.Matches(without) {
+						} else if without, some := traceqltest.Without(a.trace, hidden); some && !filter.Matches(without) {
 							excused++
 						} else {
-							t.Errorf("rule %s of %s is %s on trace %s, which Tempo does not find with %s (%d found)\nwhen: %s", r.ID, r.Pack.Name, v.Outcome, tr.ID, query, len(found), r.When)
+							t.Errorf("rule %s of %s is %s on trace %s, which Tempo does not find with %s (%d found)\nwhen: %s", r.ID, r.Pack.Name, a.outcome, a.trace.ID, query, len(found), r.When)
 						}
 					}
 					mu.Lock()
 					defer mu.Unlock()
-					applying += n
+					applying += len(applied[i])
+					if len(applied[i]) > 0 {
+						rulesApplied++
+					}
 					byLists += lists
 					hiddenLists += excused
-					applied[r] = n > 0
 					if query != traceql.All.String() {
 						narrow++
 					}
@@ -172,21 +167,58 @@ func TestAPrefilterFindsEveryTraceThatItsRuleAppliesTo(t *testing.T) {
 				})
 			}
 			require.NoError(t, group.Wait())
-			n := 0
-			for _, r := range list {
-				if applied[r] {
-					n++
-				}
-			}
-			t.Logf("%d rules (%d of packs), %d of which apply to a trace; %d prefilters narrower than everything, %d queries; %d times a rule applied to one of %d traces, %d of these match its prefilter by lists only, and %d by hidden lists, and were not found", len(list), shipped, n, narrow, len(answers.byQuery), applying, len(traces), byLists, hiddenLists)
+			t.Logf("%d rules (%d of packs), %d of which apply to a trace; %d prefilters narrower than everything, %d queries; %d times a rule applied to one of %d traces: %d of these were found and match by lists only, %d were not found and match by hidden lists only", len(list), shipped, rulesApplied, narrow, len(answers.byQuery), applying, len(traces), byLists, hiddenLists)
 			require.Positive(t, byLists)
-			require.Greater(t, n, len(list)/2)
+			require.Greater(t, rulesApplied, len(list)/2)
 			require.Greater(t, narrow, len(list)/2)
-			for _, r := range list[:shipped] {
-				require.True(t, applied[r], "rule %s of %s was not put to the test", r.ID, r.Pack.Name)
+			for i, r := range list[:shipped] {
+				require.NotEmpty(t, applied[i], "rule %s of %s was not put to the test", r.ID, r.Pack.Name)
 			}
 		})
 	}
+}
+
+// application is a trace that a rule applies to.
+type application struct {
+	trace   *trace.Trace
+	outcome rules.Outcome
+	// byLists: without its lists the trace does not match the rule's prefilter.
+	byLists bool
+}
+
+// applications returns the traces that each rule applies to. It fails the test if the
+// rule's prefilter does not match one of them.
+func applications(t *testing.T, list []*rules.Rule, traces []*trace.Trace) [][]application {
+	t.Helper()
+	sizes := make([]rules.Sizes, len(traces))
+	scalars := make([]*trace.Trace, len(traces)) // nil where the trace has no list
+	for i, tr := range traces {
+		sizes[i] = rules.SizesOf(tr)
+		if without, some := traceqltest.Without(tr, isList); some {
+			scalars[i] = without
+		}
+	}
+	applied := make([][]application, len(list))
+	var group errgroup.Group
+	group.SetLimit(4)
+	for i, r := range list {
+		group.Go(func() error {
+			filter := r.Prefilter()
+			for k, tr := range traces {
+				outcome := r.JudgeSized(t.Context(), tr, sizes[k]).Outcome
+				if outcome == rules.NotApplicable {
+					continue
+				}
+				if !filter.Matches(tr) {
+					t.Errorf("rule %s of %s is %s on trace %s, which its prefilter does not match: %s\nwhen: %s", r.ID, r.Pack.Name, outcome, tr.ID, filter, r.When)
+				}
+				applied[i] = append(applied[i], application{tr, outcome, scalars[k] != nil && !filter.Matches(scalars[k])})
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	return applied
 }
 
 func isList(a trace.Attribute) bool { return a.Value.Type() == trace.TypeArray }
