@@ -39,7 +39,7 @@ func TestTheSlowerWayIsLeft(t *testing.T) {
 		require.Same(t, search, w.use(), test.name)
 		require.Empty(t, w.why, test.name)
 	}
-	// What was slow long ago counts less than what is fast now.
+	// An old slow measurement counts less than a new fast one.
 	w := newWays(&wholeSearch{}, "")
 	for n := range 100 {
 		w.searched(50, 50, 50*map[bool]time.Duration{true: 40 * time.Millisecond, false: time.Millisecond}[n < 2])

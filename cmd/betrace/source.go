@@ -38,7 +38,7 @@ func (f *selectionFlags) add(cmd *cobra.Command, verb string) {
 	cmd.Flags().StringVar(&f.from, "from", "", verb+" the traces that started from this `time`: RFC 3339, or a date in UTC")
 	cmd.Flags().StringVar(&f.to, "to", "", "and before this `time`")
 	cmd.Flags().StringVar(&f.traceID, "trace", "", verb+" the trace of this `ID`")
-	cmd.Flags().StringArrayVar(&f.files, "traces", nil, verb+" the traces in these OTLP `files` or folders (JSON, JSON lines or protobuf, also gzip; - is standard input), without a server")
+	cmd.Flags().StringArrayVar(&f.files, "traces", nil, verb+" the traces in these OTLP `files` or folders (JSON, JSON lines or protobuf, also compressed; - is standard input), without a server")
 	cmd.Flags().StringVar(&f.query, "query", "", verb+" only traces with a span that matches this TraceQL span `filter`")
 }
 
