@@ -405,8 +405,9 @@ func TestEveryFaultIsRetriedSaidOrEndsTheReading(t *testing.T) {
 			problem: []string{"trace " + id(1).String(), "the answer is no trace: ", "(2 tries)"}},
 		{name: "no OTLP", searches: 1, fetches: 2, problem: []string{"the answer is no OTLP: ", "(2 tries)"},
 			fake: &fake{trace: answersProto(envelope(id(1), func(m *tempopb.TraceByIDResponse) { m.Trace = []byte("garbage") }))}},
-		{name: "another trace", fake: &fake{trace: answersProto(envelope(id(2), nil))}, searches: 1, fetches: 1,
-			problem: []string{"trace " + id(1).String() + ": ", "the answer holds 1 traces, the first " + id(2).String()}},
+		{name: "another trace", fake: &fake{trace: answersProto(envelope(id(2), nil))}, searches: 1, fetches: 2,
+			problem: []string{"trace " + id(1).String() + ": ", "the answer holds 1 traces, the first " + id(2).String() + " (2 tries)"}},
+		{name: "another trace at first", fake: &fake{trace: once(answersProto(envelope(id(2), nil)), gives)}, searches: 1, fetches: 2},
 		{name: "a part of a trace", searches: 1, fetches: 1,
 			problem: []string{"trace " + id(1).String() + ": tempo gave a part of it (1 spans): Trace exceeds maximum size of 5 bytes: raise the tenant's max_bytes_per_trace"},
 			fake: &fake{trace: answersProto(envelope(id(1), func(m *tempopb.TraceByIDResponse) {

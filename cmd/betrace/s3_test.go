@@ -24,12 +24,7 @@ func TestAScanReadsBlocksFromS3(t *testing.T) {
 	o.Start, o.Window = time.Now().Add(-3*time.Hour), time.Hour
 	all, planted := generate(o)
 	w.send(t, all)
-	spans := int64(0)
-	for _, g := range all {
-		spans += int64(g.Spans)
-	}
-	require.NoError(t, w.Flush(t.Context()))
-	w.flushed(t, store, spans)
+	w.flushed(t, store, spansOf(all))
 	from, to := o.Start.Add(-time.Minute).UTC().Format(time.RFC3339), o.Start.Add(90*time.Minute).UTC().Format(time.RFC3339)
 	for _, tt := range []struct {
 		args        []string
