@@ -68,13 +68,13 @@ func TestTracesAreTreesOfManySizesWithValuesOfSeveralTypes(t *testing.T) {
 	require.Greater(t, spans, 59_999)
 	require.Positive(t, small)
 	require.Positive(t, large)
-	require.Positive(t, late, "children that start before their parent")
+	require.Positive(t, late, "the batches hold no child that starts before its parent")
 	require.Less(t, late, spans/100)
 	traces := 0
 	for _, b := range bs {
 		traces += b.NumTraces()
 	}
-	require.Equal(t, traces, orphans, "each trace is one tree")
+	require.Equal(t, traces, orphans, "each trace must be one tree")
 }
 
 func TestTracesHaveAsManySpansAsAreAskedFor(t *testing.T) {

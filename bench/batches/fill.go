@@ -8,8 +8,8 @@ import (
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
-// Make returns batches of generated traces, with what is needed of them. Each has memory of
-// its own.
+// Make returns batches of generated traces that hold the needed columns. Each batch has memory of its
+// own.
 func Make(opts Options, needs trace.Needs) []*trace.Batch {
 	if opts.PerBatch == 0 {
 		opts.PerBatch = PerBatch
@@ -35,12 +35,12 @@ func Make(opts Options, needs trace.Needs) []*trace.Batch {
 	return out
 }
 
-// filling gathers traces for a batch.
+// filling collects traces for a batch.
 type filling struct {
 	needs      trace.Needs
 	names      []string
 	ids        []trace.ID
-	ends       []int32 // of traces' spans
+	ends       []int32 // of the traces' spans
 	spans      []span
 	attributes []attribute
 	resources  []resource
@@ -131,11 +131,11 @@ func (f *filling) fill() *trace.Batch {
 	return filler.Finish()
 }
 
-// keysOfMany are the attributes of so many values that a block has no dictionary of them.
+// keysOfMany are the attributes with so many distinct values that a block has no dictionary for them.
 var keysOfMany = []string{"session.id", "url.full", "messaging.message.id"}
 
-// put gives a row a value. Texts of few values are codes of a dictionary, others are not
-// looked up: so it is in blocks.
+// put sets the value of a row. As in blocks, strings with few distinct values are codes of a dictionary,
+// and other strings are not looked up.
 func put(c *trace.Column, row int32, a attribute, ofMany bool) {
 	switch a.typ {
 	case trace.TypeString:

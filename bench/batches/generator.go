@@ -10,51 +10,52 @@ import (
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
-// Options say what is generated.
+// Options configure the generated traces.
 type Options struct {
-	// Seed decides what the traces hold, with what follows.
+	// Seed, together with the options below, determines the traces.
 	Seed uint64
-	// Spans is how many spans there are at least, all batches together.
+	// Spans is the minimum number of spans in all batches together.
 	Spans int
-	// PerBatch is about how many spans a batch has. Default [PerBatch].
+	// PerBatch is the approximate number of spans in a batch. If 0, it is [PerBatch].
 	PerBatch int
-	// SpansPerTrace is how many spans each trace has; 0: as many as they come, 1 to 400.
+	// SpansPerTrace is the number of spans in each trace. If 0, traces have 1 to 400 spans.
 	SpansPerTrace int
-	// MistakeEvery makes one trace in so many do something that rules forbid; 0: none does.
+	// MistakeEvery makes one trace in this many do something that rules forbid. If 0, no trace does.
 	MistakeEvery int
-	// Texts is how many values each of the attributes of many values has: user.id,
-	// session.id, url.full, messaging.message.id. Default 10,000, and one a span for the
-	// last three.
+	// Texts is the number of distinct values of each attribute with many values: user.id, session.id,
+	// url.full and messaging.message.id. If 0, user.id has 10,000 values, and the others have a new value
+	// for each span.
 	Texts int
-	// Plain are further attributes of every span, [PlainKey], of [PlainValues] texts each.
+	// Plain is the number of further attributes of every span, [PlainKey], with [PlainValues] string
+	// values each.
 	Plain int
 }
 
-// PerBatch is about how many spans the source of blocks delivers at a time by default, on
+// PerBatch is the approximate number of spans that the source of blocks delivers at a time by default, on
 // two cores, when it reads 15 attributes.
 const PerBatch = 300_000
 
-// PlainValues is how many values a plain attribute has.
+// PlainValues is the number of distinct values of a plain attribute.
 const PlainValues = 50
 
-// PlainKey is the key of plain attribute i.
+// PlainKey returns the key of plain attribute i.
 func PlainKey(i int) string { return fmt.Sprintf("plain.%02d", i) }
 
-// PlainValue is value i of a plain attribute.
+// PlainValue returns value i of a plain attribute.
 func PlainValue(i int) string { return fmt.Sprintf("value-%02d", i) }
 
-// span is one span of the trace that a generator makes.
+// span is a span of the trace that is being generated.
 type span struct {
-	id, parent uint64 // parent 0: none
+	id, parent uint64 // parent is 0 for a root
 	name       string
 	service    int
 	kind       trace.Kind
 	status     trace.Status
 	start, end uint64
-	from, to   int32 // of its attributes
+	from, to   int32 // range of its attributes
 }
 
-// attribute is one of a span. Its key is an index into the generator's keys.
+// attribute is an attribute of a span. Its key is an index into the generator's keys.
 type attribute struct {
 	key   int16
 	typ   trace.Type
@@ -63,24 +64,24 @@ type attribute struct {
 	real  float64
 }
 
-// generator makes traces one after another.
+// generator generates traces one after another.
 type generator struct {
 	opts Options
 	rng  *rand.Rand
 	pcg  *rand.PCG
-	// keys are the needed attributes of spans.
+	// keys are the needed attributes, with their indices.
 	keys map[string]int16
 
 	id         trace.ID
 	spans      []span
 	attributes []attribute
-	// of the trace
+	// The fields below belong to the current trace.
 	environment, region, tenant, user, session string
 	mistake                                    mistake
-	made                                       bool // the mistake
+	made                                       bool // whether the trace has made its mistake
 }
 
-// mistake is what a trace does that rules forbid.
+// mistake is a kind of behavior that rules forbid.
 type mistake int
 
 const (
@@ -107,7 +108,7 @@ const (
 
 func pick[T any](g *generator, of []T) T { return of[g.rng.IntN(len(of))] }
 
-// wrong reports whether the mistake is made here: once in a trace.
+// wrong reports whether the mistake is to be made here. A trace makes it once.
 func (g *generator) wrong(m mistake) bool {
 	if g.mistake != m || g.made {
 		return false
@@ -118,7 +119,7 @@ func (g *generator) wrong(m mistake) bool {
 
 var epoch = uint64(time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC).UnixNano())
 
-// make makes the trace of an index, which decides all of it.
+// make generates the trace with the index, which determines the whole trace.
 func (g *generator) make(index int) {
 	g.pcg.Seed(g.opts.Seed, uint64(index))
 	for i := range 2 {
@@ -128,7 +129,7 @@ func (g *generator) make(index int) {
 		}
 	}
 	g.mistake, g.made = none, false
-	// Drawn in any case, so that traces without mistakes are else the same.
+	// Draw these for every trace, so that traces without mistakes do not depend on MistakeEvery.
 	forbidden, which := g.rng.Float64(), g.rng.IntN(int(numMistakes)-1)
 	if g.opts.MistakeEvery > 0 && forbidden < 1/float64(g.opts.MistakeEvery) {
 		g.mistake = 1 + mistake(which)
@@ -168,7 +169,7 @@ func (g *generator) make(index int) {
 	}
 }
 
-// many is a text of an attribute of many values.
+// many returns a string value of an attribute with many distinct values.
 func (g *generator) many(prefix string) string {
 	v := g.rng.Uint64()
 	if g.opts.Texts > 0 {
@@ -179,7 +180,7 @@ func (g *generator) many(prefix string) string {
 
 func numbered(prefix string, n int) string { return prefix + strconv.Itoa(n) }
 
-// open adds a span; its attributes are those added until the next one. Its index stays.
+// open adds a span and returns its index. Attributes that are added before the next open belong to it.
 func (g *generator) open(service int, parent int, kind trace.Kind, name string, start, end uint64) int {
 	s := span{id: g.rng.Uint64() | 1, service: service, kind: kind, name: name, start: start, end: end, from: int32(len(g.attributes))}
 	if parent >= 0 && len(g.spans) > 0 {
@@ -228,7 +229,7 @@ func (g *generator) boolean(key string, v bool) {
 	g.add(key, a)
 }
 
-// fail makes the span that was opened last an error, which says of what type.
+// fail gives the span that was opened last the error status and an error type.
 func (g *generator) fail() {
 	g.spans[len(g.spans)-1].status = trace.StatusError
 	if typ := pick(g, errorTypes); !g.wrong(errorUntyped) {

@@ -6,7 +6,7 @@ import (
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
-// part returns part i of n of a span of time, with some room around it.
+// part returns part i of n of a time interval, with some margin around it.
 func (g *generator) part(start, end uint64, i, n int) (from, to uint64) {
 	length := float64(end-start) * 0.94 / float64(n)
 	at := float64(end-start)*0.03 + length*(float64(i)+0.1*g.rng.Float64())
@@ -14,7 +14,7 @@ func (g *generator) part(start, end uint64, i, n int) (from, to uint64) {
 	return from, from + uint64(length*(0.3+0.55*g.rng.Float64()))
 }
 
-// server is a request to a service, and n-1 spans beneath it.
+// server adds a request to a service, and n-1 spans beneath it.
 func (g *generator) server(service, parent int, start, end uint64, n int) {
 	method, route := pick(g, methods), pick(g, Routes[service])
 	code := pick(g, statusCodes)
@@ -75,7 +75,7 @@ func (g *generator) below(service, parent int, start, end uint64, n int) {
 		children = min(n, 4+g.rng.IntN(12))
 	}
 	for i := range children {
-		// The last has what is left, the others a part of it.
+		// The last child takes all remaining spans, the others a part of them.
 		share := n
 		if i < children-1 {
 			share = max(1, min(n-(children-1-i), int(float64(n)*g.rng.Float64()*2/float64(children-i))))
@@ -86,7 +86,7 @@ func (g *generator) below(service, parent int, start, end uint64, n int) {
 	}
 }
 
-// child adds a span with n-1 beneath it.
+// child adds a span with n-1 spans beneath it.
 func (g *generator) child(service, parent int, start, end uint64, n int) {
 	to := -1
 	if len(callees[service]) > 0 {
@@ -113,7 +113,7 @@ func (g *generator) child(service, parent int, start, end uint64, n int) {
 	}
 }
 
-// call is a client's span, and the request to the service that it calls.
+// call adds a client span and the request to the called service.
 func (g *generator) call(service, to, parent int, start, end uint64, n int) {
 	if g.wrong(wrongCaller) {
 		service, to = len(Services)-1, 5
@@ -122,13 +122,13 @@ func (g *generator) call(service, to, parent int, start, end uint64, n int) {
 	g.client(Services[to] + ".internal")
 	g.text("service.peer.name", Services[to])
 	from, until := g.part(start, end, 0, 1)
-	if g.rng.IntN(300) == 0 { // the clocks disagree
+	if g.rng.IntN(300) == 0 { // clock skew
 		from = start - 10_000 - g.rng.Uint64N(90_000)
 	}
 	g.server(to, me, from, until, n-1)
 }
 
-// client adds what a client says of a request.
+// client adds the attributes of a client span.
 func (g *generator) client(host string) {
 	method := g.spans[len(g.spans)-1].name
 	g.text("http.request.method", method)
@@ -168,7 +168,7 @@ func (g *generator) internal(service, parent int, start, end uint64, n int) {
 	g.below(service, me, start, end, n-1)
 }
 
-// query is a call of the service's own database.
+// query adds a query to the service's own database.
 func (g *generator) query(service, parent int, start, end uint64) {
 	operation, table := pick(g, dbOperations), pick(g, Tables[service])
 	g.open(service, parent, trace.KindClient, operation+" "+table, start, end)
@@ -224,8 +224,7 @@ func (g *generator) consumer(service, parent int, topic string, start, end uint6
 	g.below(service, me, start, end, n-1)
 }
 
-// scene adds, now and then, up to n spans of something that rules are about, and returns
-// how many.
+// scene occasionally adds up to n spans that rules are about, and returns their number.
 func (g *generator) scene(service, parent int, start, end uint64, n int) int {
 	domain := domains[service%len(domains)]
 	before := len(g.spans)
@@ -242,7 +241,7 @@ func (g *generator) scene(service, parent int, start, end uint64, n int) int {
 	return len(g.spans) - before
 }
 
-// payment is a charge, after it was checked.
+// payment adds a charge that follows a check.
 func (g *generator) payment(service, parent int, start, end uint64) {
 	amount := math.Round(min(g.rng.ExpFloat64()*60_000, 490_000)) / 100
 	checked := !g.wrong(chargeUnchecked)
@@ -261,7 +260,7 @@ func (g *generator) payment(service, parent int, start, end uint64) {
 	g.text("app.audit.action", "charge")
 }
 
-// reading is an access to data that somebody allowed, and that is noted.
+// reading adds an access to data that was approved and is audited.
 func (g *generator) reading(service, parent int, start, end uint64) {
 	from, to := g.part(start, end, 0, 3)
 	g.open(service, parent, trace.KindInternal, "authorize", from, to)
@@ -280,7 +279,7 @@ func (g *generator) reading(service, parent int, start, end uint64) {
 	}
 }
 
-// agent is one that calls a model and tools.
+// agent adds an agent that calls a model and tools.
 func (g *generator) agent(service, parent int, start, end uint64, n int) {
 	me := g.open(service, parent, trace.KindInternal, "invoke_agent", start, end)
 	g.text("gen_ai.operation.name", "invoke_agent")
@@ -314,7 +313,7 @@ func (g *generator) agent(service, parent int, start, end uint64, n int) {
 	}
 }
 
-// batch is some messages that are received at once.
+// batch adds several messages that are received together.
 func (g *generator) batch(service, parent int, start, end uint64, n int) {
 	topic := pick(g, Topics[service])
 	count := min(n-1, 2+g.rng.IntN(6))
@@ -329,7 +328,7 @@ func (g *generator) batch(service, parent int, start, end uint64, n int) {
 	}
 }
 
-// deployment is a pipeline that tests and deploys.
+// deployment adds a pipeline that tests and deploys.
 func (g *generator) deployment(start, end uint64, n int) {
 	service := g.rng.IntN(len(Services))
 	me := g.open(service, -1, trace.KindInternal, "pipeline", start, end)

@@ -5,9 +5,9 @@ import (
 	"math/rand/v2"
 )
 
-// The words of the shop, for rules to ask for.
+// The vocabulary of the shop, which rules refer to.
 var (
-	// Services are those of the shop. One calls only those behind it.
+	// Services are the services of the shop. A service calls only services after it in this list.
 	Services = serviceNames()
 	// Routes are the HTTP routes, by service.
 	Routes = perService(routesEach, func(domain string, i int) string {
@@ -15,13 +15,13 @@ var (
 	})
 	// Tables are the databases' tables, by service.
 	Tables = perService(tablesEach, func(domain string, i int) string { return fmt.Sprintf("%s_%s", domain, tableWords[i]) })
-	// Topics are what messages are sent to, by service.
+	// Topics are the message topics, by service.
 	Topics = perService(topicsEach, func(domain string, i int) string { return fmt.Sprintf("%s.%s", domain, topicWords[i]) })
 	// Functions are the names of internal spans, by service.
 	Functions = perService(functionsEach, func(domain string, i int) string { return fmt.Sprintf("%s.%s", domain, functionWords[i]) })
-	// Hosts are what is called beside services.
+	// Hosts are the called hosts that are not services.
 	Hosts = hostNames()
-	// Callers are the services that call a service, by index into Services.
+	// Callers are the services that call a service, as indices into Services.
 	Callers [][]int
 	callees [][]int
 )
@@ -99,7 +99,7 @@ func init() {
 	Callers, callees = make([][]int, n), make([][]int, n)
 	for s := range n - 1 {
 		for to := s + 1; to < n && len(callees[s]) < 6; to++ {
-			// A gateway calls the services of the first tier, the others what is near.
+			// A gateway calls the services of the first tier; the others call their neighbours.
 			if s == 0 && to > len(domains) {
 				break
 			}

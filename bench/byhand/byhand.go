@@ -5,10 +5,10 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// Loop judges the traces of a batch by one rule: it sets the outcome of each.
+// Loop judges the traces of a batch by one rule and sets the outcome of each.
 type Loop func(b *trace.Batch, out []rules.Outcome)
 
-// One is rulesets.One.
+// One is the loop for rulesets.One.
 func One(b *trace.Batch, out []rules.Outcome) {
 	isCheckout := codes(&b.Service().Text, "checkout")
 	methods := texts(b, "http.request.method")
@@ -33,13 +33,13 @@ func One(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-// Ten are rulesets.Ten, in that order.
+// Ten are the loops for rulesets.Ten, in the same order.
 var Ten = []Loop{failuresAreErrors, retriesAreBounded, chargeIsChecked, databaseHasOneOwner, personalDataNamesUser("personal", "special"), ordersAnswerInTime, tlsIsRecent, environmentsDoNotMix, toolIsApproved, tokensAreBounded}
 
-// Tree are rulesets.Tree, in that order.
+// Tree are the loops for rulesets.Tree, in the same order.
 var Tree = []Loop{paymentIsCalledByItsClients, queriesServeSomebody, personalDataNamesUser("personal"), dataIsAudited, chargeFollowsCheck, retriesDoNotMultiply, dataFollowsAuthorization, stepsAreBounded, failedCallBelowSuccess, requestsDoNotLoop}
 
-// texts returns an attribute's texts, of each span one.
+// texts returns the string column of an attribute, with one value for each span.
 func texts(b *trace.Batch, key string) *trace.TextColumn {
 	if c := b.Attribute(key); c != nil && c.Text.Codes != nil {
 		return &c.Text
@@ -47,7 +47,7 @@ func texts(b *trace.Batch, key string) *trace.TextColumn {
 	return &trace.TextColumn{Codes: make([]uint32, b.NumSpans())}
 }
 
-// numbers are an attribute's numbers of one type, and which spans have one.
+// numbers are an attribute's numbers of one type, with a bitmap of the spans that have one.
 type numbers[N int64 | float64] struct {
 	of []N
 	is trace.Bits
@@ -67,8 +67,8 @@ func doubles(b *trace.Batch, key string) numbers[float64] {
 	return numbers[float64]{}
 }
 
-// next returns the first span of a trace's from i on that has a number, -1 if none has.
-// The span at is where the last search ended: where numbers are rare, most traces end there.
+// next returns the first span of a trace at or after i that has a number, or -1. at caches the position
+// of the last search: where numbers are rare, most traces need no further search.
 func (n *numbers[N]) next(i, last int32, at *int32) int32 {
 	if *at < i {
 		if *at = n.is.Next(i); *at < 0 {

@@ -43,7 +43,7 @@ func retriesAreBounded(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-// earliestEnd returns when the first of the spans of a name ends that are no errors.
+// earliestEnd returns the earliest end of the spans that have one of the names and no error status.
 func earliestEnd(b *trace.Batch, t int, hasName []bool) trace.Time {
 	earliest := ^trace.Time(0)
 	for i := b.First[t]; i < b.First[t+1]; i++ {
@@ -167,7 +167,7 @@ func environmentsDoNotMix(b *trace.Batch, out []rules.Outcome) {
 		last := int32(-1)
 		for i := b.First[t]; i < b.First[t+1] && !(production && other); i++ {
 			r := b.Resources[i]
-			if r == last { // mostly neighbours are of one service
+			if r == last { // neighbours usually belong to one service
 				continue
 			}
 			last = r
@@ -204,14 +204,13 @@ func toolIsApproved(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-// siblingBefore reports whether a child of span i's parent is one of those looked for, and
-// ended before i began.
+// siblingBefore reports whether a child of span i's parent matches is and ended before i began.
 func siblingBefore(b *trace.Batch, t int, i int32, is func(s int32) bool) bool {
 	p, start := b.Parents[i], b.Starts[i]
 	if p < 0 {
 		return false
 	}
-	// Those that begin later do not end before.
+	// Siblings that begin later do not end before i begins.
 	for s := b.First[t]; s < b.First[t+1] && b.Starts[s] <= start; s++ {
 		if b.Parents[s] == p && b.Ends[s] <= start && is(s) {
 			return true

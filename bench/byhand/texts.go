@@ -2,7 +2,7 @@ package byhand
 
 import "github.com/betracehq/betrace/analyzer/trace"
 
-// codes says of each code of a column whether it is one of the texts.
+// codes returns, for each code of a column, whether its string is one of texts.
 func codes(c *trace.TextColumn, texts ...string) []bool {
 	is := make([]bool, c.NumTexts()+1)
 	for code := 1; code < len(is); code++ {
@@ -13,7 +13,7 @@ func codes(c *trace.TextColumn, texts ...string) []bool {
 	return is
 }
 
-// canonical gives codes of equal texts one code, the first.
+// canonical maps the codes of equal strings to the first of them.
 func canonical(c *trace.TextColumn) []uint32 {
 	first := make(map[string]uint32, c.NumTexts())
 	of := make([]uint32, c.NumTexts()+1)

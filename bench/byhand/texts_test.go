@@ -8,7 +8,7 @@ import (
 	"github.com/betracehq/betrace/bench/batches"
 )
 
-// BenchmarkTexts compares ways to find spans by a text.
+// BenchmarkTexts compares methods of finding spans by a string.
 func BenchmarkTexts(b *testing.B) {
 	needs := trace.Needs{Attributes: []trace.AttributeKey{{Scope: trace.ScopeSpan, Key: "http.route"}}}
 	batch := batches.Make(batches.Options{Seed: 1, Spans: 300_000}, needs)[0]
@@ -52,17 +52,16 @@ func BenchmarkTexts(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(batch.NumSpans()), "ns/span")
 			if found == 0 {
-				b.Fatal("nothing was found")
+				b.Fatal("no span was found")
 			}
 		})
 	}
 }
 
-// noCode is none of any column.
+// noCode is a code that no column contains.
 const noCode = ^uint32(0)
 
-// code returns the one code that a text has in a column whose texts are interned, noCode if
-// it has none.
+// code returns the only code of a string in a column whose strings are interned, or noCode.
 func code(c *trace.TextColumn, text string) uint32 {
 	for code := 1; code <= c.NumTexts(); code++ {
 		if string(c.Bytes(uint32(code))) == text {

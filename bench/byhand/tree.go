@@ -197,7 +197,7 @@ func failedCallBelowSuccess(b *trace.Batch, out []rules.Outcome) {
 		out[t] = rules.NotApplicable
 		first, last := b.First[t], b.First[t+1]
 		for i := first; i < last; i++ {
-			// From the child, which has one parent.
+			// Start from the child, which has one parent.
 			if p := b.Parents[i]; p >= 0 && b.Kinds[i] == trace.KindClient && isSuccess(p) {
 				out[t] = rules.Pass
 				break

@@ -1,11 +1,11 @@
-// Package celgo judges traces by rules with cel-go, as well as it can be used: spans are
-// native values whose fields are read without looking for names, attributes are in slots
-// that are known when a rule is compiled, all values are made beforehand, programs are
-// compiled once and optimised, and a rule ends where its when is false.
+// Package celgo judges traces by rules with cel-go, used as efficiently as possible: spans are native
+// values whose fields are read without a lookup by name, attributes are in slots that are resolved when a
+// rule is compiled, all values are made beforehand, programs are compiled once and optimised, and a rule
+// ends where its when is false.
 //
-// What is absent equals nothing and makes no comparison true, as in BeTrace's rules, by a
-// value of its own. A function of an absent text is an error here; where that counts as
-// false, which is where the rules of package rulesets have it, verdicts are the same.
+// An absent attribute is a value of its own. It equals nothing and makes no comparison true, as in
+// BeTrace's rules. A function of an absent string is an error here. In the rules of package rulesets such
+// an error counts as false, so the verdicts are the same.
 package celgo
 
 import (
@@ -29,7 +29,7 @@ type Rule struct {
 	when, always, never cel.Program
 }
 
-// Compile compiles rules that ask for attributes of these keys, a program for each part.
+// Compile compiles rules that read the attributes with these keys. Each part of a rule becomes a program.
 func Compile(set []rulesets.Rule, keys []string) ([]Rule, error) {
 	env, err := newEnv(keys)
 	if err != nil {
@@ -56,7 +56,7 @@ func Compile(set []rulesets.Rule, keys []string) ([]Rule, error) {
 	return out, nil
 }
 
-// unequal finds comparisons by != of an attribute, which CEL takes to be true of one that is
+// unequal finds comparisons of an attribute by !=. CEL would evaluate them to true if the attribute is
 // absent.
 var unequal = regexp.MustCompile(`\b([a-z])\["([^"]+)"\] != ("[^"]*"|\d+|[a-z]\["[^"]+"\])`)
 
@@ -76,19 +76,19 @@ func (r *Rule) Judge(t *Trace) rules.Outcome {
 	return rules.Pass
 }
 
-// holds says whether a program gives true: an error does not.
+// holds reports whether a program evaluates to true. An error counts as false.
 func holds(p cel.Program, vars activation) bool {
 	v, _, _ := p.Eval(vars)
 	return v == types.True
 }
 
-// activation is the variable spans.
+// activation resolves the variable spans.
 type activation struct{ spans ref.Val }
 
 func (a activation) ResolveName(name string) (any, bool) { return a.spans, name == "spans" }
 func (a activation) Parent() cel.Activation              { return nil }
 
-// provider tells cel-go of spans: their fields, and attributes by key, in slots.
+// provider declares the types of spans for cel-go: their fields, and attributes by key, in slots.
 type provider struct {
 	types.Provider
 	slots map[string]int
@@ -184,13 +184,13 @@ func newEnv(keys []string) (*cel.Env, error) {
 	return env, nil
 }
 
-// count is count(list, x, predicate).
+// count is the macro count(list, x, predicate).
 var count = cel.GlobalMacro("count", 3, func(f cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, *cel.Error) {
 	step := f.NewCall(operators.Conditional, args[2], f.NewCall(operators.Add, f.NewAccuIdent(), f.NewLiteral(types.IntOne)), f.NewAccuIdent())
 	return f.NewComprehension(args[0], args[1].AsIdent(), f.AccuIdentName(), f.NewLiteral(types.IntZero), f.NewLiteral(types.True), step, f.NewAccuIdent()), nil
 })
 
-// Keys returns the keys of needed attributes.
+// Keys returns the keys of the needed attributes.
 func Keys(needs trace.Needs) []string {
 	keys := append(needs.Keys(trace.ScopeSpan), needs.Keys(trace.ScopeResource)...)
 	slices.Sort(keys)

@@ -11,8 +11,8 @@ import (
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
-// Trace is a trace as cel-go's programs see it: all values of its spans are made, so that
-// none is converted when they run.
+// Trace is a trace as cel-go's programs read it. All values of its spans are made beforehand, so that
+// none is converted while a program runs.
 type Trace struct {
 	spans []*span
 	list  ref.Val
@@ -21,16 +21,16 @@ type Trace struct {
 // Spans returns how many spans the trace has.
 func (t *Trace) Spans() int { return len(t.spans) }
 
-// span is a native value: a field is taken from it by a function, without its name.
+// span is a native value. Its fields are read by functions, without their names.
 type span struct {
 	fields [numFields]ref.Val
 	values []ref.Val // by slot
-	own    []bool    // which of them are the span's, not its resource's
+	own    []bool    // whether the value is the span's, not its resource's
 	slots  map[string]int
 
 	parent         *span
 	up, below      []*span
-	ancestors, all ref.Val // when first asked for
+	ancestors, all ref.Val // made on first use
 	start, end     trace.Time
 }
 
@@ -67,7 +67,7 @@ func (s *span) value(key string) ref.Val {
 	return absent
 }
 
-// attributes are a span's, or its resource's.
+// attributes are those of a span or of its resource.
 type attributes struct {
 	of  *span
 	own bool
@@ -83,7 +83,7 @@ func (a attributes) Equal(ref.Val) ref.Val          { return types.False }
 func (a attributes) Type() ref.Type                 { return attributesType }
 func (a attributes) Value() any                     { return a }
 func (a attributes) Size() ref.Val                  { return types.NoSuchOverloadErr() }
-func (a attributes) Iterator() traits.Iterator      { panic("attributes are not iterated over") }
+func (a attributes) Iterator() traits.Iterator      { panic("attributes cannot be iterated over") }
 func (a attributes) Get(key ref.Val) ref.Val        { v, _ := a.Find(key); return v }
 func (a attributes) Find(key ref.Val) (ref.Val, bool) {
 	slot, ok := a.of.slots[string(key.(types.String))]
@@ -97,8 +97,8 @@ func (a attributes) Contains(key ref.Val) ref.Val {
 	return types.Bool(v != absent)
 }
 
-// absent is an attribute that is not there. It equals nothing, and no comparison with it is
-// true: so an expression needs no test of presence, which would cost a lookup more.
+// absent is the value of an attribute that does not exist. It equals nothing, and no comparison with it
+// is true. Thus an expression needs no test for presence, which would cost another lookup.
 var absent ref.Val = absentValue{}
 
 type absentValue struct{}
@@ -106,7 +106,7 @@ type absentValue struct{}
 var absentType = types.NewOpaqueType("absent").WithTraits(traits.ComparerType)
 
 func (absentValue) ConvertToNative(t reflect.Type) (any, error) {
-	return nil, fmt.Errorf("no conversion of what is absent to %v", t)
+	return nil, fmt.Errorf("no conversion of an absent attribute to %v", t)
 }
 func (absentValue) ConvertToType(ref.Type) ref.Val { return types.NoSuchOverloadErr() }
 func (absentValue) Equal(ref.Val) ref.Val          { return types.False }
@@ -114,7 +114,7 @@ func (absentValue) Compare(ref.Val) ref.Val        { return types.False }
 func (absentValue) Type() ref.Type                 { return absentType }
 func (absentValue) Value() any                     { return nil }
 
-// nobody is the parent of a span without one.
+// nobody stands in for the parent of a root span.
 var nobody = func() *span {
 	s := &span{ancestors: listOf(nil), all: listOf(nil)}
 	for i := range s.fields {
@@ -133,8 +133,7 @@ func listOf(spans []*span) ref.Val {
 	return types.NewRefValList(types.DefaultTypeAdapter, values)
 }
 
-// Prepare makes the values of a trace that programs see. keys are the attributes that they
-// ask for.
+// Prepare makes the values of a trace that programs read. keys are the attributes that the programs read.
 func Prepare(t *trace.Trace, keys []string) *Trace {
 	slots := make(map[string]int, len(keys))
 	for i, key := range keys {

@@ -18,7 +18,7 @@ import (
 	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
-// Part returns the first n of a set's blocks, as hard links to its files.
+// Part returns the first n blocks of a set, as hard links to its files.
 func Part(ctx context.Context, of Data, n int) (Data, error) {
 	return derived(ctx, of, fmt.Sprintf("first-%d", n), func(live []blocks.Meta, dir string) error {
 		for _, m := range live[:min(n, len(live))] {
@@ -30,8 +30,8 @@ func Part(ctx context.Context, of Data, n int) (Data, error) {
 	})
 }
 
-// Link makes dir hold a set's blocks, as hard links: what is removed or renamed there
-// stays where it came from.
+// Link fills dir with a set's blocks, as hard links. Files that are removed or renamed in dir stay in the
+// set.
 func Link(of Data, dir string) error { return linkAll(of.Dir, dir) }
 
 func linkAll(from, to string) error {
@@ -56,10 +56,10 @@ func linkAll(from, to string) error {
 	return nil
 }
 
-// Cut returns a set's traces in n smaller blocks. Each real block's rows are dealt out
-// in turn to as many small ones as are its share, so that all of these range over
-// nearly all trace IDs, as the blocks of many ingesters do. They have the schema, the
-// encodings and the order of rows of the real ones.
+// Cut returns a set's traces in n smaller blocks. The rows of each real block are dealt out in turn to
+// its share of the small ones, so that each small block ranges over nearly all trace IDs, as the blocks
+// of many ingesters do. The small blocks have the schema, the encodings and the order of rows of the real
+// ones.
 func Cut(ctx context.Context, of Data, n int) (Data, error) {
 	return derived(ctx, of, fmt.Sprintf("cut-%d", n), func(live []blocks.Meta, dir string) error {
 		group, ctx := errgroup.WithContext(ctx)
@@ -77,7 +77,7 @@ func Cut(ctx context.Context, of Data, n int) (Data, error) {
 	})
 }
 
-// derived returns a set that is made of another's blocks.
+// derived returns a set that is made from another set's blocks.
 func derived(ctx context.Context, of Data, name string, fill func(live []blocks.Meta, dir string) error) (Data, error) {
 	key := filepath.Base(filepath.Dir(of.Dir)) + "-" + name
 	return cached(key, func(dir string) (Manifest, error) {
@@ -111,7 +111,7 @@ type small struct {
 	rows   int
 }
 
-// cutBlock deals the rows of a block out to n new ones in dir.
+// cutBlock deals out the rows of a block to n new blocks in dir.
 func cutBlock(ctx context.Context, from, dir string, n int) (err error) {
 	in, err := os.Open(filepath.Join(from, "data.parquet"))
 	if err != nil {
@@ -161,7 +161,7 @@ func cutBlock(ctx context.Context, from, dir string, n int) (err error) {
 	return nil
 }
 
-// deal gives the parts the rows of a file in turn.
+// deal appends the rows of a file to the parts in turn.
 func deal(ctx context.Context, file *parquet.File, parts []*small) error {
 	next := 0
 	buf := make([]parquet.Row, 8)
@@ -194,7 +194,7 @@ func deal(ctx context.Context, file *parquet.File, parts []*small) error {
 	return nil
 }
 
-// close ends the file and writes the block's meta.json after the real block's.
+// close ends the file and writes the block's meta.json, derived from the real block's.
 func (p *small) close(meta []byte) error {
 	if err := p.writer.Close(); err != nil {
 		return err
@@ -203,7 +203,7 @@ func (p *small) close(meta []byte) error {
 	if err != nil {
 		return err
 	}
-	var tail [8]byte // the length of the footer, and the magic
+	var tail [8]byte // the length of the footer and the magic number
 	if _, err := p.file.ReadAt(tail[:], size-8); err != nil {
 		return err
 	}

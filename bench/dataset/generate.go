@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What is rare, and what a structural query looks for.
+// The rare values, and the names in the structural query.
 const (
 	NameAbove = "checkout.submit"
 	NameBelow = "ledger.post"
@@ -17,20 +17,19 @@ const (
 	RareValue = "rollback"
 )
 
-// Shares of traces: one trace in so many.
+// These are shares of traces: one trace in this many.
 const (
 	splitEvery = 50
 	rareEvery  = 10_000
 )
 
-// Dedicated are the attributes that set A has in columns of their own, as TraceQL
-// names them.
+// Dedicated are the attributes that set A stores in dedicated columns, named as in TraceQL.
 var Dedicated = []string{
 	"span.http.route", "span.http.request.method", "span.db.system.name", "span.customer.tier", "span." + RareKey, "span.messaging.destination.name",
 	"resource.deployment.environment.name", "resource.cloud.region",
 }
 
-// Generic are the attributes that all sets have among the key-value rows of spans.
+// Generic are the attributes that all sets store in the key-value rows of spans.
 var Generic = []string{
 	"span.user.id", "span.session.id", "span.http.response.status_code", "span.http.request.body.size", "span.retry.count", "span.payment.amount",
 	"span.cache.hit_ratio", "span.cache.hit", "span.auth.mfa", "span.peer.service", "span.thread.name", "span.code.function.name",
@@ -40,7 +39,7 @@ var (
 	services = [...]string{
 		"gateway", "checkout", "payment", "ledger", "inventory", "shipping", "search", "catalog", "account", "session", "notification", "recommendation",
 	}
-	operations   = [...]string{"handle", "validate", "load", "store"} // four names a service
+	operations   = [...]string{"handle", "validate", "load", "store"} // four names for each service
 	methods      = [...]string{"GET", "GET", "GET", "GET", "POST", "POST", "PUT", "DELETE"}
 	systems      = [...]string{"postgresql", "redis", "mysql", "cassandra", "none", "none"}
 	tiers        = [...]string{"free", "free", "free", "standard", "standard", "premium", "enterprise"}
@@ -65,14 +64,14 @@ func numbered(format string, n int) []string {
 	return texts
 }
 
-// start is when the first trace begins; duration the time in which all begin.
+// start is the start of the first trace; all traces start within duration.
 var start = time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC)
 
 const duration = 6 * time.Hour
 
-// span is one span of the trace that a generator makes.
+// span is a span of the trace that is being generated.
 type span struct {
-	id, parent uint64 // parent 0: none
+	id, parent uint64 // parent is 0 for a root
 	name       string
 	service    uint8
 	kind       uint8
@@ -81,7 +80,7 @@ type span struct {
 	rare       bool
 }
 
-// generator makes one trace after the other. It holds what it reuses.
+// generator generates one trace after another, and reuses its memory.
 type generator struct {
 	set   Set
 	rng   *rand.Rand
@@ -104,18 +103,18 @@ func newGenerator(s Set) *generator {
 
 func pick[T any](g *generator, of []T) T { return of[g.rng.IntN(len(of))] }
 
-// relation is how the two names of the structural query stand in a trace.
+// relation is the relation of the structural query's two names in a trace.
 type relation uint8
 
 const (
 	neither relation = iota
-	above            // NameBelow is beneath NameAbove: the query matches
+	above            // NameBelow is a descendant of NameAbove: the query matches
 	onlyAbove
 	onlyBelow
 	siblings
 )
 
-// relationOf has either name in about 4 of 10 traces, as each of the other names is.
+// relationOf gives about 4 in 10 traces either name, as often as each other name occurs.
 func relationOf(index int) relation {
 	switch n := index % 200; {
 	case n < 3:
@@ -142,7 +141,7 @@ func mix(x uint64) uint64 {
 	return x ^ x>>32
 }
 
-// make makes the trace of an index, which decides all of it.
+// make generates the trace with the index, which determines the whole trace.
 func (g *generator) make(index int) {
 	g.pcg.Seed(g.set.Seed, uint64(index))
 	binary.BigEndian.PutUint64(g.id[:8], g.rng.Uint64())
@@ -160,7 +159,7 @@ func (g *generator) make(index int) {
 		} else {
 			above := g.parentOf(i)
 			s.parent, s.service = above.id, above.service
-			if g.rng.IntN(4) == 0 { // a call of another service
+			if g.rng.IntN(4) == 0 { // a call to another service
 				s.service, s.kind = uint8(g.rng.IntN(len(services))), uint8(2+g.rng.IntN(4))
 			}
 			length := above.end - above.start
@@ -188,8 +187,8 @@ var names = func() (names [len(services)][len(operations)]string) {
 	return names
 }()
 
-// parentOf chooses the parent of span i: mostly one of the last few. The second to
-// sixth have fixed ones, see relate.
+// parentOf chooses the parent of span i, usually one of the last few spans. Spans two to six have fixed
+// parents, see relate.
 func (g *generator) parentOf(i int) *span {
 	switch {
 	case i <= 2:
@@ -214,7 +213,7 @@ func (g *generator) relate(r relation) {
 	}
 }
 
-// halves returns which spans go into the trace's own block, and which into the next.
+// halves returns the spans for the trace's own block, and those for the next block.
 func (g *generator) halves(index int) (now, later []span) {
 	if isSplit(index) {
 		half := len(g.spans) / 2
@@ -223,8 +222,8 @@ func (g *generator) halves(index int) (now, later []span) {
 	return g.spans, nil
 }
 
-// appendRequest appends spans of the trace as ResourceSpans of an
-// ExportTraceServiceRequest, one for each service.
+// appendRequest appends spans of the trace as ResourceSpans of an ExportTraceServiceRequest, one for each
+// service.
 func (g *generator) appendRequest(b []byte, spans []span) []byte {
 	for service := range services {
 		g.scopeBuf = g.scopeBuf[:0]
@@ -255,10 +254,10 @@ func (g *generator) resource(service string) []byte {
 	return g.text(b, 1, "cloud.region", g.region)
 }
 
-// span encodes a span. What it returns is valid until it is called again.
+// span encodes a span. The result is valid until the next call.
 func (g *generator) span(s *span) []byte {
 	const attributes = 9 // field number
-	// A span's attributes depend on the span alone, not on which others went before.
+	// A span's attributes depend on the span alone, not on the spans before it.
 	g.pcg.Seed(g.set.Seed, s.id)
 	b := appendBytes(g.spanBuf[:0], 1, g.id[:])
 	b = appendBytes(b, 2, binary.BigEndian.AppendUint64(nil, s.id))

@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 )
 
-// decoded is a generated trace as a decoder of OTLP sees it.
+// decoded returns a generated trace as an OTLP decoder reads it.
 func decoded(t *testing.T, s Set, index int) map[pcommon.SpanID]ptrace.Span {
 	t.Helper()
 	g := newGenerator(s)
@@ -19,7 +19,7 @@ func decoded(t *testing.T, s Set, index int) map[pcommon.SpanID]ptrace.Span {
 	require.NoError(t, request.UnmarshalProto(g.appendRequest(g.appendRequest(nil, now), later)))
 	spans := map[pcommon.SpanID]ptrace.Span{}
 	for _, rs := range request.Traces().ResourceSpans().All() {
-		resource := rs.Resource().Attributes().Len() - 1 // service.name is no attribute here
+		resource := rs.Resource().Attributes().Len() - 1 // service.name is not counted as an attribute here
 		for _, ss := range rs.ScopeSpans().All() {
 			for _, span := range ss.Spans().All() {
 				require.Equal(t, len(Generic)+len(Dedicated), span.Attributes().Len()+resource)
@@ -29,7 +29,7 @@ func decoded(t *testing.T, s Set, index int) map[pcommon.SpanID]ptrace.Span {
 			}
 		}
 	}
-	require.Len(t, spans, lengthOf(index), "each span has an ID of its own")
+	require.Len(t, spans, lengthOf(index), "each span must have an ID of its own")
 	return spans
 }
 

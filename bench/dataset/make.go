@@ -19,17 +19,17 @@ import (
 	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
-// senders is how many requests are sent at once, perRequest how many traces each has.
+// senders is the number of concurrent requests, perRequest the number of traces in each.
 const (
 	senders    = 3
 	perRequest = 50
 )
 
-// storeTimeout bounds how long Tempo may take to store a block that was cut.
+// storeTimeout bounds the time until Tempo has stored a block after it was cut.
 const storeTimeout = 5 * time.Minute
 
-// Make returns the set's data. The first time it has a Tempo of its own store the
-// traces, which takes minutes for millions of spans; log takes lines of progress.
+// Make returns the set's data. The first call starts a Tempo of its own, which stores the traces. This
+// takes minutes for millions of spans; log receives lines of progress.
 func Make(ctx context.Context, s Set, log io.Writer) (Data, error) {
 	return cached(s.key(), func(dir string) (Manifest, error) {
 		o := stack.Options{Tempo: true, FlushOnly: true, Dir: filepath.Join(dir, "server"), Log: log}
@@ -41,7 +41,7 @@ func Make(ctx context.Context, s Set, log io.Writer) (Data, error) {
 			return Manifest{}, err
 		}
 		if server.TempoBlocks == "" {
-			return Manifest{}, errors.New("TEMPO_URL names a Tempo that runs already, whose storage is not known: unset it")
+			return Manifest{}, errors.New("TEMPO_URL names a running Tempo whose storage is unknown: unset it")
 		}
 		m, err := s.store(ctx, server, log)
 		if err := errors.Join(err, server.Stop()); err != nil {
@@ -54,13 +54,13 @@ func Make(ctx context.Context, s Set, log io.Writer) (Data, error) {
 	})
 }
 
-// store sends the traces and has each block cut, then waits until all are stored.
+// store sends the traces, cuts each block, and waits until all blocks are stored.
 func (s Set) store(ctx context.Context, server *stack.Stack, log io.Writer) (Manifest, error) {
 	conn, err := grpc.NewClient(server.OTLPGRPC, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodec(bytesCodec{})))
 	if err != nil {
 		return Manifest{}, err
 	}
-	defer conn.Close() //nolint:errcheck // all answers are there
+	defer conn.Close() //nolint:errcheck // all answers were received
 	m := Manifest{Traces: s.traces(), Blocks: s.Blocks}
 	began := time.Now()
 	for block := range s.Blocks {
@@ -72,7 +72,7 @@ func (s Set) store(ctx context.Context, server *stack.Stack, log io.Writer) (Man
 		if err := server.Flush(ctx); err != nil {
 			return Manifest{}, err
 		}
-		// One block may be stored while the next is sent; no more, to bound Tempo's memory.
+		// At most one block is stored while the next is sent, which bounds Tempo's memory.
 		stored, err := wait(ctx, server.TempoBlocks, block)
 		if err != nil {
 			return Manifest{}, err
@@ -84,7 +84,7 @@ func (s Set) store(ctx context.Context, server *stack.Stack, log io.Writer) (Man
 		return Manifest{}, err
 	}
 	if stored != m.Spans {
-		return Manifest{}, fmt.Errorf("tempo stored %d of %d spans: see its log", stored, m.Spans)
+		return Manifest{}, fmt.Errorf("tempo stored %d of %d spans: see the log of Tempo", stored, m.Spans)
 	}
 	for i := range m.Traces {
 		if relationOf(i) == above {
@@ -101,7 +101,7 @@ func (s Set) store(ctx context.Context, server *stack.Stack, log io.Writer) (Man
 	return m, nil
 }
 
-// wait waits until so many blocks are stored, and returns how many spans they have.
+// wait waits until n blocks are stored, and returns the number of their spans.
 func wait(ctx context.Context, dir string, n int) (spans int64, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, fmt.Errorf("%d blocks were not stored within %s", n, storeTimeout))
 	defer cancel()
@@ -111,7 +111,7 @@ func wait(ctx context.Context, dir string, n int) (spans int64, err error) {
 		if err == nil && len(live) >= n {
 			return spans, nil
 		}
-		select { // an error is mostly a block that is being written
+		select { // an error usually means that a block is being written
 		case <-ctx.Done():
 			return 0, errors.Join(context.Cause(ctx), err)
 		case <-time.After(500 * time.Millisecond):
@@ -119,8 +119,7 @@ func wait(ctx context.Context, dir string, n int) (spans int64, err error) {
 	}
 }
 
-// send sends what a block holds: its traces, and the later halves of some of the
-// block's before.
+// send sends the traces of a block, and the later halves of some traces of the previous block.
 func (s Set) send(ctx context.Context, conn *grpc.ClientConn, block int) (spans int64, err error) {
 	first := func(block int) int { return s.traces() * block / s.Blocks }
 	from := first(max(block-1, 0))
@@ -148,7 +147,7 @@ func (s Set) send(ctx context.Context, conn *grpc.ClientConn, block int) (spans 
 					case !own:
 						now, later = later, nil
 					case block < s.Blocks-1:
-						later = nil // for the next block
+						later = nil // sent with the next block
 					}
 					request = g.appendRequest(g.appendRequest(request, now), later)
 					sent.Add(int64(len(now) + len(later)))
@@ -172,13 +171,13 @@ func export(ctx context.Context, conn *grpc.ClientConn, request []byte) error {
 	if err := conn.Invoke(ctx, "/opentelemetry.proto.collector.trace.v1.TraceService/Export", request, &response); err != nil {
 		return err
 	}
-	if len(response) > 2 { // an empty partial_success is two bytes
+	if len(response) > 2 { // an empty partial_success has two bytes
 		return fmt.Errorf("tempo refused spans: %q", response)
 	}
 	return nil
 }
 
-// bytesCodec passes messages as they are encoded.
+// bytesCodec passes encoded messages through.
 type bytesCodec struct{}
 
 func (bytesCodec) Name() string { return "proto" }
@@ -186,7 +185,7 @@ func (bytesCodec) Name() string { return "proto" }
 func (bytesCodec) Marshal(v any) ([]byte, error) {
 	b, ok := v.([]byte)
 	if !ok {
-		return nil, fmt.Errorf("a message of type %T is not encoded", v)
+		return nil, fmt.Errorf("message of type %T is not encoded", v)
 	}
 	return b, nil
 }
@@ -194,7 +193,7 @@ func (bytesCodec) Marshal(v any) ([]byte, error) {
 func (bytesCodec) Unmarshal(b []byte, v any) error {
 	to, ok := v.(*[]byte)
 	if !ok {
-		return fmt.Errorf("a message cannot be put into a %T", v)
+		return fmt.Errorf("message cannot be stored in a %T", v)
 	}
 	*to = append((*to)[:0], b...)
 	return nil

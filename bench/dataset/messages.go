@@ -1,7 +1,7 @@
 package dataset
 
-// Messages returns the first n traces of a set as Tempo answers by ID: a message of OTLP
-// protobuf for each.
+// Messages returns the first n traces of a set as Tempo returns them by ID: one OTLP protobuf message for
+// each.
 func Messages(s Set, n int) [][]byte {
 	g := newGenerator(s)
 	messages := make([][]byte, n)

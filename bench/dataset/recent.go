@@ -13,15 +13,14 @@ import (
 	"github.com/betracehq/betrace/deploy/stack"
 )
 
-// SendRecent sends so many traces of the kind that the sets have, whole, which begin one
-// after the other from a time on, to a server that may ask to wait. It returns how many
-// spans they have.
+// SendRecent sends whole traces of the kind that the sets contain. The traces start one after another,
+// beginning at from. If the server throttles, it waits. It returns the number of spans.
 func SendRecent(ctx context.Context, server *stack.Stack, traces int, from time.Time, during time.Duration) (spans int, err error) {
 	conn, err := grpc.NewClient(server.OTLPGRPC, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodec(bytesCodec{})))
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close() //nolint:errcheck // all answers are there
+	defer conn.Close() //nolint:errcheck // all answers were received
 	g := newGenerator(Set{Name: "recent", Spans: traces * 25, Blocks: 1, Seed: 1})
 	var request []byte
 	for i := range traces {
@@ -39,7 +38,7 @@ func SendRecent(ctx context.Context, server *stack.Stack, traces int, from time.
 		for try := 0; ; try++ {
 			err := export(ctx, conn, request)
 			if status.Code(err) == codes.ResourceExhausted && try < 20 {
-				time.Sleep(time.Second) // the tenant's rate
+				time.Sleep(time.Second) // the tenant's rate limit
 				continue
 			}
 			if err != nil {

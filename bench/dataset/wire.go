@@ -6,8 +6,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// OTLP is encoded by hand: making and marshalling structs of millions of spans would
-// take longer than Tempo takes to store them.
+// OTLP is encoded by hand, because building and marshalling structs for millions of spans would take
+// longer than Tempo takes to store them.
 
 func appendBytes(b []byte, field protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), v)
@@ -25,7 +25,7 @@ func appendFixed64(b []byte, field protowire.Number, v uint64) []byte {
 	return protowire.AppendFixed64(protowire.AppendTag(b, field, protowire.Fixed64Type), v)
 }
 
-// The fields of AnyValue.
+// Field numbers of AnyValue.
 const (
 	fieldString = 1
 	fieldBool   = 2

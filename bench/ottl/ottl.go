@@ -1,6 +1,6 @@
-// Package ottl looks for spans that meet conditions with the OpenTelemetry Collector's
-// transformation language, as the Collector's processors do: every condition is evaluated
-// on every span of pdata that is there already.
+// Package ottl looks for spans that meet conditions with the OpenTelemetry Collector's transformation
+// language, as the Collector's processors do: every condition is evaluated on every span of pdata that
+// was made beforehand.
 package ottl
 
 import (
@@ -39,10 +39,10 @@ func Compile(conditions []rulesets.Condition) (Conditions, error) {
 	return parsed, nil
 }
 
-// Traces are pdata, a message for each.
+// Traces are pdata, with one message for each trace.
 type Traces []ptrace.Traces
 
-// Prepare makes traces of a batch, from one to before another, pdata.
+// Prepare converts the traces of a batch from index from to before index to into pdata.
 func Prepare(b *trace.Batch, from, to int) Traces {
 	var out Traces
 	for t := from; t < to; t++ {
@@ -51,7 +51,8 @@ func Prepare(b *trace.Batch, from, to int) Traces {
 	return out
 }
 
-// Count counts, by condition, the spans that meet it and the traces that have one.
+// Count returns, for each condition, the number of spans that meet it and the number of traces with such
+// a span.
 func (c Conditions) Count(ctx context.Context, traces Traces) (spans, withOne []int, err error) {
 	spans, withOne = make([]int, len(c)), make([]int, len(c))
 	before := make([]int, len(c))

@@ -1,4 +1,4 @@
-// Package packs makes the rule packs whose needs the benchmarks read.
+// Package packs makes the rule packs for the benchmarks of reading.
 package packs
 
 import (
@@ -9,10 +9,10 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// templates are rules with a number that makes each of a pack its own. Together they
-// read 15 attributes of package dataset, 8 generic ones and 7 that set A has in
-// dedicated columns. Most apply to many traces, and about one trace in 400 violates one of
-// a hundred: a system in which every other trace is a violation has no use for rules.
+// templates are rules with a number that makes each rule of a pack unique. Together they read 15
+// attributes of package dataset, 8 generic ones and 7 that set A stores in dedicated columns. Most apply
+// to many traces, and about one trace in 400 violates one of a hundred rules, because rules are meant for
+// systems in which violations are rare.
 var templates = []struct{ when, never string }{
 	{
 		`spans.exists(s, s["http.request.method"] == "POST" && s["http.response.status_code"] >= %d)`,
@@ -44,7 +44,7 @@ var templates = []struct{ when, never string }{
 	},
 }
 
-// Full is a pack of n rules that reads 15 attributes.
+// Full returns a pack of n rules that reads 15 attributes.
 func Full(n int) (*rules.Pack, error) {
 	var b strings.Builder
 	header(&b, "full")
@@ -55,8 +55,8 @@ func Full(n int) (*rules.Pack, error) {
 	return parse("full", b.String())
 }
 
-// Intrinsic is a pack that reads what every span has, the tree, and one attribute that
-// set A has in a dedicated column.
+// Intrinsic returns a pack that reads the intrinsic fields of spans, the tree, and one attribute that set
+// A stores in a dedicated column.
 func Intrinsic(n int) (*rules.Pack, error) {
 	var b strings.Builder
 	header(&b, "intrinsic")
@@ -85,7 +85,7 @@ func parse(name, text string) (*rules.Pack, error) {
 	return pack, nil
 }
 
-// Needs returns what the rules of a pack read.
+// Needs returns the columns that the rules of a pack read.
 func Needs(pack *rules.Pack) (needs trace.Needs) {
 	for _, r := range pack.Rules {
 		needs = needs.Union(r.Needs())
@@ -93,7 +93,7 @@ func Needs(pack *rules.Pack) (needs trace.Needs) {
 	return needs
 }
 
-// Names returns needed attributes as span.<key>, resource.<key> and, of either, .<key>.
+// Names returns the needed attributes as span.<key>, resource.<key> and, for either scope, .<key>.
 func Names(needs trace.Needs) []string {
 	var names []string
 	for _, f := range needs.Attributes {

@@ -12,7 +12,7 @@ import (
 	"github.com/betracehq/betrace/bench/packs"
 )
 
-// keys returns which of the listed attributes are needed.
+// keys returns those of the listed attributes that are needed.
 func keys(needs trace.Needs, of []string) (found []string) {
 	for _, name := range of {
 		_, key, _ := strings.Cut(name, ".")
@@ -32,7 +32,7 @@ func TestTheFullPackReadsEightGenericAndSevenDedicatedAttributes(t *testing.T) {
 	needs := packs.Needs(pack)
 	require.Len(t, keys(needs, dataset.Generic), 8)
 	require.Len(t, keys(needs, dataset.Dedicated), 7)
-	require.Len(t, needs.Attributes, 15, "each is asked for in one way: %v", needs.Attributes)
+	require.Len(t, needs.Attributes, 15, "each attribute must be needed in one scope: %v", needs.Attributes)
 	require.False(t, needs.Events || needs.Links || needs.All || needs.Whole != nil)
 }
 
@@ -40,6 +40,6 @@ func TestTheIntrinsicPackReadsOneDedicatedAttribute(t *testing.T) {
 	pack, err := packs.Intrinsic(20)
 	require.NoError(t, err)
 	needs := packs.Needs(pack)
-	require.Equal(t, []string{"span.http.route", "resource.service.name"}, packs.Names(needs), "the service has a column of its own in every block")
+	require.Equal(t, []string{"span.http.route", "resource.service.name"}, packs.Names(needs), "the service must be included, since it has a column of its own in every block")
 	require.Equal(t, []string{"span.http.route"}, keys(needs, dataset.Dedicated))
 }

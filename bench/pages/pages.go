@@ -1,7 +1,6 @@
-// Package pages decodes the pages of columns of Tempo's blocks and does nothing with
-// them: what reading those columns costs at least, whoever reads them. It knows the
-// blocks' layout by itself, so that a source of traces is compared with something
-// that is not its own.
+// Package pages decodes the pages of columns of Tempo's blocks and discards them. This is the minimum
+// cost of reading those columns for any reader. The package has its own description of the blocks'
+// layout, so that a source of traces is compared with independent code.
 package pages
 
 import (
@@ -20,7 +19,7 @@ import (
 	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
-// Blocks are open blocks of a folder.
+// Blocks are the open blocks of a folder.
 type Blocks struct {
 	blocks []block
 }
@@ -38,7 +37,7 @@ func Open(ctx context.Context, dir, tenant string) (*Blocks, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer store.Close() //nolint:errcheck // it was only read
+	defer store.Close() //nolint:errcheck // read only
 	listing, err := store.List(ctx, tenant)
 	if err != nil {
 		return nil, err
@@ -85,9 +84,9 @@ func (b *Blocks) Close() error {
 	return errors.Join(errs...)
 }
 
-// Decode reads and decodes all pages of the columns that hold what every span has and
-// the attributes, levels and values, with so many goroutines over row groups and
-// columns. Attributes are named as span.<key>, resource.<key> or, of either, .<key>.
+// Decode reads and decodes all pages, levels and values, of the intrinsic columns and of the columns that
+// hold the attributes. The number of goroutines applies over row groups and columns. Attributes are named
+// span.<key>, resource.<key> or, for either scope, .<key>.
 func (b *Blocks) Decode(ctx context.Context, attributes []string, goroutines int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(goroutines)
@@ -116,7 +115,7 @@ func drain(ctx context.Context, pages parquet.Pages) error {
 	return context.Cause(ctx)
 }
 
-// Bytes returns how many bytes Decode reads, and in how many columns.
+// Bytes returns the number of bytes that Decode reads, and the number of columns.
 func (b *Blocks) Bytes(attributes []string) (bytes int64, columns int) {
 	for _, one := range b.blocks {
 		leaves := one.leaves(attributes)
@@ -135,20 +134,19 @@ const (
 	span     = "rs.ss.Spans."
 )
 
-// intrinsic are the columns of what rules see of every span without asking for more:
-// its IDs, tree, name, service, times, kind and status.
+// intrinsic are the columns of the fields that rules can read of every span: IDs, tree, name, service,
+// times, kind and status.
 var intrinsic = []string{
 	"TraceID", resource + "ServiceName",
 	span + "SpanID", span + "ParentSpanID", span + "Name", span + "Kind", span + "StartTimeUnixNano", span + "DurationNano", span + "StatusCode",
 }
 
-// prefixes are the columns of the scopes by the first part of an attribute's name.
+// prefixes are the columns of the scopes, by the first part of an attribute's name.
 var prefixes = map[string][]string{"span": {span}, "resource": {resource}, "": {span, resource}}
 
-// leaves returns the indices of the needed columns: the intrinsic ones, those of
-// attributes that have their own, and for the others the five of the key-value rows. An
-// unscoped attribute that has a column of its own in one scope is read there only, which
-// is the least that anyone could read.
+// leaves returns the indices of the needed columns: the intrinsic ones, the columns of attributes that
+// have their own, and for the others the five columns of the key-value rows. An unscoped attribute that
+// has a column of its own in one scope is read only there, which is the minimum for any reader.
 func (b block) leaves(attributes []string) []int {
 	paths := map[string]bool{}
 	for _, p := range intrinsic {
@@ -182,7 +180,7 @@ func (b block) leaves(attributes []string) []int {
 	return leaves
 }
 
-// own returns the paths of the columns of single attributes, by scope and key.
+// own returns the paths of the columns for single attributes, by scope and key.
 func (b block) own() map[string]string {
 	own, used := map[string]string{resource + "service.name": resource + "ServiceName"}, map[string]int{}
 	for _, c := range b.meta.DedicatedColumns {

@@ -14,11 +14,11 @@ import (
 	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
-// variable holds the reading of a process that was started for one.
+// variable is the environment variable that holds the reading for a child process.
 const variable = "BETRACE_BENCH_READING"
 
-// Child does the reading that this process was started for by [Reading.Apart], and
-// says whether it was. A program that uses Apart calls it first.
+// Child performs the reading for which [Reading.Apart] started this process, and reports whether there
+// was one. A program that uses Apart must call Child first.
 func Child(ctx context.Context) (was bool, err error) {
 	text := os.Getenv(variable)
 	if text == "" {
@@ -28,7 +28,7 @@ func Child(ctx context.Context) (was bool, err error) {
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		return true, fmt.Errorf("%s: %w", variable, err)
 	}
-	debug.SetMemoryLimit(blocks.MemoryLimit(blocks.DefaultMemoryBytes)) // as betrace does
+	debug.SetMemoryLimit(blocks.MemoryLimit(blocks.DefaultMemoryBytes)) // as betrace sets it
 	result, err := r.Run(ctx)
 	if err != nil {
 		return true, err
@@ -39,7 +39,7 @@ func Child(ctx context.Context) (was bool, err error) {
 	return true, json.NewEncoder(os.Stdout).Encode(result)
 }
 
-// Apart reads in a process of its own, which says how much memory it took.
+// Apart reads in a process of its own, which measures its memory.
 func (r Reading) Apart(ctx context.Context) (Result, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -67,12 +67,12 @@ func (r Reading) Apart(ctx context.Context) (Result, error) {
 	return result, nil
 }
 
-// peakMiB is the most memory that this process had resident.
+// peakMiB returns the peak resident memory of this process.
 func peakMiB() (float64, error) {
 	const path, field = "/proc/self/status", "VmHWM:"
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, fmt.Errorf("peak memory is known on Linux only: %w", err)
+		return 0, fmt.Errorf("peak memory is available on Linux only: %w", err)
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {

@@ -1,5 +1,5 @@
-// Package reading reads a data set once, in this process or in one of its own, and
-// says what it took.
+// Package reading reads a data set once, in this process or in one of its own, and reports the time and
+// memory.
 package reading
 
 import (
@@ -19,40 +19,40 @@ import (
 	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
-// Cores is how many cores every measurement has that does not say otherwise.
+// Cores is the number of cores for every measurement that does not set another.
 const Cores = 2
 
-// Reading says what is read, and from where.
+// Reading defines the data to read and its location.
 type Reading struct {
-	// Dir is a folder as Tempo's local backend has it.
+	// Dir is a folder with the layout of Tempo's local backend.
 	Dir string `json:"dir"`
-	// Attributes are read besides what every span has, as span.<key>, resource.<key>
+	// Attributes are read in addition to the intrinsic fields. They are named span.<key>, resource.<key>
 	// or .<key>.
 	Attributes []string `json:"attributes"`
 	// Filter, a TraceQL span filter, is the prefilter, if any.
 	Filter string `json:"filter"`
-	// Storage is how slow the storage is; nil: the source reads the folder itself.
+	// Storage is the speed of the storage. If nil, the source reads the folder itself.
 	Storage *slowbucket.Options `json:"storage"`
-	// URL is a storage that holds the same blocks; "": the folder is read.
+	// URL is a storage that holds the same blocks. If empty, the folder is read.
 	URL string `json:"url"`
-	// Cores is how many a process of its own has. Default: [Cores].
+	// Cores is the number of cores for a process of its own. If 0, it is [Cores].
 	Cores int `json:"cores"`
-	// Rules judge what is read, if there are any.
+	// Rules judge the traces, if there are any.
 	Rules []*rules.Rule `json:"-"`
 }
 
-// Result is what a reading took.
+// Result is the outcome of a reading with its measurements.
 type Result struct {
 	Spans   int64   `json:"spans"`
 	Traces  int     `json:"traces"`
 	Seconds float64 `json:"seconds"`
-	// Counts are what was asked of the storage, if [Reading.Storage] is set.
+	// Counts are the requests to the storage, if [Reading.Storage] is set.
 	Counts slowbucket.Counts `json:"counts"`
-	// BodyRequests are the requests for parts of the blocks' files.
+	// BodyRequests is the number of requests for parts of the blocks' files.
 	BodyRequests int64 `json:"body_requests"`
-	// Verdicts are what [Reading.Rules] said, all together.
+	// Verdicts are the verdicts of [Reading.Rules], summed over the rules.
 	Verdicts plan.Counts `json:"verdicts"`
-	// PeakMiB is the most memory the process had resident; only [Reading.Apart] knows.
+	// PeakMiB is the peak resident memory of the process. Only [Reading.Apart] sets it.
 	PeakMiB float64 `json:"peak_mib"`
 }
 
@@ -65,8 +65,8 @@ func Full(d dataset.Data) (Reading, error) {
 	return Reading{Dir: d.Dir, Attributes: packs.Names(packs.Needs(pack))}, nil
 }
 
-// Intrinsic returns a reading of a set for a pack that reads what every span has, the
-// tree, and one attribute that A has in a dedicated column.
+// Intrinsic returns a reading of a set for a pack that reads the intrinsic fields of spans, the tree, and
+// one attribute that A stores in a dedicated column.
 func Intrinsic(d dataset.Data) (Reading, error) {
 	pack, err := packs.Intrinsic(20)
 	if err != nil {
@@ -75,13 +75,13 @@ func Intrinsic(d dataset.Data) (Reading, error) {
 	return Reading{Dir: d.Dir, Attributes: packs.Names(packs.Needs(pack))}, nil
 }
 
-// Run reads, all of the set's traces or those that the filter may match.
+// Run reads all of the set's traces, or those that the filter may match.
 func (r Reading) Run(ctx context.Context) (Result, error) {
 	req, err := r.request()
 	if err != nil {
 		return Result{}, err
 	}
-	runtime.GC() // what was read before is not this reading's
+	runtime.GC() // earlier garbage must not count for this reading
 	began := time.Now()
 	var bucket *slowbucket.Bucket
 	var store *blocks.Store
@@ -97,7 +97,7 @@ func (r Reading) Run(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	defer store.Close() //nolint:errcheck // it was only read
+	defer store.Close() //nolint:errcheck // read only
 	var result Result
 	var judge *plan.Judge
 	if r.Rules != nil {
@@ -132,16 +132,16 @@ func (r Reading) Run(ctx context.Context) (Result, error) {
 	return result, nil
 }
 
-// All reads, and makes sure that all of the set's spans came.
+// All reads, and returns an error unless all of the set's spans were delivered.
 func (r Reading) All(ctx context.Context, d dataset.Data) (Result, error) {
 	result, err := r.Run(ctx)
 	if err == nil && result.Spans != d.Spans {
-		err = fmt.Errorf("%d spans were read of %d", result.Spans, d.Spans)
+		err = fmt.Errorf("%d of %d spans were read", result.Spans, d.Spans)
 	}
 	return result, err
 }
 
-// request puts the reading into the source's words.
+// request converts the reading to the source's request.
 func (r Reading) request() (blocks.Request, error) {
 	req := blocks.Request{Tenant: dataset.Tenant}
 	for _, name := range r.Attributes {

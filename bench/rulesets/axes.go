@@ -6,8 +6,8 @@ import (
 	"github.com/betracehq/betrace/bench/batches"
 )
 
-// OfManyTexts returns n rules that ask for texts of attributes that have many: of users,
-// sessions, messages and URLs. Each applies to few traces, and none is violated.
+// OfManyTexts returns n rules on string attributes with many distinct values: users, sessions, messages
+// and URLs. Each rule applies to few traces, and none is violated.
 func OfManyTexts(n int) []Rule {
 	var set []Rule
 	for i := range n {
@@ -23,8 +23,8 @@ func OfManyTexts(n int) []Rule {
 	return set
 }
 
-// OfPlain returns n rules that ask, together, for so many of the plain attributes of package
-// batches. None is violated.
+// OfPlain returns n rules that together read the given number of plain attributes of package batches.
+// None is violated.
 func OfPlain(n, attributes int) []Rule {
 	var set []Rule
 	for i := range n {

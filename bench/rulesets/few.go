@@ -1,13 +1,13 @@
 package rulesets
 
-// One is a rule of two exists.
+// One is a rule with two exists.
 var One = Rule{
 	ID:    "checkout-posts-reach-their-partners",
 	When:  `spans.exists(s, s.kind == "server" && s.service == "checkout" && s["http.request.method"] == "POST")`,
 	Never: `spans.exists(s, s.kind == "client" && s["http.response.status_code"] >= 200 && s["http.request.resend_count"] > 3)`,
 }
 
-// Ten are rules of which there are loops written by hand, in this order.
+// Ten are the rules that package byhand has loops for, in the same order.
 var Ten = []Rule{
 	{
 		ID:     "server-failures-are-errors",
@@ -119,15 +119,15 @@ var Tree = []Rule{
 	},
 }
 
-// Condition is a condition on one span, in both languages.
+// Condition is a condition on one span in both languages.
 type Condition struct {
-	// CEL is about a span s.
+	// CEL is the condition on a span s.
 	CEL string
-	// OTTL is the same for a span.
+	// OTTL is the same condition in OTTL.
 	OTTL string
 }
 
-// Conditions are of one span each.
+// Conditions are conditions on one span each.
 var Conditions = []Condition{
 	{`s.attributes["http.response.status_code"] >= 500`, `span.attributes["http.response.status_code"] >= 500`},
 	{`s.kind == "server" && s.attributes["http.request.method"] == "POST"`, `span.kind == SPAN_KIND_SERVER and span.attributes["http.request.method"] == "POST"`},
@@ -141,12 +141,12 @@ var Conditions = []Condition{
 	{`"user.id" in s.attributes && s.attributes["http.route"] == "/api/v2/orders/{id}/summary"`, `span.attributes["user.id"] != nil and span.attributes["http.route"] == "/api/v2/orders/{id}/summary"`},
 }
 
-// OfConditions returns a rule for each condition, that passes the traces of which a span
-// meets it, and applies to no other.
+// OfConditions returns a rule for each condition. It passes for traces in which a span meets the
+// condition, and applies to no other trace.
 func OfConditions(conditions []Condition) []Rule {
 	var set []Rule
 	for i, c := range conditions {
-		// What always holds of a span that was found.
+		// The always part holds for every span that was found.
 		set = append(set, Rule{ID: "condition-" + string(rune('a'+i)), When: "spans.exists(s, " + c.CEL + ")", Always: `spans.size() > 0`})
 	}
 	return set

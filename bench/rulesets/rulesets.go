@@ -1,5 +1,5 @@
-// Package rulesets makes sets of rules about the traces of package batches: of any number,
-// and those few of which there are counterparts in other engines.
+// Package rulesets makes sets of rules about the traces of package batches: sets of any size, and a few
+// rules that have counterparts in other engines.
 package rulesets
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// Rule is a rule as it is written.
+// Rule is the source text of a rule.
 type Rule struct {
 	ID             string
 	When           string
@@ -22,8 +22,8 @@ type Rule struct {
 	About, Message string
 }
 
-// Set returns n rules: the [Ten], then one of each template, in turn. A smaller set is the
-// beginning of a larger one. No rule is another's copy.
+// Set returns n rules: the [Ten], then one rule from each template in turn. A smaller set is the
+// beginning of a larger one. No two rules are equal.
 func Set(n int) []Rule {
 	set := append([]Rule{}, Ten...)
 	seen := map[string]bool{}
@@ -44,17 +44,17 @@ func Set(n int) []Rule {
 	return set[:n]
 }
 
-// stride goes through the templates so that few rules in a row are of one kind.
+// stride is the step through the templates, so that consecutive rules are of different kinds.
 const stride = 17
 
 func (r Rule) decides() string { return r.When + "\n" + r.Always + "\n" + r.Never }
 
 var place = regexp.MustCompile(`\{(\w+)(?: (\d+) (\d+))?\}`)
 
-// goneEvery: in one rule of so many the names are ones that nothing has any more.
+// goneEvery: one rule in this many refers to names that no longer occur.
 const goneEvery = 4
 
-// rule fills the places of a template.
+// rule fills the placeholders of a template.
 func (t template) rule(id string, rng *rand.Rand) Rule {
 	service := rng.IntN(len(batches.Services))
 	gone := rng.IntN(goneEvery) == 0
@@ -87,7 +87,7 @@ func (t template) rule(id string, rng *rand.Rand) Rule {
 				if v, ok := known[m[1]]; ok {
 					return v
 				}
-				panic("rulesets: nothing is known for " + p)
+				panic("rulesets: unknown placeholder " + p)
 			}
 			if v, ok := known[p]; ok {
 				return v
@@ -131,7 +131,7 @@ func Compile(set []Rule) ([]*rules.Rule, error) {
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// Needs returns what rules read.
+// Needs returns the columns that rules read.
 func Needs(rs []*rules.Rule) (needs trace.Needs) {
 	for _, r := range rs {
 		needs = needs.Union(r.Needs())

@@ -19,7 +19,7 @@ func compiled(t *testing.T, set []rulesets.Rule) []*rules.Rule {
 	return rs
 }
 
-// counts judges generated traces by the plan.
+// counts judges generated traces by the compiled rules.
 func counts(t *testing.T, rs []*rules.Rule, opts batches.Options) []plan.Counts {
 	t.Helper()
 	sum := make([]plan.Counts, len(rs))
@@ -40,7 +40,7 @@ func counts(t *testing.T, rs []*rules.Rule, opts batches.Options) []plan.Counts 
 func TestNoRuleOfASetIsAnothersCopy(t *testing.T) {
 	of := map[string]string{}
 	for _, r := range compiled(t, rulesets.Set(1000)) {
-		require.Empty(t, of[r.Digest], "%s is decided as %s is", r.ID, of[r.Digest])
+		require.Empty(t, of[r.Digest], "%s has the same digest as %s", r.ID, of[r.Digest])
 		of[r.Digest] = r.ID
 	}
 }
@@ -69,9 +69,9 @@ func TestSetsMixRulesThatApplyAndThoseThatNeverDo(t *testing.T) {
 			errors += c.Error
 		}
 		t.Logf("of %d rules %d never apply, %d apply and pass, %d are violated", n, never, some, violated)
-		require.Greater(t, never, n/10, "never apply")
-		require.Greater(t, some, n/3, "apply, and are not violated")
-		require.Greater(t, violated, n/100, "are violated")
+		require.Greater(t, never, n/10, "rules that never apply")
+		require.Greater(t, some, n/3, "rules that apply and are not violated")
+		require.Greater(t, violated, n/100, "rules that are violated")
 		require.Zero(t, errors)
 	}
 }

@@ -1,12 +1,11 @@
 package rulesets
 
-// template is a rule with places for what makes a rule its own:
+// template is a rule with placeholders for the parts that make a rule unique:
 //
-//   - {service}, {route}, {table}, {topic}, {function}, {host}: a name of the shop, of one
-//     service, or one that nothing has any more; {callers}: a list of those who call it;
+//   - {service}, {route}, {table}, {topic}, {function}, {host}: a name of the shop that belongs to one service, or a
+//     name that no longer occurs; {callers}: a list of the service's callers;
 //   - {user}, {tenant}, {action}, {class}, {model}, {tool}: a value of an attribute;
-//   - {n 5 90}: a whole number from 5 to 90, another in each place; {m 5 90}: one and the
-//     same in all places.
+//   - {n 5 90}: an integer from 5 to 90, another one in each place; {m 5 90}: the same integer in all places.
 type template struct {
 	when          string
 	always, never string
@@ -14,10 +13,10 @@ type template struct {
 	message       string
 }
 
-// templates are made like the rules of the shipped packs: most ask for a few spans by a
-// text, and then for something about them, or what is around them.
+// templates are modelled on the rules of the shipped packs: most select a few spans by a string, and then
+// test those spans or the spans around them.
 var templates = []template{
-	// Of one span: texts, numbers, times.
+	// One span: strings, numbers, times.
 	{
 		when:    `spans.exists(s, s.kind == "server" && s.service == "{service}" && s["http.response.status_code"] >= {m 500 599})`,
 		always:  `spans.filter(s, s.kind == "server" && s.service == "{service}" && s["http.response.status_code"] >= {m 500 599}).all(s, s.status == "error")`,
@@ -118,7 +117,7 @@ var templates = []template{
 		when:  `spans.exists(s, s["app.cache.hit"] == false && s["thread.name"] == "worker-pool-thread-{n 0 40}" && s.service == "{service}")`,
 		never: `spans.exists(s, s["app.cache.hit"] == true && s["thread.id"] >= {n 64 900} && s.service == "{service}")`,
 	},
-	// Of how many.
+	// Numbers of spans.
 	{
 		when:  `count(spans, s, s.kind == "client" && s["db.collection.name"] == "{table}") > {n 0 3}`,
 		never: `count(spans, s, s["db.collection.name"] == "{table}" && s["db.response.returned_rows"] > 20000) > {n 1 900}`,
@@ -127,7 +126,7 @@ var templates = []template{
 		when:  `spans.filter(s, s.service == "{service}" && s.status == "error").size() >= {n 1 3}`,
 		never: `spans.filter(s, s.service == "{service}" && s.status == "error" && s.kind == "producer").size() > {n 0 900}`,
 	},
-	// Of parents and children.
+	// Parents and children.
 	{
 		when:   `spans.exists(s, s.service == "{service}" && s.kind == "server" && has(s.parent))`,
 		always: `spans.filter(s, s.service == "{service}" && s.kind == "server" && s.parent.kind == "client").all(s, s.parent.service in [{callers}, "{service}-canary-{n 0 9999}"])`,
@@ -145,7 +144,7 @@ var templates = []template{
 		when:   `spans.exists(s, s["app.data.classification"] == "{class}" && s.service == "{service}")`,
 		always: `spans.filter(s, s["app.data.classification"] == "{class}" && s.service == "{service}").all(s, s.parent.children.exists(a, a["app.authz.decision"] in ["allow", "allow-{n 0 99999}"] && a.before(s)))`,
 	},
-	// Of ancestors and descendants.
+	// Ancestors and descendants.
 	{
 		when:   `spans.exists(s, s["app.data.classification"] == "{class}" && s["db.collection.name"] == "{table}")`,
 		always: `spans.filter(s, s["app.data.classification"] == "{class}" && s["db.collection.name"] == "{table}").all(s, "user.id" in s.attributes || s.ancestors().exists(a, "user.id" in a.attributes))`,
@@ -175,7 +174,7 @@ var templates = []template{
 		when:  `spans.exists(s, s.kind == "server" && s["http.route"] == "{route}" && has(s.parent))`,
 		never: `spans.exists(s, s.kind == "server" && s["http.route"] == "{route}" && s.duration > duration("{n 1 900}ns") && s.ancestors().exists(a, a.kind == "server" && a.service == s.service && a["http.route"] == s["http.route"]))`,
 	},
-	// Of order.
+	// Order.
 	{
 		when:    `spans.exists(s, s.service == "{service}" && s["app.payment.amount"] > {m 1 990})`,
 		always:  `spans.filter(s, s.service == "{service}" && s["app.payment.amount"] > {m 1 990}).all(s, spans.exists(f, f.name == "fraud.check" && f.status != "error" && f.before(s)))`,
@@ -195,7 +194,7 @@ var templates = []template{
 		when:  `spans.exists(s, s["gen_ai.tool.name"] == "{tool}" && s.duration >= duration("{n 0 9000}us"))`,
 		never: `spans.exists(s, s["gen_ai.tool.name"] == "{tool}" && s["app.tool.effect"] == "outbound" && !("app.approval.by" in s.attributes) && spans.exists(u, u["app.tool.effect"] == "untrusted_input" && u.before(s) && u.duration > duration("{n 60 900}s")))`,
 	},
-	// Of any two spans.
+	// Any two spans.
 	{
 		when:  `spans.exists(s, s["app.tenant.id"] == "{tenant}" && s["http.response.body.size"] > {n 0 9000})`,
 		never: `spans.exists(s, s["app.tenant.id"] == "{tenant}" && spans.exists(t, t["app.tenant.id"] != "{tenant}"))`,

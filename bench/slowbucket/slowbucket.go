@@ -1,5 +1,5 @@
-// Package slowbucket serves a folder as object storage does: each request takes its
-// time, and each stream has its speed. It counts what it is asked for.
+// Package slowbucket serves a folder with the delays of object storage: each request has a latency, and
+// each stream a limited speed. It counts requests and bytes.
 package slowbucket
 
 import (
@@ -21,40 +21,40 @@ import (
 	"gocloud.dev/gcerrors"
 )
 
-// Options say how slow the storage is. The zero Options only count.
+// Options configure the speed of the storage. The zero Options only count.
 type Options struct {
-	// Latency is how long a request takes until its first byte.
+	// Latency is the time from a request to its first byte.
 	Latency time.Duration
-	// BytesPerSecond is the speed of one stream; 0: as fast as the disk.
+	// BytesPerSecond is the speed of one stream. If 0, it is as fast as the disk.
 	BytesPerSecond float64
 }
 
-// Counts are what was asked for since the bucket was opened.
+// Counts are the requests since the bucket was opened.
 type Counts struct {
-	// Requests are all: ranges, attributes and pages of listings.
+	// Requests counts all requests: ranges, attributes and pages of listings.
 	Requests int64
-	// Bytes are those of the ranges that were read.
+	// Bytes counts the bytes of the ranges that were read.
 	Bytes int64
 }
 
-// Bucket is a folder as object storage.
+// Bucket is a folder that behaves like object storage.
 type Bucket struct {
 	*blob.Bucket
 	driver *folder
 }
 
-// Open opens a folder. Close closes it.
+// Open opens a folder. Close the Bucket after use.
 func Open(dir string, o Options) *Bucket {
 	d := &folder{dir: dir, options: o}
 	return &Bucket{blob.NewBucket(d), d}
 }
 
-// Counts returns what was asked for so far.
+// Counts returns the requests so far.
 func (b *Bucket) Counts() Counts {
 	return Counts{b.driver.requests.Load(), b.driver.bytes.Load()}
 }
 
-// errReadOnly is what all methods that write return.
+// errReadOnly is returned by all methods that write.
 var errReadOnly = errors.New("the bucket is read-only")
 
 // folder is the bucket's driver.
@@ -64,7 +64,7 @@ type folder struct {
 	requests, bytes atomic.Int64
 }
 
-// request counts one, and waits as long as it takes.
+// request counts a request and waits for its latency.
 func (f *folder) request(ctx context.Context) error {
 	f.requests.Add(1)
 	return sleep(ctx, f.options.Latency)
@@ -98,13 +98,13 @@ func (f *folder) Attributes(ctx context.Context, key string) (*driver.Attributes
 	return &driver.Attributes{Size: stat.Size(), ModTime: stat.ModTime()}, nil
 }
 
-// ListPaged implements driver.Bucket: 1,000 keys a page, as S3 has it.
+// ListPaged implements driver.Bucket. As in S3, a page has 1,000 keys.
 func (f *folder) ListPaged(ctx context.Context, o *driver.ListOptions) (*driver.ListPage, error) {
 	if err := f.request(ctx); err != nil {
 		return nil, err
 	}
 	found := map[string]*driver.ListObject{}
-	// Whole folders of the prefix need not be walked for others.
+	// Only the folder of the prefix needs to be walked.
 	root := f.path(o.Prefix[:strings.LastIndexByte(o.Prefix, '/')+1])
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
@@ -171,7 +171,7 @@ func (f *folder) NewRangeReader(ctx context.Context, key string, offset, length 
 	}, nil
 }
 
-// stream is one range that is read.
+// stream is a range that is being read.
 type stream struct {
 	ctx        context.Context // of the request
 	folder     *folder
@@ -182,15 +182,15 @@ type stream struct {
 	attributes driver.ReaderAttributes
 }
 
-// Read gives bytes when they would have come: what the reader does in the meantime is
-// no reason to wait.
+// Read delays bytes until the time at which they would arrive from object storage. Time that the caller
+// spends between reads counts towards this delay.
 func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.in.Read(p)
 	s.read += int64(n)
 	s.folder.bytes.Add(int64(n))
 	if speed := s.folder.options.BytesPerSecond; speed > 0 {
 		due := s.began.Add(time.Duration(float64(s.read) / speed * float64(time.Second)))
-		// Timers are not exact; what is slept too long is made good by the next read.
+		// Timers are not exact; the next read compensates for a sleep that was too long.
 		if wait := time.Until(due); wait > time.Millisecond {
 			if err := sleep(s.ctx, wait); err != nil {
 				return n, err

@@ -1,10 +1,10 @@
-// Command tempopb unmarshals OTLP protobuf messages into Tempo's own structs, for
-// bench-read to measure. It is a program of a module of its own, like the servers of
-// deploy/stack: pkg/tempopb links code under the AGPL, see docs/adr/0002.
+// Command tempopb unmarshals OTLP protobuf messages into Tempo's own structs; bench-read measures it. It
+// is a program in a module of its own, like the servers of deploy/stack, because pkg/tempopb links code
+// under the AGPL, see docs/adr/0002.
 //
-// Its argument is a file of messages, each after its length in four bytes, big-endian.
-// For each line on standard input, which is a number of rounds, it unmarshals all of
-// them so many times on all its cores, and answers with how many spans there were.
+// Its argument is a file of messages, each preceded by its length in four bytes, big-endian. For each
+// line on standard input, which is a number of rounds, it unmarshals all messages that many times on all
+// its cores, and prints the number of spans.
 package main
 
 import (
@@ -65,12 +65,12 @@ func read(path string) (messages [][]byte, err error) {
 		b = b[n:]
 	}
 	if len(b) != 0 {
-		return nil, fmt.Errorf("%s ends in a message", path)
+		return nil, fmt.Errorf("%s ends within a message", path)
 	}
 	return messages, nil
 }
 
-// atOnce is how many messages a core takes at a time.
+// atOnce is the number of messages that a core takes at a time.
 const atOnce = 200
 
 func unmarshal(messages [][]byte, rounds int) (spans int64, err error) {

@@ -1,12 +1,11 @@
-// Command bench-engine measures how fast batches of traces are judged by rules that were
-// compiled together, compared with its peers, and prints a line "name value unit" for each
-// figure. Progress goes to standard error.
+// Command bench-engine measures how fast batches of traces are judged by rules that were compiled
+// together, compared with other engines, and prints a line "name value unit" for each figure. It reports
+// progress on standard error.
 //
-// It has one core. The two sides of a ratio run in turn on one batch after another, who is
-// first changing, and what counts is the least time that each took for each batch: what
-// else the machine does then disturbs neither. What is larger than 1 in a throughput's
-// ratio is faster than what it is compared with. Before they are measured both sides are
-// compared by what they find.
+// It uses one core. The two sides of a ratio run in turn on one batch after another, and take turns at
+// running first. The least time of each side for each batch counts, so that other load on the machine
+// disturbs neither side. A ratio of throughputs above 1 means that the first side is faster. Before the
+// measurement the results of both sides are compared.
 package main
 
 import (
@@ -31,7 +30,7 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// figures are measured in this order; those of a row come from the same runs.
+// figures are measured in this order. The figures of a row are measured by the same runs.
 var figures = []struct {
 	names []string
 	run   func(ctx context.Context, b *bench, names []string) error
@@ -46,8 +45,8 @@ var figures = []struct {
 	{[]string{"ten_conditions_vs_ottl", "ten_conditions_spans_per_second", "ottl_ten_conditions_spans_per_second"}, againstOTTL},
 }
 
-// mistakeEvery makes one trace in so many do something that a rule forbids, if there is one
-// about it: a system in which every other trace is a violation has no use for rules.
+// mistakeEvery makes one trace in this many do something that a rule forbids, if there is such a rule.
+// Rules are meant for systems in which violations are rare.
 const mistakeEvery = 200
 
 // bench is one run.
@@ -83,26 +82,26 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	pattern := flag.String("figures", "", "measure only the figures whose names match this regular expression, and those that come from the same runs")
+	pattern := flag.String("figures", "", "measure only the figures whose names match this regular expression, and those that are measured by the same runs")
 	list := flag.Bool("list", false, "print the names of the figures and measure nothing")
-	spans := flag.Int("spans", 1_000_000, "spans that are generated at least; fewer for a quick trial, whose figures say little")
-	seed := flag.Uint64("seed", 1, "decides what the traces hold")
-	repeat := flag.Int("repeat", 15, "how often each measurement is repeated; what counts is the least time of each batch")
-	each := flag.String("each", "", "measure instead what each rule of a set costs alone, the dearest first: one, ten, hundred, thousand, tree or conditions")
-	profile := flag.String("profile", "", "write a CPU profile of all that is measured to this file")
+	spans := flag.Int("spans", 1_000_000, "minimum number of generated spans; figures from fewer spans are not meaningful")
+	seed := flag.Uint64("seed", 1, "seed of the generated traces")
+	repeat := flag.Int("repeat", 15, "number of repetitions of each measurement; the least time of each batch counts")
+	each := flag.String("each", "", "measure only the cost of each rule of a set by itself, most expensive first: one, ten, hundred, thousand, tree or conditions")
+	profile := flag.String("profile", "", "write a CPU profile of all measurements to this file")
 	flag.Parse()
 	selected, err := regexp.Compile(*pattern)
 	if err != nil {
 		return fmt.Errorf("-figures: %w", err)
 	}
 	if *spans < 1000 || *repeat < 1 {
-		return errors.New("-spans is at least 1000 and -repeat at least 1")
+		return errors.New("-spans must be at least 1000 and -repeat at least 1")
 	}
 	runtime.GOMAXPROCS(1)
 	b := &bench{repeat: *repeat, options: batches.Options{Seed: *seed, Spans: *spans, MistakeEvery: mistakeEvery}}
 	if *each != "" {
 		if sets[*each] == nil {
-			return fmt.Errorf("-each %s: there is no such set", *each)
+			return fmt.Errorf("-each %s: unknown set", *each)
 		}
 		return b.eachRule(ctx, *each)
 	}
@@ -144,7 +143,7 @@ func run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// sets are the rules by name.
+// sets are the sets of rules by name.
 var sets = map[string]func() []rulesets.Rule{
 	"one":        func() []rulesets.Rule { return []rulesets.Rule{rulesets.One} },
 	"ten":        func() []rulesets.Rule { return rulesets.Set(10) },
@@ -154,8 +153,8 @@ var sets = map[string]func() []rulesets.Rule{
 	"conditions": func() []rulesets.Rule { return rulesets.OfConditions(rulesets.Conditions) },
 }
 
-// prepare compiles the rules and generates the traces, once, with what any of them needs:
-// all figures are of the same batches.
+// prepare compiles the rules and generates the traces with all columns that any of them needs. All
+// figures use the same batches.
 func (b *bench) prepare() error {
 	if b.batches != nil {
 		return nil
@@ -179,7 +178,7 @@ func (b *bench) prepare() error {
 	return nil
 }
 
-// needs are what any of the rules reads.
+// needs returns the columns that any of the rules reads.
 func (b *bench) needs() (needs trace.Needs) {
 	for _, rs := range b.rules {
 		needs = needs.Union(rulesets.Needs(rs))

@@ -8,7 +8,7 @@ import (
 	"github.com/betracehq/betrace/bench/batches"
 )
 
-// Before anything is measured both sides are compared by what they find.
+// Before a measurement the results of both sides are compared.
 func TestAllFiguresAreMeasuredOnAFewSpans(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles a thousand rules")

@@ -13,15 +13,15 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// side is one of two that are compared: what it does with each of n batches.
+// side is one of two compared sides. It processes each of n batches.
 type side struct {
 	n     int
-	spans int // of all batches
+	spans int // in all batches
 	run   func(batch int) error
 }
 
-// inTurn runs both sides on one batch after another, several times, and returns how long
-// each takes for a span, in seconds: by the least time of each batch.
+// inTurn runs the sides in turn on one batch after another, several times. It returns the time of each
+// side for a span, in seconds, from the least time of each batch.
 func (b *bench) inTurn(ctx context.Context, sides ...side) ([]float64, error) {
 	least := make([][]time.Duration, len(sides))
 	most := 0
@@ -30,10 +30,10 @@ func (b *bench) inTurn(ctx context.Context, sides ...side) ([]float64, error) {
 		most = max(most, s.n)
 	}
 	for repeat := range b.repeat {
-		runtime.GC() // what was made before is not these sides'
+		runtime.GC() // earlier garbage must not count for these sides
 		for batch := range most {
 			for k := range sides {
-				// Who goes first changes, since who goes first warms the caches.
+				// The sides take turns at running first, because the first one warms the caches.
 				i := (repeat + batch + k) % len(sides)
 				if batch >= sides[i].n {
 					continue
@@ -65,8 +65,8 @@ func (b *bench) inTurn(ctx context.Context, sides ...side) ([]float64, error) {
 	return perSpan, nil
 }
 
-// compareThroughput prints a figure that is the first side's throughput by the second's, and
-// both throughputs.
+// compareThroughput prints the ratio of the first side's throughput to the second's, and both
+// throughputs.
 func (b *bench) compareThroughput(ctx context.Context, names []string, ours, theirs side) error {
 	perSpan, err := b.inTurn(ctx, ours, theirs)
 	if err != nil {
@@ -78,8 +78,7 @@ func (b *bench) compareThroughput(ctx context.Context, names []string, ours, the
 	return nil
 }
 
-// compareCost prints a figure that is the first side's cost for a span by the second's, and
-// both throughputs.
+// compareCost prints the ratio of the first side's cost for a span to the second's, and both throughputs.
 func (b *bench) compareCost(ctx context.Context, names []string, many, few side) error {
 	perSpan, err := b.inTurn(ctx, many, few)
 	if err != nil {
@@ -91,8 +90,8 @@ func (b *bench) compareCost(ctx context.Context, names []string, many, few side)
 	return nil
 }
 
-// judged is a side that judges batches by rules that were compiled together, as a scan
-// does: what is found is worked out to the message, and handed over.
+// judged returns a side that judges batches by rules that were compiled together. As in a scan,
+// violations are reported with their messages.
 func (b *bench) judged(ctx context.Context, rs []*rules.Rule) side {
 	return judging(ctx, rs, b.batches)
 }
@@ -111,7 +110,7 @@ func judging(ctx context.Context, rs []*rules.Rule, of []*trace.Batch) side {
 
 func take([]plan.Found) error { return nil }
 
-// count judges the traces of a batch up to one, by rules compiled together.
+// count judges the first traces of a batch by rules that were compiled together.
 func count(ctx context.Context, rs []*rules.Rule, batch *trace.Batch, traces int) ([]plan.Counts, error) {
 	var selected trace.Bits
 	if traces < batch.NumTraces() {
@@ -125,7 +124,7 @@ func count(ctx context.Context, rs []*rules.Rule, batch *trace.Batch, traces int
 	return v.Counts, nil
 }
 
-// summarise says what all rules say of all batches.
+// summarise reports the verdicts of all rules on all batches.
 func (b *bench) summarise(ctx context.Context, rs []*rules.Rule) error {
 	var sum plan.Counts
 	traces := 0
@@ -148,7 +147,7 @@ func (b *bench) summarise(ctx context.Context, rs []*rules.Rule) error {
 	return nil
 }
 
-// eachRule prints what each rule of a set costs if it is the only one.
+// eachRule prints the cost of each rule of a set when it is compiled alone.
 func (b *bench) eachRule(ctx context.Context, set string) error {
 	if err := b.prepare(); err != nil {
 		return err

@@ -27,7 +27,7 @@ func treeRules(ctx context.Context, b *bench, names []string) error {
 	return b.againstLoops(ctx, names, b.rules["tree"], byhand.Tree)
 }
 
-// againstLoops compares rules with as many loops over the same batches.
+// againstLoops compares rules with one loop for each of them, over the same batches.
 func (b *bench) againstLoops(ctx context.Context, names []string, rs []*rules.Rule, loops []byhand.Loop) error {
 	if err := b.summarise(ctx, rs); err != nil {
 		return err
@@ -46,7 +46,7 @@ func (b *bench) againstLoops(ctx context.Context, names []string, rs []*rules.Ru
 				c.Add(o)
 			}
 			if c != counts[k] {
-				return fmt.Errorf("rule %s gives %+v, its loop %+v", rs[k].ID, counts[k], c)
+				return fmt.Errorf("rule %s returns %+v, its loop %+v", rs[k].ID, counts[k], c)
 			}
 		}
 	}
@@ -73,14 +73,15 @@ func (b *bench) againstTen(ctx context.Context, names []string, rs []*rules.Rule
 	return b.compareCost(ctx, names, b.judged(ctx, rs), b.judged(ctx, b.rules["ten"]))
 }
 
-// partSpans are what the slower peers are measured on: time for a span does not depend on
-// how many there are.
+// These are the numbers of spans for the slower engines, whose time for a span does not depend on the
+// number of spans.
 const (
 	celGoSpans = 20_000
 	ottlSpans  = 100_000
 )
 
-// part returns how many traces of the first batch have at least so many spans, and how many.
+// part returns the number of first traces of the first batch that have at least this many spans, and
+// their spans.
 func (b *bench) part(spans int) (traces, have int) {
 	batch := b.batches[0]
 	for traces < batch.NumTraces() && int(batch.First[traces]) < spans {
@@ -89,7 +90,7 @@ func (b *bench) part(spans int) (traces, have int) {
 	return traces, int(batch.First[traces])
 }
 
-// againstCELGo compares 100 rules with cel-go. It sees a part of the traces.
+// againstCELGo compares 100 rules with cel-go, on a part of the traces.
 func againstCELGo(ctx context.Context, b *bench, names []string) error {
 	rs, set := b.rules["hundred"], rulesets.Set(100)
 	keys := celgo.Keys(rulesets.Needs(rs))
@@ -112,7 +113,7 @@ func againstCELGo(ctx context.Context, b *bench, names []string) error {
 			got.Add(programs[i].Judge(t))
 		}
 		if got != want[i] {
-			return fmt.Errorf("rule %s gives %+v, with cel-go %+v", rs[i].ID, want[i], got)
+			return fmt.Errorf("rule %s returns %+v, cel-go %+v", rs[i].ID, want[i], got)
 		}
 	}
 	b.progress("  cel-go judges %d spans of %d traces", spans, numTraces)
@@ -126,14 +127,14 @@ func againstCELGo(ctx context.Context, b *bench, names []string) error {
 	}})
 }
 
-// againstOTTL compares ten conditions with OTTL. It sees a part of the traces.
+// againstOTTL compares ten conditions with OTTL, on a part of the traces.
 func againstOTTL(ctx context.Context, b *bench, names []string) error {
 	rs := b.rules["conditions"]
 	conditions, err := ottl.Compile(rulesets.Conditions)
 	if err != nil {
 		return err
 	}
-	// With the attributes that the conditions ask for, as ours are read.
+	// Generate only the attributes that the conditions read, as BeTrace reads them.
 	few := b.options
 	few.Spans = min(few.Spans, ottlSpans)
 	var traces ottl.Traces
@@ -156,18 +157,18 @@ func againstOTTL(ctx context.Context, b *bench, names []string) error {
 	}
 	for i := range want {
 		if got[i] != want[i] {
-			return fmt.Errorf("%d traces have a span that meets %s, %d one that meets %s", want[i], rulesets.Conditions[i].CEL, got[i], rulesets.Conditions[i].OTTL)
+			return fmt.Errorf("%d traces have a span that meets %s, but %d have one that meets %s", want[i], rulesets.Conditions[i].CEL, got[i], rulesets.Conditions[i].OTTL)
 		}
 	}
-	b.progress("  OTTL sees %d spans", spans)
+	b.progress("  OTTL evaluates %d spans", spans)
 	return b.compareThroughput(ctx, names, b.judged(ctx, rs), side{n: 1, spans: spans, run: func(int) error {
 		_, _, err := conditions.Count(ctx, traces)
 		return err
 	}})
 }
 
-// allocations counts what 100 rules allocate that are vectorised as a whole, on traces of
-// which none is violated, by a judge that has seen such batches before.
+// allocations counts the heap allocations of 100 fully vectorised rules, on traces that violate none of
+// them. The judge has processed such batches before.
 func allocations(ctx context.Context, b *bench, names []string) error {
 	var rs []*rules.Rule
 	all := plan.Compile(b.rules["thousand"])
@@ -191,7 +192,7 @@ func allocations(ctx context.Context, b *bench, names []string) error {
 		return fmt.Errorf("%d verdicts are violations or errors", n)
 	}
 	s := judging(ctx, rs, of)
-	perSpan, err := b.inTurn(ctx, s) // warms it
+	perSpan, err := b.inTurn(ctx, s) // also warms the judge
 	if err != nil {
 		return err
 	}

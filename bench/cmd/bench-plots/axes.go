@@ -12,7 +12,7 @@ import (
 	"github.com/betracehq/betrace/bench/slowbucket"
 )
 
-// axis is what grows.
+// axis is a parameter that grows.
 type axis struct {
 	name, title, unit string
 	logarithmic       bool
@@ -20,17 +20,17 @@ type axis struct {
 	points            func(ctx context.Context, d dataset.Data) ([]point, error)
 }
 
-// point is one reading of an axis, and what it took.
+// point is one reading of an axis with its measurements.
 type point struct {
 	x       float64
 	label   string
 	reading reading.Reading
-	spans   int64 // that must come; 0: not known
+	spans   int64 // expected; 0: not known
 
 	seconds, mib, megabytes float64
 }
 
-// series is an axis whose points were measured.
+// series is an axis with its measured points.
 type series struct {
 	axis
 	points []point
@@ -39,7 +39,7 @@ type series struct {
 var axes = []axis{
 	{
 		"spans", "Spans", "million spans", false,
-		"The first blocks of the data set, 1 to all of them. Time grows with the spans, memory does not.",
+		"The first blocks of the data set, from 1 to all. Time grows with the number of spans, memory does not.",
 		bySpans,
 	},
 	{
@@ -49,27 +49,27 @@ var axes = []axis{
 	},
 	{
 		"columns", "Attributes needed", "attributes", false,
-		"First attributes that have columns of their own, 8 of them, then generic ones: the first generic one costs the key-value rows of all.",
+		"The first 8 attributes have dedicated columns, the others are generic. The first generic attribute costs most, because the key-value rows of all attributes are read for it.",
 		byColumns,
 	},
 	{
 		"selectivity", "Traces that match the prefilter", "% of traces", true,
-		"Filters on a name, a dedicated column and a generic attribute. Bytes read tell what was skipped.",
+		"Filters on a name, a dedicated column and a generic attribute. The bytes read show how much was skipped.",
 		bySelectivity,
 	},
 	{
 		"cores", "Cores", "cores", false,
-		"One process with so many.",
+		"One process with this number of cores.",
 		byCores,
 	},
 	{
 		"latency", "Latency of the storage", "ms a request", false,
-		"A stream has 80 MB/s, a request takes so long until its first byte.",
+		"The latency is the time from a request to its first byte. A stream delivers 80 MB/s.",
 		byLatency,
 	},
 }
 
-// counted is storage that is not slow, and counts.
+// counted is storage that counts requests and is not slowed down.
 var counted = &slowbucket.Options{}
 
 func bySpans(ctx context.Context, d dataset.Data) (points []point, err error) {

@@ -23,30 +23,30 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// judgingAxis is what grows of what is judged.
+// judgingAxis is a parameter of judging that grows.
 type judgingAxis struct {
 	name, title, unit, text string
 	points                  []int
-	// of returns what a point is: rules, and traces, of which the number of spans is set.
+	// of returns the rules and the traces of a point. The caller sets the number of spans.
 	of func(x int) ([]rulesets.Rule, batches.Options)
 }
 
-// judgingSpans is how many spans a point is measured on, at least.
+// judgingSpans is the minimum number of spans for a point.
 const judgingSpans = batches.PerBatch
 
-// judgingRules is how many rules judge, unless an axis says otherwise.
+// judgingRules is the number of rules unless an axis changes it.
 const judgingRules = 100
 
 var judgingAxes = []judgingAxis{
 	{
 		"judging-rules", "Rules", "rules",
-		"Each with constants of its own; a smaller set is the beginning of a larger one.",
+		"Each rule has constants of its own. A smaller set is the beginning of a larger one.",
 		[]int{1, 3, 10, 30, 100, 300, 1000, 3000, 10_000},
 		func(x int) ([]rulesets.Rule, batches.Options) { return rulesets.Set(x), batches.Options{} },
 	},
 	{
 		"judging-trace-size", "Spans per trace", "spans per trace",
-		"As many spans in traces of one size. Rules that compare each span with each other, or with those above it, grow with the trace.",
+		"The same number of spans in traces of one size. Rules that compare each span with all others, or with its ancestors, cost more in large traces.",
 		[]int{1, 10, 100, 1000, 10_000, 100_000},
 		func(x int) ([]rulesets.Rule, batches.Options) {
 			return rulesets.Set(judgingRules), batches.Options{SpansPerTrace: x}
@@ -54,14 +54,14 @@ var judgingAxes = []judgingAxis{
 	},
 	{
 		"judging-texts", "Distinct strings", "values of an attribute",
-		"Rules that ask for texts of four attributes that have so many values each.",
+		"Rules that compare strings of four attributes. Each attribute has this number of distinct values.",
 		[]int{1, 10, 100, 1000, 10_000, 100_000, 1_000_000},
 		func(x int) ([]rulesets.Rule, batches.Options) {
 			return rulesets.OfManyTexts(judgingRules), batches.Options{Texts: x}
 		},
 	},
 	{
-		"judging-attributes", "Attributes per span", "attributes that each span has and the rules ask for",
+		"judging-attributes", "Attributes per span", "attributes that each span has and the rules read",
 		"The same number of rules on one attribute or on many.",
 		[]int{1, 2, 5, 10, 20, 50},
 		func(x int) ([]rulesets.Rule, batches.Options) {
@@ -70,7 +70,7 @@ var judgingAxes = []judgingAxis{
 	},
 }
 
-// judgingPoint is a point that was measured.
+// judgingPoint is a measured point.
 type judgingPoint struct {
 	x        int
 	perSpan  float64 // in nanoseconds
@@ -105,7 +105,7 @@ func measureJudging(ctx context.Context, images string, spans, repeat int) (stri
 	return page.String(), nil
 }
 
-// patience is after how long a point is not measured again.
+// patience is the total time after which a point is not measured again.
 const patience = 20 * time.Second
 
 func (a judgingAxis) measure(ctx context.Context, x, spans, repeat int) (judgingPoint, error) {
@@ -118,7 +118,7 @@ func (a judgingAxis) measure(ctx context.Context, x, spans, repeat int) (judging
 	return measurePoint(ctx, x, rs, batches.Make(opts, rulesets.Needs(rs)), repeat)
 }
 
-// measurePoint judges batches several times; what counts is the least time of each.
+// measurePoint judges batches several times. The least time of each batch counts.
 func measurePoint(ctx context.Context, x int, rs []*rules.Rule, of []*trace.Batch, repeat int) (judgingPoint, error) {
 	p := judgingPoint{x: x}
 	judge := plan.Compile(rs).NewJudge()
@@ -148,7 +148,7 @@ func measurePoint(ctx context.Context, x int, rs []*rules.Rule, of []*trace.Batc
 		}
 	}
 	if p.spans == 0 {
-		return p, errors.New("nothing was judged")
+		return p, errors.New("no span was judged")
 	}
 	var sum time.Duration
 	for _, took := range least {
@@ -158,8 +158,8 @@ func measurePoint(ctx context.Context, x int, rs []*rules.Rule, of []*trace.Batc
 	return p, nil
 }
 
-// draw writes an SVG of cost per span; both axes are logarithmic, but cost if it differs
-// by less than a factor of 5.
+// draw writes an SVG of the cost per span. Both axes are logarithmic, except that the axis of cost is
+// linear if the costs differ by less than a factor of 5.
 func (a judgingAxis) draw(points []judgingPoint, path string) error {
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = a.unit, "ns per span"
@@ -198,10 +198,11 @@ func (a judgingAxis) draw(points []judgingPoint, path string) error {
 const judgingTitle = "# How judging grows\n"
 
 const judgingIntro = judgingTitle + `
-How long it takes to judge spans that are in memory, as the batches that a source fills, by rules that were compiled
-together: %d of them unless an axis says otherwise. They are made of some forty templates like the rules of the shipped packs, a
-quarter of them about names that nothing has; one trace in 200 does something that a rule may forbid, and what rules say of violations is worked out, too. This part of the page is
-written by ` + "`make bench-plots BENCH_FLAGS='-only judging'`" + `.
+The time to judge spans in memory, in batches as a source fills them, by rules that were compiled together: %d rules
+unless an axis changes the number. The rules are made from about forty templates, modelled on the rules of the shipped packs; a
+quarter of them refers to names that do not occur. One trace in 200 does something that a rule may forbid. The time includes
+the messages of violations. This part of the page is written by
+` + "`make bench-plots BENCH_FLAGS='-only judging'`" + `.
 
-A point is %.1f million generated spans in batches of %d, on one core: the least time of each batch in %d runs, together. %s/%s, %s.
+A point is %.1f million generated spans in batches of %d, on one core. Its time is the sum over the batches of the least time in %d runs. %s/%s, %s.
 `

@@ -1,6 +1,5 @@
-// Command bench-plots measures how the time and the memory of reading Tempo's blocks
-// grow, and the time of judging what was read, and writes plots and a page that shows them:
-// docs/performance.md.
+// Command bench-plots measures how time and memory grow when Tempo's blocks are read, and how time grows
+// when the spans are judged. It writes plots and a page that shows them, docs/performance.md.
 package main
 
 import (
@@ -32,17 +31,17 @@ func run(ctx context.Context) error {
 	if was, err := reading.Child(ctx); was {
 		return err
 	}
-	spans := flag.Int("spans", 5_000_000, "spans of the data set at least")
-	repeat := flag.Int("repeat", 3, "how often each point is measured; what is shown is the median")
-	only := flag.String("only", "", `"reading" or "judging": measure only that, and leave the other part of the page as it is`)
-	judged := flag.Int("judged-spans", judgingSpans, "spans that each point of judging is measured on at least")
-	docs := flag.String("docs", "../docs", "where performance.md and the folder performance/ are written")
+	spans := flag.Int("spans", 5_000_000, "minimum number of spans in the data set")
+	repeat := flag.Int("repeat", 3, "number of measurements of each point; the median is shown")
+	only := flag.String("only", "", `"reading" or "judging": measure only this part, and leave the other part of the page unchanged`)
+	judged := flag.Int("judged-spans", judgingSpans, "minimum number of spans for each point of judging")
+	docs := flag.String("docs", "../docs", "folder in which performance.md and the folder performance/ are written")
 	flag.Parse()
 	if *spans < 1000 || *repeat < 1 {
-		return errors.New("-spans is at least 1000 and -repeat at least 1")
+		return errors.New("-spans must be at least 1000 and -repeat at least 1")
 	}
 	if *only != "" && *only != "reading" && *only != "judging" {
-		return fmt.Errorf("-only %s: want reading or judging", *only)
+		return fmt.Errorf("-only %s: use reading or judging", *only)
 	}
 	page := filepath.Join(*docs, "performance.md")
 	images := filepath.Join(*docs, "performance")
@@ -97,7 +96,7 @@ func measureReading(ctx context.Context, images string, spans, repeat int) (stri
 	return readingPart(data, repeat, measured), nil
 }
 
-// measure fills a point in.
+// measure fills in the measurements of a point.
 func (p *point) measure(ctx context.Context, repeat int) error {
 	var seconds, mib, megabytes []float64
 	for range repeat {
@@ -106,7 +105,7 @@ func (p *point) measure(ctx context.Context, repeat int) error {
 			return err
 		}
 		if p.spans > 0 && r.Spans != p.spans {
-			return fmt.Errorf("%d spans were read of %d", r.Spans, p.spans)
+			return fmt.Errorf("%d of %d spans were read", r.Spans, p.spans)
 		}
 		seconds, mib, megabytes = append(seconds, r.Seconds), append(mib, r.PeakMiB), append(megabytes, float64(r.Counts.Bytes)/1e6)
 	}

@@ -48,7 +48,7 @@ func (s series) draw(path string) error {
 func (s series) plot(unit string, value func(point) float64) (*plot.Plot, error) {
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = s.unit, unit
-	// From 0, or small differences look large.
+	// Start at 0, so that small differences do not look large.
 	p.Y.Min = 0
 	if s.logarithmic {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
@@ -64,7 +64,7 @@ func (s series) plot(unit string, value func(point) float64) (*plot.Plot, error)
 	}
 	marks.Shape = draw.CircleGlyph{}
 	p.Add(plotter.NewGrid(), marks)
-	if s.name != "selectivity" { // its points differ in more than what is on the axis
+	if s.name != "selectivity" { // its points differ in more than the parameter of the axis
 		p.Add(line)
 	}
 	if !s.logarithmic {
@@ -75,15 +75,15 @@ func (s series) plot(unit string, value func(point) float64) (*plot.Plot, error)
 
 const intro = `# How reading grows
 
-How long it takes to read traces from Tempo's blocks into memory for a pack of 100 rules, and how much memory at most. A
-point is the median of %d readings, each in a process of its own. This page and its plots are written by
-` + "`make bench-plots`" + `; [bench/README.md](../bench/README.md) says how the data is made, and has comparisons with other ways.
+The time and the peak memory for reading traces from Tempo's blocks into memory for a pack of 100 rules. A point is the
+median of %d readings, each in a process of its own. This page and its plots are written by ` + "`make bench-plots`" + `;
+[bench/README.md](../bench/README.md) describes the data, and has comparisons with other programs.
 
-Here: %.1f million spans in %d blocks that Tempo 2.8 wrote, %s/%s, %s. Local files, and 2 cores of %d, unless an axis says otherwise. The whole pack reads 15 attributes, 7 of them
+Data: %.1f million spans in %d blocks that Tempo 2.8 wrote, %s/%s, %s. Unless an axis changes it, the files are local and 2 of %d cores are used. The whole pack reads 15 attributes, 7 of them
 from dedicated columns.
 `
 
-// parts returns what the page says of reading, and of judging.
+// parts returns the page's parts on reading and on judging.
 func parts(path string) (reads, judges string, err error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -99,7 +99,7 @@ func parts(path string) (reads, judges string, err error) {
 	return reads, judges, nil
 }
 
-// writePage writes the page: what it says of reading, then of judging.
+// writePage writes the page: the part on reading, then the part on judging.
 func writePage(path, reads, judges string) error {
 	if judges != "" {
 		judges = "\n" + judges

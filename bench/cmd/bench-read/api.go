@@ -16,17 +16,17 @@ import (
 	"github.com/betracehq/betrace/tempoclient/traceql"
 )
 
-// What is sent for reading by the API, and how old it has to be: younger, a trace is
-// always read by its ID.
+// The traces for reading by the API, and the age that they must have: younger traces are always read by
+// ID.
 const (
 	recentTraces = 2000
 	recentFor    = 50 * time.Second
 	recentAge    = 65 * time.Second
-	recentCut    = 40 * time.Second // since it was sent, until search sees it
+	recentCut    = 40 * time.Second // from sending until search finds the trace
 )
 
-// againstNaive compares reading recent traces by the API with a search with the same
-// prefilter and each trace by its ID, as many at a time as is fastest.
+// againstNaive compares reading recent traces by the API source with the naive method: a search with the
+// same prefilter, then each trace by its ID, with the fastest concurrency.
 func againstNaive(ctx context.Context, b *bench) (err error) {
 	server, err := stack.Start(ctx, stack.Options{Tempo: true, Profile: stack.Default, Log: os.Stderr})
 	if err != nil {
@@ -48,11 +48,11 @@ func againstNaive(ctx context.Context, b *bench) (err error) {
 	}
 	api := recent{server: server, request: tempoclient.Request{From: from, To: from.Add(recentFor), Filter: traceql.Or(filters...), Needs: packs.Needs(pack)}}
 	for _, name := range packs.Names(api.request.Needs) {
-		// All that the generator makes are plain.
+		// All attributes of the generator have plain values.
 		api.plain = append(api.plain, name[strings.Index(name, ".")+1:])
 	}
 	ready := max(time.Until(from.Add(recentFor+recentAge)), recentCut)
-	b.progress("  %d traces of %d spans in all are sent; waiting %s for Tempo to search them", recentTraces, spans, ready.Round(time.Second))
+	b.progress("  %d traces with %d spans in all were sent; waiting %s until Tempo can search them", recentTraces, spans, ready.Round(time.Second))
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -62,7 +62,7 @@ func againstNaive(ctx context.Context, b *bench) (err error) {
 	naive.request.Needs = trace.Needs{All: true}
 	part := naive
 	part.request.To = from.Add(recentFor / 10)
-	part.maxTraceDuration = time.Second // no more than that is searched, and read
+	part.maxTraceDuration = time.Second // bounds the part that is searched and read
 	best := 0.0
 	for _, concurrency := range []int{2, 4, 8} {
 		part.concurrency = concurrency
@@ -85,7 +85,7 @@ func againstNaive(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	if byAPI.Delivered != byID.Delivered || byID.Delivered == 0 {
-		return fmt.Errorf("the API source gave %d traces, each by its ID %d", byAPI.Delivered, byID.Delivered)
+		return fmt.Errorf("the API source returned %d traces, reading by ID %d", byAPI.Delivered, byID.Delivered)
 	}
 	b.progress("  %d of %d traces match, %d spans in all; by search %d, by ID %d %v; naive: %d at a time",
 		byID.Delivered, recentTraces, spans, byAPI.BySearch, byAPI.ByID, byAPI.ByIDWhy, naive.concurrency)
@@ -95,12 +95,12 @@ func againstNaive(ctx context.Context, b *bench) (err error) {
 	return nil
 }
 
-// recent is a reading of what was sent.
+// recent is a reading of the sent traces.
 type recent struct {
 	server  *stack.Stack
 	request tempoclient.Request
 	plain   []string
-	// concurrency and maxTraceDuration are, if 0, as they are by default.
+	// If 0, concurrency and maxTraceDuration have the client's defaults.
 	concurrency      int
 	maxTraceDuration time.Duration
 }

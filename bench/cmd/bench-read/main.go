@@ -1,11 +1,10 @@
-// Command bench-read measures how fast BeTrace reads traces from Tempo's blocks, by its
-// API and from its answers by ID, and judges them, and prints a line "name value unit" for each figure. Progress goes
-// to standard error.
+// Command bench-read measures how fast BeTrace reads traces from Tempo's blocks, by its API and from its
+// answers by ID, and judges them. It prints a line "name value unit" for each figure, and reports
+// progress on standard error.
 //
-// Ratios are of things that were run in turn in one process on the same two cores, and
-// are medians of several repetitions; what is larger than 1 in a throughput's ratio is
-// faster than what it is compared with. Data sets are made once, by a real Tempo, and
-// kept in the user's cache.
+// The two sides of a ratio run in turn in one process on the same two cores; a ratio is the median of
+// several repetitions. A ratio of throughputs above 1 means that the first side is faster. A real Tempo
+// makes the data sets once; they are kept in the user's cache.
 package main
 
 import (
@@ -27,7 +26,7 @@ import (
 	"github.com/betracehq/betrace/bench/reading"
 )
 
-// figures are measured in this order; those of a row come from the same runs.
+// figures are measured in this order. The figures of a row are measured by the same runs.
 var figures = []struct {
 	names []string
 	run   func(context.Context, *bench) error
@@ -54,7 +53,7 @@ var figures = []struct {
 // bench is one run.
 type bench struct {
 	spans, repeat int
-	a, b          func(context.Context) (dataset.Data, error) // made when first asked for
+	a, b          func(context.Context) (dataset.Data, error) // made on first use
 }
 
 func (b *bench) progress(format string, args ...any) {
@@ -84,20 +83,20 @@ func run(ctx context.Context) error {
 	if was, err := reading.Child(ctx); was {
 		return err
 	}
-	pattern := flag.String("figures", "", "measure only the figures whose names match this regular expression, and those that come from the same runs")
+	pattern := flag.String("figures", "", "measure only the figures whose names match this regular expression, and those that are measured by the same runs")
 	list := flag.Bool("list", false, "print the names of the figures and measure nothing")
 	prepare := flag.Bool("prepare", false, "make the data sets and measure nothing")
-	spans := flag.Int("spans", 5_000_000, "spans of each data set at least; fewer for a quick trial, whose figures say little")
-	repeat := flag.Int("repeat", 5, "how often each measurement is repeated; figures are medians")
+	spans := flag.Int("spans", 5_000_000, "minimum number of spans in each data set; figures from fewer spans are not meaningful")
+	repeat := flag.Int("repeat", 5, "number of repetitions of each measurement; figures are medians")
 	flag.Parse()
 	selected, err := regexp.Compile(*pattern)
 	if err != nil {
 		return fmt.Errorf("-figures: %w", err)
 	}
 	if *spans < 1000 || *repeat < 1 {
-		return errors.New("-spans is at least 1000 and -repeat at least 1")
+		return errors.New("-spans must be at least 1000 and -repeat at least 1")
 	}
-	// Tempo has as many.
+	// Tempo has the same number of cores.
 	runtime.GOMAXPROCS(reading.Cores)
 	if err := os.Setenv("GOMAXPROCS", strconv.Itoa(reading.Cores)); err != nil {
 		return err
@@ -145,7 +144,7 @@ func matchesAny(pattern *regexp.Regexp, names []string) bool {
 	return false
 }
 
-// once makes a set when it is first asked for.
+// once returns a function that makes a set on its first call.
 func once(s dataset.Set) func(context.Context) (dataset.Data, error) {
 	var mu sync.Mutex
 	var data *dataset.Data
@@ -163,7 +162,7 @@ func once(s dataset.Set) func(context.Context) (dataset.Data, error) {
 	}
 }
 
-// manyBlocks are A's spans in 1,000 blocks.
+// manyBlocks returns A's spans in 1,000 blocks.
 func (b *bench) manyBlocks(ctx context.Context) (dataset.Data, error) {
 	a, err := b.a(ctx)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/betracehq/betrace/bench/reading"
 )
 
-// peakOf reads sets in processes of their own, in turn, and returns the medians of the
-// MiB that each took.
+// peakOf reads the sets in turn, each in a process of its own. It returns the median peak memory for each
+// set, in MiB.
 func (b *bench) peakOf(ctx context.Context, sets ...dataset.Data) ([]float64, error) {
 	peaks := make([][]float64, len(sets))
 	for range b.repeat {
@@ -23,7 +23,7 @@ func (b *bench) peakOf(ctx context.Context, sets ...dataset.Data) ([]float64, er
 				return nil, err
 			}
 			if r.Spans != data.Spans {
-				return nil, fmt.Errorf("%d spans were read of %d", r.Spans, data.Spans)
+				return nil, fmt.Errorf("%d of %d spans were read", r.Spans, data.Spans)
 			}
 			b.progress("  %d spans in %d blocks: %.0f MiB, %.2f s", data.Spans, data.Blocks, r.PeakMiB, r.Seconds)
 			peaks[i] = append(peaks[i], r.PeakMiB)

@@ -22,16 +22,15 @@ import (
 	"github.com/betracehq/betrace/bench/reading"
 )
 
-// What is filled from protobuf: so many traces, a message each, that go into batches of
-// so many, all of them several times over.
+// The numbers of messages, one for each trace, of traces in a batch, and of rounds over all messages.
 const (
 	protobufTraces = 4000
 	protobufBatch  = 200
 	protobufRounds = 10
 )
 
-// fillProtobuf compares filling batches from traces as Tempo answers with them by ID
-// with unmarshalling the same bytes into Tempo's own structs, and no more.
+// fillProtobuf compares filling batches from traces as Tempo returns them by ID with unmarshalling the
+// same bytes into Tempo's own structs.
 func fillProtobuf(ctx context.Context, b *bench) (err error) {
 	pack, err := packs.Full(100)
 	if err != nil {
@@ -57,7 +56,7 @@ func fillProtobuf(ctx context.Context, b *bench) (err error) {
 		return func() error {
 			seen, err := round(protobufRounds)
 			if err == nil && seen != protobufRounds*spans {
-				err = fmt.Errorf("%d spans came of %d", seen, protobufRounds*spans)
+				err = fmt.Errorf("%d of %d spans were delivered", seen, protobufRounds*spans)
 			}
 			return err
 		}
@@ -86,7 +85,7 @@ func newProtobufFilling(needs trace.Needs, messages [][]byte) *protobufFilling {
 	return f
 }
 
-// round fills all batches so many times, and returns how many spans they have.
+// round fills all batches this many times, and returns the number of spans.
 func (f *protobufFilling) round(times int) (int64, error) {
 	var next, seen atomic.Int64
 	var g errgroup.Group
@@ -109,7 +108,7 @@ func (f *protobufFilling) round(times int) (int64, error) {
 	return seen.Load(), err
 }
 
-// unmarshalling is the program bench/tempopb, which runs.
+// unmarshalling is a running instance of the program bench/tempopb.
 type unmarshalling struct {
 	dir     string
 	cmd     *exec.Cmd
@@ -120,7 +119,7 @@ type unmarshalling struct {
 func startUnmarshalling(ctx context.Context, messages [][]byte) (u *unmarshalling, err error) {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
-		return nil, errors.New("bench/tempopb: the source's folder is not known: build without -trimpath")
+		return nil, errors.New("bench/tempopb: the source folder is unknown: build without -trimpath")
 	}
 	u = &unmarshalling{}
 	if u.dir, err = os.MkdirTemp("", "bench-tempopb-"); err != nil {
@@ -158,12 +157,11 @@ func startUnmarshalling(ctx context.Context, messages [][]byte) (u *unmarshallin
 	if err := u.cmd.Start(); err != nil {
 		return nil, err
 	}
-	_, err = u.round(1) // it has read the messages then
+	_, err = u.round(1) // after the first round it has read the messages
 	return u, err
 }
 
-// round has it unmarshal all messages so many times, and returns how many spans they
-// have.
+// round makes the program unmarshal all messages this many times, and returns the number of spans.
 func (u *unmarshalling) round(times int) (spans int64, err error) {
 	if _, err := fmt.Fprintln(u.orders, times); err != nil {
 		return 0, fmt.Errorf("bench/tempopb: %w", err)

@@ -12,8 +12,8 @@ import (
 	"github.com/betracehq/betrace/bench/reading"
 )
 
-// againstQuery compares reading the needed columns of all spans with Tempo answering
-// one structural query on the same blocks.
+// againstQuery compares reading the needed columns of all spans with Tempo's answer to one structural
+// query on the same blocks.
 func againstQuery(ctx context.Context, b *bench) error {
 	data, err := b.a(ctx)
 	if err != nil {
@@ -37,8 +37,8 @@ func againstQuery(ctx context.Context, b *bench) error {
 	})
 }
 
-// structural asks Tempo for all traces in which a span has another beneath it, and
-// makes sure that it answers with all.
+// structural queries Tempo for all traces in which one named span is an ancestor of another, and checks
+// that the answer is complete.
 func structural(ctx context.Context, tempo string, data dataset.Data) error {
 	query := url.Values{
 		"q":     {fmt.Sprintf(`{ name = %q } >> { name = %q }`, dataset.NameAbove, dataset.NameBelow)},

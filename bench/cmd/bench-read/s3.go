@@ -15,8 +15,8 @@ import (
 	"github.com/betracehq/betrace/deploy/stack"
 )
 
-// s3AgainstLocal compares reading a set from a real S3 server on this machine, which takes
-// its share of the same cores, with reading it from its folder.
+// s3AgainstLocal compares reading a set from a real S3 server on this machine with reading it from its
+// folder. The server uses the same cores.
 func s3AgainstLocal(ctx context.Context, b *bench) (err error) {
 	data, err := b.a(ctx)
 	if err != nil {
@@ -58,7 +58,7 @@ func s3AgainstLocal(ctx context.Context, b *bench) (err error) {
 	return nil
 }
 
-// upload copies the blocks of a set into a bucket.
+// upload copies the blocks of a set to a bucket.
 func upload(ctx context.Context, bucket *stack.Bucket, dir string) error {
 	client := bucket.Client()
 	files, err := filepath.Glob(filepath.Join(dir, dataset.Tenant, "*", "*"))
@@ -83,7 +83,7 @@ func put(ctx context.Context, client *s3.Client, bucket, key, path string) error
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close() //nolint:errcheck // read only
 	_, err = client.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: f})
 	return err
 }

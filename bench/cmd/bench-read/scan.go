@@ -14,7 +14,7 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// judging returns a reading that rules judge, and the same without.
+// judging returns a reading that is judged by rules, and the same reading without rules.
 func judging(data dataset.Data, of func(dataset.Data) (reading.Reading, error), pack *rules.Pack) (scan, fill reading.Reading, err error) {
 	if fill, err = of(data); err != nil {
 		return scan, fill, err
@@ -24,7 +24,7 @@ func judging(data dataset.Data, of func(dataset.Data) (reading.Reading, error), 
 	return scan, fill, nil
 }
 
-// scanFull compares reading a set and judging all of it by 100 rules with reading it.
+// scanFull compares reading a set and judging all of it by 100 rules with reading alone.
 func scanFull(ctx context.Context, b *bench) error {
 	return b.scanAgainstFill(ctx, reading.Full, packs.Full, "")
 }
@@ -62,7 +62,7 @@ func (b *bench) scanAgainstFill(ctx context.Context, of func(dataset.Data) (read
 	return nil
 }
 
-// scanManyRules compares 1,000 rules with 10 that read the same attributes.
+// scanManyRules compares 1,000 rules with 10 rules that read the same attributes.
 func scanManyRules(ctx context.Context, b *bench) error {
 	data, err := b.a(ctx)
 	if err != nil {
@@ -88,8 +88,8 @@ func scanManyRules(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// scanAgainstQuery compares judging all spans by 100 rules with Tempo answering one
-// structural query on the same blocks.
+// scanAgainstQuery compares judging all spans by 100 rules with Tempo's answer to one structural query on
+// the same blocks.
 func scanAgainstQuery(ctx context.Context, b *bench) error {
 	data, err := b.a(ctx)
 	if err != nil {
@@ -113,9 +113,9 @@ func scanAgainstQuery(ctx context.Context, b *bench) error {
 	})
 }
 
-// withTempo runs a Tempo that has a set's blocks.
+// withTempo runs a Tempo that serves a set's blocks.
 func (b *bench) withTempo(ctx context.Context, data dataset.Data, do func(url string) error) (err error) {
-	// Beside the data, since links do not lead to another file system.
+	// The folder is beside the data, because hard links cannot cross file systems.
 	dir, err := os.MkdirTemp(filepath.Dir(filepath.Dir(data.Dir)), ".query-")
 	if err != nil {
 		return fmt.Errorf("folder for Tempo: %w", err)

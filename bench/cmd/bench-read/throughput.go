@@ -13,14 +13,14 @@ import (
 	"github.com/betracehq/betrace/bench/slowbucket"
 )
 
-// inTurn runs two things in turn, several times, and returns the medians of how long
-// each took, in seconds, and of the first's time relative to the second's of the same
-// turn: what else the machine does then disturbs both.
+// inTurn runs two functions in turn, several times. It returns the medians of their times in seconds, and
+// the median ratio of the first to the second within one turn, so that other load on the machine affects
+// both.
 func (b *bench) inTurn(ctx context.Context, first, second func() error) (firstSeconds, secondSeconds, ratio float64, err error) {
 	var firsts, seconds, ratios []float64
 	for i := range b.repeat {
 		var took [2]float64
-		// Who goes first changes, since who goes first may warm something.
+		// The functions take turns at running first, because the first may warm caches.
 		for k := range 2 {
 			which := (i + k) % 2
 			run := first
@@ -75,7 +75,7 @@ func (b *bench) fillAgainstRaw(ctx context.Context, set func(context.Context) (d
 	if err != nil {
 		return err
 	}
-	defer raw.Close() //nolint:errcheck // it was only read
+	defer raw.Close() //nolint:errcheck // read only
 	bytes, columns := raw.Bytes(r.Attributes)
 	b.progress("  %d spans in %d blocks; %d columns, %.0f bytes a span", data.Spans, data.Blocks, columns, float64(bytes)/float64(data.Spans))
 	decode, read, ratio, err := b.inTurn(ctx,
@@ -90,7 +90,7 @@ func (b *bench) fillAgainstRaw(ctx context.Context, set func(context.Context) (d
 	return nil
 }
 
-// readAll reads all of a set.
+// readAll reads a whole set.
 func readAll(ctx context.Context, r reading.Reading, data dataset.Data) func() error {
 	return func() error {
 		_, err := r.All(ctx, data)
@@ -98,7 +98,7 @@ func readAll(ctx context.Context, r reading.Reading, data dataset.Data) func() e
 	}
 }
 
-// objectStorage is how slow storage is for fillSlow.
+// objectStorage is the speed of the slow storage in fillSlow.
 var objectStorage = slowbucket.Options{Latency: 30 * time.Millisecond, BytesPerSecond: 80e6}
 
 func fillSlow(ctx context.Context, b *bench) error {
@@ -139,15 +139,15 @@ func requests(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer raw.Close() //nolint:errcheck // it was only read
+	defer raw.Close() //nolint:errcheck // read only
 	least, _ := raw.Bytes(r.Attributes)
 	b.print("requests_per_block", float64(all.Counts.Requests)/float64(data.Blocks), "requests")
 	b.print("bytes_vs_needed_columns", float64(all.Counts.Bytes)/float64(least), "ratio")
 	return nil
 }
 
-// selective compares what is read for a prefilter that few traces match with a full
-// read for the same needs.
+// selective compares the bytes read for a prefilter that few traces match with a full read of the same
+// columns.
 func selective(ctx context.Context, b *bench) error {
 	data, err := b.a(ctx)
 	if err != nil {
@@ -157,7 +157,7 @@ func selective(ctx context.Context, b *bench) error {
 	var seconds []float64
 	for _, c := range []struct {
 		name, filter string
-		attributes   []string // that the filter reads
+		attributes   []string // read by the filter
 		matches      int
 	}{
 		{"selective_name_bytes_vs_full", fmt.Sprintf(`{ name = %q }`, dataset.RareName), nil, data.RareNames},
@@ -182,7 +182,7 @@ func selective(ctx context.Context, b *bench) error {
 			return err
 		}
 		if some.Traces < c.matches {
-			return fmt.Errorf("%s: %d traces were delivered of %d that match", c.filter, some.Traces, c.matches)
+			return fmt.Errorf("%s: %d of %d matching traces were delivered", c.filter, some.Traces, c.matches)
 		}
 		ratio := float64(some.Counts.Bytes) / float64(all.Counts.Bytes)
 		worst = max(worst, ratio)
