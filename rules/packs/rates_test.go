@@ -332,17 +332,17 @@ func keyOf(all []probe, rule string) string {
 }
 
 var knownRates = []knownRate{
-	{"no-card-number-in-telemetry", "numbers of 16 digits", 23_230, "Of the first four digits of 16, 23% are an issuer's; one number in ten passes the check."},
-	{"no-card-number-in-telemetry", "order numbers", 934, "Some have 15 or 16 digits and nothing else. A letter, or a hyphen, before the digits tells them apart."},
-	{"no-card-number-in-telemetry", "hex strings of 16 digits", 13, "One of 1,845 has no letter, and is a number of 16 digits. Values whose key ends in `span_id`, `SpanId` or the like are left out."},
-	{"no-card-number-in-telemetry", "integers of 64 bits", 13, "One of 2,000 has 16 digits."},
-	{"no-social-security-number-beside-phi", "part numbers like 123-45-6789", 888_900, "The form is the same. All but the numbers that are never issued are taken for social security numbers."},
+	{"no-card-number-in-telemetry", "numbers of 16 digits", 23_230, "23% of the random values for the first four digits are an issuer's, and one number in ten passes the check."},
+	{"no-card-number-in-telemetry", "order numbers", 934, "Some consist of 15 or 16 digits only. A letter or a hyphen before the digits would prevent the match."},
+	{"no-card-number-in-telemetry", "hex strings of 16 digits", 13, "One in 1,845 has no letter and is a number of 16 digits. Values whose key ends in `span_id`, `SpanId` or the like are excluded."},
+	{"no-card-number-in-telemetry", "integers of 64 bits", 13, "One in 2,000 has 16 digits."},
+	{"no-social-security-number-beside-phi", "part numbers like 123-45-6789", 888_900, "The format is the same. All such numbers match, except those that are never issued."},
 }
 
 // rateTable is the table of docs/packs.md.
 func rateTable() string {
 	var b strings.Builder
-	b.WriteString("\n| rule | values | of a million, about | why |\n| --- | --- | --- | --- |\n")
+	b.WriteString("\n| rule | values | per million, about | reason |\n| --- | --- | --- | --- |\n")
 	for _, k := range knownRates {
 		fmt.Fprintf(&b, "| `%s` | %s | %.0f | %s |\n", k.rule, k.kind, k.perMillion, k.why)
 	}
