@@ -1,4 +1,4 @@
-// Package docs_test holds what the documentation says against what is there.
+// Package docs_test checks the documentation against the code: examples, links, flags, settings and imports.
 package docs_test
 
 import (
@@ -33,14 +33,14 @@ func TestExamplesPassTheirTests(t *testing.T) {
 	}
 }
 
-// Fenced blocks of rule-language.md that begin with
+// The first line of a fenced block in rule-language.md determines its content:
 //
-//	```cel            hold expressions, one a line, of examples/rule-language.yaml
-//	```cel refused    hold expressions that a rule's when may not be
-//	```cel prefilter  hold pairs of lines: a when, and the prefilter that is derived from it
-//	```cel everything hold expressions for which, as when, Tempo is asked for everything
+//	```cel            expressions of examples/rule-language.yaml, one per line
+//	```cel refused    expressions that are refused as the when of a rule
+//	```cel prefilter  pairs of lines: a when, and the prefilter that is derived from it
+//	```cel everything expressions that, as a when, give the prefilter { }
 //
-// and a ```yaml block that starts with apiVersion is a pack, in every document.
+// In every document, a ```yaml block that starts with apiVersion is a pack.
 func TestExpressionsInTheRuleLanguageAreTrue(t *testing.T) {
 	packs, err := rules.Load([]string{"examples/rule-language.yaml"}, rules.Options{})
 	require.NoError(t, err)
@@ -57,7 +57,7 @@ func TestExpressionsInTheRuleLanguageAreTrue(t *testing.T) {
 			where := fmt.Sprintf("%s:%d: %s", block.file, block.line+i+1, line)
 			switch block.language {
 			case "cel":
-				require.True(t, tested[line], "%s: is in no rule of examples/rule-language.yaml", where)
+				require.True(t, tested[line], "%s: missing in examples/rule-language.yaml: add it to a rule there", where)
 			case "cel refused":
 				_, err := whenRule(line)
 				require.Error(t, err, where)
@@ -98,9 +98,9 @@ func TestPacksInDocumentsPassTheirTests(t *testing.T) {
 	}
 }
 
-// A ```betracedsl block in importing.md holds pairs of lines: a rule, and the when that is
-// imported. The file before a pack, which begins with its name as a comment, is
-// imported as that pack.
+// A ```betracedsl block in importing.md contains pairs of lines: a rule, and the when that is
+// imported from it. A file that begins with its name as a comment is imported as the pack in
+// the next block.
 func TestImportsAreAsDocumented(t *testing.T) {
 	pairs, packs := 0, 0
 	all := blocks(t, "importing.md")
@@ -129,7 +129,7 @@ func TestImportsAreAsDocumented(t *testing.T) {
 	require.NotZero(t, packs)
 }
 
-// whenRule compiles a rule of that condition.
+// whenRule compiles a rule with the condition when.
 func whenRule(when string) (*rules.Rule, error) {
 	data, err := yaml.Marshal(map[string]any{
 		"apiVersion": rules.APIVersion, "kind": rules.Kind, "metadata": map[string]string{"name": "p"},
@@ -173,8 +173,8 @@ func TestLinksPointAtWhatIsThere(t *testing.T) {
 	require.NotZero(t, checked)
 }
 
-// The table in architecture.md says what each folder may import; a folder below one
-// that is named there goes with it.
+// The table in architecture.md lists the permitted imports of each folder. Subfolders that are not in
+// the table have the same permissions as their parent.
 func TestImportsAreThoseOfTheTable(t *testing.T) {
 	const module = "github.com/betracehq/betrace/"
 	text, err := os.ReadFile("architecture.md")
@@ -197,7 +197,7 @@ func TestImportsAreThoseOfTheTable(t *testing.T) {
 	for line := range strings.Lines(imports) {
 		words := strings.Fields(line)
 		from := folder(words[0])
-		require.NotNil(t, allowed[from], "%s is in no row of the table", words[0])
+		require.NotNil(t, allowed[from], "%s: no row in the table of architecture.md", words[0])
 		for _, to := range words[1:] {
 			if strings.HasPrefix(to, module) {
 				require.True(t, allowed[from][folder(to)], "%s imports %s", words[0], to)
@@ -236,15 +236,15 @@ func TestFlagsAndSettingsExist(t *testing.T) {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		for _, name := range regexp.MustCompile(`BETRACE_[A-Z_]*[A-Z]`).FindAllString(string(text), -1) {
-			require.True(t, variables[name], "%s: there is no variable %s", file, name)
+			require.True(t, variables[name], "%s: unknown variable %s", file, name)
 		}
 		for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(withoutBlocks(string(text)), -1) {
 			code := m[1]
 			switch {
 			case key.MatchString(code):
-				require.True(t, settings[code] || groups[code], "%s: there is no setting %s", file, code)
+				require.True(t, settings[code] || groups[code], "%s: unknown setting %s", file, code)
 			case strings.HasPrefix(code, "--"):
-				require.True(t, all[flagName(code)], "%s: there is no flag %s", file, code)
+				require.True(t, all[flagName(code)], "%s: unknown flag %s", file, code)
 			case strings.HasPrefix(code, "betrace "):
 				checkCommand(t, file, code, flags)
 			}
@@ -266,7 +266,7 @@ func TestFlagsAndSettingsExist(t *testing.T) {
 	}
 }
 
-// checkCommand looks up the flags of one command line.
+// checkCommand fails the test if a command line has an unknown command or flag.
 func checkCommand(t *testing.T, file, line string, flags map[string]map[string]bool) {
 	t.Helper()
 	line = regexp.MustCompile(`'[^']*'|"[^"]*"`).ReplaceAllString(line, "QUOTED")
@@ -279,11 +279,11 @@ func checkCommand(t *testing.T, file, line string, flags map[string]map[string]b
 	}
 	name := strings.Join(command, " ")
 	if strings.Fields(line)[1] != "--version" && strings.Fields(line)[1] != "…" {
-		require.NotEmpty(t, name, "%s: there is no such command: %s", file, line)
+		require.NotEmpty(t, name, "%s: unknown command: %s", file, line)
 	}
 	for _, word := range strings.Fields(line) {
 		if word = strings.TrimLeft(word, "[("); strings.HasPrefix(word, "-") && word != "-" {
-			require.True(t, flags[name][flagName(word)] || flags[""][flagName(word)], "%s: betrace %s has no flag %s: %s", file, name, word, line)
+			require.True(t, flags[name][flagName(word)] || flags[""][flagName(word)], "%s: unknown flag of betrace %s: %s: %s", file, name, word, line)
 		}
 	}
 }
@@ -310,7 +310,7 @@ func output(t *testing.T, program string, args ...string) string {
 	return string(out)
 }
 
-// settingKeys returns the keys in what config check prints, and the groups they are in.
+// settingKeys returns the keys in the output of config check, and the groups that contain them.
 func settingKeys(t *testing.T, text string) (keys, groups map[string]bool) {
 	t.Helper()
 	var tree map[string]any
@@ -350,7 +350,7 @@ func markdown(t *testing.T) []string {
 	return files
 }
 
-// documents are those that tell users about the program.
+// documents returns the files of the user documentation.
 func documents(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("*.md")
@@ -358,7 +358,7 @@ func documents(t *testing.T) []string {
 	return append(files, "../README.md", "examples/README.md")
 }
 
-// block is a fenced block of code: its language, and the line it starts in.
+// block is a fenced block of code, with its language and the line in which it starts.
 type block struct {
 	file, language, text string
 	line                 int
@@ -383,7 +383,7 @@ func blocks(t *testing.T, file string) []block {
 			open.text += line
 		}
 	}
-	require.Nil(t, open, "%s: a block is not closed", file)
+	require.Nil(t, open, "%s: unclosed fenced block", file)
 	return list
 }
 
@@ -391,7 +391,7 @@ func withoutBlocks(text string) string {
 	return regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
 }
 
-// anchors are the names that GitHub gives to headings.
+// anchors returns the names that GitHub gives to the headings of a file.
 func anchors(t *testing.T, file string) []string {
 	t.Helper()
 	text, err := os.ReadFile(file)
