@@ -1,8 +1,7 @@
-// Command demo shows BeTrace at work. It judges generated traces in a file, and then
-// stored blocks of a Tempo, without any server; it says how long the rest takes. Then it
-// starts a real Tempo and Loki, which it builds first if need be, sends traces, scans
-// them, and finds the violations again in both. In the end it judges the traces that
-// this Tempo makes of its own work, and stops the servers.
+// Command demo demonstrates BeTrace. It judges generated traces in a file and then stored blocks of a
+// Tempo, both without any server. Then it prints how long the rest will take, starts a real Tempo and
+// Loki, which it builds first if necessary, sends traces, scans them, and finds the violations again in
+// both. Finally it judges the traces that this Tempo makes of its own work, and stops the servers.
 package main
 
 import (
@@ -34,16 +33,16 @@ import (
 func main() {
 	d := &demo{out: os.Stdout, start: stack.Start}
 	flag.StringVar(&d.betrace, "betrace", "bin/betrace", "the betrace `program`")
-	flag.IntVar(&d.traces, "traces", 120, "number of traces that are generated")
-	flag.DurationVar(&d.scanned, "range", 5*time.Minute, "length of the range that is scanned in Tempo; it ends when the traces have been generated")
+	flag.IntVar(&d.traces, "traces", 120, "number of generated traces")
+	flag.DurationVar(&d.scanned, "range", 5*time.Minute, "length of the scanned range in Tempo; it ends when the traces have been generated")
 	flag.StringVar(&d.selfPack, "self-pack", "rules/packs/tempo-self.yaml", "the `pack` that judges Tempo's own traces")
-	flag.StringVar(&d.examples, "examples", "docs/examples", "the `folder` with blocks of a Tempo, and a pack for them")
+	flag.StringVar(&d.examples, "examples", "docs/examples", "the `folder` with blocks of a Tempo and a pack for them")
 	flag.Parse()
 	os.Exit(d.main())
 }
 
-// main runs the demo until it ends or is interrupted, and returns the exit code. An
-// interruption while the servers are built or started is no failure: the demo offers it.
+// main runs the demo until it ends or is interrupted, and returns the exit code. An interruption while
+// the servers are built or started is not a failure, because the demo offers it.
 func (d *demo) main() int {
 	terminated, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
@@ -55,18 +54,18 @@ func (d *demo) main() int {
 	case err == nil:
 		return 0
 	case interrupted && d.offersEnd:
-		d.say("\nStopped, as offered. The packages compiled so far are kept: make demo continues from there.")
-		d.say("Without any server: bin/betrace scan --help, and docs/user-guide.md.")
+		d.say("\nStopped. The packages compiled so far are kept: make demo continues from there.")
+		d.say("To use BeTrace without any server: bin/betrace scan --help, and docs/user-guide.md.")
 		return 0
 	case interrupted:
-		fmt.Fprintln(os.Stderr, "demo: interrupted: make demo starts it again")
-		return 130 // as shells have it
+		fmt.Fprintln(os.Stderr, "demo: interrupted: use make demo to start it again")
+		return 130 // as in shells
 	}
 	fmt.Fprintln(os.Stderr, "demo:", err)
 	return 1
 }
 
-// demo is one run of it.
+// demo is one run of the program.
 type demo struct {
 	out                         io.Writer
 	betrace, selfPack, examples string
@@ -75,22 +74,22 @@ type demo struct {
 	// start starts the servers; a test delays it.
 	start func(context.Context, stack.Options) (*stack.Stack, error)
 
-	dir, pack string // what it writes
+	dir, pack string // the files that it writes
 	generated []tracetest.Generated
 	planted   map[violation]bool
 	stack     *stack.Stack
 	offersEnd bool // while the servers are built and started
-	// from and to bound the range that is scanned in Tempo.
+	// from and to bound the scanned range in Tempo.
 	from, to time.Time
-	// asked is when Tempo was first asked for what had been written.
+	// asked is the time before the second scan, when Tempo is first searched for written violations.
 	asked time.Time
 }
 
 // violation is a rule that a trace violates.
 type violation struct{ trace, rule string }
 
-// The generated traces start in a window that lies margin before and after the ends of
-// the scanned range: clocks of their services are wrong by as much.
+// The generated traces start at least margin inside the scanned range, because the clocks of their services
+// are wrong by up to this much.
 const (
 	margin    = 5 * time.Second
 	maxWindow = 10 * time.Second
@@ -98,7 +97,7 @@ const (
 
 func (d *demo) run(ctx context.Context) (err error) {
 	if d.scanned <= 2*margin {
-		return fmt.Errorf("-range %s: want more than %s, which the clocks of the generated services need", d.scanned, 2*margin)
+		return fmt.Errorf("-range %s: use more than %s, because of the clock skew of the generated services", d.scanned, 2*margin)
 	}
 	start := time.Now()
 	if d.dir, err = os.MkdirTemp("", "betrace-demo-"); err != nil {
@@ -122,10 +121,10 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	after := "the servers are stopped now"
 	if !d.stack.Started() {
-		after = "the servers, which ran before, are left as they are"
+		after = "the servers were running before and are left running"
 	}
 	d.title("Done in %s; %s", time.Since(start).Round(time.Second), after)
-	d.say("To look around with your own hands: make up, then bin/betrace scan --help, and make down.")
+	d.say("To try it yourself: make up, then bin/betrace scan --help, and make down.")
 	return nil
 }
 
@@ -139,7 +138,7 @@ func (d *demo) title(format string, args ...any) {
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
-// generate makes the traces, dated just now, and notes their violations.
+// generate makes the traces, which start shortly before now, and records their violations.
 func (d *demo) generate() (batches []ptrace.Traces, spans int) {
 	now := time.Now()
 	window := min(maxWindow, d.scanned-2*margin)
@@ -160,7 +159,7 @@ func (d *demo) generate() (batches []ptrace.Traces, spans int) {
 	return batches, spans
 }
 
-// judgeFile writes generated traces to a file and judges that.
+// judgeFile writes generated traces to a file and judges them.
 func (d *demo) judgeFile(ctx context.Context) error {
 	d.title("1. Traces in a file, judged without any server")
 	batches, spans := d.generate()
@@ -176,18 +175,18 @@ func (d *demo) judgeFile(ctx context.Context) error {
 	return d.runBetrace(ctx, "scan", "--rules", d.pack, "--traces", file)
 }
 
-// judgeBlocks judges the blocks of a Tempo that are in this repository.
+// judgeBlocks judges the stored blocks of a Tempo in this repository.
 func (d *demo) judgeBlocks(ctx context.Context) error {
 	d.title("2. Blocks from the object storage of a Tempo, read without that Tempo: the fast path")
-	d.say("%s/tempo-blocks holds 300 traces, as a Tempo 3 stored them.\n", d.examples)
+	d.say("%s/tempo-blocks holds 300 traces, stored by a Tempo 3.\n", d.examples)
 	return d.runBetrace(ctx, "scan", "--rules", filepath.Join(d.examples, "checkout.yaml"), "--from", "2026-11-23", "--to", "2026-11-24",
 		"--tempo-blocks", filepath.Join(d.examples, "tempo-blocks"), "--source", "blocks", "--dry-run")
 }
 
-// startServers says how long it will take, and starts the servers.
+// startServers prints how long the start will take, and starts the servers.
 func (d *demo) startServers(ctx context.Context) error {
 	d.title("3. A real Tempo and a real Loki, on this machine only")
-	// Search may find nothing while Tempo moves a block to its storage.
+	// While Tempo moves a block to its storage, search may miss the block's traces, so no blocks are cut.
 	opts := stack.Options{Tempo: true, Loki: true, SelfTrace: true, NoBlocks: true, Log: d.out}
 	missing, err := stack.Missing(opts)
 	if err != nil {
@@ -195,13 +194,13 @@ func (d *demo) startServers(ctx context.Context) error {
 	}
 	d.offersEnd = true
 	if len(missing) == 0 {
-		d.say("Both are there already. The rest takes about a minute.")
+		d.say("Both are available already. The rest takes about a minute.")
 	} else {
-		d.say("Go builds them from source now, once: on two cores, beside the downloads,")
+		d.say("Go now builds them from source, once. On two cores, not counting the downloads:")
 		for _, server := range missing {
 			d.say("  %-6s %s", server, server.BuildTime())
 		}
-		d.say("The rest takes about a minute. Ctrl-C ends the demo here; make demo goes on later from where it was.\n")
+		d.say("The rest takes about a minute. Ctrl-C ends the demo here; make demo continues it later.\n")
 	}
 	if d.stack, err = d.start(ctx, opts); err != nil {
 		return err
@@ -211,7 +210,7 @@ func (d *demo) startServers(ctx context.Context) error {
 	return nil
 }
 
-// runBetrace shows a command and runs it. Exit code 1 means violations.
+// runBetrace prints a command and runs it. Exit code 1 means violations.
 func (d *demo) runBetrace(ctx context.Context, args ...string) error {
 	shown := ""
 	for _, arg := range args {
@@ -236,13 +235,13 @@ func (d *demo) runBetrace(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// servers are the flags that name the stack's servers.
+// servers returns the flags for the stack's servers.
 func (d *demo) servers() []string {
 	return []string{"--tempo", d.stack.TempoURL, "--tempo-otlp", d.stack.OTLPGRPC, "--loki", d.stack.LokiURL}
 }
 
-// send generates traces anew, since those of the file may be old by now, sends them to
-// Tempo as their services would, and waits until its search finds all.
+// send generates new traces, since those of the file may be too old by now, sends them to Tempo as their
+// services would, and waits until Tempo's search finds all of them.
 func (d *demo) send(ctx context.Context) error {
 	d.title("4. Traces of the shop, sent to Tempo and scanned there")
 	batches, spans := d.generate()
@@ -268,9 +267,9 @@ func (d *demo) send(ctx context.Context) error {
 	})
 }
 
-// scan is the main job, and the same once more.
+// scan runs the scan, and then the same scan again.
 func (d *demo) scan(ctx context.Context) error {
-	// Tempo's own traces come later. Some traces of the shop name no service.
+	// Tempo's own traces are judged later. Some traces of the shop name no service.
 	args := append([]string{"scan", "--rules", d.pack, "--from", d.from.UTC().Format(time.RFC3339), "--to", d.to.UTC().Format(time.RFC3339), "--query", `{ resource.service.name != "tempo-all" || resource.service.name = nil }`}, d.servers()...)
 	if err := d.runBetrace(ctx, args...); err != nil {
 		return err
@@ -291,8 +290,7 @@ func (d *demo) scan(ctx context.Context) error {
 	return nil
 }
 
-// readBack asks Tempo and Loki themselves, and holds what they have against what
-// was generated.
+// readBack queries Tempo and Loki themselves, and compares their violations with the generated ones.
 func (d *demo) readBack(ctx context.Context) error {
 	d.title("6. Read back from Tempo (TraceQL) and from Loki (LogQL), beside the generated violations")
 	var inTempo, inLoki map[violation]bool
@@ -320,21 +318,21 @@ func (d *demo) readBack(ctx context.Context) error {
 	for name, have := range map[string]map[violation]bool{"Tempo": inTempo, "Loki": inLoki} {
 		for v := range d.planted {
 			if !have[v] {
-				return fmt.Errorf("trace %s violates %s, and %s has no such violation", v.trace, v.rule, name)
+				return fmt.Errorf("trace %s violates %s, but %s has no such violation", v.trace, v.rule, name)
 			}
 		}
 		if len(have) != len(d.planted) {
 			return fmt.Errorf("%s has %d violations; %d were generated", name, len(have), len(d.planted))
 		}
 	}
-	d.say("\nEqual, trace by trace. As a user of Tempo and Loki would ask:\n")
+	d.say("\nAll violations are equal. A user of Tempo and Loki can query them with:\n")
 	d.say("  curl -G %s/api/search --data-urlencode 'q=%s'", d.stack.TempoURL, violationQuery)
 	d.say("  curl -G %s/loki/api/v1/query_range --data-urlencode 'query=%s'", d.stack.LokiURL, recordQuery)
 	return nil
 }
 
-// keepGenerated leaves out the violations of traces that were there before, in servers
-// that ran already.
+// keepGenerated removes the violations of traces that existed before, in servers that were running
+// already.
 func (d *demo) keepGenerated(vs map[violation]bool) {
 	generated := map[string]bool{}
 	for _, g := range d.generated {
@@ -343,10 +341,10 @@ func (d *demo) keepGenerated(vs map[violation]bool) {
 	maps.DeleteFunc(vs, func(v violation, _ bool) bool { return !generated[v.trace] })
 }
 
-// judgeTempo judges traces of real software: those of the stack's Tempo itself.
+// judgeTempo judges traces of real software: those of the stack's own Tempo.
 func (d *demo) judgeTempo(ctx context.Context) error {
 	d.title("7. Traces of other software: Tempo's own, of the work above")
-	// The scan makes more of them, which shall stay out of its range.
+	// The scan makes more of these traces, which must stay out of its range.
 	now := time.Now()
 	args := []string{
 		"scan", "--rules", d.selfPack, "--from", d.asked.UTC().Format(time.RFC3339), "--to", now.UTC().Format(time.RFC3339),
@@ -360,9 +358,9 @@ func (d *demo) judgeTempo(ctx context.Context) error {
 	return d.runBetrace(ctx, append(args, d.servers()...)...)
 }
 
-// until polls for three minutes at most: a loaded machine takes its time.
+// until polls for at most three minutes, which allows for a loaded machine.
 func until(ctx context.Context, what string, done func() (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Minute, fmt.Errorf("%s: not within three minutes", what))
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Minute, fmt.Errorf("%s: condition not met within three minutes", what))
 	defer cancel()
 	for {
 		ok, err := done()

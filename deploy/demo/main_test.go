@@ -17,14 +17,14 @@ import (
 	"github.com/betracehq/betrace/deploy/stack"
 )
 
-// maxReleaseBytes bounds the size of the program that make build makes. Without the
-// build tags that the Makefile sets it has over 50 MB.
+// maxReleaseBytes bounds the size of the program that make build writes. Without the build tags in the
+// Makefile it has over 50 MB.
 const maxReleaseBytes = 50_000_000
 
-// releaseDir holds the program of release; "" until that is called.
+// releaseDir is the folder of the program that release builds. It is empty until the first call.
 var releaseDir string
 
-// release returns the program that make build makes.
+// release returns the program that make build writes.
 var release = sync.OnceValues(func() (program string, err error) {
 	if releaseDir, err = os.MkdirTemp("", "betrace-demo-test-"); err != nil {
 		return "", err
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// output collects the lines of the demo. The builds of the servers print at the same time.
+// output collects the lines of the demo. The builds of the servers write to it concurrently.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -63,7 +63,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// newDemo returns a demo that starts its servers by start.
+// newDemo returns a demo that starts its servers with start.
 func newDemo(t *testing.T, start func(context.Context, stack.Options) (*stack.Stack, error)) (*demo, *output) {
 	t.Helper()
 	if testing.Short() {
@@ -81,7 +81,7 @@ func newDemo(t *testing.T, start func(context.Context, stack.Options) (*stack.St
 func TestServersThatTakeLongerThanTheRangeDoNotHideTheTraces(t *testing.T) {
 	var ready time.Time
 	var before string
-	var out *output // of the demo; the servers start while it runs
+	var out *output // output of the demo; the servers start while it runs
 	var d *demo
 	d, out = newDemo(t, func(ctx context.Context, opts stack.Options) (*stack.Stack, error) {
 		before = out.String()
@@ -95,11 +95,11 @@ func TestServersThatTakeLongerThanTheRangeDoNotHideTheTraces(t *testing.T) {
 		return s, err
 	})
 	require.NoError(t, d.run(t.Context()), "%s", out)
-	require.Contains(t, before, "result  complete\ntraces  60 seen", "the file's result is there before the servers")
-	require.Contains(t, before, "traces  226 seen (2891 spans, by blocks)", "so is that of the blocks")
+	require.Contains(t, before, "result  complete\ntraces  60 seen", "the result of the file must be printed before the servers start")
+	require.Contains(t, before, "traces  226 seen (2891 spans, by blocks)", "the result of the blocks must be printed before the servers start")
 	require.Regexp(t, "(The rest takes about a minute|Ctrl-C ends the demo here)", before)
-	require.Contains(t, out.String(), "\nEqual, trace by trace.")
-	require.True(t, d.from.Add(d.scanned).After(ready), "the traces that are sent were generated after the servers were ready at %s: the range ends at %s", ready, d.to)
+	require.Contains(t, out.String(), "\nAll violations are equal.")
+	require.True(t, d.from.Add(d.scanned).After(ready), "the sent traces must be generated after the servers were ready at %s, but the range ends at %s", ready, d.to)
 	require.NotEmpty(t, d.planted)
 }
 
@@ -116,7 +116,7 @@ func TestBeforeTheServersAnInterruptionIsNoFailure(t *testing.T) {
 		})
 		require.Equal(t, tt.code, d.main(), "%s: %s", tt.signal, out)
 		if tt.says {
-			require.Contains(t, out.String(), "Stopped, as offered. The packages compiled so far are kept: make demo continues from there.")
+			require.Contains(t, out.String(), "Stopped. The packages compiled so far are kept: make demo continues from there.")
 		}
 		require.NoDirExists(t, d.dir)
 	}
@@ -132,5 +132,5 @@ func TestTheReleaseBuildIsSmall(t *testing.T) {
 
 func TestARangeShorterThanTheClocksAreWrongIsRefused(t *testing.T) {
 	err := (&demo{scanned: 10 * time.Second}).run(t.Context())
-	require.EqualError(t, err, "-range 10s: want more than 10s, which the clocks of the generated services need")
+	require.EqualError(t, err, "-range 10s: use more than 10s, because of the clock skew of the generated services")
 }

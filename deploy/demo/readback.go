@@ -15,13 +15,13 @@ import (
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
-// What a user would ask Tempo and Loki.
+// Queries that a user would write for Tempo and Loki.
 const (
 	violationQuery = `{ span.betrace.violation = true } | select(span.betrace.rule.id, span.betrace.trace.id)`
 	recordQuery    = `{service_name="betrace", betrace_kind="violation"}`
 )
 
-// tempoViolations asks Tempo's search for violation spans.
+// tempoViolations searches Tempo for violation spans.
 func tempoViolations(ctx context.Context, tempoURL string) (map[violation]bool, error) {
 	var answer struct {
 		Traces []struct {
@@ -60,7 +60,7 @@ func tempoViolations(ctx context.Context, tempoURL string) (map[violation]bool, 
 	return found, err
 }
 
-// tempoTraces asks Tempo's search for the IDs of all traces.
+// tempoTraces searches Tempo for the IDs of all traces.
 func tempoTraces(ctx context.Context, tempoURL string) ([]trace.ID, error) {
 	var answer struct{ Traces []struct{ TraceID string } }
 	now := time.Now()
@@ -80,7 +80,7 @@ func tempoTraces(ctx context.Context, tempoURL string) ([]trace.ID, error) {
 	return ids, nil
 }
 
-// lokiViolations asks Loki for violation records.
+// lokiViolations queries Loki for violation records.
 func lokiViolations(ctx context.Context, lokiURL string) (map[violation]bool, error) {
 	var answer struct {
 		Data struct {
@@ -129,7 +129,7 @@ func count(vs map[violation]bool, rule string) (n int) {
 	return n
 }
 
-// rulesOf returns the rules that any of the sets names, sorted.
+// rulesOf returns the rules that occur in any of the sets, sorted.
 func rulesOf(sets ...map[violation]bool) []string {
 	names := map[string]bool{}
 	for _, set := range sets {

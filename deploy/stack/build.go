@@ -15,29 +15,29 @@ import (
 	"time"
 )
 
-// Server is one of the servers that can be built.
+// Server is a server that can be built.
 type Server string
 
 // The servers.
 const (
 	Tempo Server = "tempo"
 	Loki  Server = "loki"
-	// SeaweedFS is a server of the S3 API.
+	// SeaweedFS is a server with the S3 API.
 	SeaweedFS Server = "seaweedfs"
 )
 
-// modules names each server's tool in the module of its folder, and how long a
-// cold build takes on two cores.
+// modules holds, for each server, the tool in the module of its folder and the time of a cold build on
+// two cores.
 var modules = map[Server]struct{ tool, takes, env string }{
 	Tempo:     {"github.com/grafana/tempo/cmd/tempo", "about 5 minutes", "TEMPO_BIN"},
 	Loki:      {"github.com/grafana/loki/v3/cmd/loki", "about 8 minutes", "LOKI_BIN"},
 	SeaweedFS: {"github.com/seaweedfs/seaweedfs/weed", "about 7 minutes", "WEED_BIN"},
 }
 
-// BuildTime is how long a cold build takes on two cores: "about 5 minutes".
+// BuildTime returns the time of a cold build on two cores, such as "about 5 minutes".
 func (s Server) BuildTime() string { return modules[s].takes }
 
-// Missing returns the servers that Start would build first, in the order of their names.
+// Missing returns the servers that Start would have to build, sorted by name.
 func Missing(opts Options) ([]Server, error) {
 	var missing []Server
 	for _, s := range []struct {
@@ -59,8 +59,8 @@ func Missing(opts Options) ([]Server, error) {
 	return missing, nil
 }
 
-// cached returns the folder of a server's module, and the path of its program in the
-// cache, whether or not it has been built.
+// cached returns the folder of a server's module, and the path of its program in the cache, whether or
+// not it has been built.
 func cached(server Server) (source, path string, err error) {
 	if source, err = sourceDir(server); err != nil {
 		return "", "", err
@@ -76,9 +76,9 @@ func cached(server Server) (source, path string, err error) {
 	return source, filepath.Join(cache, string(server)+"-"+key), nil
 }
 
-// Build returns the path of the server's program: the one that the environment
-// names, or the one in the cache, which it builds first if need be. Of several
-// processes one builds and the others wait. Progress goes to log.
+// Build returns the path of the server's program: the one that the environment names, or the one in the
+// cache. It builds the latter if it is missing. If several processes call Build, one builds and the
+// others wait. Progress is written to log.
 func Build(ctx context.Context, server Server, log io.Writer) (string, error) {
 	m := modules[server]
 	if path := os.Getenv(m.env); path != "" {
@@ -116,14 +116,14 @@ const module = "github.com/betracehq/betrace"
 func sourceDir(server Server) (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
-		return "", errors.New("stack: the folder of the source is not in the program: build it with its symbols")
+		return "", errors.New("stack: the program does not contain the folder of its source: build it with symbols")
 	}
 	dir, err := untrimmed(filepath.Dir(file))
 	return filepath.Join(dir, string(server)), err
 }
 
-// untrimmed returns the folder that a program built with -trimpath names by its import
-// path. The working folder has to be in the module.
+// untrimmed returns the folder for an import path, as a program built with -trimpath contains it. The
+// working folder must be in the module.
 func untrimmed(dir string) (string, error) {
 	below, trimmed := strings.CutPrefix(dir, module)
 	if !trimmed {
@@ -149,7 +149,7 @@ func cacheDir() (string, error) {
 	if dir == "" {
 		user, err := os.UserCacheDir()
 		if err != nil {
-			return "", fmt.Errorf("stack: no cache folder: %w; set BETRACE_STACK_CACHE", err)
+			return "", fmt.Errorf("stack: no cache folder: %w: set BETRACE_STACK_CACHE", err)
 		}
 		dir = filepath.Join(user, "betrace", "stack")
 	}
@@ -159,7 +159,7 @@ func cacheDir() (string, error) {
 	return dir, nil
 }
 
-// cacheKey hashes what decides what is built.
+// cacheKey hashes everything that determines the build.
 func cacheKey(source string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH)
@@ -173,13 +173,13 @@ func cacheKey(source string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil))[:16], nil
 }
 
-// compile builds the tool of the module in source, and moves it to path whole.
+// compile builds the tool of the module in source, and moves the complete program to path.
 func compile(ctx context.Context, source, tool, path string, progress func(seconds int)) error {
 	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
-	defer func() { _ = os.Remove(partial) }() // gone already if the build succeeded
+	defer func() { _ = os.Remove(partial) }() // fails if the build succeeded
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", partial, tool)
 	cmd.Dir = source
-	// Interrupted, go build removes its temporary files; killed, it leaves them.
+	// go build removes its temporary files when it is interrupted, but not when it is killed.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = grace
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false -mod=readonly")
@@ -206,7 +206,7 @@ func compile(ctx context.Context, source, tool, path string, progress func(secon
 				return fmt.Errorf("go build %s in %s: %w\n%s", tool, source, err, tail(output.String(), 20))
 			}
 			if err := os.Rename(partial, path); err != nil {
-				return fmt.Errorf("stack: keep the built program: %w", err)
+				return fmt.Errorf("stack: move the built program to the cache: %w", err)
 			}
 			return nil
 		}

@@ -13,17 +13,17 @@ import (
 type Profile string
 
 const (
-	// Fast makes data searchable within seconds and lifts the limits.
+	// Fast makes data searchable within seconds and removes limits.
 	Fast Profile = "fast"
-	// Default is what a user has who changes nothing: late data is hidden, spans
-	// of a span set, traces and bytes are limited.
+	// Default is an unchanged configuration: late data is hidden, and spans of a span set, traces and
+	// bytes are limited.
 	Default Profile = "default"
 )
 
 //go:embed tempo.yaml.tmpl loki.yaml.tmpl seaweedfs.json.tmpl
 var templates embed.FS
 
-// settings are what the templates fill in.
+// settings are the values for the templates.
 type settings struct {
 	Dir         string
 	Fast        bool
@@ -34,16 +34,16 @@ type settings struct {
 	Dedicated   []attribute
 	// Ports are free ports of 127.0.0.1.
 	HTTP, GRPC, OTLPGRPC, OTLPHTTP, Gossip int
-	// Ports are those and more.
+	// Ports are the ports above and further ones.
 	Ports []int
 	// S3 is the bucket where Tempo stores its blocks, if any.
 	S3 *Bucket
 }
 
-// attribute is one that has a column of its own.
+// attribute is an attribute with a dedicated column.
 type attribute struct{ Scope, Name string }
 
-// parseDedicated reads Options.Dedicated.
+// parseDedicated parses Options.Dedicated.
 func parseDedicated(list string) ([]attribute, error) {
 	if list == "" {
 		return nil, nil
@@ -52,7 +52,7 @@ func parseDedicated(list string) ([]attribute, error) {
 	for name := range strings.SplitSeq(list, ",") {
 		scope, key, _ := strings.Cut(name, ".")
 		if scope != "span" && scope != "resource" || key == "" {
-			return nil, fmt.Errorf("stack: dedicated column %q: write span.<key> or resource.<key>", name)
+			return nil, fmt.Errorf("stack: dedicated column %q: use span.<key> or resource.<key>", name)
 		}
 		attributes = append(attributes, attribute{scope, key})
 	}
@@ -71,7 +71,7 @@ func render(name string, s settings) (string, error) {
 	return b.String(), nil
 }
 
-// freePorts returns n ports of 127.0.0.1 that are free at the moment.
+// freePorts returns n ports of 127.0.0.1 that are currently free.
 func freePorts(ctx context.Context, n int) ([]int, error) {
 	ports := make([]int, n)
 	for i := range ports {
@@ -79,7 +79,7 @@ func freePorts(ctx context.Context, n int) ([]int, error) {
 		if err != nil {
 			return nil, fmt.Errorf("stack: find a free port: %w", err)
 		}
-		defer l.Close() // held until all are known, so that they differ
+		defer l.Close() // held until all ports are chosen, so that they differ
 		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil

@@ -14,10 +14,9 @@ import (
 	"time"
 )
 
-// guard runs a program and kills it when its own standard input ends, which it
-// does when whoever holds the other end dies, however that happens, also while
-// the program takes its time to end. It exits as the program does, and then kills
-// nothing: the number may be another process's by then.
+// guard runs a program and kills it when its own standard input ends, that is, when the process at the
+// other end of the pipe dies for any reason, even while the program is shutting down. It exits with the
+// program's status. After that it kills nothing, because another process may have the same PID by then.
 const guard = `
 trap : TERM
 exec 3<&0
@@ -30,13 +29,13 @@ while kill -0 $server 2>/dev/null; do wait $server; status=$?; done
 kill -KILL $watch 2>/dev/null
 exit $status`
 
-// process is one server that runs.
+// process is a running server.
 type process struct {
 	name    string
 	cmd     *exec.Cmd
 	alive   io.Closer // closing it kills the server
 	logFile string
-	exited  chan struct{} // closed once it has ended; then err is set
+	exited  chan struct{} // closed after the server has ended and err is set
 	err     error
 }
 
@@ -46,8 +45,8 @@ func start(name, logFile string, env []string, program string, args ...string) (
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	defer log.Close()                                                                   // the child has its own
-	cmd := exec.Command("sh", append([]string{"-c", guard, "sh", program}, args...)...) //nolint:noctx // it outlives the context of its start: stop ends it
+	defer log.Close()                                                                   // the child has its own descriptor
+	cmd := exec.Command("sh", append([]string{"-c", guard, "sh", program}, args...)...) //nolint:noctx // the server outlives the context of its start: stop ends it
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -68,7 +67,7 @@ func start(name, logFile string, env []string, program string, args ...string) (
 
 var errExitedOK = errors.New("exit status 0")
 
-// waitReady polls url until it answers 200.
+// waitReady polls url until it returns 200.
 func (p *process) waitReady(ctx context.Context, url string) error {
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -99,7 +98,7 @@ func (p *process) logTail() string {
 	return tail(string(b), 20)
 }
 
-// lostPort says whether the server ended since another program took its port.
+// lostPort reports whether the server ended because another program took its port.
 func (p *process) lostPort() bool {
 	select {
 	case <-p.exited:
@@ -109,7 +108,7 @@ func (p *process) lostPort() bool {
 	}
 }
 
-// stop ends the server: asked for, and after the grace period by force.
+// stop ends the server with SIGTERM, and after the grace period with SIGKILL.
 func (p *process) stop(grace time.Duration) error {
 	defer p.alive.Close()
 	signal := func(s syscall.Signal) error {
@@ -123,7 +122,7 @@ func (p *process) stop(grace time.Duration) error {
 	}
 	select {
 	case <-p.exited:
-		return signal(syscall.SIGKILL) // what is left of the group
+		return signal(syscall.SIGKILL) // remaining processes of the group
 	case <-time.After(grace):
 	}
 	if err := signal(syscall.SIGKILL); err != nil {

@@ -17,25 +17,25 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// Bucket is a bucket of an S3 server, and the credentials for it.
+// Bucket is a bucket of an S3 server, with its credentials.
 type Bucket struct {
-	// Address is host:port of the server, which speaks plain HTTP.
+	// Address is the host:port of the server, which uses plain HTTP.
 	Address string
 	// Name is the bucket's name.
 	Name string
 	// Region is required by clients; the server ignores it.
 	Region string
-	// AccessKey and SecretKey are made for each start.
+	// AccessKey and SecretKey are generated at each start.
 	AccessKey, SecretKey string
 }
 
-// URL returns the bucket as gocloud.dev/blob opens it. It holds no credentials.
+// URL returns the bucket's URL for gocloud.dev/blob. It contains no credentials.
 func (b *Bucket) URL() string {
 	query := url.Values{"endpoint": {"http://" + b.Address}, "region": {b.Region}, "use_path_style": {"true"}}
 	return (&url.URL{Scheme: "s3", Host: b.Name, RawQuery: query.Encode()}).String()
 }
 
-// Env returns the environment variables from which the tools of AWS take the credentials.
+// Env returns the environment variables from which AWS tools read the credentials.
 func (b *Bucket) Env() []string {
 	return []string{"AWS_ACCESS_KEY_ID=" + b.AccessKey, "AWS_SECRET_ACCESS_KEY=" + b.SecretKey}
 }
@@ -65,7 +65,7 @@ func (s *Stack) startS3(ctx context.Context, opts Options, add func(*process)) e
 	p, err := s.launch(ctx, opts, dir, "seaweedfs.json.tmpl", func(c settings, config string) (*process, string, error) {
 		bucket.Address = fmt.Sprintf("127.0.0.1:%d", c.HTTP)
 		s.sockets = socketsOf(c.Ports)
-		// SeaweedFS reads configuration from the home folder, too: an empty one.
+		// SeaweedFS also reads configuration from the home folder, so it gets an empty one.
 		env := []string{"HOME=" + dir}
 		p, err := start("seaweedfs", filepath.Join(dir, "seaweedfs.log"), env, program, weedArguments(c, dir, config)...)
 		return p, "http://" + bucket.Address + "/healthz", err
@@ -82,8 +82,8 @@ func (s *Stack) startS3(ctx context.Context, opts Options, add func(*process)) e
 	return nil
 }
 
-// weedArguments returns the arguments of a server of one process: its master, volume
-// server, filer and S3 API listen on 127.0.0.1 only, and it reports nothing to its authors.
+// weedArguments returns the arguments for a server in one process. Its master, volume server, filer and
+// S3 API listen on 127.0.0.1 only, and it sends no usage reports.
 func weedArguments(c settings, dir, config string) []string {
 	port := func(name string, n int) string { return "-" + name + "=" + strconv.Itoa(c.Ports[n]) }
 	return []string{
@@ -97,13 +97,13 @@ func weedArguments(c settings, dir, config string) []string {
 	}
 }
 
-// socketPath returns the path of a Unix socket of SeaweedFS. A stack's folder may be too
-// long for the path of a socket.
+// socketPath returns the path of a Unix socket of SeaweedFS. A stack's folder may be too long for a
+// socket's path.
 func socketPath(service string, port int) string {
 	return fmt.Sprintf("/tmp/seaweedfs-%s-%d.sock", service, port)
 }
 
-// socketsOf returns the Unix sockets of a server, which SeaweedFS leaves behind.
+// socketsOf returns the Unix sockets of a server, which SeaweedFS does not remove.
 func socketsOf(ports []int) []string {
 	return []string{
 		socketPath("filer", ports[5]), socketPath("s3", ports[0]),
@@ -111,12 +111,12 @@ func socketsOf(ports []int) []string {
 	}
 }
 
-// bucketTimeout bounds how long the parts of SeaweedFS may take to find each other.
+// bucketTimeout bounds the time in which the parts of SeaweedFS must connect to each other.
 const bucketTimeout = 60 * time.Second
 
-// create creates the bucket, and waits until it takes objects.
+// create creates the bucket, and waits until it accepts objects.
 func (b *Bucket) create(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, bucketTimeout, fmt.Errorf("not within %s", bucketTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, bucketTimeout, fmt.Errorf("not ready within %s", bucketTimeout))
 	defer cancel()
 	client := b.Client()
 	for {
@@ -133,7 +133,7 @@ func (b *Bucket) create(ctx context.Context) error {
 }
 
 func (b *Bucket) tryCreate(ctx context.Context, client *s3.Client) error {
-	// Tempo takes folders for tenants: the probe is in none.
+	// Tempo takes folders for tenants, so the probe is not in a folder.
 	const probe = "stack-started"
 	if _, err := client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &b.Name}); err != nil && !strings.Contains(err.Error(), "BucketAlreadyOwnedByYou") && !strings.Contains(err.Error(), "BucketAlreadyExists") {
 		return err
@@ -145,7 +145,7 @@ func (b *Bucket) tryCreate(ctx context.Context, client *s3.Client) error {
 	return err
 }
 
-// removeSockets removes the Unix sockets that SeaweedFS left behind.
+// removeSockets removes the Unix sockets that SeaweedFS left.
 func (s *Stack) removeSockets() error {
 	var errs []error
 	for _, path := range s.sockets {

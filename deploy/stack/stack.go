@@ -15,62 +15,59 @@ import (
 	"time"
 )
 
-// readyTimeout bounds how long a server may take to start; grace how long to end.
+// readyTimeout bounds the start of a server, grace its end.
 const (
-	readyTimeout = 5 * time.Minute // on a loaded machine; 20 s on an idle one
+	readyTimeout = 5 * time.Minute // for a loaded machine; an idle one needs 20 s
 	grace        = 10 * time.Second
 )
 
-// CompactedRetention is how long a Tempo with Options.Compacting keeps compacted blocks.
+// CompactedRetention is the time for which a Tempo with Options.Compacting keeps compacted blocks.
 const CompactedRetention = 10 * time.Second
 
-// Options say what is started.
+// Options select and configure the servers.
 type Options struct {
-	// Tempo and Loki say which servers. At least one of them, or S3.
+	// Tempo and Loki start these servers. At least one of Tempo, Loki and S3 must be set.
 	Tempo, Loki bool
-	// S3 starts a SeaweedFS with an empty bucket. Tempo, if it is started too, stores its
-	// blocks there instead of in a folder.
+	// S3 starts a SeaweedFS with an empty bucket. If Tempo is started too, it stores its blocks there
+	// instead of in a folder.
 	S3 bool
-	// Profile is Tempo's configuration. Default: Fast.
+	// Profile is Tempo's configuration. If empty, it is Fast.
 	Profile Profile
-	// Multitenant makes both servers want a tenant with each request.
+	// Multitenant makes both servers require a tenant with each request.
 	Multitenant bool
-	// FlushOnly has Tempo cut blocks when Flush is called and at no other time, date
-	// them by their spans however old these are, and neither compact them nor let
-	// them expire: what is sent decides what is stored.
+	// FlushOnly makes Tempo cut blocks only when Flush is called, and date them by their spans however
+	// old these are. Tempo neither compacts the blocks nor deletes them after their retention, so the
+	// stored data is exactly the sent data.
 	FlushOnly bool
-	// NoBlocks has Tempo keep traces in its ingester, where search finds them within
-	// seconds, and cut no blocks until Flush is called: while Tempo moves a block to its storage, search may
-	// find none of the block's traces. Only for the profile Fast.
+	// NoBlocks makes Tempo keep traces in its ingester, where search finds them within seconds, and cut
+	// no blocks until Flush is called. While Tempo moves a block to its storage, search may find none of
+	// the block's traces. Requires the profile Fast.
 	NoBlocks bool
-	// Compacting has Tempo look for blocks to compact each second, and delete compacted
-	// ones after [CompactedRetention] rather than an hour.
+	// Compacting makes Tempo look for blocks to compact each second, and delete compacted blocks after
+	// [CompactedRetention] instead of an hour.
 	Compacting bool
-	// Dedicated lists the attributes to which Tempo gives columns of their own, as
-	// TraceQL names them, separated by commas: "span.tier,resource.region". They hold
-	// texts only. Default: none.
+	// Dedicated lists the attributes with dedicated columns, named as in TraceQL and separated by commas:
+	// "span.tier,resource.region". These columns hold strings only.
 	Dedicated string
-	// SelfTrace has Tempo send the traces of its own work to itself, as the
-	// service tempo-all.
+	// SelfTrace makes Tempo send the traces of its own work to itself, as the service tempo-all.
 	SelfTrace bool
-	// Dir holds the servers' data, configuration and logs. Default: a new folder
-	// that Stop removes.
+	// Dir is the folder for the servers' data, configuration and logs. If empty, a new folder is made,
+	// which Stop removes.
 	Dir string
-	// Log takes lines of progress. Default: none.
+	// Log, if not nil, receives lines of progress.
 	Log io.Writer
 }
 
-// Stack is what runs. Its addresses are on 127.0.0.1.
+// Stack is a set of running servers. Their addresses are on 127.0.0.1.
 type Stack struct {
 	// Dir holds data, configuration and logs.
 	Dir string
-	// TempoURL is Tempo's HTTP API; TempoGRPC is host:port of its gRPC API (streaming search).
+	// TempoURL is Tempo's HTTP API. TempoGRPC is the host:port of its gRPC API (streaming search).
 	TempoURL, TempoGRPC string
-	// OTLPGRPC is host:port, OTLPHTTP a URL to which /v1/traces is added.
+	// OTLPGRPC is a host:port. OTLPHTTP is a URL without /v1/traces.
 	OTLPGRPC, OTLPHTTP string
-	// TempoConfig is the path of Tempo's configuration, TempoBlocks the folder of its
-	// object storage, or the URL of its bucket with Options.S3; "" for a Tempo that ran
-	// already.
+	// TempoConfig is the path of Tempo's configuration. TempoBlocks is the folder of its object storage,
+	// or with Options.S3 the URL of its bucket. Both are empty for a Tempo that was already running.
 	TempoConfig, TempoBlocks string
 	// S3 is the bucket of Options.S3, or nil.
 	S3 *Bucket
@@ -78,15 +75,14 @@ type Stack struct {
 	LokiURL string
 
 	processes []*process
-	sockets   []string // left behind by SeaweedFS
+	sockets   []string // not removed by SeaweedFS
 	removeDir bool
 	stopOnce  sync.Once
 	stopErr   error
 }
 
-// Start builds what is missing, starts the servers and waits until they are
-// ready. The context bounds the start only. Stop ends what was started; so does
-// the end of this process.
+// Start builds missing programs, starts the servers and waits until they are ready. The context bounds
+// the start only. The servers end when Stop is called or this process ends.
 func Start(ctx context.Context, opts Options) (*Stack, error) {
 	if opts.Log == nil {
 		opts.Log = io.Discard
@@ -133,8 +129,8 @@ func Start(ctx context.Context, opts Options) (*Stack, error) {
 	return s, nil
 }
 
-// runningTempo uses the Tempo that the environment names, if it names one. What is
-// not said of its ports is as Tempo has it.
+// runningTempo uses the Tempo that the environment names, and reports whether there is one. Ports that
+// the environment does not set have Tempo's defaults.
 func (s *Stack) runningTempo() bool {
 	s.TempoURL = os.Getenv("TEMPO_URL")
 	u, err := url.Parse(s.TempoURL)
@@ -202,8 +198,8 @@ func (s *Stack) startLoki(ctx context.Context, opts Options, add func(*process))
 	return err
 }
 
-// launch writes a configuration with free ports, starts the server and waits until
-// it is ready; again with other ports, should one be taken meanwhile.
+// launch writes a configuration with free ports, starts the server and waits until it is ready. If
+// another program took one of the ports meanwhile, it tries again with other ports.
 func (s *Stack) launch(ctx context.Context, opts Options, dir, tmpl string, run func(c settings, config string) (p *process, readyURL string, err error)) (*process, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("stack: %w", err)
@@ -229,7 +225,7 @@ func (s *Stack) launch(ctx context.Context, opts Options, dir, tmpl string, run 
 			return nil, err
 		}
 		config := filepath.Join(dir, "config.yaml")
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil { // it may hold credentials
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil { // may hold credentials
 			return nil, fmt.Errorf("stack: %w", err)
 		}
 		p, url, err := run(c, config)
@@ -243,8 +239,8 @@ func (s *Stack) launch(ctx context.Context, opts Options, dir, tmpl string, run 
 	}
 }
 
-// Flush has Tempo cut what it holds in memory into a block and store it, for all
-// tenants. The block is searched once Tempo has polled its storage.
+// Flush makes Tempo cut the data in memory into a block for each tenant, and store it. Search finds the
+// block after Tempo has polled its storage.
 func (s *Stack) Flush(ctx context.Context) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.TempoURL+"/flush", nil)
 	if err != nil {
@@ -261,12 +257,11 @@ func (s *Stack) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Started says whether there are servers that Start started: those that ran already
-// are not.
+// Started reports whether Start started any servers. Servers that were already running do not count.
 func (s *Stack) Started() bool { return len(s.processes) > 0 }
 
-// Stop ends the servers that Start started and removes their folder if Start made
-// it. Further calls return the first one's error.
+// Stop ends the servers that Start started, and removes their folder if Start made it. Further calls
+// return the error of the first call.
 func (s *Stack) Stop() error {
 	s.stopOnce.Do(func() {
 		errs := make([]error, len(s.processes)+1)

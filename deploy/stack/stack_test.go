@@ -26,11 +26,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The test's program is also the server that it starts, and the process that
-// starts a server and is killed.
+// The test program is also the server that it starts, and the process that starts a server and is killed.
 const (
-	behaviour = "STACK_TEST_SERVER" // how the server behaves
-	notes     = "STACK_TEST_NOTES"  // a folder where each server leaves a file named as its PID
+	behaviour = "STACK_TEST_SERVER" // behaviour of the server
+	notes     = "STACK_TEST_NOTES"  // a folder in which each server creates a file named by its PID
 	parent    = "STACK_TEST_PARENT" // the folder of the process that is killed
 )
 
@@ -51,7 +50,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// fakeServer listens where a configuration of Tempo or Loki says.
+// fakeServer listens at the address in a configuration of Tempo or Loki.
 func fakeServer(config string) {
 	note := filepath.Join(os.Getenv(notes), strconv.Itoa(os.Getpid()))
 	if err := os.WriteFile(note, []byte(strings.Join(os.Environ(), "\n")), 0o600); err != nil {
@@ -66,7 +65,7 @@ func fakeServer(config string) {
 		}
 		fmt.Fprintln(os.Stderr, "field blocklist_pol not found")
 		os.Exit(3)
-	case "port taken": // for the first n
+	case "port taken": // for the first n servers
 		started, err := os.ReadDir(os.Getenv(notes))
 		if err != nil {
 			panic(err)
@@ -110,7 +109,7 @@ func fakeServer(config string) {
 	panic(http.ListenAndServe(net.JoinHostPort(c.Server.Address, strconv.Itoa(c.Server.Port)), nil))
 }
 
-// fakeS3 listens where the arguments of SeaweedFS say, and takes everything.
+// fakeS3 listens at the address in the arguments of SeaweedFS, and answers every request with success.
 func fakeS3(args []string) {
 	note := filepath.Join(os.Getenv(notes), strconv.Itoa(os.Getpid()))
 	if err := os.WriteFile(note, []byte(strings.Join(args, "\n")), 0o600); err != nil {
@@ -144,12 +143,12 @@ func doomedParent() {
 		panic(err)
 	}
 	if os.Getenv(behaviour) == "deaf" {
-		s.Stop() // takes as long as the server may
+		s.Stop() // returns when the server has ended
 	}
 	select {}
 }
 
-// members are the processes of a group that run.
+// members returns the running processes of a group.
 func members(group int) (pids []int) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -158,9 +157,9 @@ func members(group int) (pids []int) {
 	for _, stat := range stats {
 		b, err := os.ReadFile(stat)
 		if err != nil {
-			continue // it has ended meanwhile
+			continue // the process has ended meanwhile
 		}
-		// pid (name) state ppid pgrp …; the name may hold anything.
+		// pid (name) state ppid pgrp …; the name may contain any character.
 		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 		if fields[0] != "Z" && fields[2] == strconv.Itoa(group) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
@@ -170,8 +169,8 @@ func members(group int) (pids []int) {
 	return pids
 }
 
-// fake has Start run the test's program as both servers, and returns the folder
-// of their notes.
+// fake makes Start run the test program as both servers, and returns the folder in which they record
+// their PIDs.
 func fake(t *testing.T, how string) (dir string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -183,7 +182,7 @@ func fake(t *testing.T, how string) (dir string) {
 	return dir
 }
 
-// servers are the PIDs of the fake servers that were started.
+// servers returns the PIDs of the started fake servers.
 func servers(t *testing.T, dir string) (pids []int) {
 	t.Helper()
 	notes, err := os.ReadDir(dir)
@@ -200,12 +199,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 2 minutes: %s", what)
+			t.Fatalf("condition not met within 2 minutes: %s", what)
 		}
 	}
 }
 
-// wantGone waits until a process has ended; one that nobody waits for has, too.
+// wantGone waits until processes have ended. A zombie counts as ended.
 func wantGone(t *testing.T, pids ...int) {
 	t.Helper()
 	for _, pid := range pids {
@@ -276,7 +275,7 @@ func TestEveryConfigurationListensOnLoopbackOnly(t *testing.T) {
 			require.EqualValues(t, 5002, server["grpc_listen_port"])
 			require.GreaterOrEqual(t, addresses, 4)
 			require.Contains(t, text, "/data dir/")
-			require.Equal(t, test.fast, strings.Contains(text, "ingestion_time_range_slack"), "limits are lifted in the fast profile only")
+			require.Equal(t, test.fast, strings.Contains(text, "ingestion_time_range_slack"), "only the fast profile removes limits")
 		})
 	}
 	_, err := render("none.tmpl", settings{})
@@ -312,7 +311,7 @@ func TestBlocksAreCutAndLaidOutAsAskedFor(t *testing.T) {
 	config.Ingester = nil
 	require.NoError(t, yaml.Unmarshal([]byte(text), &config))
 	require.Equal(t, "8760h", config.Ingester["max_block_duration"])
-	require.Equal(t, "2s", config.Ingester["trace_idle_period"], "search finds traces soon")
+	require.Equal(t, "2s", config.Ingester["trace_idle_period"], "search must find traces within seconds")
 
 	text, err = render("tempo.yaml.tmpl", settings{Dir: "/data", Fast: true, Compacting: true})
 	require.NoError(t, err)
@@ -328,7 +327,7 @@ func TestBlocksAreCutAndLaidOutAsAskedFor(t *testing.T) {
 
 	for _, list := range []string{"tier", "event.tier", "span.", "span.a,"} {
 		_, err := parseDedicated(list)
-		require.ErrorContains(t, err, "write span.<key> or resource.<key>", list)
+		require.ErrorContains(t, err, "use span.<key> or resource.<key>", list)
 	}
 }
 
@@ -354,7 +353,7 @@ func TestTheCacheFollowsWhatIsBuilt(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, key, again)
 		_, err = hex.DecodeString(key)
-		require.NoError(t, err, "it is a part of a file's name")
+		require.NoError(t, err, "the key must be usable in a file name")
 		keys[key] = true
 	}
 	require.Len(t, keys, 3)
@@ -385,7 +384,7 @@ func TestAServerIsTakenFromTheEnvironmentOrTheCacheBeforeItIsBuilt(t *testing.T)
 	require.Equal(t, kept, path)
 	require.Empty(t, log.String())
 
-	// Nothing there: it is built, which says so, and here fails at once.
+	// Without the program Start builds it and reports progress. Here the build fails at once.
 	require.NoError(t, os.Remove(kept))
 	bin := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte("#!/bin/sh\necho no network; exit 1\n"), 0o700))
@@ -509,7 +508,7 @@ func TestOneOfSeveralProcessesBuilds(t *testing.T) {
 	require.ErrorIs(t, err, impatient)
 	require.ErrorContains(t, err, "wait for "+filepath.Join(cache, "tempo.lock"))
 
-	// What the other one built meanwhile is taken.
+	// A program that the other process built meanwhile is used.
 	source, err := sourceDir(Tempo)
 	require.NoError(t, err)
 	key, err := cacheKey(source)
@@ -537,7 +536,7 @@ func TestServersRunUntilStopAndLeaveNothing(t *testing.T) {
 	text, err := os.ReadFile(s.TempoConfig)
 	require.NoError(t, err)
 	require.Contains(t, string(text), "multitenancy_enabled: true")
-	require.NotContains(t, string(text), "stream_over_http_enabled", "the default profile")
+	require.NotContains(t, string(text), "stream_over_http_enabled", "the default profile must not stream over HTTP")
 	require.Equal(t, filepath.Join(s.Dir, "tempo", "blocks"), s.TempoBlocks)
 	running := servers(t, pids)
 	require.Len(t, running, 2)
@@ -548,7 +547,7 @@ func TestServersRunUntilStopAndLeaveNothing(t *testing.T) {
 		require.NoError(t, err)
 		environments += string(b) + "\n"
 	}
-	require.Equal(t, 1, strings.Count(environments, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+s.OTLPGRPC+"\n"), "Tempo traces itself")
+	require.Equal(t, 1, strings.Count(environments, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+s.OTLPGRPC+"\n"), "Tempo must trace itself")
 	require.NoError(t, s.Stop())
 	wantGone(t, running...)
 	require.NoDirExists(t, s.Dir)
@@ -650,7 +649,7 @@ func TestServersThatRunAlreadyAreUsedAndLeftAlone(t *testing.T) {
 	require.Empty(t, s.TempoConfig)
 	require.False(t, s.Started())
 	require.NoError(t, s.Stop())
-	require.Empty(t, servers(t, pids), "nothing was started")
+	require.Empty(t, servers(t, pids), "no server must be started")
 
 	for _, name := range []string{"TEMPO_GRPC", "TEMPO_OTLP_GRPC", "TEMPO_OTLP_HTTP"} {
 		t.Setenv(name, "")
@@ -667,12 +666,12 @@ func TestAServerThatExitsIsAnErrorThatHoldsTheEndOfItsLog(t *testing.T) {
 	require.ErrorContains(t, err, "loki ended: exit status 3; its log ends with\n")
 	require.ErrorContains(t, err, "line 39\nfield blocklist_pol not found")
 	require.NotContains(t, err.Error(), "line 10\n")
-	require.Len(t, servers(t, pids), 1, "nothing is tried again")
+	require.Len(t, servers(t, pids), 1, "the start must not be repeated")
 
 	t.Setenv("TEMPO_BIN", filepath.Join(t.TempDir(), "none"))
 	_, err = Start(t.Context(), Options{Tempo: true})
 	require.ErrorContains(t, err, "TEMPO_BIN: ")
-	t.Setenv("LOKI_BIN", "/dev/null") // it is there, but no program
+	t.Setenv("LOKI_BIN", "/dev/null") // exists, but is no program
 	_, err = Start(t.Context(), Options{Loki: true})
 	require.ErrorContains(t, err, "loki ended: exit status 126")
 }
@@ -712,7 +711,7 @@ func TestAPortThatWasTakenMeanwhileIsReplaced(t *testing.T) {
 	pids = fake(t, "port taken:3")
 	_, err := Start(t.Context(), Options{Tempo: true})
 	require.ErrorContains(t, err, "address already in use")
-	require.Len(t, servers(t, pids), 3, "not for ever")
+	require.Len(t, servers(t, pids), 3, "the number of attempts must be bounded")
 }
 
 // A test that is killed cannot stop its servers.

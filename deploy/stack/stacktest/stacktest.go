@@ -20,26 +20,26 @@ var (
 	started = map[stack.Options]*stack.Stack{}
 )
 
-// M runs a package's tests, then ends the servers that they started.
+// M runs a package's tests, and then ends the servers that they started.
 type M struct{ Tests interface{ Run() int } }
 
-// Run returns the exit code.
+// Run runs the tests and returns the exit code.
 func (m M) Run() int {
 	code := m.Tests.Run()
 	for _, s := range started {
 		if err := s.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "stop the test's servers:", err)
+			fmt.Fprintln(os.Stderr, "stop the servers of the tests:", err)
 			code = 1
 		}
 	}
 	return code
 }
 
-// Main is a TestMain.
+// Main is a complete TestMain.
 func Main(m *testing.M) { os.Exit(M{m}.Run()) }
 
-// Get returns the servers of these options, which the first call starts. With
-// -short the test is skipped; servers that do not start fail it.
+// Get returns the servers with these options, which the first call starts. With -short the test is
+// skipped. If the servers do not start, the test fails.
 func Get(t testing.TB, opts stack.Options) *stack.Stack {
 	t.Helper()
 	if testing.Short() {

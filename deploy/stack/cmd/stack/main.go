@@ -1,9 +1,9 @@
-// Command stack builds, starts and stops a Tempo and a Loki for developers, and with
-// -s3 a SeaweedFS, an S3 server, in which Tempo then stores its blocks.
+// Command stack builds, starts and stops a Tempo and a Loki for developers. With -s3 it also starts a
+// SeaweedFS, an S3 server, in which Tempo then stores its blocks.
 //
 //	stack build [-s3]    build the servers, once
 //	stack up [-s3]       start them and keep them running
-//	stack status         print where they are
+//	stack status         print their addresses
 //	stack down           stop them
 package main
 
@@ -23,12 +23,12 @@ import (
 	"github.com/betracehq/betrace/deploy/stack"
 )
 
-// stateDir holds what runs: its state, data and logs, in the working folder.
+// stateDir is the folder of the state, data and logs of running servers, in the working folder.
 const stateDir = ".stack"
 
-// state is what up leaves for status and down.
+// state is written by up for status and down.
 type state struct {
-	PID   int // of the process that holds the servers
+	PID   int // of the process that runs the servers
 	Stack *stack.Stack
 }
 
@@ -72,7 +72,7 @@ func build(ctx context.Context, s3 bool) error {
 	return nil
 }
 
-// up starts this program again, detached, as the one that holds the servers.
+// up starts this program again as a detached process that runs the servers.
 func up(ctx context.Context, s3 bool) error {
 	if s, err := running(); err == nil {
 		show(s)
@@ -96,7 +96,7 @@ func up(ctx context.Context, s3 bool) error {
 	if err != nil {
 		return err
 	}
-	// go run removes its program when it ends; the one that stays needs a copy.
+	// go run removes its program when it ends, so the detached process needs a copy.
 	kept := filepath.Join(stateDir, "stack")
 	program, err := os.ReadFile(self)
 	if err != nil {
@@ -124,7 +124,7 @@ func up(ctx context.Context, s3 bool) error {
 		}
 		select {
 		case err := <-exited:
-			text, _ := os.ReadFile(log.Name()) // the error is what is shown anyway
+			text, _ := os.ReadFile(log.Name()) // only adds detail to the error below
 			return fmt.Errorf("the servers did not start: %w\n%s", err, text)
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), cmd.Process.Signal(syscall.SIGTERM))
@@ -157,25 +157,25 @@ func serve(ctx context.Context, s3 bool) error {
 
 func statePath() string { return filepath.Join(stateDir, "state.json") }
 
-// running reads the state, and fails if the process that it names is not there.
+// running reads the state. It returns an error if the process in it is not running.
 func running() (state, error) {
 	var s state
 	b, err := os.ReadFile(statePath())
 	if err != nil {
-		return s, fmt.Errorf("nothing runs here: %w", err)
+		return s, fmt.Errorf("no servers are running here: %w", err)
 	}
 	if err := json.Unmarshal(b, &s); err != nil {
 		return s, fmt.Errorf("%s: %w", statePath(), err)
 	}
-	// A PID may be another program's by now, or one's that has ended and that
-	// nobody waits for: ours was started as the kept copy. Only Linux tells.
+	// The PID may be reused by another program, or belong to a zombie. The process was started from the
+	// kept copy; only Linux allows a check of this.
 	kept, err := os.Stat(filepath.Join(stateDir, "stack"))
 	if err != nil {
 		return s, err
 	}
 	if _, err := os.Stat("/proc/self/exe"); err == nil {
 		if program, err := os.Stat(fmt.Sprintf("/proc/%d/exe", s.PID)); err != nil || !os.SameFile(program, kept) {
-			return s, fmt.Errorf("process %d is no longer the one that was started", s.PID)
+			return s, fmt.Errorf("process %d is not the one that stack up started", s.PID)
 		}
 	}
 	if err := syscall.Kill(s.PID, 0); err != nil {
@@ -220,7 +220,7 @@ func down(ctx context.Context) error {
 	}
 	for {
 		if _, err := running(); err != nil {
-			return nil //nolint:nilerr // that none runs is what was asked for
+			return nil //nolint:nilerr // the process has ended
 		}
 		select {
 		case <-ctx.Done():

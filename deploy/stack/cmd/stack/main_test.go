@@ -22,11 +22,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The test's program is also the program under test, which starts itself again,
-// and the servers that it runs.
+// The test program is also the program under test, which starts itself again, and the servers that it
+// runs.
 const (
 	asMain = "STACK_TEST_MAIN"
-	notes  = "STACK_TEST_NOTES" // a folder where each server leaves a file named as its PID
+	notes  = "STACK_TEST_NOTES" // a folder in which each server creates a file named by its PID
 	broken = "STACK_TEST_BROKEN"
 )
 
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fakeServer answers /ready where a configuration says.
+// fakeServer answers /ready at the address in a configuration.
 func fakeServer(config string) {
 	if err := os.WriteFile(filepath.Join(os.Getenv(notes), strconv.Itoa(os.Getpid())), nil, 0o600); err != nil {
 		panic(err)
@@ -72,7 +72,7 @@ func fakeServer(config string) {
 	panic(http.ListenAndServe(net.JoinHostPort(c.Server.Address, strconv.Itoa(c.Server.Port)), ready))
 }
 
-// fakeS3 takes everything where the arguments of SeaweedFS say.
+// fakeS3 answers every request with success at the address in the arguments of SeaweedFS.
 func fakeS3(args []string) {
 	if err := os.WriteFile(filepath.Join(os.Getenv(notes), strconv.Itoa(os.Getpid())), nil, 0o600); err != nil {
 		panic(err)
@@ -82,8 +82,8 @@ func fakeS3(args []string) {
 	panic(http.ListenAndServe("127.0.0.1:"+strings.TrimPrefix(args[i], "-s3.port="), all))
 }
 
-// project is a working folder with fake servers, reached through a symbolic link
-// as a home folder may be.
+// project makes a working folder with fake servers. As a home folder may be, it is reached through a
+// symbolic link.
 func project(t *testing.T) (pids string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -95,7 +95,7 @@ func project(t *testing.T) (pids string) {
 	link := filepath.Join(t.TempDir(), "link")
 	require.NoError(t, os.Symlink(t.TempDir(), link))
 	t.Chdir(link)
-	t.Cleanup(func() { // what a test that failed has left
+	t.Cleanup(func() { // processes that a failed test has left
 		if s, err := running(); err == nil {
 			syscall.Kill(s.PID, syscall.SIGTERM)
 		}
@@ -123,12 +123,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 2 minutes: %s", what)
+			t.Fatalf("condition not met within 2 minutes: %s", what)
 		}
 	}
 }
 
-// wantGone waits until a process has ended; one that nobody waits for has, too.
+// wantGone waits until a process has ended. A zombie counts as ended.
 func wantGone(t *testing.T, pid int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("process %d ends", pid), func() bool {
@@ -140,7 +140,7 @@ func wantGone(t *testing.T, pid int) {
 	})
 }
 
-// servers are the PIDs of the servers that were started.
+// servers returns the PIDs of the started servers.
 func servers(t *testing.T, dir string) (pids []int) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -167,7 +167,7 @@ func TestServersStayUpUntilDown(t *testing.T) {
 	out, errs, code := run(t, "status")
 	require.Equal(t, 1, code)
 	require.Empty(t, out)
-	require.Contains(t, errs, "stack: nothing runs here: open .stack/state.json: ")
+	require.Contains(t, errs, "stack: no servers are running here: open .stack/state.json: ")
 
 	up, errs, code := run(t, "up")
 	require.Zero(t, code, errs)
@@ -180,15 +180,15 @@ func TestServersStayUpUntilDown(t *testing.T) {
 	}
 	for _, url := range []string{s.Stack.TempoURL, s.Stack.LokiURL} {
 		resp, err := http.Get(url + "/ready")
-		require.NoError(t, err, "they stay after up has ended")
+		require.NoError(t, err, "the servers must keep running after up has ended")
 		require.NoError(t, resp.Body.Close())
 	}
 	status, errs, code := run(t, "status")
 	require.Zero(t, code, errs)
-	require.True(t, strings.HasSuffix(up, status), "up and status say the same")
+	require.True(t, strings.HasSuffix(up, status), "up and status must print the same")
 	again, _, code := run(t, "up")
 	require.Zero(t, code)
-	require.Equal(t, status, again, "up twice starts them once")
+	require.Equal(t, status, again, "a second up must not start servers")
 	running := servers(t, pids)
 	require.Len(t, running, 2)
 
@@ -198,10 +198,10 @@ func TestServersStayUpUntilDown(t *testing.T) {
 		wantGone(t, pid)
 	}
 	require.NoFileExists(t, statePath())
-	require.DirExists(t, filepath.Join(stateDir, "tempo"), "data and logs stay")
+	require.DirExists(t, filepath.Join(stateDir, "tempo"), "data and logs must be kept")
 	_, errs, code = run(t, "down")
 	require.Equal(t, 1, code)
-	require.Contains(t, errs, "nothing runs here")
+	require.Contains(t, errs, "no servers are running here")
 }
 
 func TestWithS3TempoStoresInItsBucket(t *testing.T) {
@@ -269,7 +269,7 @@ func TestServeHoldsTheServersUntilItIsAskedToEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- serve(ctx, false) }()
-	eventually(t, "it says what runs", func() bool {
+	eventually(t, "the state is written", func() bool {
 		_, err := os.Stat(statePath())
 		return err == nil
 	})
