@@ -2,11 +2,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# The version is the nearest tag, or the commit; it goes into every record.
+# The version is the nearest tag, or the commit. It is part of every record.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-# Without symbols, and without the parts of gRPC that betrace does not use: the clients of xDS,
-# which Google's storage links, and the trace pages, whose templates make the linker keep every method.
-# The demo is built so, too, and shares the compiled packages.
+# Omit symbols and the parts of gRPC that betrace does not use: the xDS clients, which Google's storage client
+# links, and the trace pages, whose templates make the linker keep every method.
+# The demo has the same flags, so that it shares the compiled packages.
 RELEASE := -trimpath -tags disable_grpc_modules,grpcnotrace -ldflags '-s -w -X main.version=$(VERSION)'
 BIN ?= bin/betrace
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
@@ -24,16 +24,16 @@ build: ## build bin/betrace
 demo: build ## find violations in generated traces, then in a real Tempo and Loki that it starts and stops
 	@go run $(RELEASE) ./deploy/demo -betrace $(BIN)
 
-up: ## start a Tempo and a Loki on loopback and keep them running; S3=1: with a SeaweedFS that holds Tempo's blocks
+up: ## start a Tempo and a Loki on loopback and keep them running; S3=1 adds a SeaweedFS that stores Tempo's blocks
 	go run ./deploy/stack/cmd/stack up $(if $(S3),-s3)
 
-down: ## stop what make up started
+down: ## stop the servers of make up
 	go run ./deploy/stack/cmd/stack down
 
-status: ## show what make up started
+status: ## show the servers of make up
 	go run ./deploy/stack/cmd/stack status
 
-test: ## run all tests, on real servers too, and check the coverage (the first run builds Tempo, Loki and SeaweedFS: about 20 minutes on two cores)
+test: ## run all tests, including those on real servers, and check the coverage (the first run builds Tempo, Loki and SeaweedFS: about 20 minutes on two cores)
 	go run ./deploy/stack/cmd/stack build -s3
 	go vet ./...
 	go test -timeout 40m -coverpkg=./... -coverprofile=coverage.out ./...
@@ -47,50 +47,50 @@ test-short: ## run the tests that need no server
 	go test -short ./...
 	cd bench && go test -short ./...
 
-pack-rates: ## judge a million random values of each kind by the rules of the packs that look for patterns (about 25 minutes)
+pack-rates: ## judge a million random values of each kind by the packs' rules with patterns (about 25 minutes)
 	go test ./rules/packs -run '^TestRulesTakeNoOtherValuesForWhatTheyLookFor$$' -v -count=1 -timeout 6h -rates.values 1000000
 
-# Profiling memory is off: its table of stacks, which random expressions make many of, slows each collection down.
-plan-cases: ## compare 10,000,000 verdicts of random rules on random traces with the interpreter's, and rules written twice (about 30 minutes)
+# Memory profiling is off: random expressions produce many stacks, and a large table of stacks slows down each GC.
+plan-cases: ## compare 10,000,000 verdicts of random rules on random traces with the interpreter's, and pairs of equivalent rules (about 30 minutes)
 	GOGC=400 GODEBUG=memprofilerate=0 go test ./analyzer/plan -run '^TestPlanEqualsOracle$$|^TestRandomConditions|^TestRulesWrittenTwiceAgree$$' -v -timeout 3h -plan.cases 5000000 -plan.seeds 32000 -plan.twice 100000
 
-equal: ## compare what 200 data sets were sent as with what blocks and the API give (about 15 minutes)
+equal: ## compare 200 data sets as sent with the traces read from blocks and by the API (about 15 minutes)
 	go run ./deploy/stack/cmd/stack build
 	go test ./tempoclient/blocks -run '^TestEqual$$' -v -timeout 60m -equal.sets=200
 
-new-blocks: ## judge what is new in 100 rounds of blocks, late data and compactions, and compare with one scan (about 5 minutes)
+new-blocks: ## judge new data in 100 rounds of blocks, late data and compactions, and compare with one scan (about 5 minutes)
 	go run ./deploy/stack/cmd/stack build
 	go test ./tempoclient/blocks -run '^TestNewBlocks$$' -v -timeout 30m -new.rounds=100
 
-bench-read: ## measure how fast blocks are read; FIGURES=<regexp> picks figures (the first run makes the data: about 10 minutes)
+bench-read: ## measure the speed of reading blocks; FIGURES=<regexp> selects figures (the first run makes the data: about 10 minutes)
 	cd bench && go run ./cmd/bench-read $(if $(FIGURES),-figures '$(FIGURES)') $(BENCH_FLAGS)
 
-bench-engine: ## measure how fast batches are judged, compared with loops written by hand, cel-go and OTTL; FIGURES=<regexp> picks figures
+bench-engine: ## measure the speed of judging, compared with loops written by hand, cel-go and OTTL; FIGURES=<regexp> selects figures
 	cd bench && go run ./cmd/bench-engine $(if $(FIGURES),-figures '$(FIGURES)') $(BENCH_FLAGS)
 
-bench-plots: ## plot how the time and memory of reading blocks, and the time of judging, grow, into docs/performance.md
+bench-plots: ## plot the growth of the time and memory of reading, and of the time of judging, into docs/performance.md
 	cd bench && go run ./cmd/bench-plots $(BENCH_FLAGS)
 
 race: ## run all tests under the race detector
 	go run ./deploy/stack/cmd/stack build -s3
 	go test -race -timeout 60m ./...
 
-mutation: ## break the code in many places and see whether the tests notice
+mutation: ## change the code in many places and check that the tests detect it
 	go run ./deploy/stack/cmd/stack build -s3
 	go run ./tools/mutation
 
-plan-mutants: ## alter each operator, bound and number of the plan once and see whether the tests notice (about 90 minutes)
+plan-mutants: ## change each operator, bound and number of the engine once and check that the tests detect it (about 90 minutes)
 	go run ./tools/mutation -operators analyzer/plan -timeout 60s -test "$(PLAN_TESTS) -plan.seeds=30 -plan.cases=3000"
 
-# Those of the plan that say whether it is right, in some seconds.
+# The engine's tests of correctness that take only seconds.
 PLAN_TESTS = -skip Attacks|Twice
 
 lint: ## run the pinned linter
 	go tool -modfile=tools/lint/go.mod golangci-lint run ./...
 	cd bench && go tool -modfile=../tools/lint/go.mod golangci-lint run ./...
 
-generate: ## make generated files again (schemas, reference pages, protobuf)
+generate: ## regenerate generated files (schemas, reference pages, protobuf)
 	go generate ./...
 
-clean: ## remove what was built in this folder
+clean: ## remove built files from this folder
 	rm -rf bin coverage.out

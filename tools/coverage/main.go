@@ -1,5 +1,5 @@
-// Command coverage prints the statement coverage of each package in a profile
-// made by go test -coverprofile, and fails if a package is below a minimum.
+// Command coverage prints the statement coverage of each package in a profile of go test -coverprofile,
+// and fails if a package is below a minimum.
 package main
 
 import (
@@ -14,8 +14,8 @@ import (
 	"golang.org/x/tools/cover"
 )
 
-// exempt are packages that neither judge, read nor write: generated code, and
-// programs that only this repository's developers run.
+// exempt are packages that neither judge, read nor write: generated code, and programs that only
+// developers of this repository run.
 var exempt = map[string]bool{
 	"github.com/betracehq/betrace/tempoclient/tempopb":    true,
 	"github.com/betracehq/betrace/tools/coverage":         true,
@@ -26,7 +26,7 @@ var exempt = map[string]bool{
 }
 
 func main() {
-	minimum := flag.Float64("min", 0, "the least `percentage` of statements that each package's tests must cover")
+	minimum := flag.Float64("min", 0, "minimum `percentage` of statements that the tests must cover in each package")
 	flag.Parse()
 	if flag.NArg() != 1 {
 		fmt.Fprintln(os.Stderr, "usage: coverage [-min percentage] coverage.out")
@@ -38,12 +38,12 @@ func main() {
 		os.Exit(2)
 	}
 	if low := report(os.Stdout, profiles, *minimum); low > 0 {
-		fmt.Fprintf(os.Stderr, "coverage: %d packages are below %g%%: add tests for what they do not reach (go tool cover -html=%s)\n", low, *minimum, flag.Arg(0))
+		fmt.Fprintf(os.Stderr, "coverage: %d packages are below %g%%: add tests for the uncovered statements (go tool cover -html=%s)\n", low, *minimum, flag.Arg(0))
 		os.Exit(1)
 	}
 }
 
-// report writes a line a package and returns how many are below the minimum.
+// report writes a line for each package and returns the number of packages below the minimum.
 func report(w io.Writer, profiles []*cover.Profile, minimum float64) (low int) {
 	type count struct{ covered, statements int }
 	packages := map[string]count{}
@@ -63,7 +63,7 @@ func report(w io.Writer, profiles []*cover.Profile, minimum float64) (low int) {
 		note := ""
 		switch {
 		case exempt[name]:
-			note = "  (not held to the minimum)"
+			note = "  (exempt from the minimum)"
 		case share < minimum:
 			note = fmt.Sprintf("  below %g%%", minimum)
 			low++

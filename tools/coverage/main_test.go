@@ -17,7 +17,7 @@ func TestReportCountsPackagesBelowTheMinimum(t *testing.T) {
 	}
 	var out strings.Builder
 	require.Equal(t, 1, report(&out, profiles, 85))
-	require.Equal(t, `   0.0%      0 of     1 statements  github.com/betracehq/betrace/deploy/demo  (not held to the minimum)
+	require.Equal(t, `   0.0%      0 of     1 statements  github.com/betracehq/betrace/deploy/demo  (exempt from the minimum)
   90.0%      9 of    10 statements  m/a
   50.0%      1 of     2 statements  m/b  below 85%
 `, out.String())

@@ -15,11 +15,11 @@ import (
 //go:embed accepted.yaml
 var acceptedTable []byte
 
-// class are mutants that need not be noticed, and why.
+// class is a class of mutants that the tests need not detect, with the reason.
 type class struct {
 	Why string `yaml:"why"`
-	// Of are regular expressions of which one matches what a mutation is said to be, as it is printed:
-	// its file, line, change and code.
+	// Of are regular expressions. A mutant is in the class if one of them matches its printed
+	// description: file, line, change and code.
 	Of []string `yaml:"of"`
 
 	patterns []*regexp.Regexp
@@ -36,7 +36,7 @@ func parseClasses(text []byte) ([]class, error) {
 	for i := range classes {
 		c := &classes[i]
 		if c.Why == "" || len(c.Of) == 0 {
-			return nil, fmt.Errorf("accepted.yaml: class %d has no why, or is of nothing", i+1)
+			return nil, fmt.Errorf("accepted.yaml: class %d lacks why or of", i+1)
 		}
 		for _, of := range c.Of {
 			p, err := regexp.Compile(of)
@@ -49,7 +49,8 @@ func parseClasses(text []byte) ([]class, error) {
 	return classes, nil
 }
 
-// accept notes which mutations need not be noticed. It returns the patterns that match none.
+// accept sets the reason of the mutations that need not be detected. It returns the patterns that match
+// no mutation.
 func accept(classes []class, list []mutation) (unused []string) {
 	for _, c := range classes {
 		for k, p := range c.patterns {
@@ -72,7 +73,7 @@ func accept(classes []class, list []mutation) (unused []string) {
 	return unused
 }
 
-// showAccepted prints how many mutations that were not noticed are of each class.
+// showAccepted prints the number of accepted surviving mutations in each class.
 func showAccepted(w io.Writer, s *schemata) {
 	count := map[string]int{}
 	var order []string

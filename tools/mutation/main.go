@@ -1,11 +1,10 @@
-// Command mutation breaks the code in many places, one at a time, and says
-// whether the tests notice: what they do not notice is a test that is missing.
+// Command mutation changes the code in many places, one at a time, and reports whether the tests detect
+// the change. A change that they do not detect shows a missing test.
 //
-// mutations.yaml lists what is broken, how, and which tests must fail then. The
-// code is broken in a copy of the module, never in place. With -operators, what is
-// broken is each operator, number, truth value and call of a package instead, and one
-// program holds all mutants, so that there is one build for all; accepted.yaml says which
-// of them need not be noticed, and why.
+// mutations.yaml lists the changes and the tests that must fail. The code is changed in a copy of the
+// module, never in place. With -operators, each operator, number, boolean and call in a package is
+// changed instead. One program then holds all mutants, so that one build is enough; accepted.yaml lists
+// the mutants that need not be detected, with reasons.
 package main
 
 import (
@@ -36,22 +35,22 @@ import (
 //go:embed mutations.yaml
 var table []byte
 
-// mutation is one way to break the code.
+// mutation is one change of the code.
 type mutation struct {
 	File string `yaml:"file"`
-	// Old is in the file exactly once; New replaces it.
+	// Old occurs exactly once in the file; New replaces it.
 	Old string `yaml:"old"`
 	New string `yaml:"new"`
 	// Test are the arguments of go test for the tests that must fail.
 	Test string `yaml:"test"`
 	Why  string `yaml:"why"`
-	// Accepted is why it need not be noticed.
+	// Accepted, if not empty, is the reason why the tests need not detect the mutation.
 	Accepted string `yaml:"accepted"`
-	// offset is 1 more than where Old is in the file; 0: it is looked for.
+	// offset is 1 more than the offset of Old in the file. If 0, Old is searched for.
 	offset int
 }
 
-// outcome is what the tests said.
+// outcome is the result of the tests of a mutation.
 type outcome string
 
 const (
@@ -65,13 +64,13 @@ const (
 
 func main() {
 	only := flag.String("only", "", "try only mutations whose file or reason matches this `regexp`")
-	timeout := flag.Duration("timeout", 2*time.Minute, "how long the tests of one mutation may take; one that hangs them is noticed")
-	folder := flag.String("operators", "", "instead of what the table lists, alter each operator, number and truth value of the package in this `folder` once")
+	timeout := flag.Duration("timeout", 2*time.Minute, "maximum time of the tests of one mutation; a mutation that exceeds it counts as caught")
+	folder := flag.String("operators", "", "instead of the listed mutations, change each operator, number and boolean of the package in this `folder` once")
 	tests := flag.String("test", "-short", "with -operators: the arguments of go test; the tests are those of the folder, or of one other ./package named here")
-	first := flag.String("first", "", "with -operators: the arguments of go test for a quicker first pass; only what survives it is tried with -test")
-	again := flag.String("again", "", "with -operators: try only what survived according to this `file`, the output of an earlier run on the same code")
-	every := flag.Int("every", 1, "with -operators: try only one in so many")
-	copies := flag.Int("copies", 2, "how many mutations are tried at once")
+	first := flag.String("first", "", "with -operators: the arguments of go test for a quicker first pass; only mutants that survive it are tried with -test")
+	again := flag.String("again", "", "with -operators: try only the mutants that survived in this `file`, the output of an earlier run on the same code")
+	every := flag.Int("every", 1, "with -operators: try only one mutant in this many")
+	copies := flag.Int("copies", 2, "number of mutations that are tried at once")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var ok bool
@@ -91,7 +90,7 @@ func main() {
 	}
 }
 
-// runTable tries what the table lists.
+// runTable tries the mutations in the table.
 func runTable(ctx context.Context, only string, timeout time.Duration, copies int) (ok bool, err error) {
 	list, err := parse(table, only)
 	if err != nil {
@@ -100,7 +99,7 @@ func runTable(ctx context.Context, only string, timeout time.Duration, copies in
 	return run(ctx, os.Stdout, list, timeout, copies)
 }
 
-// runOperators tries the operators of a package.
+// runOperators tries mutations of the operators of a package.
 func runOperators(ctx context.Context, folder, tests, first string, which selection, timeout time.Duration, copies int) (ok bool, err error) {
 	t, err := newTrial(folder, tests, first, timeout, copies)
 	if err != nil {
@@ -113,14 +112,14 @@ func runOperators(ctx context.Context, folder, tests, first string, which select
 	return t.inCopy(ctx, os.Stdout, os.Stderr, list)
 }
 
-// selection is which mutations of a folder's operators to try.
+// selection selects mutations of a folder's operators.
 type selection struct {
 	only  string // a regular expression
-	again string // a file in which they survive; "": any
+	again string // a file with surviving mutations; if empty, all are tried
 	every int
 }
 
-// of returns the mutations that are selected.
+// of returns the selected mutations.
 func (s selection) of(folder string) ([]mutation, error) {
 	all, err := operators(folder)
 	if err != nil {
@@ -157,14 +156,13 @@ func (s selection) of(folder string) ([]mutation, error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, errors.New("no mutation is left to try")
+		return nil, errors.New("no mutation matches: change the selection")
 	}
 	return list, nil
 }
 
-// run tries the mutations of the module in the current folder, in as many copies
-// of it at once. It returns false if one survives that is not accepted, or does
-// not build.
+// run tries the mutations of the module in the current folder, in several copies of it at once. It
+// returns false if a mutation survives that is not accepted, or does not build.
 func run(ctx context.Context, w io.Writer, list []mutation, timeout time.Duration, copies int) (ok bool, err error) {
 	root, err := os.MkdirTemp("", "mutation-")
 	if err != nil {
@@ -225,12 +223,12 @@ func run(ctx context.Context, w io.Writer, list []mutation, timeout time.Duratio
 	return count[survived]+count[unbuilt] == 0, nil
 }
 
-// show prints what became of a mutation.
+// show prints the outcome of a mutation.
 func show(w io.Writer, o outcome, took time.Duration, m *mutation) {
 	fmt.Fprintf(w, "%-15s %5.1fs  %s: %s\n", o, took.Seconds(), m.File, m.Why)
 }
 
-// fit makes sure that the table is about the code as it is.
+// fit checks that the table matches the current code.
 func fit(list []mutation, dir string) error {
 	var errs []error
 	for _, m := range list {
@@ -240,8 +238,8 @@ func fit(list []mutation, dir string) error {
 	return errors.Join(errs...)
 }
 
-// sound makes sure that all tests pass before anything is broken: tests that fail
-// anyway would notice everything.
+// sound checks that all tests pass on the unchanged code. Tests that always fail would detect every
+// mutation.
 func sound(ctx context.Context, list []mutation, dirs chan string, timeout time.Duration) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(cap(dirs))
@@ -256,7 +254,7 @@ func sound(ctx context.Context, list []mutation, dirs chan string, timeout time.
 			defer func() { dirs <- dir }()
 			output, err := test(ctx, dir, m.Test, timeout)
 			if err != nil || strings.Contains(output, "[no tests to run]") {
-				return fmt.Errorf("go test %s, before anything is broken: %w\n%s", m.Test, cmp.Or(err, errNoTests), output)
+				return fmt.Errorf("go test %s on the unchanged code: %w\n%s", m.Test, cmp.Or(err, errNoTests), output)
 			}
 			return nil
 		})
@@ -264,9 +262,9 @@ func sound(ctx context.Context, list []mutation, dirs chan string, timeout time.
 	return group.Wait()
 }
 
-var errNoTests = errors.New("there is no such test")
+var errNoTests = errors.New("no test matches")
 
-// parse reads the table, and keeps what only matches.
+// parse reads the table, and keeps the mutations that match only.
 func parse(table []byte, only string) ([]mutation, error) {
 	match, err := regexp.Compile(only)
 	if err != nil {
@@ -280,17 +278,17 @@ func parse(table []byte, only string) ([]mutation, error) {
 	}
 	for i, m := range list {
 		if m.File == "" || m.Old == "" || m.Test == "" || m.Why == "" || m.Old == m.New {
-			return nil, fmt.Errorf("mutations.yaml: mutation %d (%s): want file, old, new, test and why", i+1, m.Why)
+			return nil, fmt.Errorf("mutations.yaml: mutation %d (%s): set file, old, new, test and why", i+1, m.Why)
 		}
 	}
 	list = slices.DeleteFunc(list, func(m mutation) bool { return !match.MatchString(m.File) && !match.MatchString(m.Why) })
 	if len(list) == 0 {
-		return nil, errors.New("no mutation is left to try")
+		return nil, errors.New("no mutation matches: change the selection")
 	}
 	return list, nil
 }
 
-// copyModule copies what git knows, or would add, as it is in the work tree.
+// copyModule copies the files that git tracks, or would add, with their content in the work tree.
 func copyModule(ctx context.Context, to string) error {
 	cmd := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	cmd.Stderr = os.Stderr
@@ -320,7 +318,7 @@ func copyModule(ctx context.Context, to string) error {
 	return nil
 }
 
-// apply returns the file as it would be broken.
+// apply returns the changed content of the file.
 func (m *mutation) apply(dir string) ([]byte, error) {
 	b, err := os.ReadFile(filepath.Join(dir, m.File))
 	if err != nil {
@@ -331,12 +329,12 @@ func (m *mutation) apply(dir string) ([]byte, error) {
 		return slices.Concat(b[:at], []byte(m.New), b[at+len(m.Old):]), nil
 	}
 	if n := strings.Count(string(b), m.Old); n != 1 {
-		return nil, fmt.Errorf("%s: %s: the old text is there %d times, want once:\n%s", m.File, m.Why, n, m.Old)
+		return nil, fmt.Errorf("%s: %s: the old text occurs %d times and must occur once:\n%s", m.File, m.Why, n, m.Old)
 	}
 	return []byte(strings.Replace(string(b), m.Old, m.New, 1)), nil
 }
 
-// try breaks the file, runs the tests and mends it again.
+// try changes the file, runs the tests and restores the file.
 func (m *mutation) try(ctx context.Context, dir string, timeout time.Duration) (outcome, string, error) {
 	path := filepath.Join(dir, m.File)
 	before, err := os.ReadFile(path)
@@ -360,7 +358,7 @@ func (m *mutation) try(ctx context.Context, dir string, timeout time.Duration) (
 	return m.judge(output, testErr), output, nil
 }
 
-// judge says what the tests' output means.
+// judge derives the outcome from the output of the tests.
 func (m *mutation) judge(output string, err error) outcome {
 	switch {
 	case strings.Contains(output, "[build failed]"), strings.Contains(output, "[setup failed]"):
@@ -377,7 +375,7 @@ func (m *mutation) judge(output string, err error) outcome {
 
 // test runs go test in the copy.
 func test(ctx context.Context, dir, args string, timeout time.Duration) (string, error) {
-	// The tests end themselves, and the servers they started, before they are ended.
+	// The tests can first end themselves and the servers they started.
 	ctx, cancel := context.WithTimeout(ctx, timeout+time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-count=1", "-failfast", "-vet=off", "-timeout=" + timeout.String()}, strings.Fields(args)...)...)

@@ -25,10 +25,10 @@ func TestTheTableSaysWhatIsBrokenHowAndWhy(t *testing.T) {
 		require.Error(t, err, wrong)
 	}
 	_, err = parse(table, "no such thing")
-	require.ErrorContains(t, err, "no mutation is left")
+	require.ErrorContains(t, err, "no mutation matches")
 }
 
-// A table that is about code as it was cannot be run.
+// A table that no longer matches the code cannot be run.
 func TestTheTableIsAboutTheCodeAsItIs(t *testing.T) {
 	list, err := parse(table, "")
 	require.NoError(t, err)
@@ -44,7 +44,7 @@ func TestTheOldTextIsReplacedWhereItIsOnce(t *testing.T) {
 	require.Equal(t, "x <= y; y < z", string(b))
 	for old, times := range map[string]string{"<": "2 times", ">": "0 times"} {
 		_, err := (&mutation{File: "a.go", Old: old}).apply(dir)
-		require.ErrorContains(t, err, "the old text is there "+times)
+		require.ErrorContains(t, err, "the old text occurs "+times)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// swapped are what operators become.
+// swapped are the replacements of operators.
 var swapped = map[token.Token]string{
 	token.EQL: "!=", token.NEQ: "==", token.LSS: "<=", token.LEQ: "<", token.GTR: ">=", token.GEQ: ">",
 	token.LAND: "||", token.LOR: "&&", token.ADD: "-", token.SUB: "+", token.MUL: "+", token.QUO: "*",
@@ -21,8 +21,8 @@ var swapped = map[token.Token]string{
 	token.INC: "--", token.DEC: "++",
 }
 
-// operators returns the mutations of all files of a folder in which each operator, truth
-// value, number and call whose result is not used is altered once, in functions.
+// operators returns the mutations of all files of a folder. In functions each operator, boolean, number,
+// and call whose result is not used is changed once.
 func operators(dir string) ([]mutation, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {

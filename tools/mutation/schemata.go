@@ -15,12 +15,12 @@ import (
 	"strings"
 )
 
-// chosenMutant is the environment variable that says which mutant a binary is.
+// chosenMutant is the environment variable with the number of the mutant that a binary runs.
 const chosenMutant = "MUTANT"
 
-// selector is the file that is added to the package. Its names are such as no package
-// has. What is called while the package is initialised refers to the variable, which is
-// therefore initialised first.
+// selector is a file that is added to the package. Its names do not collide with those of any package.
+// Functions that are called while the package is initialised refer to the variable, which is therefore
+// initialised first.
 const selector = `package %s
 
 import (
@@ -31,16 +31,16 @@ import (
 var mutantChosen, _ = mutantStrconv.Atoi(mutantOS.Getenv(%q))
 `
 
-// schemata are all mutations of a package in one program: each has a copy of the function
-// that it is in, and the function calls the copy of the mutant that is chosen when the
-// program starts. One build is enough for all.
+// schemata are all mutations of a package in one program. Each mutation has a copy of the function that
+// it is in. The function calls the copy of the mutant that is chosen when the program starts, so one
+// build is enough for all.
 type schemata struct {
-	dir  string // the copy of the module
+	dir  string // a copy of the module
 	list []mutation
-	// verdicts are why a mutation is not in the program; "" if it is. Mutant n is the
-	// mutation n-1, since mutant 0 is the code as it was.
+	// verdicts are the reasons why mutations are not in the program, empty if they are. Mutant n is the
+	// mutation n-1, since mutant 0 is the unchanged code.
 	verdicts []outcome
-	texts    map[string][]byte // the files as they were
+	texts    map[string][]byte // the unchanged files
 }
 
 func newSchemata(dir string, list []mutation) (*schemata, error) {
@@ -51,14 +51,14 @@ func newSchemata(dir string, list []mutation) (*schemata, error) {
 		}
 		text, err := os.ReadFile(filepath.Join(dir, m.File))
 		if err != nil {
-			return nil, fmt.Errorf("read what is to be altered: %w", err)
+			return nil, fmt.Errorf("read the code to be changed: %w", err)
 		}
 		s.texts[m.File] = text
 	}
 	return s, nil
 }
 
-// write writes the files with all mutants that are not yet known not to build.
+// write writes the files with all mutants that are not known to fail to build.
 func (s *schemata) write() error {
 	for name, text := range s.texts {
 		path := filepath.Join(s.dir, name)
@@ -73,13 +73,13 @@ func (s *schemata) write() error {
 	return nil
 }
 
-// file returns a file in which the functions call their mutants, which follow what was there:
-// in the same file, they see the same imports. It adds the selector next to it.
+// file returns a file in which the functions call their mutants. The mutants follow the original code in
+// the same file, so that they have the same imports. It also writes the selector beside the file.
 func (s *schemata) file(name string, text []byte) ([]byte, error) {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, name, text, parser.SkipObjectResolution)
 	if err != nil {
-		return nil, fmt.Errorf("parse what is to be altered: %w", err)
+		return nil, fmt.Errorf("parse the code to be changed: %w", err)
 	}
 	var edits []edit
 	var copies bytes.Buffer
@@ -95,7 +95,7 @@ func (s *schemata) file(name string, text []byte) ([]byte, error) {
 	}
 	selecting := filepath.Join(s.dir, filepath.Dir(name), "mutant_mutation.go")
 	if err := os.WriteFile(selecting, fmt.Appendf(nil, selector, file.Name.Name, chosenMutant), 0o644); err != nil {
-		return nil, fmt.Errorf("write what chooses the mutant: %w", err)
+		return nil, fmt.Errorf("write the selector of the mutant: %w", err)
 	}
 	return append(splice(text, 0, len(text), edits), copies.Bytes()...), nil
 }
@@ -112,12 +112,12 @@ func (s *schemata) mutantsOf(file string, f original, copies *bytes.Buffer) (mut
 			continue
 		}
 		mutant := f.mutant(i+1, m)
-		// What cannot be parsed would hide all other errors from the compiler.
+		// A mutant that cannot be parsed would hide all other errors from the compiler.
 		if _, err := parser.ParseFile(token.NewFileSet(), "", "package p\n"+mutant, parser.SkipObjectResolution); err != nil {
 			s.verdicts[i] = unbuilt
 			continue
 		}
-		// The line directive makes the compiler say which mutant an error is in.
+		// The line directive makes the compiler name the mutant in which an error is.
 		fmt.Fprintf(copies, "\n//go:noinline\n//line mutant%d.go:1\n%s\n", i+1, mutant)
 		mutants = append(mutants, i+1)
 	}
@@ -126,7 +126,7 @@ func (s *schemata) mutantsOf(file string, f original, copies *bytes.Buffer) (mut
 
 var errorInMutant = regexp.MustCompile(`(?m)^\S*\bmutant(\d+)\.go:\d+`)
 
-// drop leaves out the mutants in which the compiler found errors, and returns how many.
+// drop removes the mutants in which the compiler found errors, and returns their number.
 func (s *schemata) drop(output string) (dropped int) {
 	for _, found := range errorInMutant.FindAllStringSubmatch(output, -1) {
 		n, err := strconv.Atoi(found[1])
@@ -139,7 +139,7 @@ func (s *schemata) drop(output string) (dropped int) {
 	return dropped
 }
 
-// count returns how many mutations have this verdict.
+// count returns the number of mutations with this verdict.
 func (s *schemata) count(o outcome) (n int) {
 	for _, v := range s.verdicts {
 		if v == o {
@@ -149,7 +149,7 @@ func (s *schemata) count(o outcome) (n int) {
 	return n
 }
 
-// original is a function as it was.
+// original is an unchanged function.
 type original struct {
 	*ast.FuncDecl
 	base int
@@ -158,8 +158,8 @@ type original struct {
 
 func (f original) offset(at token.Pos) int { return int(at) - f.base }
 
-// dispatches is whether another function can do what this one does: the program calls init
-// and main by their names, and recover only does something where it is called.
+// dispatches reports whether the function can be replaced by another one. The program calls init and main
+// by their names, and recover works only in the function that calls it.
 func (f original) dispatches() bool {
 	ok := f.Name.Name != "init" && f.Name.Name != "main" && f.Name.Name != "_"
 	ast.Inspect(f.Body, func(n ast.Node) bool {
@@ -175,7 +175,7 @@ func (f original) dispatches() bool {
 
 func (f original) nameOf(mutant int) string { return fmt.Sprintf("%s_mutant%d", f.Name.Name, mutant) }
 
-// mutant returns the function as it is altered.
+// mutant returns the changed function.
 func (f original) mutant(n int, m mutation) string {
 	return string(splice(f.text, f.offset(f.Pos()), f.offset(f.End()), []edit{
 		{f.offset(f.Name.Pos()), f.offset(f.Name.End()), f.nameOf(n)},
@@ -183,8 +183,8 @@ func (f original) mutant(n int, m mutation) string {
 	}))
 }
 
-// dispatch returns what makes the function call its mutants. All of it is in the line where
-// the body begins, so that what is said of the other lines stays true.
+// dispatch returns the edits that make the function call its mutants. They are in the line in which the
+// body begins, so that the numbers of the other lines stay correct.
 func (f original) dispatch(mutants []int) []edit {
 	receiver, edits := f.names(f.Recv, "mutantReceiver")
 	types, more := f.names(f.Type.TypeParams, "mutantType")
@@ -203,7 +203,7 @@ func (f original) dispatch(mutants []int) []edit {
 	if len(receiver) > 0 {
 		before += receiver[0] + "."
 	}
-	// While another function's mutant is chosen, comparing with two numbers is all it costs.
+	// While a mutant of another function is chosen, the cost is two comparisons.
 	var b strings.Builder
 	fmt.Fprintf(&b, " if mutantChosen >= %d && mutantChosen <= %d { switch mutantChosen { ", slices.Min(mutants), slices.Max(mutants))
 	for _, n := range mutants {
@@ -214,7 +214,7 @@ func (f original) dispatch(mutants []int) []edit {
 	return append(edits, edit{begin, begin, b.String()})
 }
 
-// names returns how parameters are handed on, and what names those that have none.
+// names returns the names by which parameters are passed on, and the edits that name unnamed parameters.
 func (f original) names(fields *ast.FieldList, prefix string) (names []string, edits []edit) {
 	if fields == nil {
 		return nil, nil
@@ -240,13 +240,13 @@ func (f original) names(fields *ast.FieldList, prefix string) (names []string, e
 	return names, edits
 }
 
-// edit replaces what is between two offsets.
+// edit replaces the text between two offsets.
 type edit struct {
 	from, to int
 	with     string
 }
 
-// splice returns a part of the text with the edits made.
+// splice returns a part of the text after the edits.
 func splice(text []byte, from, to int, edits []edit) []byte {
 	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.from, b.from) })
 	var b []byte

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The functions of this package have all kinds of signatures. Each line with an operator says in
-// a comment what becomes of its mutation.
+// The functions of this package have all kinds of signatures. The comment of each line with an operator
+// states the outcome of its mutation.
 const small = `package p
 
 import "errors"
@@ -201,13 +201,13 @@ func TestWhatNeedNotBeNoticedIsAccepted(t *testing.T) {
 }
 
 func TestClassesOfMutantsAreChecked(t *testing.T) {
-	for wrong, want := range map[string]string{"- why: x": "of nothing", "- of: [x]": "no why", "- {why: x, of: ['(']}": "missing closing", "- {why: x, off: [x]}": "off", "x": "accepted.yaml"} {
+	for wrong, want := range map[string]string{"- why: x": "lacks why or of", "- of: [x]": "lacks why or of", "- {why: x, of: ['(']}": "missing closing", "- {why: x, off: [x]}": "off", "x": "accepted.yaml"} {
 		_, err := parseClasses([]byte(wrong))
 		require.ErrorContains(t, err, want, wrong)
 	}
 }
 
-// What is accepted is about the plan as it is.
+// The accepted mutants must match the current code.
 func TestWhatIsAcceptedIsThere(t *testing.T) {
 	classes, err := parseClasses(acceptedTable)
 	require.NoError(t, err)
@@ -217,7 +217,7 @@ func TestWhatIsAcceptedIsThere(t *testing.T) {
 }
 
 func TestTheTestsPassBeforeAMutantIsTried(t *testing.T) {
-	for wrong, want := range map[string]string{"-run None": "no such test", "-run All -no.such.flag": "before anything is broken"} {
+	for wrong, want := range map[string]string{"-run None": "no test matches", "-run All -no.such.flag": "on the unchanged code"} {
 		dir := module(t)
 		list, err := selection{every: 1}.of("p")
 		require.NoError(t, err)
@@ -249,6 +249,6 @@ func TestTheArgumentsOfGoTestAreThoseOfABinary(t *testing.T) {
 	}}, tr)
 	for _, wrong := range []string{"./a ./b", "./a/...", "-short ./..."} {
 		_, err := newTrial("a", wrong, "", time.Second, 1)
-		require.ErrorContains(t, err, "the tests of one package")
+		require.ErrorContains(t, err, "name one package")
 	}
 }

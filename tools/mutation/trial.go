@@ -18,17 +18,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// trial is how the mutants of a package are tried: in a program that is built once.
+// trial runs the mutants of a package, in a program that is built once.
 type trial struct {
-	folder string // whose code is altered
-	tested string // whose tests are run
-	// stages are the flags of the tests: what survives the first is tried with the next.
+	folder string // folder with the changed code
+	tested string // folder with the tests
+	// stages are the flags of the tests. Mutants that survive a stage are tried with the next.
 	stages  [][]string
 	timeout time.Duration
-	copies  int // so many at once
+	copies  int // number of mutants tried at once
 }
 
-// newTrial reads the arguments of go test, and those of a first, quicker pass, if any.
+// newTrial parses the arguments of go test, and those of a quicker first pass, if any.
 func newTrial(folder, tests, first string, timeout time.Duration, copies int) (*trial, error) {
 	folder = filepath.ToSlash(filepath.Clean(folder))
 	t := &trial{folder: folder, tested: folder, timeout: timeout, copies: copies}
@@ -42,17 +42,17 @@ func newTrial(folder, tests, first string, timeout time.Duration, copies int) (*
 			continue
 		}
 		if len(packages) > 1 || strings.HasSuffix(packages[0], "...") {
-			return nil, fmt.Errorf("go test %s: with -operators, the tests of one package are run", args)
+			return nil, fmt.Errorf("go test %s: with -operators, name one package", args)
 		}
 		t.tested = filepath.ToSlash(filepath.Clean(packages[0]))
 	}
 	return t, nil
 }
 
-// ownFlags are flags of go test that a test binary has under a longer name.
+// ownFlags are flags of go test that have a longer name in a test binary.
 var ownFlags = []string{"count", "cpu", "failfast", "parallel", "run", "short", "shuffle", "skip", "timeout", "v"}
 
-// testFlags splits the arguments of go test into packages, and flags as a test binary reads them.
+// testFlags splits the arguments of go test into packages and the flags of a test binary.
 func testFlags(args string) (packages, flags []string) {
 	for arg := range strings.FieldsSeq(args) {
 		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
@@ -68,12 +68,12 @@ func testFlags(args string) (packages, flags []string) {
 	return packages, flags
 }
 
-// inCopy tries the mutations in a copy of the module in the current folder. It returns false
-// if one survives.
+// inCopy tries the mutations in a copy of the module in the current folder. It returns false if one
+// survives.
 func (t *trial) inCopy(ctx context.Context, w, progress io.Writer, list []mutation) (ok bool, err error) {
 	root, err := os.MkdirTemp("", "mutation-")
 	if err != nil {
-		return false, fmt.Errorf("a folder for the copy: %w", err)
+		return false, fmt.Errorf("create a folder for the copy: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
 	if err := copyModule(ctx, root); err != nil {
@@ -108,8 +108,8 @@ func (t *trial) in(ctx context.Context, w, progress io.Writer, dir string, list 
 	return lived == 0, nil
 }
 
-// build builds the tests with all mutants. Those that the compiler finds errors in are left
-// out, until there are no more.
+// build builds the tests with all mutants. It removes mutants with compiler errors until the build
+// succeeds.
 func (t *trial) build(ctx context.Context, progress io.Writer, s *schemata, binary string) error {
 	start := time.Now()
 	for {
@@ -132,7 +132,7 @@ func (t *trial) build(ctx context.Context, progress io.Writer, s *schemata, bina
 	}
 }
 
-// sound makes sure that the tests pass while no mutant is chosen.
+// sound checks that the tests pass while no mutant is chosen.
 func (t *trial) sound(ctx context.Context, progress io.Writer, s *schemata, binary string) error {
 	for _, flags := range t.stages {
 		start := time.Now()
@@ -141,19 +141,19 @@ func (t *trial) sound(ctx context.Context, progress io.Writer, s *schemata, bina
 			err = errNoTests
 		}
 		if err != nil {
-			return fmt.Errorf("the tests of %s, before anything is broken: %w\n%s", t.tested, err, output)
+			return fmt.Errorf("the tests of %s on the unchanged code: %w\n%s", t.tested, err, output)
 		}
 		fmt.Fprintf(progress, "the tests pass without a mutant, in %.1fs: %s\n", time.Since(start).Seconds(), strings.Join(flags, " "))
 	}
 	return nil
 }
 
-// all tries each mutant and prints those that survive, or have no end.
+// all tries each mutant and prints those that survive or do not end.
 func (t *trial) all(ctx context.Context, w, progress io.Writer, s *schemata, binary string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(t.copies)
 	var mu sync.Mutex
-	left := slices.Clone(s.verdicts) // which change meanwhile
+	left := slices.Clone(s.verdicts) // the verdicts change meanwhile
 	tried, total, said := 0, s.count(""), time.Now()
 	for i := range s.list {
 		if left[i] != "" {
@@ -182,7 +182,7 @@ func (t *trial) all(ctx context.Context, w, progress io.Writer, s *schemata, bin
 	return group.Wait()
 }
 
-// try runs one stage of tests after the other until one notices the mutation.
+// try runs the stages of tests until one detects the mutation.
 func (t *trial) try(ctx context.Context, s *schemata, binary string, i int) (o outcome, err error) {
 	for _, flags := range t.stages {
 		output, testErr := t.test(ctx, s.dir, binary, i+1, flags)
@@ -196,12 +196,12 @@ func (t *trial) try(ctx context.Context, s *schemata, binary string, i int) (o o
 	return o, nil
 }
 
-// limited lets a program that asks for ever more memory die before the machine does.
+// limited bounds the memory of a mutant, which could otherwise use up that of the machine.
 const limited = `ulimit -v 8000000; exec "$0" "$@"`
 
 // test runs the tests with a mutant.
 func (t *trial) test(ctx context.Context, dir, binary string, mutant int, flags []string) (string, error) {
-	// The tests end themselves before they are ended, if they can.
+	// The tests first have time to end themselves.
 	ctx, cancel := context.WithTimeout(ctx, t.timeout+5*time.Second)
 	defer cancel()
 	args := []string{"-c", limited, binary, "-test.paniconexit0", "-test.failfast", "-test.timeout=" + t.timeout.String()}
@@ -219,7 +219,7 @@ func (t *trial) test(ctx context.Context, dir, binary string, mutant int, flags 
 	return string(output), err
 }
 
-// head keeps the beginning of what is written: a mutant may write without end.
+// head keeps the beginning of the output, because a mutant may write without end.
 type head []byte
 
 func (h *head) Write(b []byte) (int, error) {
