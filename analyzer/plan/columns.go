@@ -206,3 +206,5 @@ func enums[E ~int32](numbers []E, p *predicate, f *frame, mask, t trace.Bits) {
 		}
 	}
 }
+
+func (j *Judge) isKind(p *predicate) bool { return j.plan.columns[p.column].field == "kind" }

@@ -17,8 +17,7 @@ var predicateNames = [...]string{
 var comparisons = [...]string{trace.Equal: "==", trace.NotEqual: "!=", trace.Less: "<", trace.LessEqual: "<=", trace.Greater: ">", trace.GreaterEqual: ">="}
 
 // Dump says what an expression of rule i became: predicates, with what is kept (+), what is not known of everything
-// (?), what is evaluated for one span as for all (.), and how many relations may be worked out apart; and why it is
-// not vectorised, or whether some of it is evaluated for one span at a time.
+// (?); and why it is not vectorised, or whether some of it is evaluated for one span at a time.
 func (p *Plan) Dump(i int) string {
 	var b strings.Builder
 	r := &p.rules[i]
@@ -47,12 +46,6 @@ func (p *Plan) dump(b *strings.Builder, of *predicate) {
 	}
 	if !of.total {
 		b.WriteString("?")
-	}
-	if of.byOne {
-		b.WriteString(".")
-	}
-	if n := len(of.relations); n > 0 {
-		fmt.Fprintf(b, "%d", n)
 	}
 	b.WriteString("(")
 	switch of.kind {

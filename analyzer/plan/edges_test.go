@@ -55,7 +55,7 @@ func TestRareConditions(t *testing.T) {
 		b := trace.NewBatch(rs[0].Needs(), traces...)
 		for _, few := range []int{1, 1 << 20} {
 			judge := plan.Compile(rs).NewJudge()
-			judge.SetFew(few, float64(few))
+			judge.SetFew(few)
 			v, err := judge.Batch(t.Context(), b, nil)
 			require.NoError(t, err)
 			require.Equal(t, []plan.Counts{{Violation: c.isTrue, Error: c.isError, NotApplicable: c.others}}, v.Counts, c.when)
@@ -178,7 +178,7 @@ rules:
 				got, err := judge.Batch(t.Context(), b, selected)
 				require.NoError(t, err)
 				require.Equal(t, want, got.Counts, "one in %d, %d spans at a time", share, strip)
-				judge.SetFew(1, 64) // all that may be listed is
+				judge.SetFew(1)
 			}
 		}
 	}
@@ -212,7 +212,7 @@ func TestQuantifiersWithinOthersKeepTheirCandidates(t *testing.T) {
 		}
 		for _, few := range []int{1, 16, 1 << 20} {
 			judge := plan.Compile(rs).NewJudge()
-			judge.SetFew(few, 0.75)
+			judge.SetFew(few)
 			v, err := judge.Batch(t.Context(), b, nil)
 			require.NoError(t, err)
 			require.Equal(t, []plan.Counts{{NotApplicable: 3}}, v.Counts, of)
@@ -240,7 +240,7 @@ func TestAnAncestorThatSatisfiesOutweighsOneThatErrs(t *testing.T) {
 		b := trace.NewBatch(rs[0].Needs(), traces...)
 		for _, few := range []int{1, 16, 1 << 20} {
 			judge := plan.Compile(rs).NewJudge()
-			judge.SetFew(few, float64(few))
+			judge.SetFew(few)
 			v, err := judge.Batch(t.Context(), b, nil)
 			require.NoError(t, err)
 			require.Equal(t, []plan.Counts{want}, v.Counts, "%s, %d", when, few)
@@ -302,7 +302,7 @@ func TestManyTestsOfATextAreKeptApart(t *testing.T) {
 		}
 	}
 	judge := plan.Compile(rs).NewJudge()
-	judge.SetFew(1<<20, 1<<20)
+	judge.SetFew(1 << 20)
 	for range 3 { // which tests are broad is learnt
 		for _, passed := range [][][]int{{{3, 70, 140}, {5, 70, 140}, {70, 140}, {3, 71, 140}, {140}}, alone, pairs} {
 			b, want := batch(passed)
@@ -528,9 +528,9 @@ func TestTheFirstOfABatchDecides(t *testing.T) {
 		return trace.New(trace.ID{id}, []trace.Span{{ID: trace.SpanID{1}, Attributes: a, Resource: a, Events: []trace.Event{{Name: name, Attributes: a}}, Links: []trace.Link{{Attributes: a}}}})
 	}
 	b := trace.NewBatch(needs, of(1, "e", attributes), of(2, "f", others))
-	for _, listed := range []float64{0, 64} {
+	for _, few := range []int{1, 1 << 20} {
 		judge := plan.Compile(rs).NewJudge()
-		judge.SetFew(1, listed)
+		judge.SetFew(few)
 		v, err := judge.Batch(t.Context(), b, nil)
 		require.NoError(t, err)
 		for i := range rs {
@@ -554,9 +554,9 @@ func TestWhatIsNotKnownOfAnyResource(t *testing.T) {
 		}
 		return trace.NewBatch(rs[0].Needs().Union(rs[1].Needs()), trace.New(trace.ID{1}, span("x")), trace.New(trace.ID{2}, span("y")))
 	}
-	for _, listed := range []float64{0, 64} {
+	for _, few := range []int{1, 1 << 20} {
 		judge := plan.Compile(rs).NewJudge()
-		judge.SetFew(1, listed)
+		judge.SetFew(few)
 		v, err := judge.Batch(t.Context(), of("1"), nil)
 		require.NoError(t, err)
 		require.Equal(t, []plan.Counts{{Violation: 2}, {Violation: 1, NotApplicable: 1}, {Violation: 2}, {NotApplicable: 2}, {Violation: 2}}, v.Counts)
@@ -595,9 +595,9 @@ func TestAFieldThatIsEmptyEverywhere(t *testing.T) {
 	}
 	b := trace.NewBatch(needs, trace.New(trace.ID{1}, []trace.Span{{ID: trace.SpanID{1}, Name: "x"}}), trace.New(trace.ID{2}, []trace.Span{{ID: trace.SpanID{1}, Name: "y"}}))
 	is, not := plan.Counts{Violation: 1, NotApplicable: 1}, plan.Counts{NotApplicable: 2}
-	for i, listed := range []float64{0, 64, 0, 64} {
+	for i, few := range []int{1, 1 << 20, 1, 1 << 20} {
 		judge := plan.Compile(rs).NewJudge()
-		judge.SetFew(1, listed)
+		judge.SetFew(few)
 		if i > 1 { // it need not have codes then
 			b.StatusMessages = trace.TextColumn{}
 		}

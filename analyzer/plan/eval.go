@@ -168,9 +168,6 @@ func (j *Judge) and(p *predicate, mask, t, u trace.Bits) {
 			return
 		}
 	}
-	if d.total && j.andListed(p, mask, t) {
-		return
-	}
 	copy(t, mask)
 	if d.total {
 		for i, a := range d.args {
@@ -405,22 +402,6 @@ func equal(a, b trace.Bits) bool {
 }
 
 func (j *Judge) exists(p *predicate, _ *frame, mask, t, u trace.Bits) {
-	lent := len(j.lent)
-	if rows, unknown, few := j.rowsOf(p.args[0], mask); few {
-		some, possible := j.scratch.Take(len(mask)), j.scratch.Take(len(mask))
-		j.tracesOfRows(rows, some)
-		if u != nil && !p.total {
-			j.tracesOfRows(unknown, possible)
-			for w, in := range mask {
-				u[w] = in & possible[w] &^ some[w]
-			}
-		}
-		for w, in := range mask {
-			t[w] = in & some[w]
-		}
-		j.giveListsTo(lent)
-		return
-	}
 	ofT, ofU := j.elements(p.args[0], mask)
 	some := j.scratch.Take(len(mask))
 	j.tracesOf(ofT, some)
@@ -437,17 +418,6 @@ func (j *Judge) exists(p *predicate, _ *frame, mask, t, u trace.Bits) {
 }
 
 func (j *Judge) count(p *predicate, f *frame, mask, t, u trace.Bits) {
-	lent := len(j.lent)
-	if rows, unknown, few := j.rowsOf(p.args[0], mask); few {
-		j.countRows(p, rows, mask, t)
-		if u != nil && !p.total {
-			j.tracesOfRows(unknown, u)
-			u.Keep(mask)
-			t.Remove(u)
-		}
-		j.giveListsTo(lent)
-		return
-	}
 	ofT, ofU := j.elements(p.args[0], mask)
 	first := j.frame[spans].first
 	of := j.scratch.CopyOf(mask)

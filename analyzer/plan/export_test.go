@@ -2,21 +2,18 @@ package plan
 
 import "math/rand/v2"
 
-// SetFew sets of how many rows one has to be asked about for all to be looked at together, and how
-// many spans are listed for each word of the strip: what is chosen must not matter.
-func (j *Judge) SetFew(few int, listed float64) {
+// SetFew sets the fraction of rows, one in few, above which a predicate is evaluated for all rows. Verdicts
+// must not depend on it.
+func (j *Judge) SetFew(few int) {
 	j.soil()
-	j.by.fewRows, j.by.listed = few, listed
+	j.by.fewRows = few
 }
 
 // SetAny sets all thresholds: what is chosen must not matter.
 func (j *Judge) SetAny(r *rand.Rand, strip int) {
 	j.soil()
 	one := func(of ...int) int { return of[r.IntN(len(of))] }
-	j.by = thresholds{
-		strip: int32(strip), fewRows: one(1, 2, 16, 1<<20), ofChildren: one(1, 2, 1<<20), listed: float64(one(0, 1, 8, 64)),
-		texts: one(0, 2, 8, 1000), metTexts: one(0, 8, 1000), often: one(1, 12, 1<<20), mostLimits: one(0, 1, 4),
-	}
+	j.by = thresholds{strip: int32(strip), fewRows: one(1, 2, 16, 1<<20)}
 }
 
 // Asked is a rule that the interpreter judged on a trace, because the plan did not know.

@@ -17,36 +17,6 @@ type extremeData struct {
 // extreme sets t to those traces of mask whose greatest number passes the test, or, for <
 // and <=, their least: then one passes.
 func (j *Judge) extreme(p *predicate, mask, t trace.Bits) {
-	defer j.giveListsTo(len(j.lent))
-	f := &j.frame[spans]
-	if j.plan.numLimits[p.extremes] <= j.by.mostLimits {
-		if rows, _, few := j.rowsOf(p.args[0], mask); few {
-			rows = append(j.lend(len(rows)), rows...) // those may be kept
-			if col := &j.columns[p.column]; col.isField {
-				rows = j.durationsAmong(&p.number, f, rows)
-			} else {
-				rows = numbersAmong(col.attribute, &p.number, f, rows)
-			}
-			some := j.scratch.Take(len(mask))
-			j.tracesOfRows(rows, some)
-			for w, in := range mask {
-				t[w] = in & some[w]
-			}
-			return
-		}
-		of, some := j.scratch.Take(f.words), j.scratch.Take(len(mask))
-		among, _ := j.full(p.args[0])
-		if j.columns[p.column].isField {
-			j.durations(p, f, among, of)
-		} else {
-			j.numbers(p, f, among, of)
-		}
-		j.tracesOf(of, some)
-		for w, in := range mask {
-			t[w] = in & some[w]
-		}
-		return
-	}
 	d := &j.extremes[p.extremes]
 	if stamp := j.frame[traces].stamp; d.stamp != stamp {
 		j.findExtremes(p, d)

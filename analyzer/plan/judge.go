@@ -56,18 +56,11 @@ type Judge struct {
 	ones     []oneData // by column
 	// candidates are, by predicate, the elements that quantifiers look at row by row.
 	candidates []trace.Bits
-	// near is what is true of the children or descendants of the spans of some traces, by predicate;
-	// scope is for which of them: 0 for none.
-	near          []nearData
-	scope, scopes uint64
-	walks         []walk    // by predicate
-	lists         []list    // by predicate
-	lent          [][]int32 // lists that are in use
-	folded        []folded  // by predicate
-	active        []activeRule
-	needs         []*predicate // tests of texts that active rules need
-	unordered     trace.Bits   // traces with a parent that comes after its child
-	related       bool         // unordered is known
+	folded     []folded // by predicate
+	active     []activeRule
+	needs      []*predicate // tests of texts that active rules need
+	unordered  trace.Bits   // traces with a parent that comes after its child
+	related    bool         // unordered is known
 	// of the strip
 	owner []int32 // trace, from the strip's first, by span, from the first bit
 	roots []int32 // of traces; -2: not known
@@ -159,9 +152,9 @@ const ask = -2
 // NewJudge returns a judge.
 func (p *Plan) NewJudge() *Judge {
 	j := &Judge{
-		plan: p, by: measured(), filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), withoutShape: make([]ruleLimit, len(p.rules)), withShape: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
+		plan: p, by: defaultThresholds(), filters: p.traceQL(), filtered: map[string]trace.Bits{}, limits: make([]ruleLimit, len(p.rules)), withoutShape: make([]ruleLimit, len(p.rules)), withShape: make([]ruleLimit, len(p.rules)), counts: make([]Counts, len(p.rules)),
 		memos: make([]memo, len(p.predicates)), columns: make([]columnData, len(p.columns)), groups: make([]groupData, len(p.groups)), tests: make([]testData, len(p.tests)), tables: make([]table, len(p.predicates)),
-		extremes: make([]extremeData, len(p.extremes)), orders: make([]orderData, p.orders), quick: make([]quickData, p.quick), ones: make([]oneData, len(p.columns)), candidates: make([]trace.Bits, len(p.predicates)), near: make([]nearData, len(p.predicates)), walks: make([]walk, len(p.predicates)), lists: make([]list, len(p.predicates)), folded: make([]folded, len(p.predicates)),
+		extremes: make([]extremeData, len(p.extremes)), orders: make([]orderData, p.orders), quick: make([]quickData, p.quick), ones: make([]oneData, len(p.columns)), candidates: make([]trace.Bits, len(p.predicates)), folded: make([]folded, len(p.predicates)),
 	}
 	for i := range j.groups {
 		n := len(p.groups[i].texts) + 1

@@ -15,9 +15,8 @@ type Plan struct {
 	groups     []*textGroup
 	tests      []*testGroup
 	extremes   []extremes
-	numLimits  []int // how many tests there are of each extremes
-	orders     int   // how many predOrder there are
-	quick      int   // how many quickComparison
+	orders     int // how many predOrder there are
+	quick      int // how many quickComparison
 }
 
 // rulePlan is one rule of a plan.
@@ -87,10 +86,8 @@ func compile(rs []*rules.Rule, uses map[string]int) *Plan {
 	for _, pred := range p.predicates { // what is kept is cheap for whoever asks again
 		slices.SortStableFunc(pred.args, func(a, b *predicate) int { return a.order() - b.order() })
 	}
-	p.findRelations()
 	p.groupTexts()
 	p.groupTests()
-	p.countLimits()
 	return p
 }
 
@@ -120,43 +117,6 @@ func (c *compiler) expression(out *rulePlan, name string, x *rules.Expression) *
 
 func (p *predicate) byRow() bool {
 	return p.kind == predRow || slices.ContainsFunc(p.args, (*predicate).byRow)
-}
-
-// findRelations notes what may be worked out for some spans, or those of some traces, alone.
-func (p *Plan) findRelations() {
-	for _, of := range p.predicates { // operands come first
-		if of.domain != spans || !of.total {
-			continue
-		}
-		ofArgs := true
-		for _, a := range of.args {
-			ofArgs = ofArgs && a.byOne
-		}
-		switch of.kind {
-		case predTextIs, predHasParent, predEnum, predHas, predIsText, predBool, predNumber, predDuration, predTextTest, predGather, predOrder:
-			of.byOne = true
-		case predAnd, predOr, predNot, predParent, predAncestor:
-			of.byOne = ofArgs
-			for _, a := range of.args {
-				of.relations = append(of.relations, a.relations...)
-			}
-			if of.kind == predParent || of.kind == predAncestor {
-				notOwn(of.relations)
-			}
-		case predChild, predDescendant:
-			if of.byOne = ofArgs; of.byOne && of.refs == 1 { // of others it is sooner worked out for all
-				of.relations = slices.Clone(of.args[0].relations)
-				notOwn(of.relations)
-				of.relations = append(of.relations, relation{of, true})
-			}
-		}
-	}
-}
-
-func notOwn(relations []relation) {
-	for i := range relations {
-		relations[i].own = false
-	}
 }
 
 func (p *Plan) groupTexts() {

@@ -72,12 +72,7 @@ type predicate struct {
 	node     *node        // of predPart and predRow
 	binder   *binder      // the row's variable in node; nil: of traces
 	uses     []*predicate // what node's quantifiers ask of their elements
-	// byOne: it is evaluated for one span as it is for all, by its operands.
-	byOne bool
-	// relations are what it asks of spans' children and descendants, itself or within, that nobody
-	// else asks.
-	relations []relation
-	total     bool
+	total    bool
 	// memo: it is evaluated on all rows, once, and kept.
 	memo bool
 	// rank orders operands of && and ||.
@@ -91,16 +86,6 @@ type predicate struct {
 type extremes struct {
 	of     *predicate
 	column int
-}
-
-// countLimits counts the predicates that ask for each pair of extremes.
-func (p *Plan) countLimits() {
-	p.numLimits = make([]int, len(p.extremes))
-	for _, of := range p.predicates {
-		if of.kind == predExtreme {
-			p.numLimits[of.extremes]++
-		}
-	}
 }
 
 // nameSeparator is in no name of an alias.

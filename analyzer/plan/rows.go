@@ -30,41 +30,6 @@ func (j *Judge) rows(p *predicate, f *frame, mask, t, u trace.Bits) {
 	}
 }
 
-// truthOfRows keeps the spans of which a node is true, and among those of which more is not
-// known those of which it is not false. What it is not known of moves to them.
-func (j *Judge) truthOfRows(p *predicate, rows, unknown []int32) (isTrueOf, unknownOf []int32) {
-	if len(p.uses) > 0 {
-		defer j.scratch.GiveTo(j.scratch.Lent())
-		mask := j.scratch.Take(j.frame[spans].words)
-		clear(mask)
-		for _, i := range rows {
-			mask.Set(i)
-		}
-		for _, i := range unknown {
-			mask.Set(i)
-		}
-		defer j.lookAmongAll(p)
-		j.lookAmong(p, j.elementsOf(spans, mask))
-	}
-	f := &j.frame[spans]
-	kept := unknown[:0]
-	for _, i := range unknown {
-		if j.truthOfRow(p, f, i) != isFalse {
-			kept = append(kept, i)
-		}
-	}
-	left := rows[:0]
-	for _, i := range rows {
-		switch j.truthOfRow(p, f, i) {
-		case isTrue:
-			left = append(left, i)
-		case isUnknown:
-			kept = append(kept, i)
-		}
-	}
-	return left, kept
-}
-
 // truthOfRow evaluates the node of a predicate for the row with a bit.
 func (j *Judge) truthOfRow(p *predicate, f *frame, i int32) truth {
 	switch p.domain {

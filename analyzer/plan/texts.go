@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"math/bits"
-
 	"github.com/betracehq/betrace/analyzer/trace"
 )
 
@@ -15,25 +13,21 @@ type groupData struct {
 	byResource []uint32
 	// live are the texts of the group that the column has.
 	live  []bool
-	texts []uint32 // those
-	codes []uint32 // that have a class; of most texts there is one
-	// met is how many rows of the last strip that was looked at for all had one of them.
-	met int
-	of  []textRows // by class
+	texts []uint32   // those
+	of    []textRows // by class
 }
 
-// textRows are the rows of a frame that have a text: as a list, or as bits, or both.
+// textRows are the rows of a frame that have a text.
 type textRows struct {
-	strip, listed, inBits uint64     // the frame in which there are some, and of which rows and bits are
-	rows                  []int32    // by bit, in order; not all if they are more than are listed
-	bits                  trace.Bits // none is set beyond
+	strip uint64 // the frame in which there are some
+	bits  trace.Bits
 }
 
 // classify looks up the texts of the column, once a batch.
 func (j *Judge) classify(g *textGroup, d *groupData) {
 	d.batch = j.frame[events].stamp
 	clear(d.live)
-	d.texts, d.codes = d.texts[:0], d.codes[:0]
+	d.texts = d.texts[:0]
 	col := &j.columns[g.column]
 	if col.text == nil {
 		return
@@ -43,10 +37,7 @@ func (j *Judge) classify(g *textGroup, d *groupData) {
 		d.class = make([]uint32, n+n/8)
 	}
 	d.class = d.class[:n]
-	note := func(class, code uint32) {
-		if class != 0 {
-			d.codes = append(d.codes, code)
-		}
+	note := func(class uint32) {
 		if class != 0 && !d.live[class] {
 			d.live[class] = true
 			d.texts = append(d.texts, class)
@@ -55,14 +46,14 @@ func (j *Judge) classify(g *textGroup, d *groupData) {
 	d.class[0] = 0
 	if col.isField {
 		d.class[0] = g.texts[""]
-		note(d.class[0], 0)
+		note(d.class[0])
 	}
 	for code := 1; code < n; code++ {
 		text := col.text.Bytes(uint32(code))
 		class := uint32(0)
 		if g.lengths[min(len(text), len(g.lengths)-1)] {
 			class = g.texts[string(text)]
-			note(class, uint32(code))
+			note(class)
 		}
 		d.class[code] = class
 	}
@@ -127,99 +118,39 @@ func (r *textRows) allIn(f *frame) trace.Bits {
 	if r.strip != f.stamp {
 		return nil
 	}
-	if r.inBits != f.stamp {
-		r.inBits = f.stamp
-		r.bits = r.bits.Resized(64 * f.words)
-		clear(r.bits)
-		for _, i := range r.rows {
-			r.bits.Set(i)
-		}
-	}
 	return r.bits
-}
-
-// list returns the rows if they are not more than most.
-func (r *textRows) list(f *frame, most int) (rows []int32, few bool) {
-	if r.strip != f.stamp {
-		return nil, true
-	}
-	if r.listed != f.stamp {
-		r.listed, r.rows = f.stamp, r.rows[:0]
-		for w, in := range r.bits {
-			for ; in != 0; in &= in - 1 {
-				r.rows = append(r.rows, int32(64*w+bits.TrailingZeros64(in)))
-			}
-			if len(r.rows) > most {
-				break
-			}
-		}
-	}
-	return r.rows, len(r.rows) <= most
-}
-
-// add adds rows that are all that the text has of one code.
-func (r *textRows) add(words trace.Bits, f *frame) {
-	if r.strip != f.stamp {
-		r.strip, r.inBits = f.stamp, f.stamp
-		r.bits = append(r.bits[:0], words...)
-		return
-	}
-	r.bits.Add(words)
 }
 
 // findTexts finds the rows of all texts of the group.
 func (j *Judge) findTexts(g *textGroup, d *groupData, f *frame) {
-	codes, class, looked := j.columns[g.column].text.Codes, d.class, d.codes
+	codes, class := j.columns[g.column].text.Codes, d.class
 	switch {
 	case j.plan.columns[g.column].domain == resources && g.domain == spans:
 		codes = j.ofResources(d.byResource, f)
-		class, looked = nil, d.texts // the codes are the classes
+		class = nil // the codes are the classes
 	case codes == nil:
 		if class[0] != 0 {
-			d.of[class[0]].add(f.all, f)
+			r := &d.of[class[0]]
+			r.strip, r.bits = f.stamp, append(r.bits[:0], f.all...)
 		}
 		return
 	default:
 		codes = codes[f.first:f.high]
 	}
-	if j.isInTurn(len(looked), d.met, f) {
-		words := j.scratch.Take(f.words)
-		for _, text := range looked {
-			trace.SetEqual(words, codes, text)
-			words.Keep(f.all)
-			if words.IsEmpty() {
-				continue // what is not there costs nothing
-			}
-			if class != nil {
-				text = class[text]
-			}
-			d.of[text].add(words, f)
-		}
-		j.scratch.Give(1)
-		return
-	}
-	d.met = 0
 	for i := f.low - f.first; i < int32(len(codes)); i++ {
 		c := codes[i]
 		if class != nil {
 			c = class[c]
 		}
 		if c != 0 {
-			d.met++
 			r := &d.of[c]
 			if r.strip != f.stamp {
-				r.strip, r.listed, r.rows = f.stamp, f.stamp, r.rows[:0]
+				r.strip, r.bits = f.stamp, r.bits.Resized(64*f.words)
+				clear(r.bits)
 			}
-			r.rows = append(r.rows, i)
+			r.bits.Set(i)
 		}
 	}
-}
-
-// isInTurn reports whether it is faster to look for each of n codes in turn in all rows of a frame than
-// to look once at what each row has, of which so many were met that have one of them. Where they
-// are often met, it is: nothing depends on what comes next.
-func (j *Judge) isInTurn(n, met int, f *frame) bool {
-	return n <= j.by.texts || n <= j.by.metTexts && met*j.by.often > int(f.high-f.low)
 }
 
 // ofResources returns what a resource has, by row, for each span of the strip.

@@ -178,40 +178,11 @@ func (j *Judge) findPassing(g *testGroup, d *testData, f *frame) {
 		}
 		return
 	}
-	codes = codes[f.first:f.high]
-	j.codes = sized(j.codes, len(codes))
-	met := 0
-	for i, code := range codes {
-		c := d.class[code]
-		j.codes[i] = c
-		met += int(bit(c != 0))
-	}
-	if n := d.numClasses - 1; j.isInTurn(n, met, f) {
-		words := j.scratch.Take(f.words)
-		for c := range n {
-			trace.SetEqual(words, j.codes, uint32(c+1))
-			words.Keep(f.all)
-			for _, q := range d.passing[c+1] {
-				j.marks(q, f).Add(words)
-			}
-		}
-		return
-	}
-	for i := f.low - f.first; i < int32(len(codes)); i++ {
-		if c := j.codes[i]; c != 0 {
+	for i := f.low - f.first; i < f.high-f.first; i++ {
+		if c := d.class[codes[f.first+i]]; c != 0 {
 			j.mark(d.passing[c], f, int(i>>6), 1<<(i&63))
 		}
 	}
-}
-
-// textPasses reports whether the text of a row passes a test.
-func (j *Judge) textPasses(p *predicate, row int32) bool {
-	col := &j.columns[p.column]
-	code := codeOf(col.text, row)
-	if code == 0 && !col.isField {
-		return false
-	}
-	return p.tested(j.tableOf(p, col.text), col.text, code) == 2
 }
 
 // tested returns 2 if a text passes a test, 1 if it does not, and keeps that in the table.
@@ -261,4 +232,12 @@ func (j *Judge) textTests(p *predicate, f *frame, mask, t trace.Bits) {
 		}
 		t[w] = out
 	}
+}
+
+// bit is 1 for true.
+func bit(is bool) (b uint64) {
+	if is {
+		b = 1
+	}
+	return b
 }

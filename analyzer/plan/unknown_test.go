@@ -56,5 +56,5 @@ func TestErrorsAreKeptWhereTheyDecide(t *testing.T) {
 		traces = append(traces, trace.New(trace.ID{14: byte(n >> 7), 15: byte(n + 1)}, spans))
 	}
 	equalsOracle(t, conditions, traces, func(string, []trace.Span) bool { return false },
-		func(j *plan.Judge) { j.SetFew(16, 0) }, func(j *plan.Judge) { j.SetFew(1, 64) }, func(j *plan.Judge) { j.SetFew(1<<20, 1.5) })
+		func(j *plan.Judge) { j.SetFew(16) }, func(j *plan.Judge) { j.SetFew(1) }, func(j *plan.Judge) { j.SetFew(1 << 20) })
 }
