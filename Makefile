@@ -10,7 +10,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 RELEASE := -trimpath -tags disable_grpc_modules,grpcnotrace -ldflags '-s -w -X main.version=$(VERSION)'
 BIN ?= bin/betrace
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
-COVERED := ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
+COVERED := ./trace/... ./traceql/... ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
 .PHONY: help build demo up down status test test-short pack-rates plan-cases equal new-blocks bench-read bench-engine bench-plots race mutation plan-mutants lint generate clean
 
@@ -38,9 +38,9 @@ test: ## run all tests, including those on real servers, and check the coverage 
 	go vet ./...
 	go test -timeout 40m -coverpkg=./... -coverprofile=coverage.out ./...
 	go run ./tools/coverage -min 85 coverage.out
-	GODEBUG=cpu.avx2=off go test -short ./analyzer/... ./tempoclient/traceql
+	GODEBUG=cpu.avx2=off go test -short ./trace/... ./traceql ./analyzer/...
 	GODEBUG=cpu.avx2=off go test ./tempoclient/blocks -run '^TestRandomBlocks'
-	go test ./analyzer/plan -run '^$$' -fuzz '^FuzzPlan$$' -fuzztime 1m
+	go test ./analyzer/engine -run '^$$' -fuzz '^FuzzPlan$$' -fuzztime 1m
 	cd bench && go vet ./... && go test ./...
 
 test-short: ## run the tests that need no server
@@ -52,7 +52,7 @@ pack-rates: ## judge a million random values of each kind by the packs' rules wi
 
 # Memory profiling is off: random expressions produce many stacks, and a large table of stacks slows down each GC.
 plan-cases: ## compare 10,000,000 verdicts of random rules on random traces with the interpreter's, and pairs of equivalent rules (about 30 minutes)
-	GOGC=400 GODEBUG=memprofilerate=0 go test ./analyzer/plan -run '^TestPlanEqualsOracle$$|^TestRandomConditions|^TestRulesWrittenTwiceAgree$$' -v -timeout 3h -plan.cases 5000000 -plan.seeds 32000 -plan.twice 100000
+	GOGC=400 GODEBUG=memprofilerate=0 go test ./analyzer/engine -run '^TestPlanEqualsOracle$$|^TestRandomConditions|^TestRulesWrittenTwiceAgree$$' -v -timeout 3h -plan.cases 5000000 -plan.seeds 32000 -plan.twice 100000
 
 equal: ## compare 200 data sets as sent with the traces read from blocks and by the API (about 15 minutes)
 	go run ./deploy/stack/cmd/stack build
@@ -80,7 +80,7 @@ mutation: ## change the code in many places and check that the tests detect it
 	go run ./tools/mutation
 
 plan-mutants: ## change each operator, bound and number of the engine once and check that the tests detect it (about 90 minutes)
-	go run ./tools/mutation -operators analyzer/plan -timeout 60s -test "$(PLAN_TESTS) -plan.seeds=30 -plan.cases=3000"
+	go run ./tools/mutation -operators analyzer/engine -timeout 60s -test "$(PLAN_TESTS) -plan.seeds=30 -plan.cases=3000"
 
 # The engine's tests of correctness that take only seconds.
 PLAN_TESTS = -skip Attacks|Twice

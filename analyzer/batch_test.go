@@ -10,8 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/analyzer"
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // oneRule compiles a rule that is all when.
@@ -34,10 +35,10 @@ func ofSpans(n int, second int64) *trace.Trace {
 }
 
 func TestTheTracesOfWhatIsFoundAreBoundedByTheirSpansToo(t *testing.T) {
-	large := trace.NewBatch(trace.Needs{}, ofSpans(30_000, 1), ofSpans(30_000, 2), ofSpans(30_000, 3))
+	large := columnar.NewBatch(columnar.Needs{}, ofSpans(30_000, 1), ofSpans(30_000, 2), ofSpans(30_000, 3))
 	var written []int
 	_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
-		Source: func(_ context.Context, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
+		Source: func(_ context.Context, deliver func(*columnar.Batch) error) (analyzer.Reading, error) {
 			return analyzer.Reading{}, deliver(large)
 		},
 		Rules: oneRule(t, "spans.exists(s, s.name == '')"),
@@ -54,7 +55,7 @@ func TestVerdictsThatTheEndOfTheContextSpoiltAreNotCounted(t *testing.T) {
 		Source: from([]*trace.Trace{ofSpans(1, 1)}, analyzer.Reading{}, nil),
 		Rules:  oneRule(t, "lists.range(3000).exists(a, lists.range(3000).exists(b, a + b < 0))"),
 		// Called before the batch is judged.
-		IsOwn: func(*trace.Batch, int) bool { cancel(stop); return false },
+		IsOwn: func(*columnar.Batch, int) bool { cancel(stop); return false },
 	})
 	require.ErrorIs(t, err, stop)
 	require.Zero(t, result.Rules[0].Error)
@@ -76,8 +77,8 @@ func TestVerdictsAfterTheEndOfTheContextAreNone(t *testing.T) {
 	}
 	written := 0
 	result, err := analyzer.Scan(ctx, analyzer.ScanOptions{
-		Source: func(_ context.Context, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
-			return analyzer.Reading{}, deliver(trace.NewBatch(trace.Needs{}, traces...))
+		Source: func(_ context.Context, deliver func(*columnar.Batch) error) (analyzer.Reading, error) {
+			return analyzer.Reading{}, deliver(columnar.NewBatch(columnar.Needs{}, traces...))
 		},
 		Rules: oneRule(t, "spans.size() > 0"),
 		Write: func(_ context.Context, some []analyzer.Violation) error {
@@ -96,7 +97,7 @@ func TestVerdictsAfterTheEndOfTheContextAreNone(t *testing.T) {
 func TestNothingMoreIsReadWhenNothingMoreCanBeWritten(t *testing.T) {
 	full, ended := errors.New("disk full"), false
 	_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
-		Source: analyzer.InBatches(trace.Needs{}, func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+		Source: analyzer.InBatches(columnar.Needs{}, func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
 			for i := range 50_000 {
 				one := ofSpans(1, 1)
 				binary.BigEndian.PutUint32(one.ID[:], uint32(i))
@@ -127,7 +128,7 @@ func TestOneVerdictErrorMakesAScanIncomplete(t *testing.T) {
 func TestAResultSaysWhenItsTracesStart(t *testing.T) {
 	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
 		Source: from([]*trace.Trace{ofSpans(1, 20), ofSpans(2, 10), ofSpans(1, 30), ofSpans(1, 15)}, analyzer.Reading{}, nil), Workers: 1,
-		Filter: where(func(b *trace.Batch, t int) bool { return b.Starts[b.First[t]].Time().Unix() != 30 }),
+		Filter: where(func(b *columnar.Batch, t int) bool { return b.Starts[b.First[t]].Time().Unix() != 30 }),
 	})
 	require.NoError(t, err)
 	require.Equal(t, time.Unix(10, 0).UTC(), result.Earliest)
@@ -149,7 +150,7 @@ func TestTracesAreGatheredIntoBoundedBatchesInTheirOrder(t *testing.T) {
 	broken := errors.New("broken")
 	var sizes []int
 	at := 0
-	reading, err := from(traces, analyzer.Reading{Skipped: 7}, broken)(t.Context(), func(b *trace.Batch) error {
+	reading, err := from(traces, analyzer.Reading{Skipped: 7}, broken)(t.Context(), func(b *columnar.Batch) error {
 		sizes = append(sizes, b.NumTraces())
 		for i := range b.NumTraces() {
 			require.Equal(t, traces[at].ID, b.IDs[i])
@@ -162,6 +163,6 @@ func TestTracesAreGatheredIntoBoundedBatchesInTheirOrder(t *testing.T) {
 	require.Equal(t, 7, reading.Skipped)
 	require.Equal(t, []int{101, 256, 45}, sizes, "what was read before the source failed is delivered")
 
-	_, err = from(traces, analyzer.Reading{}, nil)(t.Context(), func(*trace.Batch) error { return broken })
+	_, err = from(traces, analyzer.Reading{}, nil)(t.Context(), func(*columnar.Batch) error { return broken })
 	require.ErrorIs(t, err, broken)
 }

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // So many traces, or of so many spans, make a batch: few, since a batch may have a
@@ -20,8 +21,8 @@ type TracesFunc func(ctx context.Context, deliver func(*trace.Trace) error) (Rea
 // InBatches returns a source that gathers the traces of another into batches of what is
 // needed of them, in their order. While one batch is taken the next is read: at most two
 // are held. What was read before the source failed is still delivered.
-func InBatches(needs trace.Needs, read TracesFunc) SourceFunc {
-	return func(ctx context.Context, deliver func(*trace.Batch) error) (Reading, error) {
+func InBatches(needs columnar.Needs, read TracesFunc) SourceFunc {
+	return func(ctx context.Context, deliver func(*columnar.Batch) error) (Reading, error) {
 		readCtx, stop := context.WithCancelCause(ctx)
 		defer stop(nil)
 		gathered := make(chan []*trace.Trace)
@@ -35,7 +36,7 @@ func InBatches(needs trace.Needs, read TracesFunc) SourceFunc {
 			if deliverErr != nil {
 				continue
 			}
-			if deliverErr = deliver(trace.NewBatch(needs, traces...)); deliverErr != nil {
+			if deliverErr = deliver(columnar.NewBatch(needs, traces...)); deliverErr != nil {
 				stop(deliverErr)
 			}
 		}

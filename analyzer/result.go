@@ -3,9 +3,10 @@ package analyzer
 import (
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/plan"
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // Completeness says what a scan's counts stand for.
@@ -111,13 +112,13 @@ func (r *Result) see(spans int) {
 }
 
 // leaveOut counts a trace of a batch that is not judged, also in why.
-func (r *Result) leaveOut(b *trace.Batch, t int, why *int) {
+func (r *Result) leaveOut(b *columnar.Batch, t int, why *int) {
 	r.see(int(b.First[t+1] - b.First[t]))
 	*why++
 }
 
 // admit counts trace t of a batch, which was judged.
-func (r *Result) admit(b *trace.Batch, t int) {
+func (r *Result) admit(b *columnar.Batch, t int) {
 	r.see(int(b.First[t+1] - b.First[t]))
 	r.Traces.Judged++
 	for _, name := range b.Flags[t].Names() {
@@ -133,7 +134,7 @@ func (r *Result) admit(b *trace.Batch, t int) {
 }
 
 // found counts a violation or an error.
-func (r *Result) found(f plan.Found) {
+func (r *Result) found(f engine.Found) {
 	c := &r.Rules[f.Rule]
 	if f.Verdict.Outcome == rules.Violation {
 		c.Violation++

@@ -5,9 +5,10 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/betracehq/betrace/analyzer/plan"
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // SourceFunc reads whole traces and gives them to deliver in batches, from one
@@ -15,7 +16,7 @@ import (
 // it says in Reading.Problems; an error means that it could not go on. It returns
 // deliver's error as it is, or wrapped. [InBatches] makes one of a source that gives
 // trace after trace.
-type SourceFunc func(ctx context.Context, deliver func(*trace.Batch) error) (Reading, error)
+type SourceFunc func(ctx context.Context, deliver func(*columnar.Batch) error) (Reading, error)
 
 // WriteFunc takes the violations of some traces, in the order in which their
 // traces were delivered. An error ends the scan.
@@ -33,10 +34,10 @@ type ScanOptions struct {
 	Rules  []*rules.Rule
 	// IsOwn tells whether trace t of a batch is a violation trace of BeTrace's own, which
 	// is not judged. Nil: none is.
-	IsOwn func(b *trace.Batch, t int) bool
+	IsOwn func(b *columnar.Batch, t int) bool
 	// Filter tells which traces of a batch are judged, a bit a trace, until it is called
 	// again: those that were asked for. Nil: all.
-	Filter func(*trace.Batch) trace.Bits
+	Filter func(*columnar.Batch) columnar.Bits
 	// Write takes the violations as they are found. Nil: they are only counted.
 	Write WriteFunc
 	// Progress is told the counts now and then. Nil: nobody is.
@@ -52,11 +53,11 @@ type ScanOptions struct {
 // Besides a batch it holds a few hundred of its traces at most: those with something
 // found. The result and the order of violations do not depend on Workers.
 func Scan(ctx context.Context, opts ScanOptions) (*Result, error) {
-	judge := plan.Compile(opts.Rules).NewJudge()
+	judge := engine.Compile(opts.Rules).NewJudge()
 	judge.Workers = opts.Workers
 	result := newResult(opts.Rules)
 	var judgeErr, readErr error
-	result.Reading, readErr = opts.Source(ctx, func(b *trace.Batch) error {
+	result.Reading, readErr = opts.Source(ctx, func(b *columnar.Batch) error {
 		if judgeErr == nil { // a source may go on, to no avail
 			judgeErr = judgeBatch(ctx, &opts, judge, b, result)
 		}
@@ -78,12 +79,12 @@ func Scan(ctx context.Context, opts ScanOptions) (*Result, error) {
 }
 
 // judgeBatch judges the traces of a batch and hands on what violates.
-func judgeBatch(ctx context.Context, opts *ScanOptions, judge *plan.Judge, b *trace.Batch, result *Result) error {
-	var selected trace.Bits
+func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *columnar.Batch, result *Result) error {
+	var selected columnar.Bits
 	if opts.Filter != nil {
 		selected = opts.Filter(b)
 	}
-	judged := make(trace.Bits, trace.NumWords(b.NumTraces()))
+	judged := make(columnar.Bits, columnar.NumWords(b.NumTraces()))
 	for t := range b.NumTraces() {
 		switch {
 		case opts.IsOwn != nil && opts.IsOwn(b, t):
@@ -94,7 +95,7 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *plan.Judge, b *tr
 			judged.Set(int32(t))
 		}
 	}
-	counts, err := judge.Each(ctx, b, judged, func(found []plan.Found) error {
+	counts, err := judge.Each(ctx, b, judged, func(found []engine.Found) error {
 		var violations []Violation
 		for _, f := range found {
 			if f.Verdict.Outcome == rules.Violation {

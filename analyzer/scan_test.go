@@ -11,9 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/analyzer"
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/tracetest"
 )
 
 func generatedRules(t testing.TB) []*rules.Rule {
@@ -34,7 +35,7 @@ func generated(n int) (traces []*trace.Trace, violations map[trace.ID][]string) 
 }
 
 func from(traces []*trace.Trace, reading analyzer.Reading, err error) analyzer.SourceFunc {
-	return analyzer.InBatches(trace.Needs{All: true}, func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+	return analyzer.InBatches(columnar.Needs{All: true}, func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
 		for _, t := range traces {
 			if err := deliver(t); err != nil {
 				return reading, err
@@ -45,9 +46,9 @@ func from(traces []*trace.Trace, reading analyzer.Reading, err error) analyzer.S
 }
 
 // where returns a filter of a condition on a trace.
-func where(holds func(b *trace.Batch, t int) bool) func(*trace.Batch) trace.Bits {
-	return func(b *trace.Batch) trace.Bits {
-		selected := make(trace.Bits, (b.NumTraces()+63)/64)
+func where(holds func(b *columnar.Batch, t int) bool) func(*columnar.Batch) columnar.Bits {
+	return func(b *columnar.Batch) columnar.Bits {
+		selected := make(columnar.Bits, (b.NumTraces()+63)/64)
 		for t := range b.NumTraces() {
 			if holds(b, t) {
 				selected.Set(int32(t))
@@ -128,8 +129,8 @@ func TestTracesAreLeftOutAndCounted(t *testing.T) {
 	own, outside := traces[0], traces[1]
 	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
 		Source: from(traces, analyzer.Reading{Young: true}, nil), Rules: generatedRules(t), Workers: 1,
-		IsOwn:  func(b *trace.Batch, t int) bool { return b.IDs[t] == own.ID },
-		Filter: where(func(b *trace.Batch, t int) bool { return b.IDs[t] != outside.ID }),
+		IsOwn:  func(b *columnar.Batch, t int) bool { return b.IDs[t] == own.ID },
+		Filter: where(func(b *columnar.Batch, t int) bool { return b.IDs[t] != outside.ID }),
 	})
 	require.NoError(t, err)
 	require.Equal(t, 600, result.Traces.Seen)

@@ -22,11 +22,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/tempoclient"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -127,12 +129,12 @@ func TestASpanIsBounded(t *testing.T) {
 }
 
 func isOwn(t *trace.Trace) bool {
-	needs := trace.Needs{Attributes: []trace.AttributeKey{evidence.OwnAttribute}}
-	return evidence.IsOwn(trace.NewBatch(needs, t), 0)
+	needs := columnar.Needs{Attributes: []columnar.AttributeKey{evidence.OwnAttribute}}
+	return evidence.IsOwn(columnar.NewBatch(needs, t), 0)
 }
 
 func TestOnlyBeTracesOwnTracesAreItsOwn(t *testing.T) {
-	own, err := trace.FromOTLP(evidence.Spans([]evidence.Violation{violation(1, "")}, time.Now()))
+	own, err := otlp.ToTraces(evidence.Spans([]evidence.Violation{violation(1, "")}, time.Now()))
 	require.NoError(t, err)
 	require.True(t, isOwn(own[0]))
 	span := own[0].Spans[0]

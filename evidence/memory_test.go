@@ -21,8 +21,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 // lokiInMemory keeps what is pushed, and answers by violation_id and time as Loki
@@ -159,7 +160,7 @@ func TestRecordsAreLookedForAsFarBackAsIsSet(t *testing.T) {
 
 func TestTempoHoldsOnlyTheViolationItself(t *testing.T) {
 	v, notFound, down := violation(1, ""), errors.New("not found"), errors.New("down")
-	own, err := trace.FromOTLP(evidence.Spans([]evidence.Violation{v}, time.Now()))
+	own, err := otlp.ToTraces(evidence.Spans([]evidence.Violation{v}, time.Now()))
 	require.NoError(t, err)
 	for name, tt := range map[string]struct {
 		read *trace.Trace

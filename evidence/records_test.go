@@ -24,10 +24,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/tempoclient"
+	"github.com/betracehq/betrace/trace"
 )
 
 func TestALineDependsOnTheFindingOnly(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
 )
 
 // Tempo is the sink for violation spans.

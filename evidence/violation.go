@@ -6,7 +6,8 @@ import (
 	"encoding/hex"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // Violation is a rule broken by a trace, as it is written: the finding, which is the same
@@ -99,13 +100,13 @@ func SpanIDs(violationID string) (trace.ID, trace.SpanID) {
 }
 
 // OwnAttribute is what [IsOwn] reads of spans.
-var OwnAttribute = trace.AttributeKey{Scope: trace.ScopeSpan, Key: attrViolationID}
+var OwnAttribute = columnar.AttributeKey{Scope: columnar.ScopeSpan, Key: attrViolationID}
 
 // IsOwn reports whether BeTrace itself wrote trace t of a batch, which it does not
 // judge: all its spans are violation spans whose IDs follow from the violation's ID that
 // they carry. A service that calls itself betrace is no such thing. The batch must hold
 // [OwnAttribute].
-func IsOwn(b *trace.Batch, t int) bool {
+func IsOwn(b *columnar.Batch, t int) bool {
 	ids := b.Attribute(attrViolationID)
 	if ids == nil {
 		return false

@@ -14,7 +14,7 @@ import (
 	"github.com/google/cel-go/common/types/traits"
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
 )
 
 // expressionTrace is what testdata/expressions.txt is evaluated on.

@@ -8,7 +8,8 @@ import (
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // Names that a checked [Expression] has in the place of CEL's operators ==, != and in,
@@ -70,12 +71,12 @@ func (x *Expression) Pattern(call ast.Expr) *regexp.Regexp { return x.patterns[c
 
 // Attribute recognises a part that reads one attribute by its key, or asks whether there
 // is one; of is the span, event or link that it belongs to.
-func (x *Expression) Attribute(part ast.Expr) (a trace.AttributeKey, of ast.Expr, ok bool) {
+func (x *Expression) Attribute(part ast.Expr) (a columnar.AttributeKey, of ast.Expr, ok bool) {
 	scope, key, ok := x.attribute(part)
 	if !ok {
-		return trace.AttributeKey{}, nil, false
+		return columnar.AttributeKey{}, nil, false
 	}
-	return trace.AttributeKey{Scope: scope, Key: key}, subject(part), true
+	return columnar.AttributeKey{Scope: scope, Key: key}, subject(part), true
 }
 
 // OlderNames returns the older names of an attribute that the expression reads, the

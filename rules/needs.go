@@ -7,12 +7,13 @@ import (
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // Needs returns what the rule reads of spans to decide, and to say of its violations.
-func (r *Rule) Needs() trace.Needs {
-	c := needsCollector{attributes: map[trace.AttributeKey]bool{}, whole: map[trace.Scope]bool{}}
+func (r *Rule) Needs() columnar.Needs {
+	c := needsCollector{attributes: map[columnar.AttributeKey]bool{}, whole: map[columnar.Scope]bool{}}
 	for _, p := range r.programs(true) {
 		c.program = p
 		c.walk(p.root)
@@ -24,16 +25,16 @@ func (r *Rule) Needs() trace.Needs {
 	return needs
 }
 
-var serviceName = trace.AttributeKey{Scope: trace.ScopeResource, Key: trace.ServiceName}
+var serviceName = columnar.AttributeKey{Scope: columnar.ScopeResource, Key: trace.ServiceName}
 
 type needsCollector struct {
 	program    *Expression
-	fields     trace.Needs // its flags
-	attributes map[trace.AttributeKey]bool
-	whole      map[trace.Scope]bool
+	fields     columnar.Needs // its flags
+	attributes map[columnar.AttributeKey]bool
+	whole      map[columnar.Scope]bool
 }
 
-func (c *needsCollector) needs() trace.Needs {
+func (c *needsCollector) needs() columnar.Needs {
 	n := c.fields
 	for a := range c.attributes {
 		if !c.whole[a.Scope] {
@@ -43,14 +44,14 @@ func (c *needsCollector) needs() trace.Needs {
 	for s := range c.whole {
 		n.Whole = append(n.Whole, s)
 	}
-	return n.Union(trace.Needs{})
+	return n.Union(columnar.Needs{})
 }
 
 // reads notes that an attribute is read, by all its names.
-func (c *needsCollector) reads(scope trace.Scope, key string) {
-	c.attributes[trace.AttributeKey{Scope: scope, Key: key}] = true
+func (c *needsCollector) reads(scope columnar.Scope, key string) {
+	c.attributes[columnar.AttributeKey{Scope: scope, Key: key}] = true
 	for _, name := range c.program.aliasesRead[key] {
-		c.attributes[trace.AttributeKey{Scope: scope, Key: name}] = true
+		c.attributes[columnar.AttributeKey{Scope: scope, Key: name}] = true
 	}
 }
 
@@ -129,9 +130,9 @@ func (c *needsCollector) index(v, key ast.Expr) {
 	dynamic := c.program.isKind(v, types.DynKind)
 	switch {
 	case dynamic && literal:
-		c.reads(trace.ScopeAny, text)
+		c.reads(columnar.ScopeAny, text)
 	case dynamic && c.program.isKind(key, types.StringKind, types.DynKind), c.program.isA(v, "Span"):
-		c.whole[trace.ScopeAny] = true
+		c.whole[columnar.ScopeAny] = true
 	}
 }
 
@@ -141,9 +142,9 @@ func (c *needsCollector) optionalField(field ast.Expr) {
 	c.field(name)
 	switch name {
 	case "attributes":
-		c.whole[trace.ScopeSpan], c.whole[trace.ScopeEvent], c.whole[trace.ScopeLink] = true, true, true
+		c.whole[columnar.ScopeSpan], c.whole[columnar.ScopeEvent], c.whole[columnar.ScopeLink] = true, true, true
 	case "resource":
-		c.whole[trace.ScopeResource] = true
+		c.whole[columnar.ScopeResource] = true
 	case "service", "services":
 		c.attributes[serviceName] = true
 	}
@@ -169,20 +170,20 @@ func ofOptional(t *types.Type) *types.Type {
 }
 
 // attributeMap recognises s.attributes, s.resource, e.attributes and l.attributes.
-func (p *Expression) attributeMap(x ast.Expr) (trace.Scope, bool) {
+func (p *Expression) attributeMap(x ast.Expr) (columnar.Scope, bool) {
 	if x.Kind() != ast.SelectKind || x.AsSelect().IsTestOnly() {
 		return 0, false
 	}
 	operand, field := x.AsSelect().Operand(), x.AsSelect().FieldName()
 	switch {
 	case field == "attributes" && p.isA(operand, "Span"):
-		return trace.ScopeSpan, true
+		return columnar.ScopeSpan, true
 	case field == "resource" && p.isA(operand, "Span"):
-		return trace.ScopeResource, true
+		return columnar.ScopeResource, true
 	case field == "attributes" && p.isA(operand, "Event"):
-		return trace.ScopeEvent, true
+		return columnar.ScopeEvent, true
 	case field == "attributes" && p.isA(operand, "Link"):
-		return trace.ScopeLink, true
+		return columnar.ScopeLink, true
 	}
 	return 0, false
 }
@@ -190,7 +191,7 @@ func (p *Expression) attributeMap(x ast.Expr) (trace.Scope, bool) {
 // attribute recognises one attribute by its key: s["key"], s.attributes.key,
 // s.attributes["key"], has(s.attributes.key) and "key" in s.attributes, their
 // optional forms, and the same of resources, events and links.
-func (p *Expression) attribute(x ast.Expr) (trace.Scope, string, bool) {
+func (p *Expression) attribute(x ast.Expr) (columnar.Scope, string, bool) {
 	switch x.Kind() {
 	case ast.SelectKind:
 		if scope, ok := p.attributeMap(x.AsSelect().Operand()); ok {
@@ -208,7 +209,7 @@ func (p *Expression) attribute(x ast.Expr) (trace.Scope, string, bool) {
 				return scope, key, true
 			}
 			if p.isA(args[0], "Span") && x.AsCall().FunctionName() != operators.OptSelect {
-				return trace.ScopeAny, key, true
+				return columnar.ScopeAny, key, true
 			}
 		case isIn:
 			key, ok := literalString(args[0])

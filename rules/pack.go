@@ -13,7 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // APIVersion and Kind are what a pack file says it is.

@@ -12,8 +12,8 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // Rule is one compiled rule. It is immutable and may be used by several

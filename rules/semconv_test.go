@@ -8,7 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 func semconvPack(semconv, rule string) string {
@@ -89,8 +90,8 @@ func TestNeedsPrefilterAndTraceQLFollowTheAliases(t *testing.T) {
 	r := parseSemconv(t, testAliases, `traceql: '{ span.n > 5 }', when: 'spans.exists(s, s.name == "x" && s.attributes["url.full"] == "a")'`)
 	require.Equal(t, Aliases{"url.full": {"http.url", "url"}, "n": {"m"}}, r.Aliases)
 	needs := r.Needs()
-	require.Equal(t, []string{"http.url", "m", "n", "url", "url.full"}, needs.Keys(trace.ScopeSpan))
-	require.Empty(t, needs.Keys(trace.ScopeResource))
+	require.Equal(t, []string{"http.url", "m", "n", "url", "url.full"}, needs.Keys(columnar.ScopeSpan))
+	require.Empty(t, needs.Keys(columnar.ScopeResource))
 	require.Equal(t, `{ span.n > 5 || (span.n = nil && span.m > 5) }`, r.TraceQL.String())
 	r = parseSemconv(t, testAliases, `when: 'spans.exists(s, s.name == "x" && s["n"] == 3)'`)
 	require.Equal(t, `{ name = "x" && (.n = 3 || .m = 3) }`, r.Prefilter().String())

@@ -8,7 +8,7 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
 )
 
 // absent is the value of what is not there.

@@ -13,8 +13,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/tempopb"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 // Client reads traces from one Tempo. It may be used by several goroutines.
@@ -119,7 +120,7 @@ func (c *Client) fetch(ctx context.Context, id trace.ID) (*trace.Trace, error) {
 		return nil, &failure{err: fmt.Errorf("the answer is no OTLP: %w", err), retry: true}
 	}
 	restoreSharedIDs(td)
-	traces, err := trace.FromOTLP(td)
+	traces, err := otlp.ToTraces(td)
 	switch {
 	case err != nil:
 		return nil, err

@@ -16,12 +16,13 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/traceql"
 )
 
 func TestMain(m *testing.M) { stacktest.Main(m) }
@@ -228,7 +229,7 @@ func (f fixture) read(t *testing.T, req tempoclient.Request, n int) (map[trace.I
 
 func wantTraces(t *testing.T, sent ptrace.Traces, got map[trace.ID]*trace.Trace) {
 	t.Helper()
-	want, err := trace.FromOTLP(sent)
+	want, err := otlp.ToTraces(sent)
 	require.NoError(t, err)
 	require.Len(t, got, len(want))
 	for _, w := range want {

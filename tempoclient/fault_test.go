@@ -41,11 +41,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/tempopb"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // at is when the traces of these tests start, and the range that is read.

@@ -10,8 +10,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/tempoclient/traceql"
-	"github.com/betracehq/betrace/tempoclient/traceql/traceqltest"
+	"github.com/betracehq/betrace/traceql"
+	"github.com/betracehq/betrace/traceql/traceqltest"
 )
 
 // listConditions are filters on lists. Several lose traces if they are sent as they are.

@@ -14,20 +14,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/tempoclient"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 // ways of reading that have answers of their own to get wrong.
 var faultyWays = []struct {
 	name  string
-	needs trace.Needs
+	needs columnar.Needs
 	grpc  bool
 }{
-	{"by ID, streamed", trace.Needs{}, true},
-	{"by ID, over HTTP", trace.Needs{}, false},
+	{"by ID, streamed", columnar.Needs{}, true},
+	{"by ID, over HTTP", columnar.Needs{}, false},
 	{"by search", someNeeds, true},
 }
 
@@ -46,7 +48,7 @@ func TestAFailingTempoNeverGivesLessWithoutAWord(t *testing.T) {
 		}
 	}
 	f.store(t, sent.td)
-	traces, err := trace.FromOTLP(sent.td)
+	traces, err := otlp.ToTraces(sent.td)
 	require.NoError(t, err)
 
 	var mu sync.Mutex
@@ -73,7 +75,7 @@ func TestAFailingTempoNeverGivesLessWithoutAWord(t *testing.T) {
 				config.SearchLimit = 10
 			}
 			outcome, bySearch, wrong := readFaulty(f.ctx, config, tempoclient.Request{
-				From: start, To: start.Add(time.Minute), Needs: way.needs, ByIDWith: []trace.AttributeKey{attr(trace.ScopeSpan, "mark")},
+				From: start, To: start.Add(time.Minute), Needs: way.needs, ByIDWith: []columnar.AttributeKey{attr(columnar.ScopeSpan, "mark")},
 			}, traces)
 			if wrong != "" {
 				t.Errorf("seed %d, %s: %s", seed, way.name, wrong)

@@ -11,9 +11,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/tempopb"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // window is a range of time in whole seconds since the Unix epoch, as Tempo's

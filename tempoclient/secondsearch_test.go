@@ -17,11 +17,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/tempopb"
+	"github.com/betracehq/betrace/trace"
 )
 
 // windowsOf records the windows of all searches, and answers the nth with the nth

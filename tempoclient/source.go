@@ -9,8 +9,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // maxProblems bounds the problems that a report names; the others it counts.
@@ -36,11 +37,11 @@ type Request struct {
 	SkipAdded func(trace.ID) bool
 	// Needs are what is read of the traces' spans. Of others it may be that they come
 	// without what is not needed. Zero: everything.
-	Needs trace.Needs
+	Needs columnar.Needs
 	// ByIDWith are attributes of which traces that have them are read by ID, whatever
 	// search could give of them. Where search does not find one, it counts as absent:
 	// name those of which only a text, a number or a truth value matters.
-	ByIDWith []trace.AttributeKey
+	ByIDWith []columnar.AttributeKey
 	// Progress, if not nil, is told what was done, from one goroutine at a time.
 	Progress func(Progress)
 }

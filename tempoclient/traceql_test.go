@@ -20,13 +20,14 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
-	"github.com/betracehq/betrace/tempoclient/traceql/traceqltest"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/trace/tracetest"
+	"github.com/betracehq/betrace/traceql"
+	"github.com/betracehq/betrace/traceql/traceqltest"
 )
 
 // promise is what holds between our answer to a filter and Tempo's. Whatever it
@@ -446,7 +447,7 @@ func (c *corpus) sendBatches(t *testing.T, start time.Time, batches [][]ptrace.T
 	t.Helper()
 	c.from = start.Add(-time.Hour)
 	var err error
-	c.traces, err = trace.FromOTLP(tracetest.Merge(slices.Concat(batches...)...))
+	c.traces, err = otlp.ToTraces(tracetest.Merge(slices.Concat(batches...)...))
 	require.NoError(t, err)
 	for _, tr := range c.traces {
 		c.spans += int64(len(tr.Spans))

@@ -16,9 +16,10 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/tempopb"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // shop is a Tempo that holds traces of one span with an attribute, n, all of which
@@ -121,7 +122,7 @@ func (s *shop) trace(_ int, w http.ResponseWriter, r *http.Request) {
 }
 
 // read reads the shop's traces, each of which has to come once.
-func (s *shop) read(t *testing.T, needs trace.Needs, change func(*tempoclient.Config)) (tempoclient.Report, map[trace.ID]*trace.Trace) {
+func (s *shop) read(t *testing.T, needs columnar.Needs, change func(*tempoclient.Config)) (tempoclient.Report, map[trace.ID]*trace.Trace) {
 	t.Helper()
 	f := (&fake{stream: s.stream, trace: s.trace}).start(t)
 	client := f.client(t, func(c *tempoclient.Config) {
@@ -144,7 +145,7 @@ func (s *shop) read(t *testing.T, needs trace.Needs, change func(*tempoclient.Co
 	return report, got
 }
 
-var needsN = trace.Needs{Attributes: []trace.AttributeKey{attr(trace.ScopeSpan, "n")}}
+var needsN = columnar.Needs{Attributes: []columnar.AttributeKey{attr(columnar.ScopeSpan, "n")}}
 
 func TestManyTracesComeBySearch(t *testing.T) {
 	t.Parallel()
@@ -173,16 +174,16 @@ func TestFewTracesComeByID(t *testing.T) {
 // What search cannot give is not asked of it.
 func TestNeedsThatSearchDoesNotGiveAreReadByID(t *testing.T) {
 	t.Parallel()
-	of := func(keys ...trace.AttributeKey) trace.Needs { return trace.Needs{Attributes: keys} }
-	for why, needs := range map[string]trace.Needs{
+	of := func(keys ...columnar.AttributeKey) columnar.Needs { return columnar.Needs{Attributes: keys} }
+	for why, needs := range map[string]columnar.Needs{
 		"all of a span is needed":                                {},
-		"all attributes are needed":                              {Whole: []trace.Scope{trace.ScopeSpan}},
+		"all attributes are needed":                              {Whole: []columnar.Scope{columnar.ScopeSpan}},
 		"events or links are needed":                             {Events: true},
-		"attribute secret may hold what search does not give":    of(attr(trace.ScopeSpan, "secret")),
-		"attribute n is needed of spans and of resources":        of(attr(trace.ScopeSpan, "n"), attr(trace.ScopeResource, "n")),
-		"attribute kind is named like a field of spans":          of(attr(trace.ScopeSpan, "kind")),
-		"attribute service.name is named like a field of spans":  of(attr(trace.ScopeResource, "service.name")),
-		"attribute span:parentID is named like a field of spans": of(attr(trace.ScopeSpan, "span:parentID")),
+		"attribute secret may hold what search does not give":    of(attr(columnar.ScopeSpan, "secret")),
+		"attribute n is needed of spans and of resources":        of(attr(columnar.ScopeSpan, "n"), attr(columnar.ScopeResource, "n")),
+		"attribute kind is named like a field of spans":          of(attr(columnar.ScopeSpan, "kind")),
+		"attribute service.name is named like a field of spans":  of(attr(columnar.ScopeResource, "service.name")),
+		"attribute span:parentID is named like a field of spans": of(attr(columnar.ScopeSpan, "span:parentID")),
 	} {
 		s := newShop(20)
 		report, _ := s.read(t, needs, nil)

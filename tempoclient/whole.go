@@ -9,9 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/tempopb"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // What search is trusted with; see [wholeSearch].
@@ -42,9 +43,9 @@ const (
 // What search does not give, and reading by ID does, is why some needs, and some
 // traces, are read by ID: see selectable and build.
 type wholeSearch struct {
-	needs    *trace.Needs
+	needs    *columnar.Needs
 	pipeline string // what follows the filter
-	keys     map[string]trace.Scope
+	keys     map[string]columnar.Scope
 	byIDWith map[string]bool
 	from     trace.Time
 }
@@ -52,15 +53,15 @@ type wholeSearch struct {
 // fields are the keys that search gives what is no attribute as, and needs them for.
 var fields = []struct {
 	selected, key string
-	needed        func(*trace.Needs) bool
+	needed        func(*columnar.Needs) bool
 }{
 	{"name", "", nil},
 	{"status", "status", nil},
 	{"span:parentID", "span:parentID", nil},
 	{"resource." + trace.ServiceName, trace.ServiceName, nil},
-	{"statusMessage", "statusMessage", func(n *trace.Needs) bool { return n.StatusMessage }},
-	{"instrumentation:name", "instrumentation:name", func(n *trace.Needs) bool { return n.Instrumentation }},
-	{"instrumentation:version", "instrumentation:version", func(n *trace.Needs) bool { return n.Instrumentation }},
+	{"statusMessage", "statusMessage", func(n *columnar.Needs) bool { return n.StatusMessage }},
+	{"instrumentation:name", "instrumentation:name", func(n *columnar.Needs) bool { return n.Instrumentation }},
+	{"instrumentation:version", "instrumentation:version", func(n *columnar.Needs) bool { return n.Instrumentation }},
 }
 
 // intrinsicKeys are keys of attributes that Tempo may take for something else, or
@@ -75,7 +76,7 @@ var intrinsicKeys = []string{
 // cannot be relied upon for it.
 func newWholeSearch(req *Request, config *Config) (w *wholeSearch, why string) {
 	n := &req.Needs
-	w = &wholeSearch{needs: n, keys: map[string]trace.Scope{}, byIDWith: map[string]bool{}, from: trace.TimeOf(req.From)}
+	w = &wholeSearch{needs: n, keys: map[string]columnar.Scope{}, byIDWith: map[string]bool{}, from: trace.TimeOf(req.From)}
 	switch {
 	case n.All || len(n.Attributes) == 0 && len(n.Whole) == 0 && !n.Events && !n.Links && !n.StatusMessage && !n.Instrumentation:
 		return nil, "all of a span is needed"
@@ -98,7 +99,7 @@ func newWholeSearch(req *Request, config *Config) (w *wholeSearch, why string) {
 	for _, a := range n.Attributes {
 		_, twice := w.keys[a.Key]
 		switch {
-		case a.Scope == trace.ScopeEvent || a.Scope == trace.ScopeLink:
+		case a.Scope == columnar.ScopeEvent || a.Scope == columnar.ScopeLink:
 			return nil, "events or links are needed"
 		case twice:
 			return nil, fmt.Sprintf("attribute %s is needed of spans and of resources", a.Key)
@@ -269,7 +270,7 @@ func (w *wholeSearch) span(s *tempopb.Span) (span trace.Span, why string) {
 				return span, "it has " + key
 			case !ok:
 				return span, notPlain(key)
-			case scope == trace.ScopeResource:
+			case scope == columnar.ScopeResource:
 				resource = append(resource, trace.Attribute{Key: key, Value: v})
 			default: // of ScopeAny it is not known which has it, nor does it matter
 				attributes = append(attributes, trace.Attribute{Key: key, Value: v})
@@ -343,7 +344,7 @@ func (w *wholeSearch) check(byID, bySearch *trace.Trace) error {
 		s := &byID.Spans[i]
 		for key, scope := range w.keys {
 			for _, v := range []trace.Value{s.Attributes.Get(key), s.Resource.Get(key)} {
-				if scope != trace.ScopeEvent && !w.byIDWith[key] && (v.Type() == trace.TypeArray || v.Type() == trace.TypeMap || v.Type() == trace.TypeBytes) {
+				if scope != columnar.ScopeEvent && !w.byIDWith[key] && (v.Type() == trace.TypeArray || v.Type() == trace.TypeMap || v.Type() == trace.TypeBytes) {
 					return fmt.Errorf("span %s of trace %s: attribute %s holds %s %s, which search does not tell from other values: take it out of the plain attributes", s.ID, byID.ID, key, v.Type(), v)
 				}
 			}
@@ -381,9 +382,9 @@ func (w *wholeSearch) differ(a, b *trace.Span) string {
 	for key, scope := range w.keys {
 		var v, u trace.Value
 		switch scope {
-		case trace.ScopeResource:
+		case columnar.ScopeResource:
 			v, u = a.Resource.Get(key), b.Resource.Get(key)
-		case trace.ScopeSpan:
+		case columnar.ScopeSpan:
 			v, u = a.Attributes.Get(key), b.Attributes.Get(key)
 		default:
 			v, u = a.Attribute(key), b.Attribute(key)

@@ -12,22 +12,24 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/tempoclient"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/traceql"
 )
 
-func attr(scope trace.Scope, key string) trace.AttributeKey {
-	return trace.AttributeKey{Scope: scope, Key: key}
+func attr(scope columnar.Scope, key string) columnar.AttributeKey {
+	return columnar.AttributeKey{Scope: scope, Key: key}
 }
 
 // someNeeds are of all sorts that search can give.
-var someNeeds = trace.Needs{
-	Attributes: []trace.AttributeKey{
-		attr(trace.ScopeAny, "anywhere"), attr(trace.ScopeAny, "text with \"quotes\" and spaces"), attr(trace.ScopeAny, "größe"),
-		attr(trace.ScopeSpan, "mixed"), attr(trace.ScopeResource, "region"), attr(trace.ScopeSpan, "http.url"),
-		attr(trace.ScopeSpan, "mark"),
+var someNeeds = columnar.Needs{
+	Attributes: []columnar.AttributeKey{
+		attr(columnar.ScopeAny, "anywhere"), attr(columnar.ScopeAny, "text with \"quotes\" and spaces"), attr(columnar.ScopeAny, "größe"),
+		attr(columnar.ScopeSpan, "mixed"), attr(columnar.ScopeResource, "region"), attr(columnar.ScopeSpan, "http.url"),
+		attr(columnar.ScopeSpan, "mark"),
 	},
 	StatusMessage: true, Instrumentation: true,
 }
@@ -35,7 +37,7 @@ var someNeeds = trace.Needs{
 var plain = []string{"anywhere", "text with \"quotes\" and spaces", "größe", "mixed", "region", "http.url"}
 
 // needed is what a reading has to give of a trace.
-func needed(t *trace.Trace, n trace.Needs) []trace.Span {
+func needed(t *trace.Trace, n columnar.Needs) []trace.Span {
 	spans := make([]trace.Span, len(t.Spans))
 	for i, s := range t.Spans {
 		s.Events, s.Links = nil, nil
@@ -48,15 +50,15 @@ func needed(t *trace.Trace, n trace.Needs) []trace.Span {
 		}
 		for _, a := range n.Attributes {
 			switch a.Scope {
-			case trace.ScopeAny:
+			case columnar.ScopeAny:
 				v := attributes.Get(a.Key)
 				if v.IsAbsent() {
 					v = resource.Get(a.Key)
 				}
 				add(&s.Attributes, a.Key, v)
-			case trace.ScopeSpan:
+			case columnar.ScopeSpan:
 				add(&s.Attributes, a.Key, attributes.Get(a.Key))
-			case trace.ScopeResource:
+			case columnar.ScopeResource:
 				add(&s.Resource, a.Key, resource.Get(a.Key))
 			}
 		}
@@ -71,9 +73,9 @@ func needed(t *trace.Trace, n trace.Needs) []trace.Span {
 	return spans
 }
 
-func wantNeeded(t *testing.T, n trace.Needs, sent ptrace.Traces, got map[trace.ID]*trace.Trace) {
+func wantNeeded(t *testing.T, n columnar.Needs, sent ptrace.Traces, got map[trace.ID]*trace.Trace) {
 	t.Helper()
-	want, err := trace.FromOTLP(sent)
+	want, err := otlp.ToTraces(sent)
 	require.NoError(t, err)
 	require.Len(t, got, len(want))
 	for _, w := range want {
@@ -223,7 +225,7 @@ func TestWholeTracesBySearchAreAsTheyWereSent(t *testing.T) {
 			require.NoError(t, f.writer.Export(f.ctx, early.td))
 			req := tempoclient.Request{
 				From: start.Add(-time.Minute), To: start.Add(20 * time.Second),
-				Needs: someNeeds, ByIDWith: []trace.AttributeKey{attr(trace.ScopeSpan, "mark")},
+				Needs: someNeeds, ByIDWith: []columnar.AttributeKey{attr(columnar.ScopeSpan, "mark")},
 			}
 			f.read(t, req, next)
 			// What comes now is in another row, and after the flush in another block.
@@ -261,7 +263,7 @@ func TestWholeTracesBySearchAreAsTheyWereSent(t *testing.T) {
 			require.Less(t, report.Requests, int64(next/2))
 
 			// Each by its ID gives the same.
-			req.Needs = trace.Needs{}
+			req.Needs = columnar.Needs{}
 			byID, report := f.read(t, req, next)
 			require.Zero(t, report.BySearch)
 			for id, tr := range byID {

@@ -5,20 +5,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/batches"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
-var all = trace.Needs{Attributes: []trace.AttributeKey{
-	{Scope: trace.ScopeAny, Key: "user.id"}, {Scope: trace.ScopeSpan, Key: "session.id"}, {Scope: trace.ScopeSpan, Key: "http.response.status_code"},
-	{Scope: trace.ScopeSpan, Key: "app.payment.amount"}, {Scope: trace.ScopeSpan, Key: "app.cache.hit"}, {Scope: trace.ScopeResource, Key: "deployment.environment.name"},
+var all = columnar.Needs{Attributes: []columnar.AttributeKey{
+	{Scope: columnar.ScopeAny, Key: "user.id"}, {Scope: columnar.ScopeSpan, Key: "session.id"}, {Scope: columnar.ScopeSpan, Key: "http.response.status_code"},
+	{Scope: columnar.ScopeSpan, Key: "app.payment.amount"}, {Scope: columnar.ScopeSpan, Key: "app.cache.hit"}, {Scope: columnar.ScopeResource, Key: "deployment.environment.name"},
 }}
 
 func TestASeedGivesTheSameTracesWhateverIsNeeded(t *testing.T) {
 	opts := batches.Options{Seed: 5, Spans: 5000, MistakeEvery: 10}
 	one, again := batches.Make(opts, all), batches.Make(opts, all)
 	require.Len(t, one, 1)
-	few := batches.Make(opts, trace.Needs{})
+	few := batches.Make(opts, columnar.Needs{})
 	opts.Seed = 6
 	other := batches.Make(opts, all)
 	for i := range one[0].NumTraces() {
@@ -89,7 +90,7 @@ func TestTracesHaveAsManySpansAsAreAskedFor(t *testing.T) {
 
 func TestAttributesHaveAsManyTextsAsAreAskedFor(t *testing.T) {
 	opts := batches.Options{Seed: 1, Spans: 5000, Texts: 10, Plain: 2}
-	needs := trace.Needs{Attributes: []trace.AttributeKey{{Scope: trace.ScopeSpan, Key: "session.id"}, {Scope: trace.ScopeSpan, Key: batches.PlainKey(1)}}}
+	needs := columnar.Needs{Attributes: []columnar.AttributeKey{{Scope: columnar.ScopeSpan, Key: "session.id"}, {Scope: columnar.ScopeSpan, Key: batches.PlainKey(1)}}}
 	b := batches.Make(opts, needs)[0]
 	require.Equal(t, 10, b.Attribute("session.id").Text.NumTexts())
 	require.Equal(t, batches.PlainValues, b.Attribute(batches.PlainKey(1)).Text.NumTexts())

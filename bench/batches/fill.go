@@ -5,22 +5,23 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // Make returns batches of generated traces that hold the needed columns. Each batch has memory of its
 // own.
-func Make(opts Options, needs trace.Needs) []*trace.Batch {
+func Make(opts Options, needs columnar.Needs) []*columnar.Batch {
 	if opts.PerBatch == 0 {
 		opts.PerBatch = PerBatch
 	}
 	pcg := rand.NewPCG(0, 0)
 	g := &generator{opts: opts, pcg: pcg, rng: rand.New(pcg), keys: map[string]int16{}}
-	names := needs.Keys(trace.ScopeSpan)
+	names := needs.Keys(columnar.ScopeSpan)
 	for i, key := range names {
 		g.keys[key] = int16(i)
 	}
-	var out []*trace.Batch
+	var out []*columnar.Batch
 	for index, left := 0, opts.Spans; left > 0; {
 		f := &filling{needs: needs, names: names}
 		for f.numSpans() < min(opts.PerBatch, left) {
@@ -37,7 +38,7 @@ func Make(opts Options, needs trace.Needs) []*trace.Batch {
 
 // filling collects traces for a batch.
 type filling struct {
-	needs      trace.Needs
+	needs      columnar.Needs
 	names      []string
 	ids        []trace.ID
 	ends       []int32 // of the traces' spans
@@ -83,8 +84,8 @@ func (f *filling) add(g *generator) {
 	f.ends = append(f.ends, int32(len(f.spans)))
 }
 
-func (f *filling) fill() *trace.Batch {
-	filler := trace.NewFiller(f.needs)
+func (f *filling) fill() *columnar.Batch {
+	filler := columnar.NewFiller(f.needs)
 	k := &filler.Keys
 	k.Resize(len(f.spans))
 	for i, s := range f.spans {
@@ -95,15 +96,15 @@ func (f *filling) fill() *trace.Batch {
 	filler.Reset()
 	from := int32(0)
 	for t, to := range f.ends {
-		filler.AddTrace(f.ids[t], trace.SpanRun{From: from, To: to})
+		filler.AddTrace(f.ids[t], columnar.SpanRun{From: from, To: to})
 		from = to
 	}
 	b := filler.Layout(len(f.resources), 0, 0)
-	columns := make([]*trace.Column, len(f.names))
+	columns := make([]*columnar.Column, len(f.names))
 	ofMany := make([]bool, len(f.names))
 	for i, key := range f.names {
 		ofMany[i] = slices.Contains(keysOfMany, key)
-		columns[i] = filler.Column(trace.ScopeSpan, key, len(f.spans))
+		columns[i] = filler.Column(columnar.ScopeSpan, key, len(f.spans))
 	}
 	for i, s := range f.spans {
 		row := filler.Place[i]
@@ -113,9 +114,9 @@ func (f *filling) fill() *trace.Batch {
 			put(columns[a.key], row, a, ofMany[a.key])
 		}
 	}
-	wanted := map[string]*trace.Column{}
-	for _, key := range f.needs.Keys(trace.ScopeResource) {
-		wanted[key] = filler.Column(trace.ScopeResource, key, len(f.resources))
+	wanted := map[string]*columnar.Column{}
+	for _, key := range f.needs.Keys(columnar.ScopeResource) {
+		wanted[key] = filler.Column(columnar.ScopeResource, key, len(f.resources))
 	}
 	wanted[trace.ServiceName] = b.Service()
 	for row, r := range f.resources {
@@ -136,7 +137,7 @@ var keysOfMany = []string{"session.id", "url.full", "messaging.message.id"}
 
 // put sets the value of a row. As in blocks, strings with few distinct values are codes of a dictionary,
 // and other strings are not looked up.
-func put(c *trace.Column, row int32, a attribute, ofMany bool) {
+func put(c *columnar.Column, row int32, a attribute, ofMany bool) {
 	switch a.typ {
 	case trace.TypeString:
 		c.NeedTexts()

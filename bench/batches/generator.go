@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
 )
 
 // Options configure the generated traces.

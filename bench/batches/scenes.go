@@ -3,7 +3,7 @@ package batches
 import (
 	"math"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
 )
 
 // part returns part i of n of a time interval, with some margin around it.

@@ -1,15 +1,16 @@
 package byhand
 
 import (
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // Loop judges the traces of a batch by one rule and sets the outcome of each.
-type Loop func(b *trace.Batch, out []rules.Outcome)
+type Loop func(b *columnar.Batch, out []rules.Outcome)
 
 // One is the loop for rulesets.One.
-func One(b *trace.Batch, out []rules.Outcome) {
+func One(b *columnar.Batch, out []rules.Outcome) {
 	isCheckout := codes(&b.Service().Text, "checkout")
 	methods := texts(b, "http.request.method")
 	isPost := codes(methods, "POST")
@@ -40,27 +41,27 @@ var Ten = []Loop{failuresAreErrors, retriesAreBounded, chargeIsChecked, database
 var Tree = []Loop{paymentIsCalledByItsClients, queriesServeSomebody, personalDataNamesUser("personal"), dataIsAudited, chargeFollowsCheck, retriesDoNotMultiply, dataFollowsAuthorization, stepsAreBounded, failedCallBelowSuccess, requestsDoNotLoop}
 
 // texts returns the string column of an attribute, with one value for each span.
-func texts(b *trace.Batch, key string) *trace.TextColumn {
+func texts(b *columnar.Batch, key string) *columnar.TextColumn {
 	if c := b.Attribute(key); c != nil && c.Text.Codes != nil {
 		return &c.Text
 	}
-	return &trace.TextColumn{Codes: make([]uint32, b.NumSpans())}
+	return &columnar.TextColumn{Codes: make([]uint32, b.NumSpans())}
 }
 
 // numbers are an attribute's numbers of one type, with a bitmap of the spans that have one.
 type numbers[N int64 | float64] struct {
 	of []N
-	is trace.Bits
+	is columnar.Bits
 }
 
-func ints(b *trace.Batch, key string) numbers[int64] {
+func ints(b *columnar.Batch, key string) numbers[int64] {
 	if c := b.Attribute(key); c != nil {
 		return numbers[int64]{c.Ints, c.IsInt}
 	}
 	return numbers[int64]{}
 }
 
-func doubles(b *trace.Batch, key string) numbers[float64] {
+func doubles(b *columnar.Batch, key string) numbers[float64] {
 	if c := b.Attribute(key); c != nil {
 		return numbers[float64]{c.Doubles, c.IsDouble}
 	}

@@ -3,11 +3,12 @@ package byhand
 import (
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
-func failuresAreErrors(b *trace.Batch, out []rules.Outcome) {
+func failuresAreErrors(b *columnar.Batch, out []rules.Outcome) {
 	status := ints(b, "http.response.status_code")
 	for t := range out {
 		out[t] = rules.NotApplicable
@@ -24,7 +25,7 @@ func failuresAreErrors(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func retriesAreBounded(b *trace.Batch, out []rules.Outcome) {
+func retriesAreBounded(b *columnar.Batch, out []rules.Outcome) {
 	resent := ints(b, "http.request.resend_count")
 	at := int32(-1)
 	for t := range out {
@@ -44,7 +45,7 @@ func retriesAreBounded(b *trace.Batch, out []rules.Outcome) {
 }
 
 // earliestEnd returns the earliest end of the spans that have one of the names and no error status.
-func earliestEnd(b *trace.Batch, t int, hasName []bool) trace.Time {
+func earliestEnd(b *columnar.Batch, t int, hasName []bool) trace.Time {
 	earliest := ^trace.Time(0)
 	for i := b.First[t]; i < b.First[t+1]; i++ {
 		if hasName[b.Names.Codes[i]] && b.Statuses[i] != trace.StatusError {
@@ -54,7 +55,7 @@ func earliestEnd(b *trace.Batch, t int, hasName []bool) trace.Time {
 	return earliest
 }
 
-func chargeIsChecked(b *trace.Batch, out []rules.Outcome) {
+func chargeIsChecked(b *columnar.Batch, out []rules.Outcome) {
 	amount := doubles(b, "app.payment.amount")
 	isCheck := codes(&b.Names, "fraud.check")
 	isPayment, services := codes(&b.Service().Text, "payment"), b.Service().Text.Codes
@@ -79,7 +80,7 @@ func chargeIsChecked(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func databaseHasOneOwner(b *trace.Batch, out []rules.Outcome) {
+func databaseHasOneOwner(b *columnar.Batch, out []rules.Outcome) {
 	namespaces := texts(b, "db.namespace")
 	isPayments := codes(namespaces, "payment_db")
 	isPayment, services := codes(&b.Service().Text, "payment"), b.Service().Text.Codes
@@ -99,7 +100,7 @@ func databaseHasOneOwner(b *trace.Batch, out []rules.Outcome) {
 }
 
 func personalDataNamesUser(classes ...string) Loop {
-	return func(b *trace.Batch, out []rules.Outcome) {
+	return func(b *columnar.Batch, out []rules.Outcome) {
 		classifications, users := texts(b, "app.data.classification"), texts(b, "user.id").Codes
 		isPersonal := codes(classifications, classes...)
 		for t := range out {
@@ -122,7 +123,7 @@ func personalDataNamesUser(classes ...string) Loop {
 	}
 }
 
-func ordersAnswerInTime(b *trace.Batch, out []rules.Outcome) {
+func ordersAnswerInTime(b *columnar.Batch, out []rules.Outcome) {
 	routes := texts(b, "http.route")
 	isRoute := codes(routes, "/api/v2/orders/{id}/summary")
 	for t := range out {
@@ -140,7 +141,7 @@ func ordersAnswerInTime(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func tlsIsRecent(b *trace.Batch, out []rules.Outcome) {
+func tlsIsRecent(b *columnar.Batch, out []rules.Outcome) {
 	versions := texts(b, "tls.protocol.version")
 	isKnown, isWeak := codes(versions, "1.0", "1.1", "1.2", "1.3"), codes(versions, "1.0", "1.1")
 	for t := range out {
@@ -158,7 +159,7 @@ func tlsIsRecent(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func environmentsDoNotMix(b *trace.Batch, out []rules.Outcome) {
+func environmentsDoNotMix(b *columnar.Batch, out []rules.Outcome) {
 	environments := &b.ResourceAttribute("deployment.environment.name").Text
 	isProduction := codes(environments, "production")
 	for t := range out {
@@ -186,7 +187,7 @@ func environmentsDoNotMix(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func toolIsApproved(b *trace.Batch, out []rules.Outcome) {
+func toolIsApproved(b *columnar.Batch, out []rules.Outcome) {
 	operations, effects, approvals := texts(b, "gen_ai.operation.name"), texts(b, "app.tool.effect"), texts(b, "app.approval.by").Codes
 	isTool, isIrreversible := codes(operations, "execute_tool"), codes(effects, "irreversible")
 	for t := range out {
@@ -205,7 +206,7 @@ func toolIsApproved(b *trace.Batch, out []rules.Outcome) {
 }
 
 // siblingBefore reports whether a child of span i's parent matches is and ended before i began.
-func siblingBefore(b *trace.Batch, t int, i int32, is func(s int32) bool) bool {
+func siblingBefore(b *columnar.Batch, t int, i int32, is func(s int32) bool) bool {
 	p, start := b.Parents[i], b.Starts[i]
 	if p < 0 {
 		return false
@@ -219,7 +220,7 @@ func siblingBefore(b *trace.Batch, t int, i int32, is func(s int32) bool) bool {
 	return false
 }
 
-func tokensAreBounded(b *trace.Batch, out []rules.Outcome) {
+func tokensAreBounded(b *columnar.Batch, out []rules.Outcome) {
 	operations := texts(b, "gen_ai.operation.name")
 	isCall := codes(operations, "chat", "generate_content")
 	input, output := ints(b, "gen_ai.usage.input_tokens"), ints(b, "gen_ai.usage.output_tokens")

@@ -1,9 +1,9 @@
 package byhand
 
-import "github.com/betracehq/betrace/analyzer/trace"
+import "github.com/betracehq/betrace/trace/columnar"
 
 // codes returns, for each code of a column, whether its string is one of texts.
-func codes(c *trace.TextColumn, texts ...string) []bool {
+func codes(c *columnar.TextColumn, texts ...string) []bool {
 	is := make([]bool, c.NumTexts()+1)
 	for code := 1; code < len(is); code++ {
 		for _, t := range texts {
@@ -14,7 +14,7 @@ func codes(c *trace.TextColumn, texts ...string) []bool {
 }
 
 // canonical maps the codes of equal strings to the first of them.
-func canonical(c *trace.TextColumn) []uint32 {
+func canonical(c *columnar.TextColumn) []uint32 {
 	first := make(map[string]uint32, c.NumTexts())
 	of := make([]uint32, c.NumTexts()+1)
 	for code := uint32(1); int(code) < len(of); code++ {

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/batches"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // BenchmarkTexts compares methods of finding spans by a string.
 func BenchmarkTexts(b *testing.B) {
-	needs := trace.Needs{Attributes: []trace.AttributeKey{{Scope: trace.ScopeSpan, Key: "http.route"}}}
+	needs := columnar.Needs{Attributes: []columnar.AttributeKey{{Scope: columnar.ScopeSpan, Key: "http.route"}}}
 	batch := batches.Make(batches.Options{Seed: 1, Spans: 300_000}, needs)[0]
 	column := &batch.Attribute("http.route").Text
 	text := []byte("/api/v2/orders/{id}/summary")
@@ -62,7 +62,7 @@ func BenchmarkTexts(b *testing.B) {
 const noCode = ^uint32(0)
 
 // code returns the only code of a string in a column whose strings are interned, or noCode.
-func code(c *trace.TextColumn, text string) uint32 {
+func code(c *columnar.TextColumn, text string) uint32 {
 	for code := 1; code <= c.NumTexts(); code++ {
 		if string(c.Bytes(uint32(code))) == text {
 			return uint32(code)

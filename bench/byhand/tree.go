@@ -1,11 +1,12 @@
 package byhand
 
 import (
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
-func paymentIsCalledByItsClients(b *trace.Batch, out []rules.Outcome) {
+func paymentIsCalledByItsClients(b *columnar.Batch, out []rules.Outcome) {
 	services := b.Service().Text.Codes
 	isPayment, isClient := codes(&b.Service().Text, "payment"), codes(&b.Service().Text, "gateway", "checkout", "orders", "billing", "refunds")
 	for t := range out {
@@ -27,7 +28,7 @@ func paymentIsCalledByItsClients(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func queriesServeSomebody(b *trace.Batch, out []rules.Outcome) {
+func queriesServeSomebody(b *columnar.Batch, out []rules.Outcome) {
 	operations := texts(b, "db.operation.name")
 	isDelete := codes(operations, "DELETE")
 	for t := range out {
@@ -50,7 +51,7 @@ func queriesServeSomebody(b *trace.Batch, out []rules.Outcome) {
 }
 
 // isBelow reports whether span a is above span i.
-func isBelow(b *trace.Batch, i, a int32) bool {
+func isBelow(b *columnar.Batch, i, a int32) bool {
 	for i = b.Parents[i]; i >= 0; i = b.Parents[i] {
 		if i == a {
 			return true
@@ -59,7 +60,7 @@ func isBelow(b *trace.Batch, i, a int32) bool {
 	return false
 }
 
-func dataIsAudited(b *trace.Batch, out []rules.Outcome) {
+func dataIsAudited(b *columnar.Batch, out []rules.Outcome) {
 	classifications, audits := texts(b, "app.data.classification"), texts(b, "app.audit.action").Codes
 	isClassified := codes(classifications, "confidential", "special", "cardholder")
 	audited := func(t int, i int32) bool {
@@ -89,7 +90,7 @@ func dataIsAudited(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func chargeFollowsCheck(b *trace.Batch, out []rules.Outcome) {
+func chargeFollowsCheck(b *columnar.Batch, out []rules.Outcome) {
 	amount := doubles(b, "app.payment.amount")
 	isCheck, isCharge := codes(&b.Names, "fraud.check"), codes(&b.Names, "payment.charge")
 	at := int32(-1)
@@ -113,7 +114,7 @@ func chargeFollowsCheck(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func retriesDoNotMultiply(b *trace.Batch, out []rules.Outcome) {
+func retriesDoNotMultiply(b *columnar.Batch, out []rules.Outcome) {
 	resent := ints(b, "http.request.resend_count")
 	at := int32(-1)
 	for t := range out {
@@ -136,7 +137,7 @@ func retriesDoNotMultiply(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func dataFollowsAuthorization(b *trace.Batch, out []rules.Outcome) {
+func dataFollowsAuthorization(b *columnar.Batch, out []rules.Outcome) {
 	classifications, decisions := texts(b, "app.data.classification"), texts(b, "app.authz.decision")
 	isClassified, isAllow := codes(classifications, "personal", "confidential"), codes(decisions, "allow")
 	for t := range out {
@@ -154,7 +155,7 @@ func dataFollowsAuthorization(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func stepsAreBounded(b *trace.Batch, out []rules.Outcome) {
+func stepsAreBounded(b *columnar.Batch, out []rules.Outcome) {
 	operations := texts(b, "gen_ai.operation.name")
 	isAgent, isChat := codes(operations, "invoke_agent"), codes(operations, "chat")
 	for t := range out {
@@ -188,7 +189,7 @@ func stepsAreBounded(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func failedCallBelowSuccess(b *trace.Batch, out []rules.Outcome) {
+func failedCallBelowSuccess(b *columnar.Batch, out []rules.Outcome) {
 	status, resent := ints(b, "http.response.status_code"), ints(b, "http.request.resend_count")
 	isSuccess := func(i int32) bool {
 		return b.Kinds[i] == trace.KindServer && status.is.Has(i) && status.of[i] == 204
@@ -220,7 +221,7 @@ func failedCallBelowSuccess(b *trace.Batch, out []rules.Outcome) {
 	}
 }
 
-func requestsDoNotLoop(b *trace.Batch, out []rules.Outcome) {
+func requestsDoNotLoop(b *columnar.Batch, out []rules.Outcome) {
 	routes, services := texts(b, "http.route"), &b.Service().Text
 	route, service := canonical(routes), canonical(services)
 	for t := range out {

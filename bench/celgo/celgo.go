@@ -19,9 +19,9 @@ import (
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/rulesets"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // Rule is a compiled rule.
@@ -191,8 +191,8 @@ var count = cel.GlobalMacro("count", 3, func(f cel.MacroExprFactory, _ ast.Expr,
 })
 
 // Keys returns the keys of the needed attributes.
-func Keys(needs trace.Needs) []string {
-	keys := append(needs.Keys(trace.ScopeSpan), needs.Keys(trace.ScopeResource)...)
+func Keys(needs columnar.Needs) []string {
+	keys := append(needs.Keys(columnar.ScopeSpan), needs.Keys(columnar.ScopeResource)...)
 	slices.Sort(keys)
 	return slices.Compact(keys)
 }

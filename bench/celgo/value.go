@@ -8,7 +8,7 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
 )
 
 // Trace is a trace as cel-go's programs read it. All values of its spans are made beforehand, so that

@@ -14,8 +14,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.uber.org/zap"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/rulesets"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 // Conditions are compiled conditions.
@@ -43,10 +44,10 @@ func Compile(conditions []rulesets.Condition) (Conditions, error) {
 type Traces []ptrace.Traces
 
 // Prepare converts the traces of a batch from index from to before index to into pdata.
-func Prepare(b *trace.Batch, from, to int) Traces {
+func Prepare(b *columnar.Batch, from, to int) Traces {
 	var out Traces
 	for t := from; t < to; t++ {
-		out = append(out, b.Trace(t).ToOTLP())
+		out = append(out, otlp.FromTrace(b.Trace(t)))
 	}
 	return out
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/bench/batches"
 	"github.com/betracehq/betrace/bench/ottl"
 	"github.com/betracehq/betrace/bench/rulesets"
@@ -17,7 +17,7 @@ func TestConditionsAreMetByTheTracesThatOurRulesFind(t *testing.T) {
 	conditions, err := ottl.Compile(rulesets.Conditions)
 	require.NoError(t, err)
 	for _, b := range batches.Make(batches.Options{Seed: 1, Spans: 30_000, MistakeEvery: 20}, rulesets.Needs(rs)) {
-		verdicts, err := plan.Compile(rs).NewJudge().Batch(t.Context(), b, nil)
+		verdicts, err := engine.Compile(rs).NewJudge().Batch(t.Context(), b, nil)
 		require.NoError(t, err)
 		spans, withOne, err := conditions.Count(t.Context(), ottl.Prepare(b, 0, b.NumTraces()))
 		require.NoError(t, err)

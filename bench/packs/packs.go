@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // templates are rules with a number that makes each rule of a pack unique. Together they read 15
@@ -86,7 +86,7 @@ func parse(name, text string) (*rules.Pack, error) {
 }
 
 // Needs returns the columns that the rules of a pack read.
-func Needs(pack *rules.Pack) (needs trace.Needs) {
+func Needs(pack *rules.Pack) (needs columnar.Needs) {
 	for _, r := range pack.Rules {
 		needs = needs.Union(r.Needs())
 	}
@@ -94,15 +94,15 @@ func Needs(pack *rules.Pack) (needs trace.Needs) {
 }
 
 // Names returns the needed attributes as span.<key>, resource.<key> and, for either scope, .<key>.
-func Names(needs trace.Needs) []string {
+func Names(needs columnar.Needs) []string {
 	var names []string
 	for _, f := range needs.Attributes {
 		switch f.Scope {
-		case trace.ScopeSpan:
+		case columnar.ScopeSpan:
 			names = append(names, "span."+f.Key)
-		case trace.ScopeResource:
+		case columnar.ScopeResource:
 			names = append(names, "resource."+f.Key)
-		case trace.ScopeAny:
+		case columnar.ScopeAny:
 			names = append(names, "."+f.Key)
 		}
 	}

@@ -7,13 +7,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/dataset"
 	"github.com/betracehq/betrace/bench/packs"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // keys returns those of the listed attributes that are needed.
-func keys(needs trace.Needs, of []string) (found []string) {
+func keys(needs columnar.Needs, of []string) (found []string) {
 	for _, name := range of {
 		_, key, _ := strings.Cut(name, ".")
 		for _, f := range needs.Attributes {

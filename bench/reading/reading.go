@@ -9,14 +9,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/plan"
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/bench/dataset"
 	"github.com/betracehq/betrace/bench/packs"
 	"github.com/betracehq/betrace/bench/slowbucket"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // Cores is the number of cores for every measurement that does not set another.
@@ -51,7 +51,7 @@ type Result struct {
 	// BodyRequests is the number of requests for parts of the blocks' files.
 	BodyRequests int64 `json:"body_requests"`
 	// Verdicts are the verdicts of [Reading.Rules], summed over the rules.
-	Verdicts plan.Counts `json:"verdicts"`
+	Verdicts engine.Counts `json:"verdicts"`
 	// PeakMiB is the peak resident memory of the process. Only [Reading.Apart] sets it.
 	PeakMiB float64 `json:"peak_mib"`
 }
@@ -99,16 +99,16 @@ func (r Reading) Run(ctx context.Context) (Result, error) {
 	}
 	defer store.Close() //nolint:errcheck // read only
 	var result Result
-	var judge *plan.Judge
+	var judge *engine.Judge
 	if r.Rules != nil {
-		judge = plan.Compile(r.Rules).NewJudge()
+		judge = engine.Compile(r.Rules).NewJudge()
 	}
-	report, err := store.Batches(ctx, req, func(b *trace.Batch) error {
+	report, err := store.Batches(ctx, req, func(b *columnar.Batch) error {
 		result.Spans += int64(b.NumSpans())
 		if judge == nil {
 			return nil
 		}
-		counts, err := judge.Each(ctx, b, nil, func([]plan.Found) error { return nil })
+		counts, err := judge.Each(ctx, b, nil, func([]engine.Found) error { return nil })
 		for _, c := range counts {
 			result.Verdicts.NotApplicable += c.NotApplicable
 			result.Verdicts.Pass += c.Pass
@@ -146,12 +146,12 @@ func (r Reading) request() (blocks.Request, error) {
 	req := blocks.Request{Tenant: dataset.Tenant}
 	for _, name := range r.Attributes {
 		scope, key, _ := strings.Cut(name, ".")
-		field := trace.AttributeKey{Scope: trace.ScopeAny, Key: key}
+		field := columnar.AttributeKey{Scope: columnar.ScopeAny, Key: key}
 		switch scope {
 		case "span":
-			field.Scope = trace.ScopeSpan
+			field.Scope = columnar.ScopeSpan
 		case "resource":
-			field.Scope = trace.ScopeResource
+			field.Scope = columnar.ScopeResource
 		}
 		req.Needs.Attributes = append(req.Needs.Attributes, field)
 	}

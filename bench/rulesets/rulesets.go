@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/batches"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // Rule is the source text of a rule.
@@ -132,7 +132,7 @@ func Compile(set []Rule) ([]*rules.Rule, error) {
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 // Needs returns the columns that rules read.
-func Needs(rs []*rules.Rule) (needs trace.Needs) {
+func Needs(rs []*rules.Rule) (needs columnar.Needs) {
 	for _, r := range rs {
 		needs = needs.Union(r.Needs())
 	}

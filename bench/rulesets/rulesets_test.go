@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/analyzer"
-	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/bench/batches"
 	"github.com/betracehq/betrace/bench/rulesets"
 	"github.com/betracehq/betrace/rules"
@@ -20,10 +20,10 @@ func compiled(t *testing.T, set []rulesets.Rule) []*rules.Rule {
 }
 
 // counts judges generated traces by the compiled rules.
-func counts(t *testing.T, rs []*rules.Rule, opts batches.Options) []plan.Counts {
+func counts(t *testing.T, rs []*rules.Rule, opts batches.Options) []engine.Counts {
 	t.Helper()
-	sum := make([]plan.Counts, len(rs))
-	judge := plan.Compile(rs).NewJudge()
+	sum := make([]engine.Counts, len(rs))
+	judge := engine.Compile(rs).NewJudge()
 	for _, b := range batches.Make(opts, rulesets.Needs(rs)) {
 		v, err := judge.Batch(t.Context(), b, nil)
 		require.NoError(t, err)
@@ -53,7 +53,7 @@ func TestASmallerSetIsTheBeginningOfALargerOne(t *testing.T) {
 
 func TestSetsMixRulesThatApplyAndThoseThatNeverDo(t *testing.T) {
 	rs := compiled(t, rulesets.Set(1000))
-	applied := func(c plan.Counts) bool { return c.Pass+c.Violation > 0 }
+	applied := func(c engine.Counts) bool { return c.Pass+c.Violation > 0 }
 	sum := counts(t, rs, batches.Options{Seed: 1, Spans: 300_000, MistakeEvery: 100})
 	for _, n := range []int{100, 1000} {
 		never, some, violated, errors := 0, 0, 0, 0
@@ -100,7 +100,7 @@ func TestTreeRulesAndConditionsApply(t *testing.T) {
 
 func TestThePlanAgreesWithTheOracleOnTheSets(t *testing.T) {
 	rs := compiled(t, append(rulesets.Set(150), rulesets.One))
-	judge := plan.Compile(rs).NewJudge()
+	judge := engine.Compile(rs).NewJudge()
 	for _, b := range batches.Make(batches.Options{Seed: 3, Spans: 10_000, MistakeEvery: 5}, rulesets.Needs(rs)) {
 		v, err := judge.Batch(t.Context(), b, nil)
 		require.NoError(t, err)

@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/betracehq/betrace/analyzer"
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 func (p *program) blocksCommand() *cobra.Command {
@@ -84,7 +84,7 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 		return errors.New("where are the blocks? Name Tempo's storage with --tempo-blocks, or its configuration with --tempo-config")
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	needs := trace.Needs{All: true}
+	needs := columnar.Needs{All: true}
 	if paths := p.config.rulePaths(); len(paths) > 0 {
 		packs, refused, err := p.loadRules(paths)
 		if err != nil {
@@ -123,7 +123,7 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 const inspectConcurrency = 16
 
 // inspect adds the blocks, in their order.
-func (l *blockList) inspect(ctx context.Context, store *blocks.Store, live []blocks.Meta, needs trace.Needs) error {
+func (l *blockList) inspect(ctx context.Context, store *blocks.Store, live []blocks.Meta, needs columnar.Needs) error {
 	infos, errs := make([]blocks.Info, len(live)), make([]error, len(live))
 	var group errgroup.Group
 	group.SetLimit(inspectConcurrency)

@@ -13,8 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/betracehq/betrace/analyzer"
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 func (p *program) countCommand() *cobra.Command {
@@ -80,7 +81,7 @@ func (p *program) count(cmd *cobra.Command, f selectionFlags, by, format string)
 	defer func() { err = errors.Join(err, s.close()) }()
 	c := counting{Problems: []analyzer.Problem{}, By: []bucket{}}
 	buckets := map[trace.Time]*bucket{} // by the start of the unit
-	reading, err := s.each(cmd.Context(), trace.Needs{}, func(batch *trace.Batch, t int) error {
+	reading, err := s.each(cmd.Context(), columnar.Needs{}, func(batch *columnar.Batch, t int) error {
 		first := batch.First[t]
 		spans := int(batch.First[t+1] - first)
 		c.Traces++
@@ -139,15 +140,15 @@ func (p *program) printCount(c counting, by, format string) error {
 
 // each gives every selected trace that matches the query, as trace t of a batch. A
 // selection without a range or a query gives all.
-func (s *selection) each(ctx context.Context, needs trace.Needs, deliver func(b *trace.Batch, t int) error) (analyzer.Reading, error) {
+func (s *selection) each(ctx context.Context, needs columnar.Needs, deliver func(b *columnar.Batch, t int) error) (analyzer.Reading, error) {
 	filter := traceql.All
 	if s.query != nil {
 		filter = s.query
 		needs = needs.Union(filter.Needs())
 	}
 	query := filter.OnBatches()
-	var match trace.Bits
-	reading, err := s.source(needs, filter)(ctx, func(b *trace.Batch) error {
+	var match columnar.Bits
+	reading, err := s.source(needs, filter)(ctx, func(b *columnar.Batch) error {
 		match = query.SelectTraces(b, match)
 		for t := range b.NumTraces() {
 			if !match.Has(int32(t)) {

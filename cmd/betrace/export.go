@@ -9,7 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 func (p *program) exportCommand() *cobra.Command {
@@ -48,9 +49,9 @@ func (p *program) export(cmd *cobra.Command, f selectionFlags, format string) (e
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	traces, spans := 0, 0
-	reading, err := s.each(cmd.Context(), trace.Needs{All: true}, func(b *trace.Batch, i int) error {
+	reading, err := s.each(cmd.Context(), columnar.Needs{All: true}, func(b *columnar.Batch, i int) error {
 		t := b.Trace(i)
-		if err := write(p.stdout, t.ToOTLP()); err != nil {
+		if err := write(p.stdout, otlp.FromTrace(t)); err != nil {
 			return fmt.Errorf("trace %s: %w", t.ID, err)
 		}
 		traces++

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/deploy/stack/stacktest"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 func TestMain(m *testing.M) {
@@ -60,11 +60,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("FAULTY", faulty.URL)
 			env.Setenv("DOWN", "http://"+closedPort(t))
 			env.Setenv("BLOCKS", filepath.Join(must(os.Getwd()), "../../tempoclient/blocks/testdata/vparquet5"))
-			env.Setenv("OTLPFILES", filepath.Join(must(os.Getwd()), "../../analyzer/trace/testdata/tools"))
-			env.Setenv("PACK", filepath.Join(must(os.Getwd()), "../../analyzer/trace/tracetest/pack.yaml"))
+			env.Setenv("OTLPFILES", filepath.Join(must(os.Getwd()), "../../trace/otlp/testdata/tools"))
+			env.Setenv("PACK", filepath.Join(must(os.Getwd()), "../../trace/tracetest/pack.yaml"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "otlp": otlp, "same": same},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "otlp": rewriteOTLP, "same": same},
 	})
 }
 
@@ -118,7 +118,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func otlp(ts *testscript.TestScript, neg bool, args []string) {
+func rewriteOTLP(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: otlp proto|lengths|gzip IN OUT")
 	}
@@ -131,7 +131,7 @@ func otlp(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Check(w.Close())
 	default:
-		ts.Check(trace.ReadOTLP(bytes.NewReader(in), func(td ptrace.Traces) error {
+		ts.Check(otlp.Read(bytes.NewReader(in), func(td ptrace.Traces) error {
 			b, err := (&ptrace.ProtoMarshaler{}).MarshalTraces(td)
 			if args[0] == "lengths" {
 				out.Write([]byte{byte(len(b) >> 24), byte(len(b) >> 16), byte(len(b) >> 8), byte(len(b))})

@@ -23,8 +23,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/betracehq/betrace/analyzer"
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/tempopb"
+	"github.com/betracehq/betrace/trace"
 )
 
 // inMemory is a Tempo that takes OTLP over HTTP, and a Loki, in one: as much of

@@ -22,13 +22,15 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/rules/packs"
-	"github.com/betracehq/betrace/tempoclient/traceql"
-	"github.com/betracehq/betrace/tempoclient/traceql/traceqltest"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/trace/tracetest"
+	"github.com/betracehq/betrace/traceql"
+	"github.com/betracehq/betrace/traceql/traceqltest"
 )
 
 // A batch that is made for a rule's needs holds what its prefilter reads.
@@ -51,7 +53,7 @@ func TestAPrefilterReadsNothingThatItsRuleDoesNotNeed(t *testing.T) {
 	for _, r := range list {
 		needs, filter := r.Needs(), r.Prefilter()
 		reads := filter.Needs()
-		for _, scope := range []trace.Scope{trace.ScopeSpan, trace.ScopeResource, trace.ScopeEvent, trace.ScopeLink} {
+		for _, scope := range []columnar.Scope{columnar.ScopeSpan, columnar.ScopeResource, columnar.ScopeEvent, columnar.ScopeLink} {
 			if _, whole := needs.Reads(scope); !whole {
 				require.Subset(t, needs.Keys(scope), reads.Keys(scope), "%s: %s", r.ID, filter)
 			}
@@ -78,7 +80,7 @@ func TestAPrefilterFindsEveryTraceThatItsRuleAppliesTo(t *testing.T) {
 		batches = append(batches, g.Batches...)
 	}
 	tracetest.AddLists(31, 0.125, batches...)
-	traces, err := trace.FromOTLP(tracetest.Merge(batches...))
+	traces, err := otlp.ToTraces(tracetest.Merge(batches...))
 	require.NoError(t, err)
 	list := parsePack(t, "tracetest.yaml", []byte(tracetest.Pack))
 	files, err := fs.Glob(packs.FS, "*.yaml")
@@ -102,7 +104,7 @@ func TestAPrefilterFindsEveryTraceThatItsRuleAppliesTo(t *testing.T) {
 	}
 	listedOTLP := toOTLP(listed...)
 	tracetest.AddLists(32, 0.5, listedOTLP)
-	listed, err = trace.FromOTLP(listedOTLP)
+	listed, err = otlp.ToTraces(listedOTLP)
 	require.NoError(t, err)
 	tests = append(tests, listed...)
 	traces = append(traces, tests...)
@@ -344,7 +346,7 @@ func testTraces(list []*rules.Rule, start time.Time) []*trace.Trace {
 func toOTLP(traces ...*trace.Trace) ptrace.Traces {
 	all := make([]ptrace.Traces, len(traces))
 	for i, tr := range traces {
-		all[i] = tr.ToOTLP()
+		all[i] = otlp.FromTrace(tr)
 	}
 	return tracetest.Merge(all...)
 }

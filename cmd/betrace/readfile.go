@@ -13,12 +13,12 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/betracehq/betrace/analyzer"
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 // readFile reads the traces of a file, or of standard input, and adds its result to
 // the reading.
-func (s *selection) readFile(ctx context.Context, name string, spans *trace.Collector, reading *analyzer.Reading) {
+func (s *selection) readFile(ctx context.Context, name string, spans *otlp.Collector, reading *analyzer.Reading) {
 	in, done, err := s.openFile(ctx, name)
 	if err != nil {
 		reading.Problems = append(reading.Problems, analyzer.Problem{What: "file " + name, Why: err.Error()})
@@ -26,7 +26,7 @@ func (s *selection) readFile(ctx context.Context, name string, spans *trace.Coll
 	}
 	defer done()
 	empty := true
-	report := trace.ReadFile(in, func(td ptrace.Traces) error {
+	report := otlp.ReadFile(in, func(td ptrace.Traces) error {
 		empty = empty && td.SpanCount() == 0
 		return cmp.Or(context.Cause(ctx), spans.Add(td))
 	})
@@ -62,7 +62,7 @@ func (r contextReader) Read(p []byte) (int, error) {
 const maxFileProblems = 100
 
 // addFileReport adds the result of reading a file to the reading.
-func addFileReport(reading *analyzer.Reading, name string, report *trace.FileReport, empty bool) {
+func addFileReport(reading *analyzer.Reading, name string, report *otlp.FileReport, empty bool) {
 	what := "file " + name
 	kept := report.Problems[:min(len(report.Problems), max(0, maxFileProblems-len(reading.Problems)))]
 	for _, problem := range kept {

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/betracehq/betrace/analyzer/plan"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/traceql"
 )
 
 func (p *program) rulesCommand() *cobra.Command {
@@ -171,7 +171,7 @@ func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
 	sizes := p.config.ruleOptions().Sizes
 	var all []explanation
 	for _, pack := range packs {
-		plan := plan.Compile(pack.Rules)
+		plan := engine.Compile(pack.Rules)
 		for i, r := range pack.Rules {
 			needs := r.Needs()
 			e := explanation{

@@ -11,11 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/betracehq/betrace/analyzer"
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // scanFlags are the flags of scan that are no settings.
@@ -137,8 +137,8 @@ func (j *scanJob) run(ctx context.Context) error {
 	}
 	if j.query != nil {
 		query := j.query.OnBatches()
-		var matches trace.Bits
-		opts.Filter = func(b *trace.Batch) trace.Bits {
+		var matches columnar.Bits
+		opts.Filter = func(b *columnar.Batch) columnar.Bits {
 			matches = query.SelectTraces(b, matches)
 			return matches
 		}

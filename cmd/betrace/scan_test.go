@@ -19,13 +19,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/tracetest"
 )
 
 // patience bounds the waiting for a server. It ends a test that would wait for ever;

@@ -13,8 +13,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace/tracetest"
 )
 
 // The shipped packs find the same in the demo's traces, whether their attributes have

@@ -15,12 +15,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/betracehq/betrace/analyzer"
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // selectionFlags say which traces a command reads.
@@ -216,12 +218,12 @@ func (s *selection) close() error {
 
 // source returns where traces come from. Only what needs name is read where that is
 // cheaper, and only traces that match the filter need to come.
-func (s *selection) source(needs trace.Needs, filter *traceql.Filter) analyzer.SourceFunc {
+func (s *selection) source(needs columnar.Needs, filter *traceql.Filter) analyzer.SourceFunc {
 	read := s.sourceOfAll(needs, filter)
 	if s.from.IsZero() {
 		return read
 	}
-	return func(ctx context.Context, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
+	return func(ctx context.Context, deliver func(*columnar.Batch) error) (analyzer.Reading, error) {
 		reading, err := read(ctx, deliver)
 		s.sayExpired(&reading, s.from, fmt.Sprintf("range %s/%s", s.from.UTC().Format(time.RFC3339), s.to.UTC().Format(time.RFC3339)))
 		return reading, err
@@ -240,7 +242,7 @@ func (s *selection) sayExpired(reading *analyzer.Reading, start time.Time, what 
 }
 
 // sourceOfAll returns where traces come from, as if none had expired.
-func (s *selection) sourceOfAll(needs trace.Needs, filter *traceql.Filter) analyzer.SourceFunc {
+func (s *selection) sourceOfAll(needs columnar.Needs, filter *traceql.Filter) analyzer.SourceFunc {
 	switch {
 	case len(s.flags.files) > 0:
 		return analyzer.InBatches(needs, s.fromFiles)
@@ -252,7 +254,7 @@ func (s *selection) sourceOfAll(needs trace.Needs, filter *traceql.Filter) analy
 			return s.fromAPI(ctx, from, skip, needs, filter, deliver)
 		})
 	}
-	return func(ctx context.Context, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
+	return func(ctx context.Context, deliver func(*columnar.Batch) error) (analyzer.Reading, error) {
 		switch {
 		case s.store == nil, s.way == sourceAuto && s.from.After(s.young):
 			return api(s.from, nil)(ctx, deliver)
@@ -263,12 +265,12 @@ func (s *selection) sourceOfAll(needs trace.Needs, filter *traceql.Filter) analy
 	}
 }
 
-func (s *selection) fromAPI(ctx context.Context, from time.Time, skip func(trace.ID) bool, needs trace.Needs, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
+func (s *selection) fromAPI(ctx context.Context, from time.Time, skip func(trace.ID) bool, needs columnar.Needs, filter *traceql.Filter, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
 	if s.way == sourceByID {
-		needs = trace.Needs{All: true}
+		needs = columnar.Needs{All: true}
 	}
 	report, err := s.client.Traces(ctx, tempoclient.Request{
-		From: from, To: s.to, SettledBefore: s.young, Filter: filter, Skip: skip, SkipAdded: s.wrote, Needs: needs, ByIDWith: []trace.AttributeKey{evidence.OwnAttribute}, Progress: s.progress.read,
+		From: from, To: s.to, SettledBefore: s.young, Filter: filter, Skip: skip, SkipAdded: s.wrote, Needs: needs, ByIDWith: []columnar.AttributeKey{evidence.OwnAttribute}, Progress: s.progress.read,
 	}, deliver)
 	reading := analyzer.Reading{Basis: "search", Young: s.to.After(s.young), Skipped: report.Skipped, MoreProblems: report.MoreProblems, OutsideRange: report.OutsideRange}
 	for _, problem := range report.Problems {
@@ -287,7 +289,7 @@ func (s *selection) wrote(id trace.ID) bool {
 	return own
 }
 
-func (s *selection) fromBlocks(ctx context.Context, to time.Time, needs trace.Needs, filter *traceql.Filter, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
+func (s *selection) fromBlocks(ctx context.Context, to time.Time, needs columnar.Needs, filter *traceql.Filter, deliver func(*columnar.Batch) error) (analyzer.Reading, error) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(blocks.MemoryLimit(s.config.viper.GetInt64("scan.memory_bytes"))))
 	}
@@ -309,10 +311,10 @@ func (s *selection) fromBlocks(ctx context.Context, to time.Time, needs trace.Ne
 // begins near the seam may seem to begin on either side of it, as more of it is known
 // here or there: the API is asked from well before the seam, and what blocks gave
 // is left out.
-func (s *selection) fromBoth(ctx context.Context, needs trace.Needs, filter *traceql.Filter, api func(time.Time, func(trace.ID) bool) analyzer.SourceFunc, deliver func(*trace.Batch) error) (analyzer.Reading, error) {
+func (s *selection) fromBoth(ctx context.Context, needs columnar.Needs, filter *traceql.Filter, api func(time.Time, func(trace.ID) bool) analyzer.SourceFunc, deliver func(*columnar.Batch) error) (analyzer.Reading, error) {
 	overlap := s.young.Add(-s.config.viper.GetDuration("scan.max_trace_duration"))
 	given, near := map[trace.ID]bool{}, trace.TimeOf(overlap)
-	old, err := s.fromBlocks(ctx, s.young, needs, filter, func(b *trace.Batch) error {
+	old, err := s.fromBlocks(ctx, s.young, needs, filter, func(b *columnar.Batch) error {
 		for t, id := range b.IDs {
 			if slices.Max(b.Ends[b.First[t]:b.First[t+1]]) >= near {
 				given[id] = true
@@ -360,7 +362,7 @@ func (s *selection) fromFiles(ctx context.Context, deliver func(*trace.Trace) er
 	problem := func(what string, err error) {
 		reading.Problems = append(reading.Problems, analyzer.Problem{What: what, Why: err.Error()})
 	}
-	var spans trace.Collector
+	var spans otlp.Collector
 	for _, name := range s.flags.files {
 		if info, err := os.Stat(name); name == "-" || err != nil || !info.IsDir() {
 			s.readFile(ctx, name, &spans, &reading)
@@ -399,8 +401,8 @@ func interruptible(ctx context.Context, in io.Reader) (io.Reader, func()) {
 }
 
 // needsOf returns what the rules, and a query, read.
-func needsOf(rs []*rules.Rule, query *traceql.Filter) trace.Needs {
-	needs := trace.Needs{Attributes: []trace.AttributeKey{evidence.OwnAttribute}}
+func needsOf(rs []*rules.Rule, query *traceql.Filter) columnar.Needs {
+	needs := columnar.Needs{Attributes: []columnar.AttributeKey{evidence.OwnAttribute}}
 	for _, r := range rs {
 		needs = needs.Union(r.Needs())
 	}

@@ -24,10 +24,10 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"golang.org/x/term"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/tempoclient"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/tracetest"
 )
 
 func main() {

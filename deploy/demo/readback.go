@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
 )
 
 // Queries that a user would write for Tempo and Loki.

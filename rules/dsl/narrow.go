@@ -3,8 +3,8 @@ package dsl
 import (
 	"strconv"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // narrowing returns a TraceQL filter that every trace matches on which the condition is

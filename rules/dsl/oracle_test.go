@@ -14,8 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // TestTranslationsJudgeAsTheTree compares random rules, translated and judged, with an
@@ -49,7 +50,7 @@ func TestTranslationsJudgeAsTheTree(t *testing.T) {
 					t.Fatalf("seed %d: %s\nwhen %s\nalways %s\nnever %s\ntraceql %s\n%v\nhave %s, want %s", seed, sources[i], out[i].when, out[i].always, out[i].never, out[i].traceql, spansOf(tr), v.Outcome, want)
 				}
 				// A scan sees of a trace what the rule needs, and only the traces of its prefilter.
-				require.Equal(t, v.Outcome, rule.Judge(t.Context(), trace.NewBatch(rule.Needs(), tr).Trace(0)).Outcome, sources[i])
+				require.Equal(t, v.Outcome, rule.Judge(t.Context(), columnar.NewBatch(rule.Needs(), tr).Trace(0)).Outcome, sources[i])
 				require.True(t, v.Outcome == rules.NotApplicable || rule.Prefilter().Matches(tr), sources[i])
 				outcomes[v.Outcome]++
 			}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
 )
 
 // translation is a rule in the words of a pack; what is not there is "".

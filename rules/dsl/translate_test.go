@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
 )
 
 // traceOf reads the trace of a rule test.

@@ -13,9 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/rules/packs"
+	"github.com/betracehq/betrace/trace"
 )
 
 var update = flag.Bool("update", false, "write docs/packs.md anew")

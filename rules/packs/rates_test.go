@@ -15,9 +15,10 @@ import (
 	"github.com/google/cel-go/common/types"
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/plan"
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 var (
@@ -32,7 +33,7 @@ type probe struct {
 	rule  *rules.Rule
 	key   string
 	test  *trace.Trace
-	needs trace.Needs
+	needs columnar.Needs
 }
 
 func (p probe) String() string { return p.rule.Pack.Name + "/" + p.rule.ID + " " + p.key }
@@ -190,7 +191,7 @@ func (p probe) takes(k valueKind) bool {
 var groups = []int{256, 32, 4, 1}
 
 // find returns those of the texts that are a violation, each in a trace of its own.
-func (p probe) find(t *testing.T, judge *plan.Judge, texts []string, groups []int) (found []string) {
+func (p probe) find(t *testing.T, judge *engine.Judge, texts []string, groups []int) (found []string) {
 	var traces []*trace.Trace
 	for group := range slices.Chunk(texts, groups[0]) {
 		traces = append(traces, p.trace(uint64(len(traces)), group...))
@@ -205,11 +206,11 @@ func (p probe) find(t *testing.T, judge *plan.Judge, texts []string, groups []in
 }
 
 // judge returns which traces are violations.
-func (p probe) judge(t *testing.T, judge *plan.Judge, traces []*trace.Trace) (found []int) {
+func (p probe) judge(t *testing.T, judge *engine.Judge, traces []*trace.Trace) (found []int) {
 	if len(traces) == 0 {
 		return nil
 	}
-	verdicts, err := judge.Batch(t.Context(), trace.NewBatch(p.needs, traces...), nil)
+	verdicts, err := judge.Batch(t.Context(), columnar.NewBatch(p.needs, traces...), nil)
 	if err != nil {
 		t.Error(err)
 		return nil
@@ -248,9 +249,9 @@ func TestRulesTakeNoOtherValuesForWhatTheyLookFor(t *testing.T) {
 		for ki, k := range valueKinds {
 			t.Run(k.name, func(t *testing.T) {
 				t.Parallel()
-				judges := make([]*plan.Judge, len(all))
+				judges := make([]*engine.Judge, len(all))
 				for i, p := range all {
-					judges[i] = plan.Compile([]*rules.Rule{p.rule}).NewJudge()
+					judges[i] = engine.Compile([]*rules.Rule{p.rule}).NewJudge()
 					judges[i].Workers = 1
 				}
 				violations, examples := make([]int, len(all)), make([]string, len(all))

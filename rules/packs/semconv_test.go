@@ -8,9 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/trace/tracetest"
 )
 
 // older returns the trace with attributes under older names: the nth of each, or the last.
@@ -80,8 +81,8 @@ func TestPacksSeeAttributesUnderTheirOlderNames(t *testing.T) {
 	require.NoError(t, err)
 	defer file.Close()
 	var traces []*trace.Trace
-	require.NoError(t, trace.ReadOTLP(file, func(td ptrace.Traces) error {
-		list, err := trace.FromOTLP(td)
+	require.NoError(t, otlp.Read(file, func(td ptrace.Traces) error {
+		list, err := otlp.ToTraces(td)
 		traces = append(traces, list...)
 		return err
 	}))

@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/rules/rulestest"
+	"github.com/betracehq/betrace/trace"
 )
 
 func TestRulesVaryInTheirVerdicts(t *testing.T) {

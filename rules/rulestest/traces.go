@@ -7,7 +7,8 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 // Traces makes n traces of at most so many spans each; small ones are more frequent.
@@ -209,6 +210,6 @@ func (t *traceMaker) derange(s *trace.Span) {
 // JSON returns a trace in OTLP's JSON encoding, for a report of what went wrong on it.
 func JSON(t *trace.Trace) (string, error) {
 	var m ptrace.JSONMarshaler
-	text, err := m.MarshalTraces(t.ToOTLP())
+	text, err := m.MarshalTraces(otlp.FromTrace(t))
 	return string(text), err
 }

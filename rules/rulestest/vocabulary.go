@@ -3,7 +3,7 @@ package rulestest
 import (
 	"math"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
 )
 
 // keys are those of attributes. Spans, resources, events and links share them, so that a

@@ -9,7 +9,9 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 // Paths of the schema, without "list" and "element".
@@ -33,13 +35,13 @@ var wellKnown = map[string]map[string]string{
 
 // attributeScopes are the paths of what has attributes.
 var attributeScopes = []struct {
-	scope trace.Scope
+	scope columnar.Scope
 	path  string
-}{{trace.ScopeSpan, pathSpan}, {trace.ScopeResource, pathResource}, {trace.ScopeEvent, pathEvent}, {trace.ScopeLink, pathLink}}
+}{{columnar.ScopeSpan, pathSpan}, {columnar.ScopeResource, pathResource}, {columnar.ScopeEvent, pathEvent}, {columnar.ScopeLink, pathLink}}
 
 // eachDedicated gives a scope's dedicated columns, by their names below its path: the
 // n-th of a type is StringN or IntN.
-func eachDedicated(all []DedicatedColumn, scope trace.Scope, yield func(column string, c DedicatedColumn)) {
+func eachDedicated(all []DedicatedColumn, scope columnar.Scope, yield func(column string, c DedicatedColumn)) {
 	count := map[string]int{}
 	for _, c := range all {
 		if columnScope(c) != scope {
@@ -54,19 +56,19 @@ func eachDedicated(all []DedicatedColumn, scope trace.Scope, yield func(column s
 	}
 }
 
-func columnScope(c DedicatedColumn) trace.Scope {
+func columnScope(c DedicatedColumn) columnar.Scope {
 	switch c.Scope {
 	case "resource":
-		return trace.ScopeResource
+		return columnar.ScopeResource
 	case "event":
-		return trace.ScopeEvent
+		return columnar.ScopeEvent
 	}
-	return trace.ScopeSpan
+	return columnar.ScopeSpan
 }
 
 // owners are what has attributes in a segment: spans, resources, events or links.
 type owners struct {
-	scope trace.Scope
+	scope columnar.Scope
 	path  string
 	depth int     // of their list
 	rows  []int32 // by slot, -1: none
@@ -101,8 +103,8 @@ func (f *filling) attributes(s *segment, o owners) error {
 }
 
 // put gives a row a value that may have one already.
-func (f *filling) put(o owners, c *trace.Column, row int32, v trace.Value) {
-	if c.Put(row, v) && o.scope == trace.ScopeSpan {
+func (f *filling) put(o owners, c *columnar.Column, row int32, v trace.Value) {
+	if c.Put(row, v) && o.scope == columnar.ScopeSpan {
 		f.filler.FlagSpan(row, trace.FlagRepeatedKey)
 	}
 }
@@ -216,7 +218,7 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 }
 
 // ownWords reads a page of a column of one attribute whose texts are words.
-func (f *filling) ownWords(p *page, o owners, to *trace.Column, rows []int32) {
+func (f *filling) ownWords(p *page, o owners, to *columnar.Column, rows []int32) {
 	known, codes := f.codes.of(p.dict), to.Text.Codes
 	words := p.codes
 	if len(words) == len(rows) && !f.dropped {
@@ -283,7 +285,7 @@ func jsonValue(text string) (trace.Value, error) {
 	if err != nil {
 		return trace.Value{}, fmt.Errorf("%.100q is no AnyValue: %w", text, err)
 	}
-	traces, err := trace.FromOTLP(td)
+	traces, err := otlp.ToTraces(td)
 	if err != nil || len(traces) != 1 {
 		return trace.Value{}, fmt.Errorf("%.100q is no AnyValue: %w", text, err)
 	}

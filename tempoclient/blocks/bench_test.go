@@ -8,13 +8,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/tracetest"
 )
 
 // BenchmarkRead reads blocks of about 400,000 spans that a real Tempo wrote: the pages
@@ -59,8 +60,8 @@ func BenchmarkRead(b *testing.B) {
 	require.NoError(b, err)
 	for _, c := range []struct {
 		name  string
-		needs trace.Needs
-	}{{"intrinsics", trace.Needs{}}, {"pack", needsOf(pack)}, {"all", trace.Needs{All: true}}} {
+		needs columnar.Needs
+	}{{"intrinsics", columnar.Needs{}}, {"pack", needsOf(pack)}, {"all", columnar.Needs{All: true}}} {
 		b.Run(c.name+"/pages", func(b *testing.B) {
 			for b.Loop() {
 				require.NoError(b, store.ReadPages(b.Context(), name, c.needs))

@@ -13,12 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/trace/tracetest"
 )
 
 // fixture is what a Tempo 3.0.3 had in its storage in the middle of a compaction, in
@@ -32,8 +34,8 @@ func fixture(t testing.TB) (store *blocks.Store, sent []*trace.Trace) {
 	f, err := os.Open(filepath.Join(dir, "traces.jsonl.gz"))
 	require.NoError(t, err)
 	defer f.Close()
-	var c trace.Collector
-	require.NoError(t, trace.ReadOTLP(f, c.Add))
+	var c otlp.Collector
+	require.NoError(t, otlp.Read(f, c.Add))
 	return store, c.Traces()
 }
 
@@ -62,7 +64,7 @@ func wantEqual(t testing.TB, sent []*trace.Trace, got map[trace.ID]*trace.Trace)
 
 func TestBlocksOfTempo3GiveWhatWasSent(t *testing.T) {
 	store, sent := fixture(t)
-	got, report := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}})
+	got, report := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}})
 	require.Empty(t, report.Problems)
 	require.Len(t, report.Blocks, 3)
 	// A dedicated column for lists does not tell "a" from ["a"].
@@ -163,7 +165,7 @@ func TestBlocksOfTempo2GiveWhatWasSent(t *testing.T) {
 	// Values are cut at 2 KiB on the way in; of unequal copies Tempo keeps one.
 	o.Nasty[tracetest.LongValues], o.Nasty[tracetest.UnequalCopies] = 0, 0
 	o.Start, o.Window, o.MaxSpans = time.Now().Add(-3*time.Hour), time.Hour, 400
-	var c trace.Collector
+	var c otlp.Collector
 	var first, late []ptrace.Traces
 	for g := range tracetest.New(o).All() {
 		for i, td := range g.Batches {
@@ -184,14 +186,14 @@ func TestBlocksOfTempo2GiveWhatWasSent(t *testing.T) {
 		total += int64(len(tr.Spans))
 	}
 	w.flush(t, total)
-	got, report := readAll(t, w.store, blocks.Request{Tenant: w.name, Needs: trace.Needs{All: true}})
+	got, report := readAll(t, w.store, blocks.Request{Tenant: w.name, Needs: columnar.Needs{All: true}})
 	require.Empty(t, report.Problems)
 	t.Logf("%d traces, %d spans from %d blocks", len(got), total, len(report.Blocks))
 	require.Greater(t, len(report.Blocks), 1)
 	wantEqual(t, sent, got)
 
 	// The same in little memory, in many ranges.
-	got, report = readAll(t, w.store, blocks.Request{Tenant: w.name, Needs: trace.Needs{All: true}, MemoryBytes: 1, Workers: 3})
+	got, report = readAll(t, w.store, blocks.Request{Tenant: w.name, Needs: columnar.Needs{All: true}, MemoryBytes: 1, Workers: 3})
 	require.Empty(t, report.Problems)
 	wantEqual(t, sent, got)
 }
@@ -200,9 +202,9 @@ func TestBlocksOfTempo2GiveWhatWasSent(t *testing.T) {
 // is an attribute that it has.
 func TestABlockSaysWhatReadingItTakes(t *testing.T) {
 	store, _ := fixture(t)
-	keys := func(keys ...string) (needs trace.Needs) {
+	keys := func(keys ...string) (needs columnar.Needs) {
 		for _, key := range keys {
-			needs.Attributes = append(needs.Attributes, trace.AttributeKey{Scope: trace.ScopeSpan, Key: key})
+			needs.Attributes = append(needs.Attributes, columnar.AttributeKey{Scope: columnar.ScopeSpan, Key: key})
 		}
 		return needs
 	}
@@ -213,8 +215,8 @@ func TestABlockSaysWhatReadingItTakes(t *testing.T) {
 		info, err := store.Inspect(t.Context(), m)
 		require.NoError(t, err)
 		require.Equal(t, []string{"span.amount"}, info.Generic(keys("amount", "nowhere", "http.request.method")))
-		require.Empty(t, info.Generic(trace.Needs{All: true}))
-		for name, needs := range map[string]trace.Needs{"none": {}, "nowhere": keys("nowhere"), "amount": keys("amount"), "all": {All: true}} {
+		require.Empty(t, info.Generic(columnar.Needs{All: true}))
+		for name, needs := range map[string]columnar.Needs{"none": {}, "nowhere": keys("nowhere"), "amount": keys("amount"), "all": {All: true}} {
 			needed[name] += info.Needed(needs)
 			if name == "amount" {
 				needed["shared"] += info.Shared(needs)
@@ -228,7 +230,7 @@ func TestABlockSaysWhatReadingItTakes(t *testing.T) {
 	require.Equal(t, needed["nowhere"], needed["amount"]-needed["shared"])
 	overhead := int64(0) // footers, indexes, IDs read ahead
 	for _, name := range []string{"none", "nowhere", "amount", "all"} {
-		needs := map[string]trace.Needs{"none": {}, "nowhere": keys("nowhere"), "amount": keys("amount"), "all": {All: true}}[name]
+		needs := map[string]columnar.Needs{"none": {}, "nowhere": keys("nowhere"), "amount": keys("amount"), "all": {All: true}}[name]
 		_, report := readAll(t, store, blocks.Request{Needs: needs, Workers: 1})
 		if name == "none" {
 			overhead = report.Bytes - needed[name]

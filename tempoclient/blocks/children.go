@@ -3,7 +3,8 @@ package blocks
 import (
 	"fmt"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // children are the events or the links of a segment's spans.
@@ -118,7 +119,7 @@ func (f *filling) events(s *segment, place []int32, n int) error {
 	}); err != nil {
 		return err
 	}
-	return f.attributes(s, owners{trace.ScopeEvent, pathEvent, 4, f.bySlot(c.rows(), c.slots), n})
+	return f.attributes(s, owners{columnar.ScopeEvent, pathEvent, 4, f.bySlot(c.rows(), c.slots), n})
 }
 
 func (f *filling) links(s *segment, place []int32, n int) error {
@@ -138,5 +139,5 @@ func (f *filling) links(s *segment, place []int32, n int) error {
 	}); err != nil {
 		return err
 	}
-	return f.attributes(s, owners{trace.ScopeLink, pathLink, 4, f.bySlot(c.rows(), c.slots), n})
+	return f.attributes(s, owners{columnar.ScopeLink, pathLink, 4, f.bySlot(c.rows(), c.slots), n})
 }

@@ -12,11 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/trace/tracetest"
 )
 
 var (
@@ -55,7 +57,7 @@ func newDataSet(t *testing.T, seed uint64) *dataSet {
 		}
 	}
 	d.options = o
-	var c trace.Collector
+	var c otlp.Collector
 	for g := range tracetest.New(o).All() {
 		d.generated = append(d.generated, g)
 		for _, td := range g.Batches {
@@ -127,7 +129,7 @@ func (d *dataSet) compare(t *testing.T, pack *rules.Pack) (blocksRead int) {
 	var report blocks.Report
 	deadline := time.Now().Add(patience)
 	for { // until all that is on its way has arrived in blocks
-		got, report = readAll(t, d.store, blocks.Request{Tenant: d.name, Needs: trace.Needs{All: true}})
+		got, report = readAll(t, d.store, blocks.Request{Tenant: d.name, Needs: columnar.Needs{All: true}})
 		stored := int64(0)
 		for _, tr := range got {
 			stored += int64(len(tr.Spans))
@@ -205,7 +207,7 @@ func (d *dataSet) wantSent(t *testing.T, way string, got map[trace.ID]*trace.Tra
 	}
 }
 
-func needsOf(pack *rules.Pack) (needs trace.Needs) {
+func needsOf(pack *rules.Pack) (needs columnar.Needs) {
 	for _, r := range pack.Rules {
 		needs = needs.Union(r.Needs())
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // Impatient has the store wait less before it asks again and for what stands still.
@@ -58,7 +58,7 @@ func (s *Store) Near() *Store {
 
 // ReadPages decodes the pages of the needed columns of a tenant's blocks and does
 // nothing with them: what reading costs at least.
-func (s *Store) ReadPages(ctx context.Context, tenant string, needs trace.Needs) error {
+func (s *Store) ReadPages(ctx context.Context, tenant string, needs columnar.Needs) error {
 	listing, err := s.List(ctx, tenant)
 	if err != nil {
 		return err

@@ -12,8 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // The live blocks of the fixture.
@@ -98,7 +99,7 @@ func TestADamagedBlockIsSaidAndNoHalfTraceIsGiven(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, report := readAll(t, broken(t, tt.do), blocks.Request{Needs: trace.Needs{All: true}})
+			got, report := readAll(t, broken(t, tt.do), blocks.Request{Needs: columnar.Needs{All: true}})
 			require.Empty(t, got)
 			require.NotEmpty(t, report.Problems)
 			require.Equal(t, "block "+firstBlock, report.Problems[0].What)

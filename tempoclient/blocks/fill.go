@@ -7,7 +7,8 @@ import (
 	"io"
 	"slices"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // filling reads ranges of trace IDs from blocks into batches, one after another.
@@ -18,12 +19,12 @@ import (
 // many blocks and columns there are.
 type filling struct {
 	ctx      context.Context
-	needs    trace.Needs
+	needs    columnar.Needs
 	from, to trace.Time           // when traces start
 	filter   *condition           // what traces must meet; nil: nothing
 	judged   func(id string) bool // blocks that hold nothing new; nil: all do
-	filler   *trace.Filler
-	batch    *trace.Batch
+	filler   *columnar.Filler
+	batch    *columnar.Batch
 
 	segments []*segment
 	spare    []*segment
@@ -34,8 +35,8 @@ type filling struct {
 	whole    *spool // the blocks that are read as a whole; nil: none
 	heap     rowHeap
 	shared   []nextRow
-	runs     []trace.SpanRun             // of one trace
-	needed   [trace.ScopeLink + 1]keySet // which attributes are needed, by scope
+	runs     []columnar.SpanRun             // of one trace
+	needed   [columnar.ScopeLink + 1]keySet // which attributes are needed, by scope
 	codes    translator
 	generics generics
 	// dropped is set if a span has no place, or an entry is none.
@@ -44,7 +45,7 @@ type filling struct {
 
 // read makes a batch of the traces with IDs in the range that start in the time asked
 // for. Of what cannot be read it says which block it is in.
-func (f *filling) read(blocks []*block, ids idRange) (b *trace.Batch, outside int, failed *block, err error) {
+func (f *filling) read(blocks []*block, ids idRange) (b *columnar.Batch, outside int, failed *block, err error) {
 	defer recovered(&err)
 	f.spare, f.segments = append(f.spare, f.segments...), f.segments[:0]
 	for _, blk := range blocks {
@@ -174,7 +175,7 @@ func (f *filling) arrange() (outside int) {
 			}
 			f.runs = f.runs[:0]
 			spans := 0
-			add := func(run trace.SpanRun) {
+			add := func(run columnar.SpanRun) {
 				f.runs = append(f.runs, run)
 				spans += int(run.To - run.From)
 			}
@@ -287,10 +288,10 @@ func (f *filling) values(s *segment, resources, events, links int) error {
 	if err := f.texts(s, pathResource+"ServiceName", &service.Text, resourceRows); err != nil { // "" stands for absent
 		return err
 	}
-	if err := f.attributes(s, owners{trace.ScopeResource, pathResource, 1, f.bySlot(resourceRows, s.resourceSlots), resources}); err != nil {
+	if err := f.attributes(s, owners{columnar.ScopeResource, pathResource, 1, f.bySlot(resourceRows, s.resourceSlots), resources}); err != nil {
 		return err
 	}
-	if err := f.attributes(s, owners{trace.ScopeSpan, pathSpan, 3, f.bySlot(place, s.spanSlots), len(b.SpanIDs)}); err != nil {
+	if err := f.attributes(s, owners{columnar.ScopeSpan, pathSpan, 3, f.bySlot(place, s.spanSlots), len(b.SpanIDs)}); err != nil {
 		return err
 	}
 	if err := f.events(s, place, events); err != nil {

@@ -9,7 +9,8 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // generics is what is being read of the key and value columns of one segment.
@@ -21,17 +22,17 @@ import (
 type generics struct {
 	keys    []neededKey
 	byKey   map[string]int32
-	byWord  []int32                    // by word of the keys' dictionary: the number of its key, 0: not needed
-	entries int                        // of the keys' column
-	numbers []int32                    // by entry, after 64 that are none: the number of its key, from 1; 0: not needed
-	counts  []int32                    // by number: how many entries it has
-	begins  marks                      // entries that begin an owner
-	rowOf   []int32                    // by slot of owners
-	firsts  []int32                    // by row of the segment, and for the end: the entry with which it begins; none if that is not known
-	types   map[trace.AttributeKey]int // the value column in which a key's values were found last
+	byWord  []int32                       // by word of the keys' dictionary: the number of its key, 0: not needed
+	entries int                           // of the keys' column
+	numbers []int32                       // by entry, after 64 that are none: the number of its key, from 1; 0: not needed
+	counts  []int32                       // by number: how many entries it has
+	begins  marks                         // entries that begin an owner
+	rowOf   []int32                       // by slot of owners
+	firsts  []int32                       // by row of the segment, and for the end: the entry with which it begins; none if that is not known
+	types   map[columnar.AttributeKey]int // the value column in which a key's values were found last
 	// Of the page that is being read: which entries begin an owner, and which have a value.
 	ownerStarts, defined marks
-	equal                trace.Bits
+	equal                columnar.Bits
 	hits                 [1024]hit // few enough to stay in the cache
 	// Where there are many keys, sorted are the page's entries by number: those of n lie
 	// between starts[n-1] and starts[n]. Otherwise there are none.
@@ -44,7 +45,7 @@ type generics struct {
 
 // neededKey is a key of which values are read.
 type neededKey struct {
-	column *trace.Column
+	column *columnar.Column
 	number int32
 	left   int   // how many of its entries have no value yet
 	before int   // and before the column that is being read
@@ -60,7 +61,7 @@ type hit struct{ at, row int32 }
 // owner is whose an entry is.
 type owner struct {
 	row    int32
-	column *trace.Column
+	column *columnar.Column
 }
 
 // valueColumns are the columns of values by type, but for those of rare types.
@@ -103,7 +104,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 	g := &f.generics
 	if g.byKey == nil {
 		g.byKey, g.lists, g.owners = map[string]int32{}, map[int32][]trace.Value{}, map[int32]owner{}
-		g.types = map[trace.AttributeKey]int{}
+		g.types = map[columnar.AttributeKey]int{}
 	}
 	clear(g.byKey)
 	g.keys, g.entries, g.firsts, g.rowOf = g.keys[:0], 0, g.firsts[:0], o.rows
@@ -136,7 +137,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 			k := &g.keys[len(g.keys)-1] // its memory is used again
 			n = int32(len(g.keys))
 			k.column, k.number = f.filler.Column(o.scope, string(key), o.n), n
-			k.likely = g.types[trace.AttributeKey{Scope: o.scope, Key: k.column.Key}]
+			k.likely = g.types[columnar.AttributeKey{Scope: o.scope, Key: k.column.Key}]
 			k.words.reset()
 			g.byKey[k.column.Key] = n
 			g.counts = append(g.counts, 0)
@@ -207,7 +208,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		g.dropUnwanted()
 	}
 	// Owners begin rows where spans do, if each is a span: then entries of rows are known.
-	if o.scope == trace.ScopeSpan && !s.gaps {
+	if o.scope == columnar.ScopeSpan && !s.gaps {
 		g.firsts = g.begins.eachSet(g.firsts, s.first[:len(s.first)-1])
 		if len(g.firsts) > 0 {
 			g.firsts = append(g.firsts, int32(g.entries))
@@ -252,7 +253,7 @@ func (g *generics) findOwners() {
 	if len(g.owners) > 0 {
 		return
 	}
-	columns := make([]*trace.Column, len(g.counts))
+	columns := make([]*columnar.Column, len(g.counts))
 	for _, k := range g.keys {
 		columns[k.number] = k.column
 	}
@@ -362,7 +363,7 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 	})
 	for i := range g.keys {
 		if k := &g.keys[i]; k.likely != column && 2*(k.before-k.left) > int(g.counts[k.number]) {
-			g.types[trace.AttributeKey{Scope: o.scope, Key: k.column.Key}] = column
+			g.types[columnar.AttributeKey{Scope: o.scope, Key: k.column.Key}] = column
 		}
 	}
 	return g.wantEntries(err, path, begun)
@@ -373,7 +374,7 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 var manyKeys = 4
 
 func init() {
-	if trace.HasVectors() {
+	if columnar.HasVectors() {
 		manyKeys = 64
 	}
 }
@@ -421,7 +422,7 @@ func (f *filling) valuesOf(k *neededKey, p *page, o owners, first int) {
 	// A bit for each of the page's entries, from a whole word on.
 	from, end := p.first&^63, p.first+p.entries
 	g.equal = g.equal.Resized(end - from)
-	trace.SetEqual(g.equal, g.numbersFrom(first + from - p.first)[:end-from], k.number)
+	columnar.SetEqual(g.equal, g.numbersFrom(first + from - p.first)[:end-from], k.number)
 	if before := p.first & 63; before > 0 {
 		g.equal[0] &= ^uint64(0) << before
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // A block whose data is there and whose meta.json is not is a problem, unless Tempo is
@@ -88,7 +88,7 @@ func TestABlockWithoutMetaJSONMakesAReadingIncomplete(t *testing.T) {
 		}
 		require.NoError(t, os.Remove(filepath.Join(dir, firstBlock, "meta.json")))
 	})
-	_, report := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}})
+	_, report := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}})
 	require.Len(t, report.Problems, 1)
 	require.Equal(t, "block "+firstBlock, report.Problems[0].What)
 	require.NotZero(t, report.Skipped)

@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // Info is what a block's footer says of it.
@@ -26,7 +27,7 @@ type Info struct {
 	columnBytes map[string]int64 // by path, compressed
 	// shared are the keys in the columns that attributes share, of spans and resources;
 	// nil where the file does not list them.
-	shared map[trace.Scope]map[string]bool
+	shared map[columnar.Scope]map[string]bool
 }
 
 // Inspect reads a block's footer, and which attributes it has.
@@ -52,9 +53,9 @@ func (s *Store) Inspect(ctx context.Context, m Meta) (Info, error) {
 
 // sharedKeys reads which keys are in the columns that attributes share, from the
 // dictionaries of the keys.
-func (b *block) sharedKeys() (shared map[trace.Scope]map[string]bool, err error) {
+func (b *block) sharedKeys() (shared map[columnar.Scope]map[string]bool, err error) {
 	defer recovered(&err)
-	shared = map[trace.Scope]map[string]bool{}
+	shared = map[columnar.Scope]map[string]bool{}
 	for _, scope := range attributeScopes[:2] {
 		keys := map[string]bool{}
 		for g := range b.chunks {
@@ -82,7 +83,7 @@ func (b *block) sharedKeys() (shared map[trace.Scope]map[string]bool, err error)
 
 // Needed returns how many bytes of the block are read for the needs, without its footer
 // and page indexes, if no filter leaves traces out.
-func (i *Info) Needed(needs trace.Needs) int64 {
+func (i *Info) Needed(needs columnar.Needs) int64 {
 	sum := int64(0)
 	for path := range i.neededColumns(needs) {
 		sum += i.columnBytes[path]
@@ -112,7 +113,7 @@ func (i *Info) sharedBytes(path string) int64 {
 // Shared returns how many of the needed bytes are in the columns that all attributes
 // without a column of their own share, and would not be read if those of [Info.Generic]
 // had one. The keys are not counted: values of other types are looked for there.
-func (i *Info) Shared(needs trace.Needs) int64 {
+func (i *Info) Shared(needs columnar.Needs) int64 {
 	sum := int64(0)
 	for _, scope := range attributeScopes[:2] {
 		_, whole := needs.Reads(scope.scope)
@@ -125,12 +126,12 @@ func (i *Info) Shared(needs trace.Needs) int64 {
 }
 
 // neededColumns returns the paths of the columns that are read for the needs.
-func (i *Info) neededColumns(needs trace.Needs) map[string]bool {
+func (i *Info) neededColumns(needs columnar.Needs) map[string]bool {
 	return neededColumns(slices.Collect(maps.Keys(i.columnBytes)), i.DedicatedColumns, needs)
 }
 
 // neededColumns returns which of a file's columns are read for the needs.
-func neededColumns(all []string, dedicated []DedicatedColumn, needs trace.Needs) map[string]bool {
+func neededColumns(all []string, dedicated []DedicatedColumn, needs columnar.Needs) map[string]bool {
 	paths := map[string]bool{"TraceID": true, pathResource + "ServiceName": true}
 	for _, name := range []string{"SpanID", "ParentSpanID", "StartTimeUnixNano", "DurationNano", "Kind", "StatusCode", "Name"} {
 		paths[pathSpan+name] = true
@@ -167,7 +168,7 @@ func neededColumns(all []string, dedicated []DedicatedColumn, needs trace.Needs)
 
 // Generic returns the needed attributes, as TraceQL names them, that the block has and
 // that have no column of their own: they are read from the columns that all share.
-func (i *Info) Generic(needs trace.Needs) []string {
+func (i *Info) Generic(needs columnar.Needs) []string {
 	var names []string
 	for _, scope := range attributeScopes[:2] { // spans and resources
 		names = append(names, i.genericOf(needs, scope.scope)...)
@@ -176,7 +177,7 @@ func (i *Info) Generic(needs trace.Needs) []string {
 	return slices.Compact(names)
 }
 
-func (i *Info) genericOf(needs trace.Needs, scope trace.Scope) []string {
+func (i *Info) genericOf(needs columnar.Needs, scope columnar.Scope) []string {
 	own := map[string]bool{trace.ServiceName: true}
 	for _, key := range ownColumns(slices.Collect(maps.Keys(i.columnBytes)), i.DedicatedColumns, scope) {
 		own[key] = true
@@ -185,7 +186,7 @@ func (i *Info) genericOf(needs trace.Needs, scope trace.Scope) []string {
 	var names []string
 	for _, f := range needs.Attributes {
 		// What is asked of either is nearly always the span's.
-		isHere := f.Scope == scope || f.Scope == trace.ScopeAny && scope == trace.ScopeSpan
+		isHere := f.Scope == scope || f.Scope == columnar.ScopeAny && scope == columnar.ScopeSpan
 		if isHere && !own[f.Key] && (keys == nil || keys[f.Key]) {
 			names = append(names, traceql.Attribute(scope, f.Key).String())
 		}
@@ -194,7 +195,7 @@ func (i *Info) genericOf(needs trace.Needs, scope trace.Scope) []string {
 }
 
 // ownColumns returns the columns of single attributes of a scope, by their paths.
-func ownColumns(all []string, dedicated []DedicatedColumn, scope trace.Scope) map[string]string {
+func ownColumns(all []string, dedicated []DedicatedColumn, scope columnar.Scope) map[string]string {
 	own := map[string]string{}
 	for _, s := range attributeScopes {
 		if s.scope != scope {

@@ -15,8 +15,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // The fixture's blocks. What the last three held, a compaction wrote into merged.
@@ -57,7 +58,7 @@ func (s *stored) scan(t *testing.T, contents map[string]bool) map[trace.ID]*trac
 		for c := range contents {
 			s.put(t, b, c, c, 0)
 		}
-		got, report := readAll(t, blocks.NewStore(b.open(), "memory").Near(), blocks.Request{Needs: trace.Needs{All: true}})
+		got, report := readAll(t, blocks.NewStore(b.open(), "memory").Near(), blocks.Request{Needs: columnar.Needs{All: true}})
 		require.Empty(t, report.Problems)
 		s.read[key] = got
 	}
@@ -237,7 +238,7 @@ func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 			}
 			now := st.scan(t, contents)
 			got := map[trace.ID]*trace.Trace{}
-			req := blocks.Request{Needs: trace.Needs{All: true}, Listing: &listing, Workers: 1 + r.IntN(3),
+			req := blocks.Request{Needs: columnar.Needs{All: true}, Listing: &listing, Workers: 1 + r.IntN(3),
 				Judged: func(id string) bool { return ledger.Judged(id) || waits[id] }}
 			if r.IntN(2) == 0 {
 				req.MemoryBytes = 1

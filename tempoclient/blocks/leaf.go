@@ -6,7 +6,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // leaf is one column of a file: where it is, and how its levels are read.
@@ -68,7 +68,7 @@ type keySet struct {
 	keys map[string]bool
 }
 
-func keysOf(needs *trace.Needs, scope trace.Scope) keySet {
+func keysOf(needs *columnar.Needs, scope columnar.Scope) keySet {
 	set := keySet{keys: map[string]bool{}}
 	_, set.all = needs.Reads(scope)
 	for _, key := range needs.Keys(scope) {

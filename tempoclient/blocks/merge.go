@@ -3,7 +3,7 @@ package blocks
 import (
 	"bytes"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
 )
 
 // rowHeap gives the rows of segments, which are sorted, in the order of their trace

@@ -20,11 +20,13 @@ import (
 	"gocloud.dev/blob/driver"
 	"gocloud.dev/gcerrors"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/trace/tracetest"
 )
 
 var newRounds = flag.Int("new.rounds", 8, "how many blocks TestNewBlocks has written, at least; make new-blocks has 100")
@@ -123,11 +125,11 @@ func (f *follower) tick(t *testing.T) bool {
 	ledger = ledger.Next(listing, stack.CompactedRetention)
 	// What it takes to know that nothing is new.
 	f.bucket.bytes = map[string]int64{}
-	_, err = f.store.Batches(t.Context(), blocks.Request{Tenant: f.tenant, Listing: &listing, Judged: func(string) bool { return true }}, func(*trace.Batch) error { return nil })
+	_, err = f.store.Batches(t.Context(), blocks.Request{Tenant: f.tenant, Listing: &listing, Judged: func(string) bool { return true }}, func(*columnar.Batch) error { return nil })
 	require.NoError(t, err)
 	ids := f.bucket.bytes
 	f.bucket.bytes = map[string]int64{}
-	report, err := f.store.Batches(t.Context(), blocks.Request{Tenant: f.tenant, Needs: needsOf(f.pack), Listing: &listing, Judged: ledger.Judged}, func(b *trace.Batch) error {
+	report, err := f.store.Batches(t.Context(), blocks.Request{Tenant: f.tenant, Needs: needsOf(f.pack), Listing: &listing, Judged: ledger.Judged}, func(b *columnar.Batch) error {
 		for i, id := range b.IDs {
 			f.traces++
 			if b.Known.Has(int32(i)) {
@@ -193,7 +195,7 @@ func TestNewBlocks(t *testing.T) {
 	o.Nasty[tracetest.Late] = 0.2
 	o.Start, o.Window, o.MaxSpans = time.Now().Add(-3*time.Hour), time.Hour, 200
 	r := rand.New(rand.NewPCG(91, 1))
-	var all trace.Collector
+	var all otlp.Collector
 	sends := make([][]ptrace.Traces, rounds)
 	planted := map[trace.ID][]string{}
 	late := 0

@@ -14,9 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 const fixtureDir = "testdata/vparquet5"
@@ -25,7 +26,7 @@ const fixtureDir = "testdata/vparquet5"
 var liveBlocks = []string{firstBlock, secondBlock, "51e197ef-064a-4bc4-b821-538fe7c531c2"}
 
 // truth is what a reading without faults gives.
-func truth(t *testing.T, needs trace.Needs) map[trace.ID]*trace.Trace {
+func truth(t *testing.T, needs columnar.Needs) map[trace.ID]*trace.Trace {
 	t.Helper()
 	store, _ := fixture(t)
 	all, report := readAll(t, store, blocks.Request{Needs: needs})
@@ -122,7 +123,7 @@ func TestAFailingStorageNeverGivesLessWithoutAWord(t *testing.T) {
 		seeds = 100
 	}
 	clean := bucketOf(t, fixtureDir)
-	needs := trace.Needs{All: true}
+	needs := columnar.Needs{All: true}
 	want := truth(t, needs)
 	name := ""
 	for _, tr := range want {
@@ -185,7 +186,7 @@ func TestAFailingStorageNeverGivesLessWithoutAWord(t *testing.T) {
 
 // Where only moments fail, a reading is complete.
 func TestMomentsDoNotFailAReading(t *testing.T) {
-	want := truth(t, trace.Needs{All: true})
+	want := truth(t, columnar.Needs{All: true})
 	for _, f := range []fault{{err: errStorage}, {half: true}, {end: true}, {hang: true}} {
 		b := bucketOf(t, fixtureDir)
 		var mu sync.Mutex
@@ -199,7 +200,7 @@ func TestMomentsDoNotFailAReading(t *testing.T) {
 			return fault{}
 		}
 		var all outcomes
-		difference := all.check(t, blocks.NewStore(b.open(), "memory").Impatient(time.Microsecond, 10*time.Millisecond), blocks.Request{Needs: trace.Needs{All: true}}, want)
+		difference := all.check(t, blocks.NewStore(b.open(), "memory").Impatient(time.Microsecond, 10*time.Millisecond), blocks.Request{Needs: columnar.Needs{All: true}}, want)
 		require.Empty(t, difference)
 		require.Equal(t, outcomes{complete: 1}, all, "%+v", f)
 	}
@@ -214,7 +215,7 @@ func TestADamagedBitOfAPageIsFoundOrChangesNothing(t *testing.T) {
 		seeds = 200
 	}
 	clean := bucketOf(t, fixtureDir)
-	needs := trace.Needs{All: true}
+	needs := columnar.Needs{All: true}
 	want := truth(t, needs)
 	regions := map[string]*outcomes{}
 	for seed := range seeds {

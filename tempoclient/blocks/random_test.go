@@ -20,8 +20,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // The schema of vParquet5, as far as it is read.
@@ -95,7 +97,7 @@ var dedicatedOfRows = []DedicatedColumn{
 // randomBlocks are traces as they are sent and as they stand in blocks.
 type randomBlocks struct {
 	r    *rand.Rand
-	sent trace.Collector
+	sent otlp.Collector
 	// How often what is rare comes, and how many different texts there are.
 	rare  float64
 	texts int
@@ -364,17 +366,17 @@ func TestRandomBlocksGiveWhatWasSent(t *testing.T) {
 			what := fmt.Sprintf("seed %d, reading %d: %d traces in %d blocks", seed, try, traces, len(metas))
 			store, err := OpenFolder(t.Context(), dir)
 			require.NoError(t, err)
-			req := Request{Needs: trace.Needs{All: true}}
+			req := Request{Needs: columnar.Needs{All: true}}
 			if try > 0 { // some attributes only
-				req.Needs = trace.Needs{StatusMessage: true}
+				req.Needs = columnar.Needs{StatusMessage: true}
 				for _, key := range g.keys {
 					if g.chance(0.3) {
-						req.Needs.Attributes = append(req.Needs.Attributes, trace.AttributeKey{Scope: trace.ScopeSpan, Key: key})
+						req.Needs.Attributes = append(req.Needs.Attributes, columnar.AttributeKey{Scope: columnar.ScopeSpan, Key: key})
 					}
 				}
 				for _, key := range append(resourceKeys, "service.name") {
 					if g.chance(0.5) {
-						req.Needs.Attributes = append(req.Needs.Attributes, trace.AttributeKey{Scope: trace.ScopeResource, Key: key})
+						req.Needs.Attributes = append(req.Needs.Attributes, columnar.AttributeKey{Scope: columnar.ScopeResource, Key: key})
 					}
 				}
 			}
@@ -420,7 +422,7 @@ func TestRandomBlocksGiveWhatWasSent(t *testing.T) {
 					require.Equal(t, sent.StatusMessage, read.StatusMessage, what)
 					for _, a := range req.Needs.Attributes {
 						x, y := sent.Attributes.Get(a.Key), read.Attributes.Get(a.Key)
-						if a.Scope == trace.ScopeResource {
+						if a.Scope == columnar.ScopeResource {
 							x, y = sent.Resource.Get(a.Key), read.Resource.Get(a.Key)
 						}
 						require.True(t, x.Equal(y), "%s: trace %s, span %s: %v is %s, was sent as %s", what, id, sent.ID, a, y, x)
@@ -432,7 +434,7 @@ func TestRandomBlocksGiveWhatWasSent(t *testing.T) {
 	}
 }
 
-func numTraces(b *trace.Batch) int {
+func numTraces(b *columnar.Batch) int {
 	if b == nil {
 		return 0
 	}

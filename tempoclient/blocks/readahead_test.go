@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // A block of which most is needed is read by few requests, however many columns it has. Of
@@ -42,13 +42,13 @@ func TestMostOfABlockIsReadByFewRequests(t *testing.T) {
 		parts int64 // of the file's bytes; 0: as usual
 		whole bool
 	}{
-		"all":                       {blocks.Request{Needs: trace.Needs{All: true}}, 0, true},
-		"small batches":             {blocks.Request{Needs: trace.Needs{All: true}, MemoryBytes: 1}, 0, true},
-		"a filter that leaves none": {blocks.Request{Needs: trace.Needs{All: true}, Filter: kind}, 0, true},
-		"in parts":                  {blocks.Request{Needs: trace.Needs{All: true}}, 20_000, true},
-		"more than the spool holds": {blocks.Request{Needs: trace.Needs{All: true}, MemoryBytes: 1, SpoolBytes: 1}, 0, false},
+		"all":                       {blocks.Request{Needs: columnar.Needs{All: true}}, 0, true},
+		"small batches":             {blocks.Request{Needs: columnar.Needs{All: true}, MemoryBytes: 1}, 0, true},
+		"a filter that leaves none": {blocks.Request{Needs: columnar.Needs{All: true}, Filter: kind}, 0, true},
+		"in parts":                  {blocks.Request{Needs: columnar.Needs{All: true}}, 20_000, true},
+		"more than the spool holds": {blocks.Request{Needs: columnar.Needs{All: true}, MemoryBytes: 1, SpoolBytes: 1}, 0, false},
 		"what every span has":       {blocks.Request{}, 0, false},
-		"traces of new blocks only": {blocks.Request{Needs: trace.Needs{All: true}, Judged: func(string) bool { return false }}, 0, false},
+		"traces of new blocks only": {blocks.Request{Needs: columnar.Needs{All: true}, Judged: func(string) bool { return false }}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clear(reads)

@@ -9,8 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
 )
 
 // OTLP wants the keys of a span to be unique, and Tempo stores those that are not. The
@@ -31,7 +33,7 @@ func TestOfARepeatedKeyTheGreaterValueIsRead(t *testing.T) {
 func wantGreaterOf(t *testing.T, values []string) {
 	w := newTenant(t)
 	start := time.Now().Add(-time.Hour).UnixNano()
-	var sent trace.Collector
+	var sent otlp.Collector
 	n := 0
 	for i, one := range values {
 		for j, other := range values {
@@ -54,7 +56,7 @@ func wantGreaterOf(t *testing.T, values []string) {
 	}
 	w.flush(t, int64(n))
 	want := sent.Traces()
-	for _, needs := range []trace.Needs{{All: true}, {Attributes: []trace.AttributeKey{{Scope: trace.ScopeSpan, Key: "k"}}}} {
+	for _, needs := range []columnar.Needs{{All: true}, {Attributes: []columnar.AttributeKey{{Scope: columnar.ScopeSpan, Key: "k"}}}} {
 		got, report := readAll(t, w.store, blocks.Request{Tenant: w.name, Needs: needs})
 		require.Empty(t, report.Problems)
 		if needs.All {

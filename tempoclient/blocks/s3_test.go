@@ -15,10 +15,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/analyzer/trace/tracetest"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
+	"github.com/betracehq/betrace/trace/tracetest"
 )
 
 // withoutCredentials removes those that the machine of the test may have.
@@ -47,7 +48,7 @@ func TestBlocksOnS3GiveWhatWasSent(t *testing.T) {
 	w := newTenantOf(t, stack.Options{Tempo: true, Multitenant: true, FlushOnly: true, S3: true}, "on-s3")
 	o := tracetest.Mixed(5, 150).ForTempo()
 	o.Start, o.Window = time.Now().Add(-2*time.Hour), time.Hour
-	var c trace.Collector
+	var c otlp.Collector
 	spans := int64(0)
 	for g := range tracetest.New(o).All() {
 		for _, td := range g.Batches {
@@ -83,7 +84,7 @@ func TestBlocksOnS3GiveWhatWasSent(t *testing.T) {
 			store, err := open(t, tt.config, tt.url)
 			require.NoError(t, err)
 			defer store.Close()
-			got, report := readAll(t, store, blocks.Request{Tenant: w.name, Needs: trace.Needs{All: true}})
+			got, report := readAll(t, store, blocks.Request{Tenant: w.name, Needs: columnar.Needs{All: true}})
 			require.Empty(t, report.Problems)
 			wantEqual(t, sent, got)
 		})

@@ -3,7 +3,8 @@ package blocks
 import (
 	"fmt"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // segment is what is known of adjacent rows of a row group: which traces, and which
@@ -162,7 +163,7 @@ func (f *filling) keysOf(s *segment) error {
 }
 
 // structure reads the spans' IDs, and from their levels how they are nested.
-func (s *segment) structure(k *trace.SpanKeys) error {
+func (s *segment) structure(k *columnar.SpanKeys) error {
 	s.nesting.reset()
 	path := pathSpan + "SpanID"
 	l, err := s.leaf(path)
@@ -246,6 +247,6 @@ func pad(to []byte, id []byte) {
 }
 
 // spansOf returns the spans of a row.
-func (s *segment) spansOf(row int32) trace.SpanRun {
-	return trace.SpanRun{From: s.firstSpan + s.first[row], To: s.firstSpan + s.first[row+1]}
+func (s *segment) spansOf(row int32) columnar.SpanRun {
+	return columnar.SpanRun{From: s.firstSpan + s.first[row], To: s.firstSpan + s.first[row+1]}
 }

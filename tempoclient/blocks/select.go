@@ -7,8 +7,9 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // condition is what can be told of a trace from single columns, before its spans are
@@ -192,8 +193,8 @@ func (f *filling) matching(s *segment, c *condition, ids map[trace.ID]bool) (kno
 
 // columnsOf returns the columns of its own that an attribute has in a block, and
 // whether its values may be among the generic ones, too: those of another type are.
-func (s *segment) columnsOf(scope trace.Scope, path, key string) (own []string, generic bool, err error) {
-	if scope == trace.ScopeResource && key == trace.ServiceName {
+func (s *segment) columnsOf(scope columnar.Scope, path, key string) (own []string, generic bool, err error) {
+	if scope == columnar.ScopeResource && key == trace.ServiceName {
 		own = append(own, path+"ServiceName")
 	}
 	for column, name := range wellKnown[path] {

@@ -12,15 +12,16 @@ import (
 	"github.com/stretchr/testify/require"
 	"gocloud.dev/blob/fileblob"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/tempoclient/blocks"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // A prefilter leaves no matching trace out, and what comes is whole.
 func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
 	store, _ := fixture(t)
-	all, full := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}})
+	all, full := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}})
 	words := map[string][]string{}
 	for _, tr := range all {
 		for _, s := range tr.Spans {
@@ -62,7 +63,7 @@ func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
 	for _, query := range queries {
 		f, err := traceql.Parse(query)
 		require.NoError(t, err, query)
-		got, report := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}, Filter: f})
+		got, report := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}, Filter: f})
 		require.Empty(t, report.Problems, query)
 		require.LessOrEqual(t, report.Requests, 2*full.Requests, "%s: pages are read again and again", query)
 		for id, tr := range all {
@@ -87,7 +88,7 @@ func quote(s string) string { return strconv.Quote(s) }
 // What is new is every trace with a span in a block that was not judged, whole.
 func TestWhatIsNewComesWithAllItsSpans(t *testing.T) {
 	store, _ := fixture(t)
-	needs := trace.Needs{All: true}
+	needs := columnar.Needs{All: true}
 	all, report := readAll(t, store, blocks.Request{Needs: needs})
 	in := map[string]map[trace.ID]bool{} // by block: the traces that have spans in it
 	for _, m := range report.Blocks {
@@ -102,7 +103,7 @@ func TestWhatIsNewComesWithAllItsSpans(t *testing.T) {
 	require.Empty(t, none)
 	for _, old := range report.Blocks {
 		seen, known := 0, 0
-		_, err := store.Batches(t.Context(), blocks.Request{Needs: needs, MemoryBytes: 1, Judged: func(id string) bool { return id == old.ID }}, func(b *trace.Batch) error {
+		_, err := store.Batches(t.Context(), blocks.Request{Needs: needs, MemoryBytes: 1, Judged: func(id string) bool { return id == old.ID }}, func(b *columnar.Batch) error {
 			for i, id := range b.IDs {
 				seen++
 				require.Equal(t, in[old.ID][id], b.Known.Has(int32(i)), "trace %s, block %s", id, old.ID)
@@ -137,11 +138,11 @@ func TestDistantStorageGivesTheSame(t *testing.T) {
 	rare, err := traceql.Parse(`{ name = "GET /cart" || span.url.path = "/cart" }`)
 	require.NoError(t, err)
 	for name, req := range map[string]blocks.Request{
-		"all":        {Needs: trace.Needs{All: true}},
-		"in parts":   {Needs: trace.Needs{All: true}, MemoryBytes: 1, SpoolBytes: 200_000},
+		"all":        {Needs: columnar.Needs{All: true}},
+		"in parts":   {Needs: columnar.Needs{All: true}, MemoryBytes: 1, SpoolBytes: 200_000},
 		"few fields": {MemoryBytes: 1},
-		"a filter":   {Needs: trace.Needs{All: true}, Filter: rare},
-		"what is new": {Needs: trace.Needs{All: true}, MemoryBytes: 1, Judged: func(id string) bool {
+		"a filter":   {Needs: columnar.Needs{All: true}, Filter: rare},
+		"what is new": {Needs: columnar.Needs{All: true}, MemoryBytes: 1, Judged: func(id string) bool {
 			return id != "0bbebe00-5d53-42ce-b219-aac987622c8d"
 		}},
 	} {
@@ -178,7 +179,7 @@ func TestWhatWasReadAheadIsGivenBack(t *testing.T) {
 	defer func() { require.NoError(t, distant.Close()) }()
 	dir := t.TempDir()
 	most, batches := 0, 0
-	_, err = distant.Batches(t.Context(), blocks.Request{Needs: trace.Needs{All: true}, MemoryBytes: 1, SpoolBytes: 1, SpoolDir: dir, Workers: 1}, func(*trace.Batch) error {
+	_, err = distant.Batches(t.Context(), blocks.Request{Needs: columnar.Needs{All: true}, MemoryBytes: 1, SpoolBytes: 1, SpoolDir: dir, Workers: 1}, func(*columnar.Batch) error {
 		batches++
 		open := 0
 		files, err := os.ReadDir("/proc/self/fd")
@@ -200,7 +201,7 @@ func TestWhatWasReadAheadIsGivenBack(t *testing.T) {
 // A range ends where it says, and what lies outside leaves no trace in what is inside.
 func TestARangeGivesWhatStartsInIt(t *testing.T) {
 	store, _ := fixture(t)
-	all, _ := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}})
+	all, _ := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}})
 	starts := make([]trace.Time, 0, len(all))
 	for _, tr := range all {
 		starts = append(starts, tr.Start())
@@ -208,7 +209,7 @@ func TestARangeGivesWhatStartsInIt(t *testing.T) {
 	slices.Sort(starts)
 	from, to := starts[len(starts)/4], starts[3*len(starts)/4]
 	for _, memory := range []int64{0, 1} {
-		got, report := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}, From: from.Time(), To: to.Time(), MemoryBytes: memory})
+		got, report := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}, From: from.Time(), To: to.Time(), MemoryBytes: memory})
 		require.Empty(t, report.Problems)
 		for id, tr := range all {
 			if tr.Start() < from || tr.Start() >= to {
@@ -231,10 +232,10 @@ func TestDistantBlocksGiveTheSame(t *testing.T) {
 	defer func() { require.NoError(t, distant.Close()) }()
 	listing, err := store.List(t.Context(), "")
 	require.NoError(t, err)
-	all, _ := readAll(t, store, blocks.Request{Needs: trace.Needs{All: true}})
-	some := []trace.Needs{{}, {All: true}}
+	all, _ := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}})
+	some := []columnar.Needs{{}, {All: true}}
 	for _, c := range listing.Live[0].DedicatedColumns {
-		some = append(some, trace.Needs{Attributes: []trace.AttributeKey{{Scope: map[string]trace.Scope{"": trace.ScopeSpan, "resource": trace.ScopeResource, "event": trace.ScopeEvent}[c.Scope], Key: c.Name}}})
+		some = append(some, columnar.Needs{Attributes: []columnar.AttributeKey{{Scope: map[string]columnar.Scope{"": columnar.ScopeSpan, "resource": columnar.ScopeResource, "event": columnar.ScopeEvent}[c.Scope], Key: c.Name}}})
 	}
 	require.Greater(t, len(some), 3)
 	for _, query := range []string{"{ }", `{ .url.path = "/v1/things/36" }`, `{ name =~ ".*a.*" && resource.k8s.cluster.name != "x" }`, `{ .tags = "a" }`} {

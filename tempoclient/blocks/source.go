@@ -13,8 +13,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/betracehq/betrace/analyzer/trace"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // DefaultMemoryBytes is [Request.MemoryBytes] unless it is set. With less, pages at the
@@ -38,13 +39,13 @@ type Request struct {
 	// MaxTraceDuration is how long a trace may last: blocks whose rows all lie so far
 	// outside the range are not read. Default 1 h.
 	MaxTraceDuration time.Duration
-	Needs            trace.Needs
+	Needs            columnar.Needs
 	// Filter: traces without a span that matches may be left out; what cannot be told
 	// cheaply comes all the same. Nil: all come.
 	Filter *traceql.Filter
 	// Judged, if not nil, tells IDs of blocks that hold nothing new: only traces that
 	// have a span in another block come, united with their spans in all blocks. Batches
-	// say which may have come before ([trace.Batch.Known]).
+	// say which may have come before ([columnar.Batch.Known]).
 	Judged func(blockID string) bool
 	// Listing, if not nil, says which blocks are read: that by which Judged judges. Nil:
 	// the blocks are listed.
@@ -89,7 +90,7 @@ type Report struct {
 
 // Traces is [Store.Batches] for those who want one trace after another.
 func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Trace) error) (Report, error) {
-	return s.Batches(ctx, req, func(b *trace.Batch) error {
+	return s.Batches(ctx, req, func(b *columnar.Batch) error {
 		for t := range b.NumTraces() {
 			if err := deliver(b.Trace(t)); err != nil {
 				return err
@@ -107,7 +108,7 @@ func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Tra
 //
 // Work goes by ranges of trace IDs, so that what is held at a time does not grow
 // with the number of blocks.
-func (s *Store) Batches(ctx context.Context, req Request, deliver func(*trace.Batch) error) (Report, error) {
+func (s *Store) Batches(ctx context.Context, req Request, deliver func(*columnar.Batch) error) (Report, error) {
 	req.MaxTraceDuration = cmp.Or(req.MaxTraceDuration, time.Hour)
 	req.MemoryBytes = cmp.Or(req.MemoryBytes, DefaultMemoryBytes)
 	req.SpoolBytes = cmp.Or(req.SpoolBytes, 4<<30)
@@ -148,7 +149,7 @@ func (r *reading) problem(what string, err error) {
 	r.report.Problems = append(r.report.Problems, Problem{what, err})
 }
 
-func (r *reading) run(ctx context.Context, deliver func(*trace.Batch) error) (err error) {
+func (r *reading) run(ctx context.Context, deliver func(*columnar.Batch) error) (err error) {
 	defer func() {
 		for _, release := range r.release {
 			err = errors.Join(err, release())
@@ -254,7 +255,7 @@ func (r *reading) look(ctx context.Context, b *block) error {
 
 // part is what was read of a range of IDs.
 type part struct {
-	batch    *trace.Batch
+	batch    *columnar.Batch
 	filling  *filling // to be used again once the batch was delivered
 	skipped  int
 	outside  int
@@ -344,7 +345,7 @@ func (r *reading) ahead(ctx context.Context, s *stretch) (*spool, error) {
 }
 
 // readAll reads range by range, several at once, and delivers in their order.
-func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error) (err error) {
+func (r *reading) readAll(ctx context.Context, deliver func(*columnar.Batch) error) (err error) {
 	all := r.stretches(r.plan())
 	defer func() {
 		for _, s := range all {
@@ -437,7 +438,7 @@ func (r *reading) readAll(ctx context.Context, deliver func(*trace.Batch) error)
 }
 
 func (r *reading) filling(ctx context.Context) *filling {
-	f := &filling{ctx: ctx, store: r.store, spoolDir: r.req.SpoolDir, whole: r.whole, filter: conditionOf(r.req.Filter), judged: r.req.Judged, needs: r.req.Needs, from: r.from, to: r.to, filler: trace.NewFiller(r.req.Needs)}
+	f := &filling{ctx: ctx, store: r.store, spoolDir: r.req.SpoolDir, whole: r.whole, filter: conditionOf(r.req.Filter), judged: r.req.Judged, needs: r.req.Needs, from: r.from, to: r.to, filler: columnar.NewFiller(r.req.Needs)}
 	for _, s := range attributeScopes {
 		f.needed[s.scope] = keysOf(&r.req.Needs, s.scope)
 	}

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 const (
@@ -277,7 +277,7 @@ func (b *block) rangesOf(paths map[string]bool, group int, from, to, gap int64) 
 }
 
 // needed returns the columns of the block that are read for the needs.
-func (b *block) needed(needs trace.Needs) map[string]bool {
+func (b *block) needed(needs columnar.Needs) map[string]bool {
 	paths := neededColumns(slices.Collect(maps.Keys(b.cols)), b.DedicatedColumns, needs)
 	for scope := range b.without {
 		maps.DeleteFunc(paths, func(path string, _ bool) bool { return strings.HasPrefix(path, scope+"Attrs.") })
@@ -288,7 +288,7 @@ func (b *block) needed(needs trace.Needs) map[string]bool {
 // findWithout finds out whether the columns that attributes share have to be read where all
 // needed attributes have columns of their own: values of another type would be there. The
 // words of the keys tell, for one small request, of what is by far the most of a block.
-func (b *block) findWithout(needs trace.Needs, from io.ReaderAt) (err error) {
+func (b *block) findWithout(needs columnar.Needs, from io.ReaderAt) (err error) {
 	defer recovered(&err)
 	b.without = map[string]bool{}
 	in := &pageReader{in: from}
@@ -314,8 +314,8 @@ func (b *block) findWithout(needs trace.Needs, from io.ReaderAt) (err error) {
 
 // perhapsWithout returns the paths, with their scopes, of which all needed attributes have
 // columns of their own.
-func (b *block) perhapsWithout(needs trace.Needs) map[string]trace.Scope {
-	paths := map[string]trace.Scope{}
+func (b *block) perhapsWithout(needs columnar.Needs) map[string]columnar.Scope {
+	paths := map[string]columnar.Scope{}
 	for _, scope := range attributeScopes {
 		need := keysOf(&needs, scope.scope)
 		if _, ok := b.cols[scope.path+"Attrs.Key"]; need.all || need.none() || !ok {

@@ -1,12 +1,10 @@
 package blocks
 
-import (
-	"github.com/betracehq/betrace/analyzer/trace"
-)
+import "github.com/betracehq/betrace/trace/columnar"
 
 // texts reads a required column of texts into the rows of its elements. The empty
 // text is none.
-func (f *filling) texts(s *segment, path string, to *trace.TextColumn, rows []int32) error {
+func (f *filling) texts(s *segment, path string, to *columnar.TextColumn, rows []int32) error {
 	f.codes.reset()
 	return s.required(path, len(rows), func(p *page, at int) error {
 		if p.dict == nil {
@@ -56,7 +54,7 @@ func (t *translator) of(dict *dictionary) []uint32 {
 }
 
 // add adds a word to the column; the empty one gets code 0 if it stands for none.
-func (t *translator) add(word int32, to *trace.TextColumn, emptyToo bool) uint32 {
+func (t *translator) add(word int32, to *columnar.TextColumn, emptyToo bool) uint32 {
 	text := t.dict.word(word)
 	code := uint32(0)
 	switch {
@@ -74,10 +72,10 @@ func (t *translator) add(word int32, to *trace.TextColumn, emptyToo bool) uint32
 func (f *filling) scopes(s *segment, place []int32) error {
 	for _, c := range []struct {
 		path string
-		to   *trace.TextColumn
+		to   *columnar.TextColumn
 	}{{pathScope + "Name", &f.batch.Scopes}, {pathScope + "Version", &f.batch.ScopeVersions}} {
 		codes := make([]uint32, len(s.scope))
-		one := trace.TextColumn{Codes: codes}
+		one := columnar.TextColumn{Codes: codes}
 		rows := make([]int32, len(s.scope))
 		for i := range rows {
 			rows[i] = int32(i)

@@ -211,7 +211,7 @@ func TestClassesOfMutantsAreChecked(t *testing.T) {
 func TestWhatIsAcceptedIsThere(t *testing.T) {
 	classes, err := parseClasses(acceptedTable)
 	require.NoError(t, err)
-	list, err := operators("../../analyzer/plan")
+	list, err := operators("../../analyzer/engine")
 	require.NoError(t, err)
 	require.Empty(t, accept(classes, list))
 }

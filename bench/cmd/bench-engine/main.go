@@ -24,10 +24,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/batches"
 	"github.com/betracehq/betrace/bench/rulesets"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // figures are measured in this order. The figures of a row are measured by the same runs.
@@ -54,7 +54,7 @@ type bench struct {
 	repeat  int
 	options batches.Options
 	rules   map[string][]*rules.Rule
-	batches []*trace.Batch
+	batches []*columnar.Batch
 	spans   int
 }
 
@@ -179,7 +179,7 @@ func (b *bench) prepare() error {
 }
 
 // needs returns the columns that any of the rules reads.
-func (b *bench) needs() (needs trace.Needs) {
+func (b *bench) needs() (needs columnar.Needs) {
 	for _, rs := range b.rules {
 		needs = needs.Union(rulesets.Needs(rs))
 	}

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/plan"
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // side is one of two compared sides. It processes each of n batches.
@@ -96,8 +96,8 @@ func (b *bench) judged(ctx context.Context, rs []*rules.Rule) side {
 	return judging(ctx, rs, b.batches)
 }
 
-func judging(ctx context.Context, rs []*rules.Rule, of []*trace.Batch) side {
-	judge := plan.Compile(rs).NewJudge()
+func judging(ctx context.Context, rs []*rules.Rule, of []*columnar.Batch) side {
+	judge := engine.Compile(rs).NewJudge()
 	s := side{n: len(of), run: func(i int) error {
 		_, err := judge.Each(ctx, of[i], nil, take)
 		return err
@@ -108,16 +108,16 @@ func judging(ctx context.Context, rs []*rules.Rule, of []*trace.Batch) side {
 	return s
 }
 
-func take([]plan.Found) error { return nil }
+func take([]engine.Found) error { return nil }
 
 // count judges the first traces of a batch by rules that were compiled together.
-func count(ctx context.Context, rs []*rules.Rule, batch *trace.Batch, traces int) ([]plan.Counts, error) {
-	var selected trace.Bits
+func count(ctx context.Context, rs []*rules.Rule, batch *columnar.Batch, traces int) ([]engine.Counts, error) {
+	var selected columnar.Bits
 	if traces < batch.NumTraces() {
-		selected = make(trace.Bits, trace.NumWords(batch.NumTraces()))
+		selected = make(columnar.Bits, columnar.NumWords(batch.NumTraces()))
 		selected.SetRange(0, int32(traces))
 	}
-	v, err := plan.Compile(rs).NewJudge().Batch(ctx, batch, selected)
+	v, err := engine.Compile(rs).NewJudge().Batch(ctx, batch, selected)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func count(ctx context.Context, rs []*rules.Rule, batch *trace.Batch, traces int
 
 // summarise reports the verdicts of all rules on all batches.
 func (b *bench) summarise(ctx context.Context, rs []*rules.Rule) error {
-	var sum plan.Counts
+	var sum engine.Counts
 	traces := 0
 	for _, batch := range b.batches {
 		counts, err := count(ctx, rs, batch, batch.NumTraces())

@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"runtime"
 
-	"github.com/betracehq/betrace/analyzer/plan"
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/bench/batches"
 	"github.com/betracehq/betrace/bench/byhand"
 	"github.com/betracehq/betrace/bench/celgo"
 	"github.com/betracehq/betrace/bench/ottl"
 	"github.com/betracehq/betrace/bench/rulesets"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 func oneRule(ctx context.Context, b *bench, names []string) error {
@@ -40,7 +40,7 @@ func (b *bench) againstLoops(ctx context.Context, names []string, rs []*rules.Ru
 			return err
 		}
 		for k, loop := range loops {
-			var c plan.Counts
+			var c engine.Counts
 			loop(batch, out[i])
 			for _, o := range out[i] {
 				c.Add(o)
@@ -108,7 +108,7 @@ func againstCELGo(ctx context.Context, b *bench, names []string) error {
 		return err
 	}
 	for i := range programs {
-		var got plan.Counts
+		var got engine.Counts
 		for _, t := range traces {
 			got.Add(programs[i].Judge(t))
 		}
@@ -171,7 +171,7 @@ func againstOTTL(ctx context.Context, b *bench, names []string) error {
 // them. The judge has processed such batches before.
 func allocations(ctx context.Context, b *bench, names []string) error {
 	var rs []*rules.Rule
-	all := plan.Compile(b.rules["thousand"])
+	all := engine.Compile(b.rules["thousand"])
 	for i, r := range b.rules["thousand"] {
 		vectorised := true
 		for _, part := range all.Explain(i) {
@@ -213,7 +213,7 @@ func allocations(ctx context.Context, b *bench, names []string) error {
 	return nil
 }
 
-func violations(ctx context.Context, rs []*rules.Rule, of []*trace.Batch) (n int, err error) {
+func violations(ctx context.Context, rs []*rules.Rule, of []*columnar.Batch) (n int, err error) {
 	for _, batch := range of {
 		counts, err := count(ctx, rs, batch, batch.NumTraces())
 		if err != nil {

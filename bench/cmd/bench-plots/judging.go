@@ -16,11 +16,11 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
 
-	"github.com/betracehq/betrace/analyzer/plan"
-	"github.com/betracehq/betrace/analyzer/trace"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/bench/batches"
 	"github.com/betracehq/betrace/bench/rulesets"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // judgingAxis is a parameter of judging that grows.
@@ -75,7 +75,7 @@ type judgingPoint struct {
 	x        int
 	perSpan  float64 // in nanoseconds
 	spans    int
-	verdicts plan.Counts
+	verdicts engine.Counts
 }
 
 // measureJudging measures the axes, on one core, and draws them.
@@ -119,17 +119,17 @@ func (a judgingAxis) measure(ctx context.Context, x, spans, repeat int) (judging
 }
 
 // measurePoint judges batches several times. The least time of each batch counts.
-func measurePoint(ctx context.Context, x int, rs []*rules.Rule, of []*trace.Batch, repeat int) (judgingPoint, error) {
+func measurePoint(ctx context.Context, x int, rs []*rules.Rule, of []*columnar.Batch, repeat int) (judgingPoint, error) {
 	p := judgingPoint{x: x}
-	judge := plan.Compile(rs).NewJudge()
+	judge := engine.Compile(rs).NewJudge()
 	least := make([]time.Duration, len(of))
 	began := time.Now()
 	for n := range repeat {
 		runtime.GC()
-		p.spans, p.verdicts = 0, plan.Counts{}
+		p.spans, p.verdicts = 0, engine.Counts{}
 		for i, b := range of {
 			start := time.Now()
-			counts, err := judge.Each(ctx, b, nil, func([]plan.Found) error { return nil })
+			counts, err := judge.Each(ctx, b, nil, func([]engine.Found) error { return nil })
 			if err != nil {
 				return p, err
 			}

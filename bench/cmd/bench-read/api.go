@@ -8,12 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/dataset"
 	"github.com/betracehq/betrace/bench/packs"
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/tempoclient"
-	"github.com/betracehq/betrace/tempoclient/traceql"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
 // The traces for reading by the API, and the age that they must have: younger traces are always read by
@@ -59,7 +60,7 @@ func againstNaive(ctx context.Context, b *bench) (err error) {
 	case <-time.After(ready):
 	}
 	naive := api
-	naive.request.Needs = trace.Needs{All: true}
+	naive.request.Needs = columnar.Needs{All: true}
 	part := naive
 	part.request.To = from.Add(recentFor / 10)
 	part.maxTraceDuration = time.Second // bounds the part that is searched and read

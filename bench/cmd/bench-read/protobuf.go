@@ -16,10 +16,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/betracehq/betrace/analyzer/trace"
 	"github.com/betracehq/betrace/bench/dataset"
 	"github.com/betracehq/betrace/bench/packs"
 	"github.com/betracehq/betrace/bench/reading"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // The numbers of messages, one for each trace, of traces in a batch, and of rounds over all messages.
@@ -74,13 +74,13 @@ func fillProtobuf(ctx context.Context, b *bench) (err error) {
 // protobufFilling fills batches from messages on all cores.
 type protobufFilling struct {
 	batches [][][]byte
-	fillers [reading.Cores]*trace.Filler
+	fillers [reading.Cores]*columnar.Filler
 }
 
-func newProtobufFilling(needs trace.Needs, messages [][]byte) *protobufFilling {
+func newProtobufFilling(needs columnar.Needs, messages [][]byte) *protobufFilling {
 	f := &protobufFilling{batches: slices.Collect(slices.Chunk(messages, protobufBatch))}
 	for i := range f.fillers {
-		f.fillers[i] = trace.NewFiller(needs)
+		f.fillers[i] = columnar.NewFiller(needs)
 	}
 	return f
 }

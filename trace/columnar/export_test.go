@@ -1,0 +1,25 @@
+package columnar
+
+import "fmt"
+
+func ResetColumn(c *Column, rows int)                  { c.reset(rows) }
+func SettleColumn(c *Column, repeated func(row int32)) { c.settle(repeated) }
+
+// Check reports a batch whose parts do not fit together.
+func (b *Batch) Check() error {
+	n := b.NumSpans()
+	for what, have := range map[string]int{
+		"ParentIDs": len(b.ParentIDs), "Parents": len(b.Parents), "Starts": len(b.Starts), "Ends": len(b.Ends), "Kinds": len(b.Kinds),
+		"Statuses": len(b.Statuses), "Resources": len(b.Resources), "Names": len(b.Names.Codes), "First": int(b.First[len(b.IDs)]),
+	} {
+		if have != n {
+			return fmt.Errorf("%s has %d entries, there are %d spans", what, have, n)
+		}
+	}
+	for _, c := range b.Attributes {
+		if c.rows != n || c.Text.Codes != nil && len(c.Text.Codes) != n {
+			return fmt.Errorf("attribute %s has %d rows of %d", c.Key, c.rows, n)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package tracetest
+
+import (
+	"slices"
+
+	"github.com/betracehq/betrace/trace"
+)
+
+// Same reports whether two traces are equal in all that their users see: quicker than
+// go-cmp, which shows the difference.
+func Same(a, b *trace.Trace) bool {
+	if a.ID != b.ID || a.Flags != b.Flags || a.End() != b.End() || !slices.Equal(a.Services(), b.Services()) ||
+		!slices.EqualFunc(a.Spans, b.Spans, sameSpan) || a.Root() != b.Root() {
+		return false
+	}
+	for i := range a.Spans {
+		if a.Parent(i) != b.Parent(i) || !slices.Equal(a.Children(i), b.Children(i)) {
+			return false
+		}
+	}
+	return true
+}
+
+func sameSpan(a, b trace.Span) bool {
+	return a.ID == b.ID && a.Kind == b.Kind && a.ParentID == b.ParentID && a.Name == b.Name &&
+		a.Start == b.Start && a.End == b.End && a.Status == b.Status && a.StatusMessage == b.StatusMessage &&
+		a.Scope == b.Scope && a.ScopeVersion == b.ScopeVersion &&
+		a.Attributes.Compare(b.Attributes) == 0 && a.Resource.Compare(b.Resource) == 0 &&
+		slices.EqualFunc(a.Events, b.Events, func(x, y trace.Event) bool {
+			return x.Time == y.Time && x.Name == y.Name && x.Attributes.Compare(y.Attributes) == 0
+		}) &&
+		slices.EqualFunc(a.Links, b.Links, func(x, y trace.Link) bool {
+			return x.TraceID == y.TraceID && x.SpanID == y.SpanID && x.Attributes.Compare(y.Attributes) == 0
+		})
+}
+
+// Tree returns the relations of a trace's spans, for the difference of two traces.
+func Tree(t *trace.Trace) map[string]any {
+	parents, children := make([]int, len(t.Spans)), make([][]int32, len(t.Spans))
+	for i := range t.Spans {
+		parents[i], children[i] = t.Parent(i), t.Children(i)
+	}
+	return map[string]any{"root": t.Root(), "parents": parents, "children": children, "end": t.End(), "services": t.Services()}
+}
