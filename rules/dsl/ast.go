@@ -1,22 +1,21 @@
 package dsl
 
-// position is where something begins in a DSL text: line and column from 1, in
-// characters.
+// position is a line and a column in a DSL source, both from 1. Columns count characters.
 type position struct{ line, column int }
 
 func (p position) at() position { return p }
 
-// ruleTree is a rule. One of the older form has only a when.
+// ruleTree is the syntax tree of a rule. A rule of the older form has only a when.
 type ruleTree struct {
 	when          node
-	always, never node // nil where there is none
+	always, never node // nil if missing
 }
 
-// node is a condition: on a trace, or within the filters of a span check on a span.
+// node is a condition on a trace or, within the filters of a span check, on a span.
 type node interface{ at() position }
 
 type (
-	// logic joins conditions, two at least, by "and" or "or".
+	// logic joins two or more conditions by "and" or "or".
 	logic struct {
 		position
 		op    string
@@ -26,47 +25,47 @@ type (
 		position
 		of node
 	}
-	// spanCheck asks for one span of that name that passes every filter.
+	// spanCheck is true if one span with this name passes every filter.
 	spanCheck struct {
 		position
 		name    string
 		filters []node
 	}
-	// anySpan asks for one span, of whatever name, that passes the filter.
+	// anySpan is true if one span, with any name, passes the filter.
 	anySpan struct {
 		position
 		filter node
 	}
-	// countCheck compares how many spans of that name there are.
+	// countCheck compares the number of spans with this name.
 	countCheck struct {
 		position
 		name  string
 		op    string
 		right operand
 	}
-	// comparison compares a field of the span that is looked at.
+	// comparison compares a field of the current span.
 	comparison struct {
 		position
 		left  field
 		op    string
 		right operand
 	}
-	// truth is a boolean attribute that stands alone.
+	// truth is a boolean attribute used as a condition.
 	truth struct {
 		position
 		key string
 	}
-	// presence asks whether the span has an attribute.
+	// presence is true if the span has the attribute.
 	presence struct {
 		position
 		key string
 	}
 )
 
-// fieldKind says what of a span a field is.
+// fieldKind is the kind of a span's field.
 type fieldKind string
 
-// The fields of a span; only the older form names others than attributes.
+// The fields of a span. Only the older form has fields other than attributes.
 const (
 	fieldAttribute fieldKind = "attribute"
 	fieldName      fieldKind = "name"
@@ -82,15 +81,15 @@ type field struct {
 	key  string // of an attribute
 }
 
-// operandKind says what stands on the right of an operator.
+// operandKind is the kind of an operator's right operand.
 type operandKind string
 
 const (
-	operandText     operandKind = "text"
-	operandWord     operandKind = "word" // without quotes: a text, by the grammar
+	operandText     operandKind = "string"
+	operandWord     operandKind = "word" // an unquoted string, by the grammar
 	operandNumber   operandKind = "number"
 	operandDuration operandKind = "duration"
-	operandBool     operandKind = "truth value"
+	operandBool     operandKind = "boolean"
 	operandList     operandKind = "list"
 	operandCount    operandKind = "count"
 )
@@ -98,6 +97,6 @@ const (
 type operand struct {
 	position
 	kind operandKind
-	text string // of a text or a word; as written for numbers, durations and truth values; of a count, the span's name
+	text string // the string or word; the source text of numbers, durations and booleans; the span's name of a count
 	list []operand
 }

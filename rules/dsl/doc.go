@@ -1,16 +1,15 @@
-// Package dsl translates rules that were written in BeTraceDSL, for earlier versions of
-// BeTrace, into packs of rules in CEL.
+// Package dsl translates rules in BeTraceDSL, the language of earlier versions of BeTrace, into packs of
+// rules in CEL.
 //
-// It never guesses: what has no exact translation is an error with its place, and the
-// other rules are translated all the same. docs/importing.md says what each construct
-// becomes.
+// It never guesses: a construct without an exact translation is an error with its position, and the other
+// rules are translated nevertheless. docs/importing.md describes the translation of each construct.
 //
-// A rule goes through here so:
+// A rule passes through these files:
 //
-//	read.go       YAML or JSON becomes nodes that know their places
-//	import.go     nodes become rules; the text of each goes through the next three
-//	lex.go        a text becomes tokens
-//	parse.go      tokens become the tree of ast.go
-//	translate.go  the tree becomes CEL; narrow.go: the TraceQL that narrows what is read
-//	pack.go       rules become the YAML of a pack, which has to load
+//	read.go       parses YAML or JSON into nodes with positions
+//	import.go     converts nodes to rules; the DSL source of each passes through the next three files
+//	lex.go        splits a DSL source into tokens
+//	parse.go      parses tokens into the tree of ast.go
+//	translate.go  translates the tree to CEL; narrow.go derives a TraceQL prefilter
+//	pack.go       writes rules as the YAML of a pack, and checks that it loads
 package dsl

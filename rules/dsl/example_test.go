@@ -25,7 +25,7 @@ func ExampleImport() {
 	}
 	fmt.Print(string(pack))
 	// Output:
-	// payments.yaml:8:35: rule "dotted": data.pii ==: is this the attribute "data.pii" of the span that is filtered, or pii of a span data? Write "data.pii" in quotes for the former, a check of its own outside of where(…) for the latter
+	// payments.yaml:8:35: rule "dotted": data.pii ==: it may be the attribute "data.pii" of the filtered span, or pii of a span data: write "data.pii" in quotes for the former, a separate check outside of where(…) for the latter
 	// apiVersion: betrace.dev/v1
 	// kind: RulePack
 	// metadata:

@@ -15,38 +15,38 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// File is a file of rules for earlier versions: YAML with rules, a JSON list, or the
-// DSL text of one rule.
+// File is a file of rules for earlier versions: YAML with rules, a JSON list, or the DSL source of one
+// rule.
 type File struct {
 	Name string
 	Data []byte
 }
 
-// Options say what the files leave open.
+// Options supply values that the files do not contain.
 type Options struct {
-	// Rules are the limits that the translated rules are held to.
+	// Rules are the limits for the translated rules.
 	Rules rules.Options
-	// Severity is that of rules whose file states none. "": such rules are errors.
+	// Severity is the severity of rules whose file states none. If empty, such rules are errors.
 	Severity rules.Severity
-	// ID is that of a rule whose file is a DSL text. "": the file's name without its
+	// ID is the ID of a rule whose file is a DSL source. If empty, it is the file's name without its
 	// extension.
 	ID string
 }
 
-// Result is what became of files.
+// Result is the result of an import.
 type Result struct {
-	// Rules are those that were translated, in the order of the files.
+	// Rules are the translated rules, in the order of the files.
 	Rules []Rule
-	// Errors say why others were not. Warnings are of what was left out
-	// of rules that were, and of rules that are disabled. All are of type
-	// [*rules.PositionError], except of a file that cannot be read at all.
+	// Errors are the reasons why other rules were not translated. Warnings report omitted parts of
+	// translated rules, and disabled rules. All have the type [*rules.PositionError], except for files
+	// that cannot be read at all.
 	Errors, Warnings []error
-	// Untranslated and Disabled count the rules that were left out.
+	// Untranslated and Disabled count the omitted rules.
 	Untranslated, Disabled int
 }
 
-// Import translates the rules of files. A rule that cannot be translated exactly is an
-// error; the others are translated all the same.
+// Import translates the rules of files. A rule that cannot be translated exactly is an error; the other
+// rules are translated nevertheless.
 func Import(files []File, opts Options) Result {
 	im := &importer{opts: opts, ids: map[string]string{}}
 	for _, f := range files {
@@ -58,10 +58,10 @@ func Import(files []File, opts Options) Result {
 type importer struct {
 	opts   Options
 	result Result
-	ids    map[string]string // where an ID is used
+	ids    map[string]string // position of the rule with this ID
 }
 
-// source is a file whose nodes know their places.
+// source is a file whose nodes have positions.
 type source struct {
 	name  string
 	lines []string
@@ -82,7 +82,7 @@ func (im *importer) file(f File) {
 	s := &source{name: f.Name, lines: strings.Split(string(data), "\n")}
 	start := &yaml.Node{Line: 1, Column: 1}
 	if !utf8.Valid(data) {
-		im.unreadable(s.errorf(start, "the file is no UTF-8 text"))
+		im.unreadable(s.errorf(start, "the file is not UTF-8"))
 		return
 	}
 	text := string(bytes.TrimSpace(data))
@@ -90,7 +90,7 @@ func (im *importer) file(f File) {
 	var err error
 	switch extension := strings.ToLower(filepath.Ext(f.Name)); {
 	case text == "":
-		err = s.errorf(start, "the file is empty: want rules in YAML or JSON, or the text of one rule")
+		err = s.errorf(start, "the file is empty: write rules in YAML or JSON, or one rule in BeTraceDSL")
 	case extension == ".json" || extension != ".yaml" && extension != ".yml" && (text[0] == '[' || text[0] == '{'):
 		root, err = s.json(data)
 	case extension == ".yaml" || extension == ".yml" || rulesKey.MatchString(text):
@@ -106,7 +106,7 @@ func (im *importer) file(f File) {
 	im.list(s, root)
 }
 
-// bare imports a file that is the text of one rule.
+// bare imports a file that is the DSL source of one rule.
 func (im *importer) bare(s *source, f File, text string) {
 	id := im.opts.ID
 	if id == "" {
@@ -117,7 +117,7 @@ func (im *importer) bare(s *source, f File, text string) {
 	im.rule(s, &entry{at: at, id: &yaml.Node{Kind: yaml.ScalarNode, Value: id, Line: 1, Column: 1}, text: text, bare: true})
 }
 
-// entry is a rule of a file: the nodes of its keys, nil where there are none.
+// entry is a rule of a file: the nodes of its keys, nil for missing keys.
 type entry struct {
 	at                                          *yaml.Node
 	id, name, description, severity, frameworks *yaml.Node
@@ -126,27 +126,27 @@ type entry struct {
 	text                                        string // of a bare rule
 }
 
-// list imports rules, a list or a mapping that has them as rules.
+// list imports rules from a list, or from a mapping with the key rules.
 func (im *importer) list(s *source, root *yaml.Node) {
 	list := deref(root)
 	if list.Kind == yaml.MappingNode {
 		var found *yaml.Node
 		keys := map[string]**yaml.Node{"rules": &found}
 		if apiVersion := valueOf(list, "apiVersion"); apiVersion != nil {
-			im.unreadable(s.errorf(list, "apiVersion is %q: this is a pack already, and no BeTraceDSL", apiVersion.Value))
+			im.unreadable(s.errorf(list, "apiVersion is %q: the file is already a pack, and needs no import", apiVersion.Value))
 			return
 		}
 		for _, err := range s.fields(list, "a file of rules", keys) {
 			im.fail(err)
 		}
 		if found == nil {
-			im.unreadable(s.errorf(list, "rules is missing: want a list of rules"))
+			im.unreadable(s.errorf(list, "rules is missing: write a list of rules"))
 			return
 		}
 		list = deref(found)
 	}
 	if list.Kind != yaml.SequenceNode {
-		im.unreadable(s.errorf(list, "want a list of rules"))
+		im.unreadable(s.errorf(list, "the file has no list of rules: write a list of rules"))
 		return
 	}
 	if len(list.Content) == 0 {
@@ -161,7 +161,7 @@ func (im *importer) list(s *source, root *yaml.Node) {
 			"condition": &condition, "dsl": &dsl, "example_violation": &e.example, "enabled": &e.enabled, "tags": &e.tags,
 		})
 		if condition != nil && dsl != nil {
-			errs = append(errs, s.errorf(dsl, "a rule: condition and dsl are the same: want one of them"))
+			errs = append(errs, s.errorf(dsl, "a rule: condition and dsl have the same meaning: use one of them"))
 		}
 		if e.condition = condition; condition == nil {
 			e.condition = dsl
@@ -170,11 +170,11 @@ func (im *importer) list(s *source, root *yaml.Node) {
 	}
 }
 
-// fields gives each key's node to where keys says. What has no such key, or
-// comes twice, is an error.
+// fields stores the node of each key in the variable that keys names. An unknown or repeated key is an
+// error.
 func (s *source) fields(n *yaml.Node, what string, keys map[string]**yaml.Node) (errs []error) {
 	if n.Kind != yaml.MappingNode {
-		return []error{s.errorf(n, "%s: want keys and values", what)}
+		return []error{s.errorf(n, "%s: expected keys and values", what)}
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], deref(n.Content[i+1])
@@ -185,11 +185,11 @@ func (s *source) fields(n *yaml.Node, what string, keys map[string]**yaml.Node) 
 				names = append(names, name)
 			}
 			slices.Sort(names)
-			errs = append(errs, s.errorf(key, "%s: unknown key %q; it has %s", what, key.Value, strings.Join(names, ", ")))
+			errs = append(errs, s.errorf(key, "%s: unknown key %q: use %s", what, key.Value, strings.Join(names, ", ")))
 		case *to != nil:
-			errs = append(errs, s.errorf(key, "%s: the key %q is there twice", what, key.Value))
+			errs = append(errs, s.errorf(key, "%s: duplicate key %q", what, key.Value))
 		case value.Kind == yaml.ScalarNode && value.ShortTag() == "!!null":
-			// As if it were not there.
+			// A null counts as missing.
 		default:
 			*to = value
 		}
@@ -215,21 +215,21 @@ func deref(n *yaml.Node) *yaml.Node {
 
 var (
 	idPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-	// control is how packs write one: its framework, and its number there.
+	// control is the form of controls in packs: the framework, and the control's number in it.
 	control = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*:\S+$`)
 )
 
-// frameworksLabel and tagsLabel hold what packs have no key for.
+// frameworksLabel and tagsLabel are the labels for values that packs have no key for.
 const (
 	frameworksLabel = "compliance_frameworks"
 	tagsLabel       = "tags"
 )
 
-// rule imports one rule; errs is what was wrong with its keys.
+// rule imports one rule. errs are the errors in its keys.
 func (im *importer) rule(s *source, e *entry, errs ...error) {
 	text := func(n *yaml.Node, what string) string {
 		if n != nil && n.Kind != yaml.ScalarNode {
-			errs = append(errs, s.errorf(n, "%s: want a text", what))
+			errs = append(errs, s.errorf(n, "%s must be a string", what))
 			return ""
 		}
 		if n == nil {
@@ -248,21 +248,21 @@ func (im *importer) rule(s *source, e *entry, errs ...error) {
 	if e.enabled != nil {
 		switch value := strings.ToLower(text(e.enabled, "enabled")); value {
 		case "false":
-			im.warn(s.errorf(e.enabled, "%s is disabled: packs have no such rules, it was left out", what))
+			im.warn(s.errorf(e.enabled, "%s is omitted, because it is disabled and packs have no disabled rules", what))
 			im.result.Disabled++
 			return
 		case "true":
 		default:
-			refuse(e.enabled, "enabled is %q: want true or false", value)
+			refuse(e.enabled, "enabled is %q: use true or false", value)
 		}
 	}
 	switch other := im.ids[r.ID]; {
 	case !idPattern.MatchString(r.ID) && e.bare:
-		refuse(e.id, "want an id of a-z, 0-9 and - between them: say it with --id")
+		refuse(e.id, "the ID is invalid: set --id to letters a-z and digits, joined by -")
 	case !idPattern.MatchString(r.ID):
-		refuse(e.id, "want an id of a-z, 0-9 and - between them")
+		refuse(e.id, "the ID is invalid: use letters a-z and digits, joined by -")
 	case other != "":
-		refuse(e.id, "the ID is used at %s already", other)
+		refuse(e.id, "the ID is already used at %s", other)
 	default:
 		im.ids[r.ID] = fmt.Sprintf("%s:%d", s.name, e.at.Line)
 	}
@@ -275,9 +275,9 @@ func (im *importer) rule(s *source, e *entry, errs ...error) {
 	}
 	if !slices.Contains(rules.Severities, r.Severity) {
 		if e.severity == nil {
-			refuse(nil, "it states no severity: say --severity critical, high, medium or low for rules without one")
+			refuse(nil, "severity is missing: use --severity critical, high, medium or low for rules without one")
 		} else {
-			refuse(e.severity, "severity is %q: want critical, high, medium or low", e.severity.Value)
+			refuse(e.severity, "severity is %q: use critical, high, medium or low", e.severity.Value)
 		}
 	}
 	errs = append(errs, s.frameworks(e, &r)...)
@@ -301,7 +301,7 @@ func (im *importer) rule(s *source, e *entry, errs ...error) {
 		return
 	}
 	if err := r.check(nil, im.opts.Rules); err != nil {
-		im.unreadable(s.errorf(e.at, "%s: its translation is refused: %w", what, err))
+		im.unreadable(s.errorf(e.at, "%s: its translation is rejected: %w", what, err))
 		return
 	}
 	if e.example != nil {
@@ -313,8 +313,8 @@ func (im *importer) rule(s *source, e *entry, errs ...error) {
 	im.result.Rules = append(im.result.Rules, r)
 }
 
-// frameworks keeps names of frameworks as a label: which of their controls is meant
-// they do not say. An entry that names a control as packs do becomes one.
+// frameworks stores names of frameworks in a label, because they do not identify a control. An entry in
+// the form of packs' controls becomes a control.
 func (s *source) frameworks(e *entry, r *Rule) []error {
 	names, errs := s.texts(e.frameworks, frameworksLabel)
 	var others []string
@@ -329,7 +329,7 @@ func (s *source) frameworks(e *entry, r *Rule) []error {
 	return errs
 }
 
-// tags keeps tags as a label, and those with keys as labels of these keys.
+// tags stores tags in a label, and tags with keys in labels with these keys.
 func (s *source) tags(e *entry, r *Rule) (errs []error) {
 	if e.tags == nil || e.tags.Kind != yaml.MappingNode {
 		names, errs := s.texts(e.tags, tagsLabel)
@@ -340,9 +340,9 @@ func (s *source) tags(e *entry, r *Rule) (errs []error) {
 		key, value := e.tags.Content[i], deref(e.tags.Content[i+1])
 		switch {
 		case key.Kind != yaml.ScalarNode || value.Kind != yaml.ScalarNode:
-			errs = append(errs, s.errorf(value, "tags: want texts"))
+			errs = append(errs, s.errorf(value, "tags must be strings"))
 		case r.Labels[key.Value] != "":
-			errs = append(errs, s.errorf(key, "tags: the label %q is there already", key.Value))
+			errs = append(errs, s.errorf(key, "tags: duplicate label %q", key.Value))
 		default:
 			r.label(key.Value, value.Value)
 		}
@@ -355,11 +355,11 @@ func (s *source) texts(n *yaml.Node, what string) (texts []string, errs []error)
 		return nil, nil
 	}
 	if n.Kind != yaml.SequenceNode {
-		return nil, []error{s.errorf(n, "%s: want a list of texts", what)}
+		return nil, []error{s.errorf(n, "%s must be a list of strings", what)}
 	}
 	for _, c := range n.Content {
 		if c = deref(c); c.Kind != yaml.ScalarNode {
-			errs = append(errs, s.errorf(c, "%s: want texts", what))
+			errs = append(errs, s.errorf(c, "%s must be strings", what))
 			continue
 		}
 		texts = append(texts, c.Value)
@@ -367,7 +367,8 @@ func (s *source) texts(n *yaml.Node, what string) (texts []string, errs []error)
 	return texts, errs
 }
 
-// errorIn places a mistake in a DSL text, that of the scalar or (nil) of the file.
+// errorIn adds the position of a mistake in a DSL source, which is the scalar n or, if n is nil, the
+// file.
 func (s *source) errorIn(n *yaml.Node, err error) error {
 	at := position{1, 1}
 	if m := (*mistake)(nil); errors.As(err, &m) {

@@ -51,7 +51,7 @@ rules:
     condition: this is not even a rule
 `)
 	require.Empty(t, texts(r.Errors))
-	require.Equal(t, `payments.yaml:25:14: rule "off" is disabled: packs have no such rules, it was left out`, texts(r.Warnings))
+	require.Equal(t, `payments.yaml:25:14: rule "off" is omitted, because it is disabled and packs have no disabled rules`, texts(r.Warnings))
 	require.Equal(t, 1, r.Disabled)
 	out, err := r.Pack("payments")
 	require.NoError(t, err)
@@ -115,21 +115,21 @@ func TestATextBecomesARule(t *testing.T) {
 	require.Empty(t, texts(r.Errors))
 	require.Equal(t, []Rule{{ID: "no-bypass", Title: "no-bypass", Severity: "medium", When: `spans.exists(s, s.name == "a")`, Never: []string{`spans.exists(s, s.name == "bypass")`}}}, r.Rules)
 	r = Import([]File{{"a", []byte("when { a }")}, {"b", []byte("when {\n  a ! }")}}, Options{ID: "x"})
-	require.Equal(t, `a:1:1: rule "x": it states no severity: say --severity critical, high, medium or low for rules without one
-b:1:1: rule "x": the ID is used at a:1 already
-b:1:1: rule "x": it states no severity: say --severity critical, high, medium or low for rules without one
+	require.Equal(t, `a:1:1: rule "x": severity is missing: use --severity critical, high, medium or low for rules without one
+b:1:1: rule "x": the ID is already used at a:1
+b:1:1: rule "x": severity is missing: use --severity critical, high, medium or low for rules without one
 b:2:5: rule "x": "!" is not BeTraceDSL: write not, or !=`, texts(r.Errors))
 	require.Equal(t, 2, r.Untranslated)
 }
 
-// A mistake within a DSL text is where it is in the file, however the text is written
-// there; the other rules are translated.
+// A mistake in a DSL source is reported with its position in the file, whichever form of string the file
+// uses. The other rules are translated.
 func TestMistakesHaveAPlaceInTheFile(t *testing.T) {
 	for _, test := range []struct{ name, file, text, errors, warnings string }{
 		{"a block", "f.yaml", "rules:\n  - id: a\n    severity: low\n    condition: |\n      when { a }\n      always { b =  c }\n  - {id: b, severity: low, condition: 'trace.has(b)'}\n", `f.yaml:6:18: rule "a": "=" is not BeTraceDSL: write ==`, ""},
 		{"a folded block", "f.yaml", "rules:\n  - id: a\n    severity: low\n    condition: >-\n      when { a }\n      always { b =  c }\n  - {id: b, severity: low, condition: 'trace.has(b)'}\n", `f.yaml:6:18: rule "a": "=" is not BeTraceDSL: write ==`, ""},
 		{"quotes", "f.yaml", "rules:\n  - {id: a, severity: low, condition: \"when { a.b == \\\"é\\\" or \\u0061 =  c }\"}\n  - {id: b, severity: low, condition: 'trace.has(b)'}\n", `f.yaml:2:70: rule "a": "=" is not BeTraceDSL: write ==`, ""},
-		{"JSON", "f.json", "[\n  {\"id\": \"a\", \"severity\": \"low\",\n   \"dsl\": \"when {\\n \\\"\\u0061\\\"}\"},\n  {\"id\": \"b\", \"severity\": \"low\", \"dsl\": \"trace.has(b)\"}\n]", `f.json:3:21: rule "a": unexpected the text "a": want a span's name, or count(…)`, ""},
+		{"JSON", "f.json", "[\n  {\"id\": \"a\", \"severity\": \"low\",\n   \"dsl\": \"when {\\n \\\"\\u0061\\\"}\"},\n  {\"id\": \"b\", \"severity\": \"low\", \"dsl\": \"trace.has(b)\"}\n]", `f.json:3:21: rule "a": unexpected string "a": expected a span's name, or count(…)`, ""},
 		{"several mistakes", "f.yaml", `rules:
   - id: Not_An_Id
     severity: urgent
@@ -138,17 +138,17 @@ func TestMistakesHaveAPlaceInTheFile(t *testing.T) {
   - {id: b, severity: low, condition: 'trace.has(b)'}
   - {id: b, severity: low, condition: 'trace.has(b)'}
   - {id: c, severity: low}
-`, `f.yaml:4:5: a rule: unknown key "colour"; it has compliance_frameworks, condition, description, dsl, enabled, example_violation, id, name, severity, tags
-f.yaml:2:9: rule "Not_An_Id": want an id of a-z, 0-9 and - between them
-f.yaml:3:15: rule "Not_An_Id": severity is "urgent": want critical, high, medium or low
-f.yaml:5:36: rule "Not_An_Id": an empty text: does an absent attribute count? Earlier versions did not agree. Write the rule in CEL, with "key" in s.attributes
+`, `f.yaml:4:5: a rule: unknown key "colour": use compliance_frameworks, condition, description, dsl, enabled, example_violation, id, name, severity, tags
+f.yaml:2:9: rule "Not_An_Id": the ID is invalid: use letters a-z and digits, joined by -
+f.yaml:3:15: rule "Not_An_Id": severity is "urgent": use critical, high, medium or low
+f.yaml:5:36: rule "Not_An_Id": earlier versions differ on whether an absent attribute equals an empty string: write the rule in CEL, with "key" in s.attributes
 f.yaml:5:52: rule "Not_An_Id": bad regular expression "(": error parsing regexp: missing closing ): ` + "`(`" + `
-f.yaml:7:10: rule "b": the ID is used at f.yaml:6 already
+f.yaml:7:10: rule "b": the ID is already used at f.yaml:6
 f.yaml:8:5: rule "c": condition (in JSON, dsl) is missing`, ""},
 		{"an example that is none", "f.yaml", "rules:\n  - id: b\n    severity: low\n    condition: when { a } always { b }\n    example_violation:\n      description: D\n      trace: [{span: a}, {span: b}]\n", "",
-			`f.yaml:6:7: rule "b": example_violation is left out: by the rule as it is written its trace is no violation, but pass`},
+			`f.yaml:6:7: rule "b": example_violation is omitted: its trace does not violate the rule: the outcome is pass`},
 		{"an example that is more than spans", "f.yaml", "rules:\n  - id: b\n    severity: low\n    condition: when { a }\n    example_violation:\n      trace: [{span: a, kind: server}]\n", "",
-			`f.yaml:6:15: rule "b": example_violation is left out: a span: unknown key "kind"; it has attributes, span`},
+			`f.yaml:6:15: rule "b": example_violation is omitted: a span: unknown key "kind": use attributes, span`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := importText(test.file, test.text)
@@ -167,21 +167,21 @@ func TestFilesThatAreNoRules(t *testing.T) {
 		{"f.yaml", "# nothing", "f.yaml:1:1: the file is empty"},
 		{"f.yaml", "rules: [", "f.yaml:1:1: bad YAML: "},
 		{"f.yaml", "rules: []", "f.yaml:1:8: there are no rules"},
-		{"f.yaml", "rules: {}", "f.yaml:1:8: want a list of rules"},
-		{"f.yaml", "rule: []", "f.yaml:1:1: rules is missing: want a list of rules"},
-		{"f.yaml", "rules: [1]", "f.yaml:1:9: a rule: want keys and values"},
+		{"f.yaml", "rules: {}", "f.yaml:1:8: the file has no list of rules"},
+		{"f.yaml", "rule: []", "f.yaml:1:1: rules is missing: write a list of rules"},
+		{"f.yaml", "rules: [1]", "f.yaml:1:9: a rule: expected keys and values"},
 		{"f.yaml", "rules: []\n---\nrules: []\n", "a second YAML document: split the file"},
-		{"f", "apiVersion: betrace.dev/v1\nkind: RulePack\n", `f:1:1: apiVersion is "betrace.dev/v1": this is a pack already`},
+		{"f", "apiVersion: betrace.dev/v1\nkind: RulePack\n", `f:1:1: apiVersion is "betrace.dev/v1": the file is already a pack`},
 		{"f.json", "[\n {\"id\": }]", "f.json:2:9: bad JSON: invalid character '}'"},
 		{"f.json", "[{\"id\": 1}", "f.json:1:11: bad JSON: unexpected EOF"},
-		{"f.json", "[] []", "bad JSON: something follows the list of rules"},
-		{"f", "\xff", "f:1:1: the file is no UTF-8 text"},
+		{"f.json", "[] []", "bad JSON: unexpected data after the list of rules"},
+		{"f", "\xff", "f:1:1: the file is not UTF-8"},
 	} {
 		r := importText(test.file, test.text)
 		require.Contains(t, texts(r.Errors), test.want, test.text)
 		require.NotZero(t, r.Untranslated, test.text)
 		_, err := r.Pack("p")
-		require.EqualError(t, err, "no rule was translated: a pack has at least one")
+		require.EqualError(t, err, "no rule was translated, and a pack needs at least one")
 	}
 	r := importText("f", "when { a }")
 	_, err := r.Pack("Not A Name")
@@ -191,18 +191,18 @@ func TestFilesThatAreNoRules(t *testing.T) {
 func TestATranslationThatIsRefusedIsSaid(t *testing.T) {
 	text := "rules:\n- {id: a, severity: low, condition: 'when { a.x > 1 }'}"
 	r := Import([]File{{"f.yaml", []byte(text)}}, Options{Rules: rules.Options{MaxCost: 10}})
-	require.Contains(t, texts(r.Errors), `f.yaml:2:3: rule "a": its translation is refused: its cost is`)
+	require.Contains(t, texts(r.Errors), `f.yaml:2:3: rule "a": its translation is rejected: its cost is`)
 	require.Equal(t, 1, r.Untranslated)
 }
 
-// Aliases that repeat what they stand in, or a lot, end.
+// Aliases that contain themselves, or that repeat many values, are refused.
 func TestAliasesAreBounded(t *testing.T) {
 	text := "rules:\n  - id: a\n    severity: low\n    condition: when { a }\n    example_violation:\n      trace:\n        - span: a\n          attributes: &x {k: [*x, *x]}\n"
 	r := importText("f.yaml", text)
-	require.Contains(t, texts(r.Warnings), "its attributes are over 10000 values")
+	require.Contains(t, texts(r.Warnings), "its attributes have over 10000 values")
 }
 
-// FuzzTranslate: no text panics, and what is translated loads and judges.
+// FuzzTranslate checks that no source causes a panic, and that translations load and judge.
 func FuzzTranslate(f *testing.F) {
 	for _, seed := range []string{
 		"when { a.where(x > 1 and not \"y\" in [a, 1, true]).where(z) } always { count(a) >= count(b) } never { b.c == -1.5 }",
@@ -217,7 +217,7 @@ func FuzzTranslate(f *testing.F) {
 		out, err := translate(source)
 		for _, err := range unjoin(err) {
 			if m := (*mistake)(nil); !errors.As(err, &m) || m.line < 1 || m.column < 1 {
-				t.Fatalf("%q: %v has no place", source, err)
+				t.Fatalf("%q: %v has no position", source, err)
 			}
 		}
 		if err != nil {
@@ -225,7 +225,7 @@ func FuzzTranslate(f *testing.F) {
 		}
 		r := Rule{ID: "r", Title: "t", Severity: "low"}
 		r.translated(out)
-		// Deep and dear rules are refused, by their size alone.
+		// Deeply nested and expensive rules are refused because of their size alone.
 		if err := r.check(func(loaded *rules.Rule) error { return loaded.Judge(t.Context(), tr).Err }, rules.Options{MaxCost: 1e18, MaxExpressionBytes: 1 << 24}); err != nil &&
 			!strings.Contains(err.Error(), "recursion") && !strings.Contains(err.Error(), "over the limit") {
 			t.Fatalf("%q: %v\n%+v", source, err, out)
@@ -233,7 +233,7 @@ func FuzzTranslate(f *testing.F) {
 	})
 }
 
-// FuzzImport: no file panics, and what is imported is a pack whose tests pass.
+// FuzzImport checks that no file causes a panic, and that imported rules form a pack whose tests pass.
 func FuzzImport(f *testing.F) {
 	for _, seed := range []string{
 		"rules:\n  - id: a\n    name: A\n    severity: low\n    tags: {a: b}\n    compliance_frameworks: [a:b, c]\n    condition: |\n      when { a }\n    example_violation: {description: d, trace: [{span: a, attributes: {x: !!binary AA==, y: null}}]}\n",

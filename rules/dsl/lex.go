@@ -6,7 +6,7 @@ import (
 	"unicode"
 )
 
-// mistake is what is wrong with a DSL text, and where.
+// mistake is an error in a DSL source, with its position.
 type mistake struct {
 	position
 	text string
@@ -28,32 +28,32 @@ const (
 type token struct {
 	position
 	kind tokenKind
-	text string // of a text: without its quotes
+	text string // of a string: without its quotes
 }
 
-// String names a token as messages do.
+// String returns the token as error messages show it.
 func (t token) String() string {
 	switch t.kind {
 	case tokenEnd:
 		return "end of the rule"
 	case tokenText:
-		return fmt.Sprintf("the text %q", t.text)
+		return fmt.Sprintf("string %q", t.text)
 	}
 	return fmt.Sprintf("%q", t.text)
 }
 
-// signs are longest first.
+// signs are sorted by length, longest first.
 var signs = []string{"==", "!=", "<=", ">=", "<", ">", "{", "}", "(", ")", "[", "]", ",", ".", ":"}
 
-// instead says what to write for what other languages have.
+// instead are the replacements for operators of other languages.
 var instead = []struct{ sign, text string }{
 	{"&&", "write and"}, {"||", "write or"}, {"!", "write not, or !="}, {"=", "write =="},
-	{"'", "texts stand in double quotes"}, {"--", "comments begin with //"}, {"#", "comments begin with //"},
+	{"'", "use double quotes for strings"}, {"--", "comments begin with //"}, {"#", "comments begin with //"},
 }
 
-// lex splits a DSL text into tokens, the last of them tokenEnd. In the older form \" in a
-// text is a quote, and a text ends in its line; in the newer one a text holds
-// whatever stands between its quotes. So it was read by the versions that had them.
+// lex splits a DSL source into tokens, the last of which is tokenEnd. In the older form \" in a string is
+// a quote, and a string ends within its line. In the newer form a string contains all characters between
+// its quotes. The earlier versions read the two forms in this way.
 func lex(source string, older bool) ([]token, error) {
 	var tokens []token
 	in := []rune(source)
@@ -109,7 +109,7 @@ func lex(source string, older bool) ([]token, error) {
 				advance(1)
 			}
 			if i == len(in) || in[i] != '"' {
-				return nil, &mistake{start, "the text that begins here has no end: want a closing \""}
+				return nil, &mistake{start, "the string that begins here has no end: add a closing \""}
 			}
 			advance(1)
 			add(tokenText, text.String())
@@ -137,7 +137,7 @@ func unexpected(c rune, has func(string) bool) string {
 		}
 	}
 	if unicode.IsLetter(c) {
-		return fmt.Sprintf("%q is no letter of a name: names are of a-z, A-Z, 0-9 and _, joined by dots", c)
+		return fmt.Sprintf("%q is not allowed in a name: use a-z, A-Z, 0-9 and _, joined by dots", c)
 	}
 	return fmt.Sprintf("%q is not BeTraceDSL", c)
 }

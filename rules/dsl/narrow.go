@@ -7,8 +7,8 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// narrowing returns a TraceQL filter that every trace matches on which the condition is
-// true, or "" if there is none but { }.
+// narrowing returns a TraceQL filter that matches every trace on which the condition is true, or "" if
+// the only such filter is { }.
 func narrowing(n node) string {
 	expr := narrow(n)
 	if expr == traceql.Expr(traceql.True) {
@@ -16,7 +16,7 @@ func narrowing(n node) string {
 	}
 	f, err := traceql.New(expr)
 	if err != nil {
-		return "" // what cannot be said narrows nothing
+		return "" // an inexpressible condition has no filter
 	}
 	return f.String()
 }
@@ -34,7 +34,7 @@ func narrow(n node) traceql.Expr {
 			}
 			return traceql.AnyOf(parts...)
 		}
-		// One is enough; they may be true of different spans.
+		// One part is enough, because the parts may be true of different spans.
 		for _, p := range n.parts {
 			if expr := narrow(p); expr != traceql.Expr(traceql.True) {
 				return expr

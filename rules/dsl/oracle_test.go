@@ -19,8 +19,8 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// TestTranslationsJudgeAsTheTree compares random rules, translated and judged, with an
-// interpreter that knows the tree and the trace, and nothing of CEL.
+// TestTranslationsJudgeAsTheTree compares the verdicts of random translated rules with those of an
+// interpreter that uses the syntax tree and the trace, but no CEL.
 func TestTranslationsJudgeAsTheTree(t *testing.T) {
 	count := 6000
 	if testing.Short() {
@@ -49,14 +49,15 @@ func TestTranslationsJudgeAsTheTree(t *testing.T) {
 				if want := trees[i].judge(tr); v.Outcome != want {
 					t.Fatalf("seed %d: %s\nwhen %s\nalways %s\nnever %s\ntraceql %s\n%v\nhave %s, want %s", seed, sources[i], out[i].when, out[i].always, out[i].never, out[i].traceql, spansOf(tr), v.Outcome, want)
 				}
-				// A scan sees of a trace what the rule needs, and only the traces of its prefilter.
+				// A scan reads only the columns that the rule needs, and only the traces of its
+				// prefilter.
 				require.Equal(t, v.Outcome, rule.Judge(t.Context(), columnar.NewBatch(rule.Needs(), tr).Trace(0)).Outcome, sources[i])
 				require.True(t, v.Outcome == rules.NotApplicable || rule.Prefilter().Matches(tr), sources[i])
 				outcomes[v.Outcome]++
 			}
 		}
 		for _, o := range []rules.Outcome{rules.NotApplicable, rules.Pass, rules.Violation} {
-			require.Greater(t, outcomes[o], perPack/4, "%s comes too rarely for a test", o)
+			require.Greater(t, outcomes[o], perPack/4, "%s occurs too rarely for a test", o)
 		}
 	}
 }
@@ -68,7 +69,7 @@ func spansOf(tr *trace.Trace) (list []string) {
 	return list
 }
 
-// judge is the meaning of a rule.
+// judge returns the outcome of a rule by the meaning of the DSL.
 func (r *ruleTree) judge(tr *trace.Trace) rules.Outcome {
 	switch {
 	case !holds(r.when, tr, nil):
@@ -81,7 +82,7 @@ func (r *ruleTree) judge(tr *trace.Trace) rules.Outcome {
 	return rules.Pass
 }
 
-// holds says whether a condition is true of the trace, or of a span of it.
+// holds reports whether a condition is true of the trace, or of the span s.
 func holds(n node, tr *trace.Trace, s *trace.Span) bool {
 	someSpan := func(passes func(*trace.Span) bool) bool {
 		for i := range tr.Spans {
@@ -206,7 +207,7 @@ func lowered(n *comparison) *comparison {
 	return &c
 }
 
-// bound is a number on the right of an operator.
+// bound returns the number on the right of an operator.
 func bound(o operand, tr *trace.Trace) *big.Float {
 	if o.kind == operandCount {
 		return big.NewFloat(float64(spansNamed(tr, o.text)))
@@ -218,7 +219,7 @@ func bound(o operand, tr *trace.Trace) *big.Float {
 	return big.NewFloat(f)
 }
 
-// numberOf is the number that an attribute is, or holds as a decimal text.
+// numberOf returns the number that an attribute is, or contains as a decimal string.
 func numberOf(v trace.Value) (*big.Float, bool) {
 	switch v.Type() {
 	case trace.TypeInt:
@@ -238,7 +239,7 @@ func numberOf(v trace.Value) (*big.Float, bool) {
 	return nil, false
 }
 
-// kept is the text that an attribute was kept as.
+// kept returns the string as which earlier versions stored an attribute.
 func kept(v trace.Value) (string, bool) {
 	switch v.Type() {
 	case trace.TypeString:
@@ -265,11 +266,11 @@ func equal(v trace.Value, o operand, tr *trace.Trace) bool {
 	if text, ok := kept(v); ok && text == o.text {
 		return true
 	}
-	// 2.0 was kept as 2.
+	// 2.0 was stored as 2.
 	return v.Type() == trace.TypeDouble && strconv.FormatFloat(v.Double(), 'f', -1, 64) == o.text
 }
 
-// generator makes rules that can be translated, and traces that they may be about.
+// generator generates rules that can be translated, and traces for them.
 type generator struct{ *rand.Rand }
 
 func pick[T any](g generator, list ...T) T { return list[g.IntN(len(list))] }
@@ -333,7 +334,7 @@ func (g generator) filter() string {
 	return pick(g, "amount", "flag", "status", `"data.pii"`, `"in"`) + " " + g.value()
 }
 
-// value is an operator and what stands on its right.
+// value returns an operator with its right operand.
 func (g generator) value() string {
 	number := func() string { return pick(g, "0", "1", "2", "-1", "1.5", "200", "1000", "0.5", "007") }
 	text := func() string {
@@ -427,7 +428,7 @@ func (g generator) attribute() trace.Value {
 	return pick(g, trace.BytesValue([]byte("1")), trace.BytesValue([]byte{0xff}), trace.ArrayValue(trace.StringValue("a")), trace.ArrayValue(trace.IntValue(1)), trace.MapValue(nil))
 }
 
-// generatedTrace is one that all kinds of attributes come in.
+// generatedTrace returns a trace that contains all kinds of attributes.
 func generatedTrace() *trace.Trace {
 	return generator{rand.New(rand.NewPCG(7, 7))}.trace()
 }

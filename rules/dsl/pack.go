@@ -13,7 +13,7 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// Rule is a translated rule, as a pack has it.
+// Rule is a translated rule in the form of a pack.
 type Rule struct {
 	ID          string            `yaml:"id"`
 	Title       string            `yaml:"title"`
@@ -28,7 +28,7 @@ type Rule struct {
 	Tests       []Test            `yaml:"tests,omitempty"`
 }
 
-// Test is a rule test, made of an example of a violation.
+// Test is a rule test, made from an example of a violation.
 type Test struct {
 	Name  string `yaml:"name"`
 	Trace []Span `yaml:"trace"`
@@ -63,13 +63,13 @@ func (r *Rule) translated(t translation) {
 
 var packName = regexp.MustCompile(`^[a-z0-9]+([-._][a-z0-9]+)*$`)
 
-// Pack returns the translated rules as the YAML of a pack of that name.
+// Pack returns the translated rules as the YAML of a pack with this name.
 func (r *Result) Pack(name string) ([]byte, error) {
 	if !packName.MatchString(name) {
-		return nil, fmt.Errorf("the name %q of the pack: want letters a-z, digits and - . _ between them; say --name", name)
+		return nil, fmt.Errorf("the name %q of the pack is invalid: set --name to letters a-z and digits, joined by - . or _", name)
 	}
 	if len(r.Rules) == 0 {
-		return nil, errors.New("no rule was translated: a pack has at least one")
+		return nil, errors.New("no rule was translated, and a pack needs at least one")
 	}
 	return encode(name, r.Rules)
 }
@@ -90,8 +90,8 @@ func encode(name string, list []Rule) ([]byte, error) {
 	return out.Bytes(), errors.Join(err, encoder.Close())
 }
 
-// check loads the rule as the pack will be, and hands it to with (if not nil): nothing
-// is written that would be refused later.
+// check loads the rule in a pack, and passes it to with, if not nil. Thus no rule is written that would
+// be refused later.
 func (r *Rule) check(with func(*rules.Rule) error, opts rules.Options) error {
 	data, err := encode("import", []Rule{*r})
 	if err != nil {
@@ -110,7 +110,7 @@ func (r *Rule) check(with func(*rules.Rule) error, opts rules.Options) error {
 	}
 	loaded := pack.Rules[0]
 	if loaded.ID != r.ID || loaded.When != r.When || loaded.Title != r.Title || loaded.Description != r.Description {
-		return errors.New("the pack's YAML does not read as it was written")
+		return errors.New("the pack's YAML changes the rule")
 	}
 	if with == nil {
 		return nil
@@ -118,13 +118,13 @@ func (r *Rule) check(with func(*rules.Rule) error, opts rules.Options) error {
 	return with(loaded)
 }
 
-// maxExampleNodes bounds what an example's aliases may repeat.
+// maxExampleNodes bounds the number of values in an example, including repetitions by aliases.
 const maxExampleNodes = 10_000
 
-// example makes a test of an example of a violation, if the rule is violated by it.
+// example converts an example of a violation to a test, if it violates the rule.
 func (s *source) example(n *yaml.Node, r *Rule, opts rules.Options) error {
 	fail := func(at *yaml.Node, format string, args ...any) error {
-		return s.errorf(at, "rule %q: example_violation is left out: %w", r.ID, fmt.Errorf(format, args...))
+		return s.errorf(at, "rule %q: example_violation is omitted: %w", r.ID, fmt.Errorf(format, args...))
 	}
 	var description, trace *yaml.Node
 	if errs := s.fields(n, "example_violation", map[string]**yaml.Node{"description": &description, "trace": &trace}); len(errs) > 0 {
@@ -135,7 +135,7 @@ func (s *source) example(n *yaml.Node, r *Rule, opts rules.Options) error {
 		test.Name = strings.TrimSpace(description.Value)
 	}
 	if trace == nil || trace.Kind != yaml.SequenceNode || len(trace.Content) == 0 {
-		return fail(n, "trace is missing: want a list of spans")
+		return fail(n, "trace is missing: write a list of spans")
 	}
 	nodes := 0
 	for _, c := range trace.Content {
@@ -145,12 +145,12 @@ func (s *source) example(n *yaml.Node, r *Rule, opts rules.Options) error {
 			return fail(c, "%w", bare(errs[0]))
 		}
 		if name == nil || name.Kind != yaml.ScalarNode {
-			return fail(c, "a span: span, its name, is missing")
+			return fail(c, "a span: the key span with its name is missing")
 		}
 		span := Span{Name: name.Value}
 		if attributes != nil {
 			if span.Attributes = plain(attributes, &nodes); span.Attributes == nil {
-				return fail(attributes, "its attributes are over %d values", maxExampleNodes)
+				return fail(attributes, "its attributes have over %d values", maxExampleNodes)
 			}
 		}
 		test.Trace = append(test.Trace, span)
@@ -161,7 +161,7 @@ func (s *source) example(n *yaml.Node, r *Rule, opts rules.Options) error {
 		if v.Outcome == rules.Violation {
 			return nil
 		}
-		return fmt.Errorf("by the rule as it is written its trace is no violation, but %s", v.Outcome)
+		return fmt.Errorf("its trace does not violate the rule: the outcome is %s", v.Outcome)
 	}, opts)
 	if err != nil {
 		return fail(n, "%w", err)
@@ -169,7 +169,7 @@ func (s *source) example(n *yaml.Node, r *Rule, opts rules.Options) error {
 	return nil
 }
 
-// bare takes an error's place from it.
+// bare removes the position from an error.
 func bare(err error) error {
 	if at := (*rules.PositionError)(nil); errors.As(err, &at) {
 		return at.Err
@@ -177,8 +177,7 @@ func bare(err error) error {
 	return err
 }
 
-// plain copies a value without its style, anchors and aliases; nil if it is too
-// large.
+// plain copies a value without its style, anchors and aliases. It returns nil if the value is too large.
 func plain(n *yaml.Node, count *int) *yaml.Node {
 	if *count++; *count > maxExampleNodes {
 		return nil

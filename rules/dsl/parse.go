@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// maxNesting bounds the parentheses and nots within each other.
+// maxNesting bounds the nesting of parentheses and nots.
 const maxNesting = 100
 
-// newerForm is what rules of the newer form begin with, comments aside.
+// newerForm matches the beginning of rules in the newer form, after comments.
 var newerForm = regexp.MustCompile(`^(\s|//[^\n]*(\n|$))*when\b`)
 
-// parse reads a rule of either form.
+// parse parses a rule of either form.
 func parse(source string) (*ruleTree, error) {
 	isNewer := newerForm.MatchString(source)
 	tokens, err := lex(source, !isNewer)
@@ -27,11 +27,11 @@ func parse(source string) (*ruleTree, error) {
 	} else {
 		r = &ruleTree{when: p.or(p.olderCheck)}
 		if p.looseHas > 1 {
-			p.fail(p.looseAt, "span.has(…) stands more than once outside of trace.has(…): of one span or of several? Say trace.has(span.has(…) and span.has(…)), or trace.has(span.has(…)) for each")
+			p.fail(p.looseAt, "span.has(…) occurs more than once outside of trace.has(…): write trace.has(span.has(…) and span.has(…)) for one span, or trace.has(span.has(…)) for each of several")
 		}
 	}
 	if t := p.peek(); t.kind != tokenEnd {
-		p.fail(t.position, "unexpected %s: want and, or, or the end", t)
+		p.fail(t.position, "unexpected %s: expected and, or, or the end", t)
 	}
 	if p.err != nil {
 		return nil, p.err
@@ -39,14 +39,14 @@ func parse(source string) (*ruleTree, error) {
 	return r, nil
 }
 
-// parser reads tokens. After the first mistake all tokens are the end.
+// parser reads tokens. After the first mistake it returns only the end token.
 type parser struct {
 	tokens []token
 	i      int
 	err    error
-	// nesting counts the parentheses and nots that are open, nots the latter.
+	// nesting counts open parentheses and nots, nots only the latter.
 	nesting, nots int
-	// looseHas counts span.has(…) outside of trace.has(…); the last is at looseAt.
+	// looseHas counts span.has(…) outside of trace.has(…); the last one is at looseAt.
 	looseHas int
 	looseAt  position
 }
@@ -89,11 +89,11 @@ func (p *parser) takeSign(text string) bool {
 
 func (p *parser) want(sign, where string) {
 	if t := p.peek(); !p.takeSign(sign) {
-		p.fail(t.position, "unexpected %s %s: want %q", t, where, sign)
+		p.fail(t.position, "unexpected %s %s: expected %q", t, where, sign)
 	}
 }
 
-// newer is when { … } always { … } never { … }.
+// newer parses when { … } always { … } never { … }.
 func (p *parser) newer() *ruleTree {
 	r := &ruleTree{}
 	for _, clause := range []struct {
@@ -107,12 +107,12 @@ func (p *parser) newer() *ruleTree {
 		}
 	}
 	if t := p.peek(); t.kind != tokenEnd {
-		p.fail(t.position, "unexpected %s after the clauses: a rule is when { … }, then always { … } and never { … }, each once at most", t)
+		p.fail(t.position, "unexpected %s after the clauses: write when { … }, then always { … } and never { … }, each at most once", t)
 	}
 	return r
 }
 
-// or reads conditions joined by or and and; leaf reads what stands between them.
+// or parses conditions that are joined by or and and; leaf parses the parts between them.
 func (p *parser) or(leaf func() node) node {
 	return p.joined("or", func() node {
 		return p.joined("and", func() node { return p.term(leaf) })
@@ -134,7 +134,7 @@ func (p *parser) joined(op string, part func() node) node {
 func (p *parser) term(leaf func() node) node {
 	at := p.peek().position
 	if p.nesting++; p.nesting > maxNesting {
-		p.fail(at, "over %d parentheses and nots within each other", maxNesting)
+		p.fail(at, "over %d nested parentheses and nots", maxNesting)
 		return &negation{position: at}
 	}
 	defer func() { p.nesting-- }()
@@ -143,7 +143,7 @@ func (p *parser) term(leaf func() node) node {
 		p.nots++
 		defer func() { p.nots-- }()
 		if t := p.peek(); t.isWord("not") {
-			p.fail(t.position, "not not: leave both out, or put the second into parentheses")
+			p.fail(t.position, "not not: remove both, or put the second into parentheses")
 		}
 		return &negation{at, p.term(leaf)}
 	case p.takeSign("("):
@@ -154,7 +154,7 @@ func (p *parser) term(leaf func() node) node {
 	return leaf()
 }
 
-// reserved words begin no name.
+// reserved words cannot begin a name.
 var reserved = []string{"when", "always", "never", "and", "or", "not", "in", "matches", "contains", "where", "count", "true", "false"}
 
 var operators = []string{"==", "!=", "<", "<=", ">", ">=", "in", "matches", "contains"}
@@ -168,28 +168,28 @@ func (p *parser) operator() (string, bool) {
 	return "", false
 }
 
-// path reads identifiers joined by dots, up to ".where(".
+// path parses identifiers joined by dots, up to ".where(".
 func (p *parser) path(what string) (parts []string, at position) {
 	t := p.peek()
 	switch {
 	case t.kind != tokenWord:
-		p.fail(t.position, "unexpected %s: want %s", t, what)
+		p.fail(t.position, "unexpected %s: expected %s", t, what)
 		return []string{""}, t.position
 	case slices.Contains(reserved, t.text):
-		p.fail(t.position, "unexpected %s, a reserved word: want %s", t, what)
+		p.fail(t.position, "unexpected %s, a reserved word: expected %s", t, what)
 		return []string{""}, t.position
 	}
 	p.next()
 	return p.rest([]string{t.text}), t.position
 }
 
-// rest reads what follows the first identifiers of a path.
+// rest parses the part of a path after its first identifiers.
 func (p *parser) rest(parts []string) []string {
 	for p.peek().isSign(".") && !(p.peekAfter(1).isWord("where") && p.peekAfter(2).isSign("(")) {
 		p.next()
 		t := p.next()
 		if t.kind != tokenWord {
-			p.fail(t.position, "unexpected %s after a dot: want a name", t)
+			p.fail(t.position, "unexpected %s after a dot: expected a name", t)
 			return parts
 		}
 		parts = append(parts, t.text)
@@ -197,7 +197,7 @@ func (p *parser) rest(parts []string) []string {
 	return parts
 }
 
-// check is what the clauses of a rule are made of.
+// check parses a condition in a clause of a rule.
 func (p *parser) check() node {
 	if at := p.peek().position; p.peek().isWord("count") && p.peekAfter(1).isSign("(") {
 		p.next()
@@ -213,14 +213,14 @@ func (p *parser) check() node {
 		return &spanCheck{position: at, name: name}
 	}
 	if len(parts) < 2 {
-		p.fail(at, "%s %s: the attribute of which span? Write span.attribute, or span.where(%s %s …)", name, op, name, op)
+		p.fail(at, "%s %s: the span of the attribute is missing: write span.attribute, or span.where(%s %s …)", name, op, name, op)
 	}
 	last := len(parts) - 1
 	attribute := field{at, fieldAttribute, parts[last]}
 	return &spanCheck{at, strings.Join(parts[:last], "."), []node{&comparison{at, attribute, op, p.operand()}}}
 }
 
-// where reads .where(filter) as often as it is there.
+// where parses any number of .where(filter).
 func (p *parser) where(check *spanCheck, filter func() node) node {
 	for p.peek().isSign(".") && p.peekAfter(1).isWord("where") {
 		p.next()
@@ -230,23 +230,23 @@ func (p *parser) where(check *spanCheck, filter func() node) node {
 		p.want(")", "within where")
 	}
 	if t := p.peek(); t.isSign(".") {
-		p.fail(t.position, "unexpected %s: after where(…) only another .where(…) may follow", t)
+		p.fail(t.position, "unexpected %s: only another .where(…) may follow where(…)", t)
 	}
 	return check
 }
 
-// countCheck reads what follows count.
+// countCheck parses the part after count.
 func (p *parser) countCheck(at position) node {
 	name := p.counted()
 	t := p.peek()
 	op, ok := p.operator()
 	if !ok || op == "in" || op == "matches" || op == "contains" {
-		p.fail(t.position, "unexpected %s after count(%s): want ==, !=, <, <=, > or >=", t, name)
+		p.fail(t.position, "unexpected %s after count(%s): expected ==, !=, <, <=, > or >=", t, name)
 	}
 	return &countCheck{at, name, op, p.operand()}
 }
 
-// counted reads (name).
+// counted parses (name).
 func (p *parser) counted() string {
 	p.want("(", "after count")
 	parts, _ := p.path("a span's name")
@@ -254,13 +254,13 @@ func (p *parser) counted() string {
 	return strings.Join(parts, ".")
 }
 
-// filter is what stands within where(…).
+// filter parses a condition within where(…).
 func (p *parser) filter() node {
 	if t := p.peek(); t.kind == tokenText {
 		p.next()
 		op, ok := p.operator()
 		if !ok {
-			p.fail(p.peek().position, "unexpected %s after the attribute %q: want an operator (== true for a boolean attribute)", p.peek(), t.text)
+			p.fail(p.peek().position, "unexpected %s after the attribute %q: expected an operator (== true for a boolean attribute)", p.peek(), t.text)
 		}
 		return &comparison{t.position, field{t.position, fieldAttribute, t.text}, op, p.operand()}
 	}
@@ -269,7 +269,7 @@ func (p *parser) filter() node {
 	op, ok := p.operator()
 	switch {
 	case ok && len(parts) > 1:
-		p.fail(at, "%s %s: is this the attribute %q of the span that is filtered, or %s of a span %s? Write %q in quotes for the former, a check of its own outside of where(…) for the latter",
+		p.fail(at, "%s %s: it may be the attribute %q of the filtered span, or %s of a span %s: write %q in quotes for the former, a separate check outside of where(…) for the latter",
 			name, op, name, parts[len(parts)-1], strings.Join(parts[:len(parts)-1], "."), name)
 	case ok:
 		return &comparison{at, field{at, fieldAttribute, name}, op, p.operand()}
@@ -279,7 +279,7 @@ func (p *parser) filter() node {
 	return &truth{at, name}
 }
 
-// operand reads what stands on the right of an operator.
+// operand parses the right operand of an operator.
 func (p *parser) operand() operand {
 	t := p.peek()
 	switch {
@@ -309,7 +309,7 @@ func (p *parser) operand() operand {
 	parts, at := p.path("a value")
 	if len(parts) > 1 {
 		path := strings.Join(parts, ".")
-		p.fail(at, "%s: earlier versions read an attribute path here, but never looked it up, so that it cannot be said of which span it is. Write %q in quotes for the text, or the rule in CEL", path, path)
+		p.fail(at, "%s: earlier versions parsed an attribute path here, but did not evaluate it, so its span is unknown: write %q in quotes for a string, or the rule in CEL", path, path)
 	}
 	return operand{position: at, kind: operandWord, text: parts[0]}
 }
@@ -319,7 +319,7 @@ func (p *parser) list() operand {
 	for {
 		t := p.peek()
 		if t.isSign("[") {
-			p.fail(t.position, "a list within a list")
+			p.fail(t.position, "nested lists are not supported")
 		}
 		o.list = append(o.list, p.operand())
 		if !p.takeSign(",") {
@@ -331,7 +331,7 @@ func (p *parser) list() operand {
 
 const olderForms = "trace.has(…), trace.count(…), span.has(…), or when { … } for a rule of the newer form"
 
-// olderCheck is what rules of the older form are made of.
+// olderCheck parses a condition in a rule of the older form.
 func (p *parser) olderCheck() node {
 	t := p.peek()
 	isFunction := func(object, name string) bool {
@@ -346,19 +346,19 @@ func (p *parser) olderCheck() node {
 		return p.countCheck(t.position)
 	case isFunction("span", "has"):
 		if p.nots > 0 {
-			p.fail(t.position, "not span.has(…) outside of trace.has(…): does no span have the attribute, or does some span lack it? Say not trace.has(span.has(…)), or trace.has(not span.has(…))")
+			p.fail(t.position, "not span.has(…) outside of trace.has(…): write not trace.has(span.has(…)) if no span has the attribute, or trace.has(not span.has(…)) if some span lacks it")
 		}
 		p.looseHas++
 		p.looseAt = t.position
 		return &anySpan{t.position, p.olderFilter()}
 	case t.isWord("span"):
-		p.fail(t.position, "a span's field outside of trace.has(…): of which span? Say trace.has(span. …)")
+		p.fail(t.position, "a span's field outside of trace.has(…): write trace.has(span. …)")
 	}
-	p.fail(t.position, "unexpected %s: want %s", t, olderForms)
+	p.fail(t.position, "unexpected %s: expected %s", t, olderForms)
 	return &negation{position: t.position}
 }
 
-// olderHas reads what follows "trace.has(".
+// olderHas parses the part after "trace.has(".
 func (p *parser) olderHas(at position) node {
 	if p.startsFilter() {
 		n := &anySpan{at, p.or(p.olderFilter)}
@@ -373,7 +373,7 @@ func (p *parser) olderHas(at position) node {
 	return p.where(&spanCheck{position: at, name: strings.Join(parts, ".")}, p.olderWhere)
 }
 
-// startsFilter says whether a condition on a span's fields follows, not a name.
+// startsFilter reports whether a condition on a span's fields follows, rather than a name.
 func (p *parser) startsFilter() bool {
 	n := 0
 	for p.peekAfter(n).isSign("(") || p.peekAfter(n).isWord("not") {
@@ -382,7 +382,7 @@ func (p *parser) startsFilter() bool {
 	return n > 0 || p.peek().isWord("span") && p.peekAfter(1).isSign(".")
 }
 
-// olderWhere is ATTR OP VALUE, the whole path the attribute.
+// olderWhere parses ATTR OP VALUE, in which the whole path is the attribute.
 func (p *parser) olderWhere() node {
 	t := p.peek()
 	attribute := field{t.position, fieldAttribute, t.text}
@@ -392,24 +392,24 @@ func (p *parser) olderWhere() node {
 		parts, _ := p.path("an attribute (in quotes if it is a reserved word)")
 		attribute.key = strings.Join(parts, ".")
 		if len(parts) > 1 && (parts[0] == "span" || parts[0] == "attribute" || parts[0] == "attributes") {
-			p.fail(t.position, "%s: is %s part of the attribute's name? Write the attribute without it, or all of it in quotes", attribute.key, parts[0])
+			p.fail(t.position, "%s: %s may be part of the attribute's name: write the attribute without it, or all of it in quotes", attribute.key, parts[0])
 		}
 	}
 	return p.olderComparison(t.position, attribute)
 }
 
-// olderFilter is a condition on one span: span.FIELD OP VALUE, or span.has(…).
+// olderFilter parses a condition on one span: span.FIELD OP VALUE, or span.has(…).
 func (p *parser) olderFilter() node {
 	t := p.peek()
 	if !p.takeWord("span") || !p.takeSign(".") {
-		p.fail(p.peek().position, "unexpected %s: want span.name, span.attribute.… or another field of a span", p.peek())
+		p.fail(p.peek().position, "unexpected %s: expected span.name, span.attribute.… or another field of a span", p.peek())
 		return &negation{position: t.position}
 	}
 	if p.takeWord("has") {
 		p.want("(", "after span.has")
 		f := p.field(t.position)
 		if f.kind != fieldAttribute {
-			p.fail(f.position, "span.has(%s): want attribute.KEY; every span has the rest", f.kind)
+			p.fail(f.position, "span.has(%s): use attribute.KEY, because every span has the other fields", f.kind)
 		}
 		p.want(")", "within span.has(…)")
 		return &presence{t.position, f.key}
@@ -417,7 +417,7 @@ func (p *parser) olderFilter() node {
 	return p.olderComparison(t.position, p.field(t.position))
 }
 
-// field reads name, service, attribute.KEY or attributes["KEY"].
+// field parses name, service, attribute.KEY or attributes["KEY"].
 func (p *parser) field(at position) field {
 	t := p.next()
 	switch kind := fieldKind(t.text); {
@@ -432,7 +432,7 @@ func (p *parser) field(at position) field {
 	case t.text == "attributes" && p.takeSign("["):
 		key := p.next()
 		if key.kind != tokenText {
-			p.fail(key.position, "unexpected %s: want attributes[\"KEY\"]", key)
+			p.fail(key.position, "unexpected %s: expected attributes[\"KEY\"]", key)
 		}
 		p.want("]", "after the attribute")
 		return field{at, fieldAttribute, key.text}
@@ -441,11 +441,11 @@ func (p *parser) field(at position) field {
 	return field{at, fieldAttribute, ""}
 }
 
-// olderComparison reads what follows a field: OP VALUE, or :starts_with("…").
+// olderComparison parses the part after a field: OP VALUE, or :starts_with("…").
 func (p *parser) olderComparison(at position, left field) node {
 	if p.takeSign(":") {
 		if t := p.next(); !t.isWord("starts_with") {
-			p.fail(t.position, "unexpected %s after the colon: only starts_with(\"…\") may follow", t)
+			p.fail(t.position, "unexpected %s after the colon: use starts_with(\"…\")", t)
 		}
 		p.want("(", "after starts_with")
 		right := p.operand()
@@ -454,7 +454,7 @@ func (p *parser) olderComparison(at position, left field) node {
 	}
 	op, ok := p.operator()
 	if !ok {
-		p.fail(p.peek().position, "unexpected %s: want an operator. To ask for presence write span.has(attribute.KEY), for a boolean attribute == true", p.peek())
+		p.fail(p.peek().position, "unexpected %s: expected an operator: write span.has(attribute.KEY) to test for presence, == true for a boolean attribute", p.peek())
 	}
 	return &comparison{at, left, op, p.operand()}
 }

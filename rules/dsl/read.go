@@ -16,7 +16,7 @@ import (
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-// yaml reads a YAML file of one document.
+// yaml parses a YAML file with one document.
 func (s *source) yaml(data []byte) (*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document, second yaml.Node
@@ -34,13 +34,12 @@ func (s *source) yaml(data []byte) (*yaml.Node, error) {
 		return nil, s.errorf(&yaml.Node{Line: line}, "bad YAML: %s", yamlLine.ReplaceAllString(err.Error(), ""))
 	}
 	if len(document.Content) == 0 {
-		return nil, s.errorf(&yaml.Node{}, "the file is empty: want rules")
+		return nil, s.errorf(&yaml.Node{}, "the file is empty: write rules in YAML")
 	}
 	return document.Content[0], nil
 }
 
-// json reads a JSON file as the YAML that it nearly is: a YAML reader would refuse
-// tabs and surrogate pairs.
+// json parses a JSON file. A YAML parser would refuse tabs and surrogate pairs.
 func (s *source) json(data []byte) (*yaml.Node, error) {
 	r := &jsonReader{data: data, decoder: json.NewDecoder(bytes.NewReader(data)), line: 1, column: 1}
 	r.decoder.UseNumber()
@@ -50,7 +49,7 @@ func (s *source) json(data []byte) (*yaml.Node, error) {
 			return root, nil
 		}
 		if err == nil {
-			err = errors.New("something follows the list of rules")
+			err = errors.New("unexpected data after the list of rules")
 		}
 	}
 	return nil, s.errorf(r.node(yaml.ScalarNode, ""), "bad JSON: %w", err)
@@ -59,11 +58,11 @@ func (s *source) json(data []byte) (*yaml.Node, error) {
 type jsonReader struct {
 	data    []byte
 	decoder *json.Decoder
-	// at is the offset of line and column, which only move on.
+	// at is the offset of line and column, which only increase.
 	at, line, column int
 }
 
-// node makes a node of what begins next.
+// node parses the next value into a node.
 func (r *jsonReader) node(kind yaml.Kind, tag string) *yaml.Node {
 	offset := int(r.decoder.InputOffset())
 	for offset < len(r.data) && strings.IndexByte(" \t\r\n,:", r.data[offset]) >= 0 {
@@ -82,7 +81,7 @@ func (r *jsonReader) node(kind yaml.Kind, tag string) *yaml.Node {
 
 func (r *jsonReader) value(depth int) (*yaml.Node, error) {
 	if depth > maxNesting {
-		return nil, fmt.Errorf("over %d lists and objects within each other", maxNesting)
+		return nil, fmt.Errorf("over %d nested lists and objects", maxNesting)
 	}
 	n := r.node(yaml.ScalarNode, "!!str")
 	token, err := r.decoder.Token()

@@ -14,11 +14,10 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// translation is a rule in the words of a pack; what is not there is "".
+// translation is a rule in the form of a pack. Missing parts are empty.
 type translation struct{ traceql, when, always, never string }
 
-// translate reads a DSL text and returns what a pack says instead. The errors, joined,
-// are of type *mistake.
+// translate translates a DSL source. The errors, joined, have the type *mistake.
 func translate(source string) (translation, error) {
 	r, err := parse(source)
 	if err != nil {
@@ -27,8 +26,8 @@ func translate(source string) (translation, error) {
 	t := &translator{}
 	var out translation
 	out.when = t.condition(r.when, "").text
-	// A conversion may fail as far as a prefilter can tell, so that every trace would be
-	// read: a span that the rule cannot apply without is asked for instead.
+	// Prefilters are not derived from conversions, because a conversion may fail; every trace would be
+	// read. Therefore the rule gets a filter for a span without which it cannot apply.
 	if t.converts {
 		out.traceql = narrowing(r.when)
 	}
@@ -43,7 +42,7 @@ func translate(source string) (translation, error) {
 
 type translator struct {
 	errs []error
-	// converts says that the CEL so far has a conversion of an attribute.
+	// converts reports whether the CEL so far converts an attribute.
 	converts bool
 }
 
@@ -52,7 +51,7 @@ func (t *translator) refuse(at position, format string, args ...any) cel {
 	return cel{"false", atom}
 }
 
-// cel is an expression, and how strongly it binds.
+// cel is an expression with its precedence.
 type cel struct {
 	text  string
 	level int
@@ -65,7 +64,7 @@ const (
 	disjunction
 )
 
-// chained joins parts by a sign; what binds as one of the levels is put into parentheses.
+// chained joins parts by a sign. Parts with one of the levels are put into parentheses.
 func chained(parts []cel, sign string, level int, inParentheses ...int) cel {
 	if len(parts) == 1 {
 		return parts[0]
@@ -81,7 +80,7 @@ func chained(parts []cel, sign string, level int, inParentheses ...int) cel {
 
 func and(parts ...cel) cel { return chained(parts, " && ", conjunction, disjunction) }
 
-// or puts && into parentheses that it does not need, for people.
+// or puts && into parentheses, which are unnecessary but make the expression easier to read.
 func or(parts ...cel) cel { return chained(parts, " || ", disjunction, conjunction) }
 
 func not(x cel) cel {
@@ -93,11 +92,10 @@ func not(x cel) cel {
 
 func related(left, op, right string) cel { return cel{left + " " + op + " " + right, relation} }
 
-// quote writes a text as a CEL literal, whose escapes are Go's.
+// quote returns a string as a CEL literal, which has the same escapes as Go.
 func quote(text string) string { return strconv.Quote(text) }
 
-// condition translates a condition on the trace, or, within filters, on the span of that
-// name.
+// condition translates a condition on the trace or, within filters, on the span with this name.
 func (t *translator) condition(n node, span string) cel {
 	switch n := n.(type) {
 	case *logic:
@@ -129,10 +127,10 @@ func (t *translator) condition(n node, span string) cel {
 	case *comparison:
 		return t.comparison(n, span)
 	}
-	return t.refuse(n.at(), "this cannot be translated")
+	return t.refuse(n.at(), "the condition cannot be translated")
 }
 
-// inner names the span that a quantifier within another ranges over.
+// inner returns the variable of a quantifier within another one.
 func inner(span string) string {
 	if span == "" {
 		return "s"
@@ -154,21 +152,21 @@ func (t *translator) countCheck(n *countCheck) cel {
 	case operandCount:
 		return related(left, n.op, count(n.right.text, "s"))
 	}
-	return t.refuse(n.right.position, "count(%s) %s a %s: want a number or count(…)", n.name, n.op, n.right.kind)
+	return t.refuse(n.right.position, "count(%s) %s a %s: use a number or count(…)", n.name, n.op, n.right.kind)
 }
 
-// maxExact is where whole numbers stop to be exact as floating-point numbers, which
-// earlier versions compared, and which a text becomes.
+// maxExact bounds the integers that are exact as floating-point numbers. Earlier versions compared
+// floating-point numbers, and converted strings to them.
 const maxExact = 1 << 53
 
-// number writes a number as a CEL literal.
+// number returns a number as a CEL literal.
 func (t *translator) number(o operand) string {
 	f, err := strconv.ParseFloat(o.text, 64)
 	switch {
 	case strings.Count(o.text, ".") > 1 || strings.HasSuffix(o.text, "."):
-		t.refuse(o.position, "%s is no number", o.text)
+		t.refuse(o.position, "%s is not a number", o.text)
 	case err != nil || math.Abs(f) >= maxExact:
-		t.refuse(o.position, "%s: numbers of 2^53 (9007199254740992) and more were not compared exactly. Write the rule in CEL, which does", o.text)
+		t.refuse(o.position, "%s: earlier versions did not compare numbers of 2^53 (9007199254740992) and more exactly: write the rule in CEL", o.text)
 	case !strings.Contains(o.text, "."):
 		return strconv.FormatInt(int64(f), 10)
 	default:
@@ -196,9 +194,8 @@ func (t *translator) comparison(n *comparison, s string) cel {
 	return t.ofEnum(n, s+".kind", trace.KindNames[:])
 }
 
-// ofAttribute compares an attribute, of whatever type it is. Nothing but != holds for one
-// that is absent; what would hold or not by taking an absent attribute for an
-// empty text is refused.
+// ofAttribute compares an attribute of any type. Only != holds for an absent attribute. Comparisons whose
+// result would depend on whether an absent attribute counts as an empty string are refused.
 func (t *translator) ofAttribute(n *comparison, a string) cel {
 	switch n.op {
 	case "==":
@@ -217,21 +214,21 @@ func (t *translator) ofAttribute(n *comparison, a string) cel {
 		return t.compareNumber(a, n.op, count(o.text, "t"))
 	case operandText:
 		if _, err := strconv.ParseFloat(o.text, 64); err == nil {
-			return t.refuse(o.position, "%s %q: a number or a text? Earlier versions compared numbers where both were such. Write it without quotes for a number, or the rule in CEL", n.op, o.text)
+			return t.refuse(o.position, "%s %q: earlier versions compared numbers if both strings were numbers: write it without quotes for a number, or the rule in CEL", n.op, o.text)
 		}
 		return and(notBytes(a), related(t.textOf(a), n.op, quote(o.text)))
 	case operandWord:
-		return t.refuse(o.position, "%s %s: a text by the grammar, but maybe meant as an attribute. Write %q in quotes for the text, or the rule in CEL for the attribute", n.op, o.text, o.text)
+		return t.refuse(o.position, "%s %s: by the grammar this is a string, but it may be meant as an attribute: write %q in quotes for the string, or the rule in CEL for the attribute", n.op, o.text, o.text)
 	default:
-		return t.refuse(o.position, "%s a %s: want a number or a text in quotes", n.op, o.kind)
+		return t.refuse(o.position, "%s a %s: use a number or a quoted string", n.op, o.kind)
 	}
 }
 
-// numberText is what a text looks like that holds a number: decimal, and such that it
-// is within the range of a floating-point number, so that double(…) never fails.
+// numberText matches strings that contain a decimal number within the range of floating-point numbers,
+// for which double(…) never fails.
 const numberText = `^[-+]?([0-9]{1,200}([.][0-9]*)?|[.][0-9]+)([eE][-+]?[0-9]{1,2})?$`
 
-// compareNumber compares an attribute, a number or a text that holds one, with a number.
+// compareNumber compares an attribute that is a number, or a string that contains one, with a number.
 func (t *translator) compareNumber(a, op, number string) cel {
 	t.converts = true
 	return or(
@@ -240,8 +237,8 @@ func (t *translator) compareNumber(a, op, number string) cel {
 	)
 }
 
-// equals says that an attribute is the value. Earlier versions kept every attribute as
-// a text, so that 200 and "200", true and "true" were the same.
+// equals compares an attribute with a value. Earlier versions stored every attribute as a string, so that
+// 200 equalled "200", and true equalled "true".
 func (t *translator) equals(a string, o operand) cel {
 	switch o.kind {
 	case operandNumber:
@@ -253,7 +250,7 @@ func (t *translator) equals(a string, o operand) cel {
 	case operandText, operandWord:
 		switch o.text {
 		case "":
-			return t.refuse(o.position, `an empty text: does an absent attribute count? Earlier versions did not agree. Write the rule in CEL, with "key" in s.attributes`)
+			return t.refuse(o.position, `earlier versions differ on whether an absent attribute equals an empty string: write the rule in CEL, with "key" in s.attributes`)
 		case "true", "false":
 			return t.equalsTruth(a, o.text)
 		}
@@ -263,14 +260,14 @@ func (t *translator) equals(a string, o operand) cel {
 		}
 		return or(parts...)
 	}
-	return t.refuse(o.position, "== a %s: want a text, a number or a truth value", o.kind)
+	return t.refuse(o.position, "== a %s: use a string, a number or a boolean", o.kind)
 }
 
 func (t *translator) equalsTruth(a, truth string) cel {
 	return or(related(a, "==", truth), related(a, "==", quote(truth)))
 }
 
-// storedNumber returns the number, as a CEL literal, that was kept as exactly this text.
+// storedNumber returns the number, as a CEL literal, that was stored as exactly this string.
 func storedNumber(text string) (string, bool) {
 	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return text, strconv.FormatInt(i, 10) == text
@@ -281,7 +278,7 @@ func storedNumber(text string) (string, bool) {
 
 func (t *translator) isIn(n *comparison, a string) cel {
 	if n.right.kind != operandList {
-		return t.refuse(n.right.position, "in a %s: want a list, as in [a, b]", n.right.kind)
+		return t.refuse(n.right.position, "in a %s: use a list such as [a, b]", n.right.kind)
 	}
 	parts := make([]cel, len(n.right.list))
 	texts := make([]string, len(n.right.list))
@@ -297,11 +294,11 @@ func (t *translator) isIn(n *comparison, a string) cel {
 	return or(parts...)
 }
 
-// pattern returns the text on the right of matches, contains or starts_with.
+// pattern returns the string on the right of matches, contains or starts_with.
 func (t *translator) pattern(n *comparison) (string, bool) {
 	o := n.right
 	if o.kind != operandText && o.kind != operandWord {
-		t.refuse(o.position, "%s a %s: want a text in quotes", n.op, o.kind)
+		t.refuse(o.position, "%s a %s: use a quoted string", n.op, o.kind)
 		return "", false
 	}
 	if n.op != "matches" {
@@ -314,7 +311,7 @@ func (t *translator) pattern(n *comparison) (string, bool) {
 	return o.text, true
 }
 
-// textCalls are what texts are asked by CEL's functions.
+// textCalls are the CEL functions for the operators on strings.
 var textCalls = map[string]string{"matches": "matches", "contains": "contains", "starts_with": "startsWith"}
 
 func textCall(a, op, text string) cel {
@@ -325,7 +322,7 @@ func textCall(a, op, text string) cel {
 	return cel{a + "." + textCalls[op] + "(" + literal + ")", atom}
 }
 
-// raw writes a regular expression without doubling its backslashes, if it can be.
+// raw returns a regular expression as a raw literal, without doubled backslashes, if possible.
 func raw(pattern string) string {
 	if !strings.Contains(pattern, `\`) {
 		return quote(pattern)
@@ -350,7 +347,7 @@ func (t *translator) textFunction(n *comparison, a string) cel {
 		onlyText = strings.ContainsFunc(text, notInValues)
 	}
 	if holdsForEmpty {
-		return t.refuse(n.right.position, `%s %q holds for an empty text: does an absent attribute count? Write the rule in CEL, with "key" in s.attributes`, n.op, text)
+		return t.refuse(n.right.position, `%s %q holds for an empty string, so the result for an absent attribute is unclear: write the rule in CEL, with "key" in s.attributes`, n.op, text)
 	}
 	if onlyText {
 		return textCall(a, n.op, text)
@@ -358,8 +355,8 @@ func (t *translator) textFunction(n *comparison, a string) cel {
 	return and(notBytes(a), textCall(t.textOf(a), n.op, text))
 }
 
-// textOf is an attribute as the text that earlier versions kept of it; absent for
-// lists and maps. It fails for bytes that are no text, see notBytes.
+// textOf returns an attribute as the string that earlier versions stored. It is absent for lists and
+// maps, and an error for bytes that are not UTF-8, see notBytes.
 func (t *translator) textOf(a string) string {
 	t.converts = true
 	return "string(" + a + ")"
@@ -367,11 +364,12 @@ func (t *translator) textOf(a string) string {
 
 func notBytes(a string) cel { return related("type("+a+")", "!=", "bytes") }
 
-// notInValues says that numbers and truth values have no such character as texts.
+// notInValues reports whether the character never occurs in numbers and booleans that are converted to
+// strings.
 func notInValues(c rune) bool { return !strings.ContainsRune("0123456789+-.eEInfNatrufls", c) }
 
-// needsText says that what matches a regular expression has a character that no number
-// and no truth value has as a text.
+// needsText reports whether all matches of a regular expression contain a character that never occurs in
+// numbers and booleans that are converted to strings.
 func needsText(pattern string) bool {
 	re, err := syntax.Parse(pattern, syntax.Perl)
 	return err == nil && requires(re.Simplify())
@@ -391,26 +389,26 @@ func requires(re *syntax.Regexp) bool {
 	return false
 }
 
-// ofText compares a span's name or service, which every span has.
+// ofText compares a span's name or service, which are always present.
 func (t *translator) ofText(n *comparison, field string) cel {
 	isText := func(o operand) bool { return o.kind == operandText || o.kind == operandWord }
 	what := n.left.kind
 	switch n.op {
 	case "==", "!=":
 		if !isText(n.right) {
-			return t.refuse(n.right.position, "span.%s %s a %s: want a text", what, n.op, n.right.kind)
+			return t.refuse(n.right.position, "span.%s %s a %s: use a string", what, n.op, n.right.kind)
 		}
 		return related(field, n.op, quote(n.right.text))
 	case "in":
 		texts := make([]string, len(n.right.list))
 		for i, o := range n.right.list {
 			if !isText(o) {
-				return t.refuse(o.position, "span.%s in a list with a %s: want texts", what, o.kind)
+				return t.refuse(o.position, "span.%s in a list with a %s: use strings", what, o.kind)
 			}
 			texts[i] = quote(o.text)
 		}
 		if n.right.kind != operandList {
-			return t.refuse(n.right.position, "in a %s: want a list, as in [a, b]", n.right.kind)
+			return t.refuse(n.right.position, "in a %s: use a list such as [a, b]", n.right.kind)
 		}
 		return related(field, "in", "["+strings.Join(texts, ", ")+"]")
 	case "matches", "contains", "starts_with":
@@ -421,10 +419,10 @@ func (t *translator) ofText(n *comparison, field string) cel {
 		return textCall(field, n.op, text)
 	}
 	if n.right.kind != operandText {
-		return t.refuse(n.right.position, "span.%s %s a %s: want a text in quotes", what, n.op, n.right.kind)
+		return t.refuse(n.right.position, "span.%s %s a %s: use a quoted string", what, n.op, n.right.kind)
 	}
 	if _, err := strconv.ParseFloat(n.right.text, 64); err == nil {
-		return t.refuse(n.right.position, "span.%s %s %q: as a number or as a text? Write the rule in CEL", what, n.op, n.right.text)
+		return t.refuse(n.right.position, "span.%s %s %q: it may be meant as a number or as a string: write the rule in CEL", what, n.op, n.right.text)
 	}
 	return related(field, n.op, quote(n.right.text))
 }
@@ -432,20 +430,20 @@ func (t *translator) ofText(n *comparison, field string) cel {
 func (t *translator) ofDuration(n *comparison, field string) cel {
 	o := n.right
 	if !slices.Contains([]string{"==", "!=", "<", "<=", ">", ">="}, n.op) {
-		return t.refuse(o.position, "span.duration %s: want ==, !=, <, <=, > or >=", n.op)
+		return t.refuse(o.position, "span.duration %s: use ==, !=, <, <=, > or >=", n.op)
 	}
 	if _, err := time.ParseDuration(o.text); o.kind != operandDuration || err != nil {
-		return t.refuse(o.position, "span.duration %s %s: want a duration with its unit, as 250ms or 1.5s", n.op, o.text)
+		return t.refuse(o.position, "span.duration %s %s: use a duration with a unit, such as 250ms or 1.5s", n.op, o.text)
 	}
 	return related(field, n.op, `duration(`+quote(o.text)+`)`)
 }
 
-// ofEnum compares a status or a kind, whose names may be written in any case.
+// ofEnum compares a status or a kind, whose names are not case-sensitive.
 func (t *translator) ofEnum(n *comparison, field string, names []string) cel {
 	name := func(o operand) string {
 		name := strings.ToLower(o.text)
 		if (o.kind != operandText && o.kind != operandWord) || !slices.Contains(names, name) {
-			t.refuse(o.position, "there is no %s %q: it is one of %s", n.left.kind, o.text, strings.Join(names, ", "))
+			t.refuse(o.position, "unknown %s %q: use one of %s", n.left.kind, o.text, strings.Join(names, ", "))
 		}
 		return quote(name)
 	}
@@ -459,5 +457,5 @@ func (t *translator) ofEnum(n *comparison, field string, names []string) cel {
 		}
 		return related(field, "in", "["+strings.Join(texts, ", ")+"]")
 	}
-	return t.refuse(n.right.position, "span.%s %s a %s: want == or != and a name, or in and a list of names", n.left.kind, n.op, n.right.kind)
+	return t.refuse(n.right.position, "span.%s %s a %s: use == or != with a name, or in with a list of names", n.left.kind, n.op, n.right.kind)
 }

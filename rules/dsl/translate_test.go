@@ -11,7 +11,7 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// traceOf reads the trace of a rule test.
+// traceOf parses the trace of a rule test.
 func traceOf(t *testing.T, text string) *trace.Trace {
 	t.Helper()
 	pack, err := rules.Parse("trace", []byte("apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules: [{id: r, title: t, severity: low, when: 'true', tests: [{name: t, want: pass, trace: "+text+"}]}]\n"), rules.Options{})
@@ -29,20 +29,20 @@ func load(t testing.TB, list ...translation) []*rules.Rule {
 	}
 	data, err := encode("p", all)
 	require.NoError(t, err)
-	// What a rule costs on the largest trace is not asked here.
+	// The limit of costs is not under test here.
 	pack, err := rules.Parse("p", data, rules.Options{MaxCost: 1e15})
 	require.NoError(t, err)
 	return pack.Rules
 }
 
-// number is the test of a text for a number, as translations have it.
+// number returns the condition in translations that a string is a number.
 func number(a string) string { return a + `.matches("` + numberText + `") && double(` + a + `)` }
 
 func TestRulesMeanWhatTheyMeant(t *testing.T) {
 	const payment = `{name: payment}`
 	for _, test := range []struct {
 		dsl, when string
-		// verdicts are traces, and what the rule says of them.
+		// verdicts maps traces to the rule's outcomes.
 		verdicts map[string]string
 	}{
 		{`when { payment }`, `spans.exists(s, s.name == "payment")`, map[string]string{
@@ -64,9 +64,9 @@ func TestRulesMeanWhatTheyMeant(t *testing.T) {
 			`[{name: payment, attributes: {amount: "1001"}}]`:                             "violation",
 			`[{name: payment, attributes: {amount: "1e6"}}]`:                              "violation",
 			`[{name: payment, attributes: {amount: "1000"}}]`:                             "not_applicable",
-			`[{name: payment, attributes: {amount: "999"}}]`:                              "not_applicable", // "999" > "1000" as texts
+			`[{name: payment, attributes: {amount: "999"}}]`:                              "not_applicable", // "999" > "1000" as strings
 			`[{name: payment, attributes: {amount: "much"}}]`:                             "not_applicable",
-			`[{name: payment, attributes: {amount: "1e999"}}]`:                            "not_applicable", // no error either
+			`[{name: payment, attributes: {amount: "1e999"}}]`:                            "not_applicable", // not an error either
 			`[{name: payment, attributes: {amount: "` + strings.Repeat("9", 400) + `"}}]`: "not_applicable",
 			`[{name: payment, attributes: {amount: true}}]`:                               "not_applicable",
 			`[{name: payment, attributes: {amount: [2000]}}]`:                             "not_applicable",
@@ -86,7 +86,7 @@ func TestRulesMeanWhatTheyMeant(t *testing.T) {
 		}},
 		{`when { payment.currency != USD }`, `spans.exists(s, s.name == "payment" && !(s.attributes["currency"] == "USD"))`, map[string]string{
 			`[{name: payment, attributes: {currency: EUR}}]`: "violation", `[{name: payment, attributes: {currency: USD}}]`: "not_applicable",
-			`[{name: payment}]`: "violation", // an absent attribute is not USD
+			`[{name: payment}]`: "violation", // an absent attribute is not equal to USD
 			`[{name: other}]`:   "not_applicable",
 		}},
 		{`when { not payment.currency == "USD" }`, `!spans.exists(s, s.name == "payment" && s.attributes["currency"] == "USD")`, map[string]string{
@@ -97,7 +97,7 @@ func TestRulesMeanWhatTheyMeant(t *testing.T) {
 		}},
 		{`when { payment.where(amount > 1000).where(currency == USD) }`, `spans.exists(s, s.name == "payment" && (s.attributes["amount"] > 1000 || (` + number(`s.attributes["amount"]`) + ` > 1000)) && s.attributes["currency"] == "USD")`, map[string]string{
 			`[{name: payment, attributes: {amount: 2000, currency: USD}}]`: "violation",
-			// Two spans that pass one filter each are not one that passes both.
+			// Two spans that pass one filter each are not one span that passes both.
 			`[{name: payment, attributes: {amount: 2000}}, {name: payment, attributes: {currency: USD}}]`: "not_applicable",
 		}},
 		{`when { q.where("data.pii" == true and not masked) }`, `spans.exists(s, s.name == "q" && (s.attributes["data.pii"] == true || s.attributes["data.pii"] == "true") && !(s.attributes["masked"] == true || s.attributes["masked"] == "true"))`, map[string]string{
@@ -149,7 +149,7 @@ func TestRulesMeanWhatTheyMeant(t *testing.T) {
 		{`trace.has(payment) and not trace.has(fraud.check)`, `spans.exists(s, s.name == "payment") && !spans.exists(s, s.name == "fraud.check")`, map[string]string{
 			`[` + payment + `]`: "violation", `[` + payment + `, {name: fraud.check}]`: "not_applicable",
 		}},
-		// True when violated: nothing is read into the name of a rule.
+		// The rule is violated when the condition is true; its name has no effect.
 		{`trace.has(payment) and trace.has(fraud.check)`, `spans.exists(s, s.name == "payment") && spans.exists(s, s.name == "fraud.check")`, map[string]string{
 			`[` + payment + `, {name: fraud.check}]`: "violation",
 		}},
@@ -166,7 +166,7 @@ func TestRulesMeanWhatTheyMeant(t *testing.T) {
 		{`trace.has(span.name:starts_with("/api/") and not span.has(attribute.auth.token))`, `spans.exists(s, s.name.startsWith("/api/") && !("auth.token" in s.attributes))`, map[string]string{
 			`[{name: /api/x}]`: "violation", `[{name: /api/x, attributes: {auth.token: t}}]`: "not_applicable",
 		}},
-		// A backslash before a quote: the two forms were read by different lexers.
+		// A backslash before a quote: earlier versions had different lexers for the two forms.
 		{`when { a.path == "c:\" }`, `spans.exists(s, s.name == "a" && s.attributes["path"] == "c:\\")`, map[string]string{
 			`[{name: a, attributes: {path: 'c:\'}}]`: "violation",
 		}},
@@ -191,7 +191,7 @@ func TestRulesMeanWhatTheyMeant(t *testing.T) {
 	}
 }
 
-// A conversion would keep a prefilter from being derived.
+// A conversion would prevent a prefilter.
 func TestNarrowing(t *testing.T) {
 	for _, test := range []struct{ dsl, traceql string }{
 		{`when { a }`, ``},
@@ -219,72 +219,72 @@ func TestNarrowing(t *testing.T) {
 
 func TestWhatIsNotTranslatedHasAPlaceAndARemedy(t *testing.T) {
 	for _, test := range []struct{ dsl, want string }{
-		{``, `1:1: unexpected end of the rule: want trace.has(…), trace.count(…), span.has(…), or when { … } for a rule of the newer form`},
-		{`payment and check`, `1:1: unexpected "payment": want trace.has`},
-		{`when payment`, `1:6: unexpected "payment" after when: want "{"`},
-		{`when { }`, `1:8: unexpected "}": want a span's name, or count(…)`},
+		{``, `1:1: unexpected end of the rule: expected trace.has(…), trace.count(…), span.has(…), or when { … } for a rule of the newer form`},
+		{`payment and check`, `1:1: unexpected "payment": expected trace.has`},
+		{`when payment`, `1:6: unexpected "payment" after when: expected "{"`},
+		{`when { }`, `1:8: unexpected "}": expected a span's name, or count(…)`},
 		{`when { a } always { b } always { c }`, `1:25: unexpected "always" after the clauses`},
 		{`when { a } never { b } always { c }`, `1:24: unexpected "always" after the clauses`},
-		{"when { a }\nalways { b", `2:11: unexpected end of the rule within always: want "}"`},
+		{"when { a }\nalways { b", `2:11: unexpected end of the rule within always: expected "}"`},
 		{`when { a && b }`, `1:10: "&&" is not BeTraceDSL: write and`},
-		{`when { a == 1 }`, `1:8: a ==: the attribute of which span?`},
+		{`when { a == 1 }`, `1:8: a ==: the span of the attribute is missing`},
 		{`when { a.b = 1 }`, `1:12: "=" is not BeTraceDSL: write ==`},
-		{`when { a.b == "x }`, `1:15: the text that begins here has no end`},
-		{`when { a.b == x.y }`, `1:15: x.y: earlier versions read an attribute path here`},
-		{`when { a.where(x.y == 1) }`, `1:16: x.y ==: is this the attribute "x.y" of the span that is filtered, or y of a span x?`},
-		{`when { a.where(x > max) }`, `1:20: > max: a text by the grammar, but maybe meant as an attribute.`},
-		{`when { a.where(x > "5") }`, `1:20: > "5": a number or a text?`},
-		{`when { a.where(x > true) }`, `1:20: > a truth value: want a number or a text in quotes`},
-		{`when { a.where(x == "") }`, `1:21: an empty text: does an absent attribute count?`},
-		{`when { a.where(x matches ".*") }`, `1:26: matches ".*" holds for an empty text`},
+		{`when { a.b == "x }`, `1:15: the string that begins here has no end`},
+		{`when { a.b == x.y }`, `1:15: x.y: earlier versions parsed an attribute path here`},
+		{`when { a.where(x.y == 1) }`, `1:16: x.y ==: it may be the attribute "x.y" of the filtered span, or y of a span x:`},
+		{`when { a.where(x > max) }`, `1:20: > max: by the grammar this is a string, but it may be meant as an attribute:`},
+		{`when { a.where(x > "5") }`, `1:20: > "5": earlier versions compared numbers`},
+		{`when { a.where(x > true) }`, `1:20: > a boolean: use a number or a quoted string`},
+		{`when { a.where(x == "") }`, `1:21: earlier versions differ on whether an absent attribute equals an empty string`},
+		{`when { a.where(x matches ".*") }`, `1:26: matches ".*" holds for an empty string`},
 		{`when { a.where(x matches "(") }`, `1:26: bad regular expression "("`},
-		{`when { a.where(x matches 5) }`, `1:26: matches a number: want a text in quotes`},
-		{`when { a.where(x in y) }`, `1:21: in a word: want a list`},
-		{`when { a.where(x in []) }`, `1:22: unexpected "]": want a value`},
+		{`when { a.where(x matches 5) }`, `1:26: matches a number: use a quoted string`},
+		{`when { a.where(x in y) }`, `1:21: in a word: use a list`},
+		{`when { a.where(x in []) }`, `1:22: unexpected "]": expected a value`},
 		{`when { a.where(x == [b]) }`, `1:21: == a list`},
-		{`when { a.where(x == 9007199254740992) }`, `1:21: 9007199254740992: numbers of 2^53`},
+		{`when { a.where(x == 9007199254740992) }`, `1:21: 9007199254740992: earlier versions did not compare numbers of 2^53`},
 		{`when { a.where(x > 10s) }`, `1:20: > a duration`},
-		{`when { a.where(x) .y }`, `1:19: unexpected ".": after where(…)`},
+		{`when { a.where(x) .y }`, `1:19: unexpected ".": only another .where(…)`},
 		{`when { count > 3 }`, `1:8: unexpected "count", a reserved word`},
-		{`when { a.where(count > 3) }`, `1:16: unexpected "count", a reserved word: want an attribute (in quotes if it is a reserved word)`},
+		{`when { a.where(count > 3) }`, `1:16: unexpected "count", a reserved word: expected an attribute (in quotes if it is a reserved word)`},
 		{`when { count(a) in [1] }`, `1:17: unexpected "in" after count(a)`},
-		{`when { count(a) > many }`, `1:19: count(a) > a word: want a number or count(…)`},
+		{`when { count(a) > many }`, `1:19: count(a) > a word: use a number or count(…)`},
 		{`when { not not a }`, `1:12: not not`},
-		{"when { é }", `1:8: 'é' is no letter of a name`},
+		{"when { é }", `1:8: 'é' is not allowed in a name`},
 		{`span.duration > 1s`, `1:1: a span's field outside of trace.has(…)`},
 		{`not span.has(attribute.x)`, `1:5: not span.has(…) outside of trace.has(…)`},
-		{`span.has(attribute.x) and span.has(attribute.y)`, `1:27: span.has(…) stands more than once`},
-		{`trace.has(span.duration > 1000)`, `1:27: span.duration > 1000: want a duration with its unit`},
-		{`trace.has(span.status == failed)`, `1:26: there is no status "failed": it is one of unset, ok, error`},
+		{`span.has(attribute.x) and span.has(attribute.y)`, `1:27: span.has(…) occurs more than once`},
+		{`trace.has(span.duration > 1000)`, `1:27: span.duration > 1000: use a duration with a unit`},
+		{`trace.has(span.status == failed)`, `1:26: unknown status "failed": use one of unset, ok, error`},
 		{`trace.has(span.parent_id == x)`, `1:16: unexpected "parent_id": a span has name`},
-		{`trace.has(span.attribute.x)`, `1:27: unexpected ")": want an operator`},
-		{`trace.has(a).where(attribute.x == 1)`, `1:20: attribute.x: is attribute part of the attribute's name?`},
-		{`when { a. }`, `1:11: unexpected "}" after a dot: want a name`},
-		{`when { a.where("x") }`, `1:19: unexpected ")" after the attribute "x": want an operator`},
-		{`when { a.x in [[1]] }`, `1:16: a list within a list`},
-		{`when { a.x == 1.2.3 }`, `1:15: 1.2.3 is no number`},
+		{`trace.has(span.attribute.x)`, `1:27: unexpected ")": expected an operator`},
+		{`trace.has(a).where(attribute.x == 1)`, `1:20: attribute.x: attribute may be part of the attribute's name:`},
+		{`when { a. }`, `1:11: unexpected "}" after a dot: expected a name`},
+		{`when { a.where("x") }`, `1:19: unexpected ")" after the attribute "x": expected an operator`},
+		{`when { a.x in [[1]] }`, `1:16: nested lists are not supported`},
+		{`when { a.x == 1.2.3 }`, `1:15: 1.2.3 is not a number`},
 		{`when { a.x == 1s }`, `1:15: == a duration`},
 		{`when { a @ }`, `1:10: '@' is not BeTraceDSL`},
 		{"when { a }\n{", `2:1: unexpected "{" after the clauses`},
-		{`trace.has(a) trace.has(b)`, `1:14: unexpected "trace": want and, or, or the end`},
-		{`trace.has(a).where(x)`, `1:21: unexpected ")": want an operator`},
+		{`trace.has(a) trace.has(b)`, `1:14: unexpected "trace": expected and, or, or the end`},
+		{`trace.has(a).where(x)`, `1:21: unexpected ")": expected an operator`},
 		{`trace.has(a).where(x:ends_with("b"))`, `1:22: unexpected "ends_with" after the colon`},
-		{`trace.has(a).where(x:starts_with(""))`, `1:34: starts_with "" holds for an empty text`},
-		{`trace.has(a).where(x == "b`, `1:25: the text that begins here has no end`},
+		{`trace.has(a).where(x:starts_with(""))`, `1:34: starts_with "" holds for an empty string`},
+		{`trace.has(a).where(x == "b`, `1:25: the string that begins here has no end`},
 		{`trace.has(span.name == a).where(x == 1)`, `1:26: where(…) after trace.has(span. …)`},
 		{`trace.has(span.name.x == a)`, `1:20: span.name has no fields`},
-		{`trace.has(span.name == 5)`, `1:24: span.name == a number: want a text`},
+		{`trace.has(span.name == 5)`, `1:24: span.name == a number: use a string`},
 		{`trace.has(span.name in [5])`, `1:25: span.name in a list with a number`},
-		{`trace.has(span.name in x)`, `1:24: in a word: want a list`},
-		{`trace.has(span.name > x)`, `1:23: span.name > a word: want a text in quotes`},
-		{`trace.has(span.name > "5")`, `1:23: span.name > "5": as a number or as a text?`},
+		{`trace.has(span.name in x)`, `1:24: in a word: use a list`},
+		{`trace.has(span.name > x)`, `1:23: span.name > a word: use a quoted string`},
+		{`trace.has(span.name > "5")`, `1:23: span.name > "5": it may be meant as a number or as a string`},
 		{`trace.has(span.name matches 5)`, `1:29: matches a number`},
 		{`trace.has(span.duration in [1s])`, `1:28: span.duration in`},
 		{`trace.has(span.kind > server)`, `1:23: span.kind > a word`},
-		{`trace.has(span.attributes[x] == 1)`, `1:27: unexpected "x": want attributes["KEY"]`},
-		{`trace.has(span.has(name))`, `1:11: span.has(name): want attribute.KEY`},
-		{`trace.has(not name)`, `1:15: unexpected "name": want span.name`},
-		{strings.Repeat("(", 200), `1:101: over 100 parentheses`},
+		{`trace.has(span.attributes[x] == 1)`, `1:27: unexpected "x": expected attributes["KEY"]`},
+		{`trace.has(span.has(name))`, `1:11: span.has(name): use attribute.KEY`},
+		{`trace.has(not name)`, `1:15: unexpected "name": expected span.name`},
+		{strings.Repeat("(", 200), `1:101: over 100 nested parentheses`},
 	} {
 		_, err := translate(test.dsl)
 		require.Error(t, err, test.dsl)
