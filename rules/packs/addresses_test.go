@@ -27,8 +27,8 @@ func expressions(r *rules.Rule) []*rules.Expression {
 	return all
 }
 
-// addressPatterns returns the patterns that server.address is tested with, by rule: the
-// first selects names with dots and addresses, the second those that are not public.
+// addressPatterns returns the patterns that rules apply to server.address, by rule. The first selects
+// names with dots and addresses, the second those that are not public.
 func addressPatterns(t *testing.T) (dotted, private map[string]string) {
 	dotted, private = map[string]string{}, map[string]string{}
 	each(t, func(t *testing.T, r *rules.Rule) {
@@ -81,7 +81,7 @@ func TestAllPacksAgreeOnPrivateAddresses(t *testing.T) {
 		require.True(t, isPublic(address), address)
 	}
 
-	// The ranges of the RFCs, as net/netip knows them, and 100.64.0.0/10 (RFC 6598).
+	// The ranges of the RFCs as implemented by net/netip, and 100.64.0.0/10 (RFC 6598).
 	shared := netip.MustParsePrefix("100.64.0.0/10")
 	isInternal := func(a netip.Addr) bool {
 		a = a.Unmap()
@@ -93,7 +93,7 @@ func TestAllPacksAgreeOnPrivateAddresses(t *testing.T) {
 	for range 50_000 {
 		a := netip.MustParseAddr(begins[r.IntN(len(begins))])
 		bytes := a.AsSlice()
-		for range 1 + r.IntN(3) { // one near a range, often
+		for range 1 + r.IntN(3) { // often near a range
 			i := r.IntN(len(bytes))
 			bytes[i] = byte(r.Uint32())
 			if r.IntN(3) == 0 {

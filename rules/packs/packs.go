@@ -1,14 +1,14 @@
-// Package packs holds the rule packs that are shipped with BeTrace: one for each
-// standard that teams are audited by, and some for running services well. They
-// are described in docs/packs.md, which is generated from them.
+// Package packs contains the rule packs that are shipped with BeTrace: one for each of several audit
+// standards, and some for running services well. docs/packs.md, which is generated from them, describes
+// the packs.
 //
-// A pack is meant to be copied and changed: limits, names of services and the
-// attributes that applications set are written out in it.
+// Packs are meant to be copied and changed. Limits, names of services and the attributes that
+// applications set are therefore written out.
 package packs
 
 import "embed"
 
-// FS has the shipped rule packs, each a file <name of the pack>.yaml.
+// FS contains the shipped rule packs, each as a file <name of the pack>.yaml.
 //
 //go:embed *.yaml
 var FS embed.FS

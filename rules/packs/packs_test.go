@@ -18,18 +18,18 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-var update = flag.Bool("update", false, "write docs/packs.md anew")
+var update = flag.Bool("update", false, "update docs/packs.md")
 
-// operational are the packs whose rules serve those who run a service. Rules of
-// all others are evidence, and name the control that they are evidence for.
+// operational are the packs for people who run services. The rules of all other packs are evidence, and
+// name the controls that they are evidence for.
 var operational = []string{"sre-reliability", "service-contracts", "ai-agents", "tempo-self"}
 
-// unfiltered are the rules that read every trace.
+// unfiltered are the rules that read every trace, with the reason.
 var unfiltered = map[string]string{
 	"no-card-number-in-telemetry": "a card number may be in any attribute of any span",
 }
 
-// load reads all packs, in the order of their names.
+// load reads all packs, sorted by name.
 func load(t *testing.T) []*rules.Pack {
 	t.Helper()
 	files, err := fs.Glob(packs.FS, "*.yaml")
@@ -61,7 +61,7 @@ func TestRuleIDsAreUniqueOverAllPacks(t *testing.T) {
 	for _, pack := range load(t) {
 		require.NotEmpty(t, pack.Version, pack.Name)
 		for _, r := range pack.Rules {
-			require.Empty(t, packOf[r.ID], "%s is in %s already", r.ID, pack.Name)
+			require.Empty(t, packOf[r.ID], "%s is already in %s", r.ID, pack.Name)
 			packOf[r.ID] = pack.Name
 		}
 	}
@@ -71,7 +71,7 @@ func TestRuleIDsAreUniqueOverAllPacks(t *testing.T) {
 	}
 }
 
-// controls are the forms that identifiers of controls have, by standard.
+// controls are the formats of the identifiers of controls, by standard.
 var controls = map[string]*regexp.Regexp{
 	"soc2":      regexp.MustCompile(`^(CC[1-9]|A1|C1|PI1)\.[1-9]$`),
 	"hipaa":     regexp.MustCompile(`^164\.[35][0-9]{2}(\([a-z0-9]+\))+$`),
@@ -103,7 +103,7 @@ func TestRulesAreDescribedAndTested(t *testing.T) {
 		require.Positive(t, wants[rules.Pass], "no test of a pass")
 		for _, result := range r.RunTests(t.Context()) {
 			require.NoError(t, result.Err)
-			// The message is what a person gets to read: none that is said falls back to the title.
+			// People read the message. If it fails, the title is used instead.
 			if result.Verdict.Outcome == rules.Violation && r.Message != "" {
 				require.NotEqual(t, r.Title, result.Verdict.Message, "test %q: the message fails", result.Test.Name)
 			}
@@ -115,10 +115,10 @@ func TestPrefiltersAreNarrowAndMissNothing(t *testing.T) {
 	each(t, func(t *testing.T, r *rules.Rule) {
 		filter := r.Prefilter()
 		if reason := unfiltered[r.ID]; reason != "" {
-			require.True(t, filter.IsAll(), "%s: take it out of unfiltered", reason)
+			require.True(t, filter.IsAll(), "the rule has a prefilter: remove it from unfiltered (%s)", reason)
 		} else {
 			require.False(t, filter.IsAll())
-			require.False(t, filter.Prefilter().IsAll(), "Tempo is asked for everything: %s", filter)
+			require.False(t, filter.Prefilter().IsAll(), "the prefilter in Tempo matches every trace: %s", filter)
 		}
 		for _, test := range r.Tests {
 			if v := r.Judge(t.Context(), test.Trace); v.Outcome != rules.NotApplicable {
@@ -129,8 +129,8 @@ func TestPrefiltersAreNarrowAndMissNothing(t *testing.T) {
 	})
 }
 
-// Tempo keeps texts of up to 2 KiB by default, twice as long as those of the trace
-// that a rule's cost is worked out for. A rule must not fail for that.
+// By default Tempo keeps strings of up to 2 KiB, twice the length in the trace for which a rule's cost is
+// computed. A rule must not fail because of such strings.
 func TestCostsAreWithinTheLimitForLongTexts(t *testing.T) {
 	sizes := rules.DefaultSizes
 	sizes.Text = 2048
@@ -139,8 +139,8 @@ func TestCostsAreWithinTheLimitForLongTexts(t *testing.T) {
 	})
 }
 
-// attributes are the keys that rules may use: those of OpenTelemetry's semantic
-// conventions 1.41 that they do, and below them those that applications set.
+// attributes are the keys that rules may use: keys of OpenTelemetry's semantic conventions 1.41, and
+// after them keys that applications set.
 var attributes = strings.Fields(`
 	cicd.pipeline.task.run.result cicd.pipeline.task.type
 	client.address cloud.region
@@ -171,11 +171,10 @@ var attributes = strings.Fields(`
 	blockErrs
 `)
 
-// ofTests are keys that tests of rules have beside those above, for what a rule
-// must not mind.
+// ofTests are further keys in tests of rules, which must have no effect on a rule.
 var ofTests = strings.Fields(`b3.SpanId card.last4 errMsg liveBlocksSearched status_code try`)
 
-// deprecated are keys that instrumentation of the past sets, and what took their place.
+// deprecated are keys of older instrumentation, with their replacements.
 var deprecated = map[string]string{
 	"http.method": "http.request.method", "http.status_code": "http.response.status_code", "http.url": "url.full",
 	"http.target": "url.path", "http.scheme": "url.scheme", "http.host": "server.address", "http.client_ip": "client.address",
@@ -194,8 +193,8 @@ var deprecated = map[string]string{
 	"code.function": "code.function.name", "code.filepath": "code.file.path",
 }
 
-// keyed finds the keys that an expression reads: s["key"], "key" in s.attributes,
-// and the texts of a list of keys.
+// keyed finds the keys that an expression reads: s["key"], "key" in s.attributes, and the strings in a
+// list of keys.
 var keyed = regexp.MustCompile(`\["([^"]+)"\]|"([^"]+)" in [a-z]+\.(?:attributes|resource)|"([a-z_]+(?:\.[a-z_]+)+)"[^\]]*\]\s*\.exists\(k,`)
 
 func TestKeysAreThoseOfTodaysConventions(t *testing.T) {
@@ -216,18 +215,18 @@ func TestKeysAreThoseOfTodaysConventions(t *testing.T) {
 					keys = append(keys, keysOf(event.Attributes)...)
 				}
 				for _, key := range keys {
-					require.Contains(t, slices.Concat(attributes, ofTests), key, "test %q; today's key: %q", test.Name, deprecated[key])
+					require.Contains(t, slices.Concat(attributes, ofTests), key, "test %q; current key: %q", test.Name, deprecated[key])
 				}
 			}
 		}
 	})
-	// Also in texts that no expression has, such as descriptions.
+	// Strings outside of expressions, such as descriptions, are checked too.
 	for _, pack := range load(t) {
 		data, err := packs.FS.ReadFile(pack.Path)
 		require.NoError(t, err)
 		for key, today := range deprecated {
 			found := regexp.MustCompile(`(?:^|[^a-z_.])` + regexp.QuoteMeta(key) + `(?:$|[^a-z_.])`).Find(data)
-			require.Nil(t, found, "%s: %s is now %q", pack.Path, key, today)
+			require.Nil(t, found, "%s: %s was replaced by %q", pack.Path, key, today)
 		}
 	}
 }
@@ -261,7 +260,7 @@ func TestDocsListTheRules(t *testing.T) {
 		require.NoError(t, os.WriteFile(docs, []byte(want), 0o644))
 		return
 	}
-	require.Equal(t, want, string(have), "go test ./rules/packs -update")
+	require.Equal(t, want, string(have), "run go test ./rules/packs -update")
 }
 
 func tables(all []*rules.Pack) string {

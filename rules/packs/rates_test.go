@@ -22,13 +22,13 @@ import (
 )
 
 var (
-	rateValues = flag.Int("rates.values", 5_000, "how many values of each kind TestRulesTakeNoOtherValuesForWhatTheyLookFor judges")
-	rateSeed   = flag.Uint64("rates.seed", 1, "the seed of the values")
+	rateValues = flag.Int("rates.values", 5_000, "number of values of each kind in TestRulesTakeNoOtherValuesForWhatTheyLookFor")
+	rateSeed   = flag.Uint64("rates.seed", 1, "seed of the values")
 )
 
-// A probe is a rule and an attribute whose text decides whether one of the rule's tests is
-// a violation: with the text "x" it is none. Whichever other text makes it one again is
-// found by the rule's pattern.
+// A probe is a rule and a string attribute that determines whether one of the rule's tests is a
+// violation. With the value "x" it is not a violation. Any value that makes it a violation matches the
+// rule's pattern.
 type probe struct {
 	rule  *rules.Rule
 	key   string
@@ -38,8 +38,8 @@ type probe struct {
 
 func (p probe) String() string { return p.rule.Pack.Name + "/" + p.rule.ID + " " + p.key }
 
-// testedKeys returns the attributes in which a rule looks for a pattern or a card number;
-// all, if it does so in every attribute of a span.
+// testedKeys returns the attributes in which a rule searches for a pattern or a card number, or all if it
+// searches every attribute of a span.
 func testedKeys(r *rules.Rule) (keys []string, all bool) {
 	for _, x := range expressions(r) {
 		ast.PreOrderVisit(x.Root(), ast.NewExprVisitor(func(e ast.Expr) {
@@ -49,7 +49,7 @@ func testedKeys(r *rules.Rule) (keys []string, all bool) {
 			switch call := e.AsCall(); call.FunctionName() {
 			case "matches":
 				if call.Args()[0].AsLiteral() == types.String(".") {
-					return // whether there is a text
+					return // tests whether the string is empty
 				}
 			case rules.FunctionHasCardNumber:
 			default:
@@ -94,7 +94,7 @@ func probes(t *testing.T) []probe {
 	return found
 }
 
-// textKeys returns the keys of attributes that are texts.
+// textKeys returns the keys of string attributes.
 func textKeys(t *trace.Trace) []string {
 	var keys []string
 	add := func(as trace.Attributes) {
@@ -115,7 +115,7 @@ func textKeys(t *trace.Trace) []string {
 	return slices.Compact(keys)
 }
 
-// with returns attributes in which a key, if it is there, has another text.
+// with returns the attributes with another string for a key, if the key exists.
 func with(as trace.Attributes, key, text string) (trace.Attributes, bool) {
 	i := slices.IndexFunc(as, func(a trace.Attribute) bool { return a.Key == key })
 	if i < 0 {
@@ -126,8 +126,8 @@ func with(as trace.Attributes, key, text string) (trace.Attributes, bool) {
 	return as, true
 }
 
-// trace returns the test's trace with texts in place of the attribute's: the spans that
-// have it are there once for each text.
+// trace returns the test's trace with the given strings as values of the attribute. Spans with the
+// attribute are repeated for each string.
 func (p probe) trace(id uint64, texts ...string) *trace.Trace {
 	var spans []trace.Span
 	for _, s := range p.test.Spans {
@@ -157,7 +157,8 @@ func (p probe) trace(id uint64, texts ...string) *trace.Trace {
 	return trace.New(traceID, spans)
 }
 
-// texts are where values of any kind may be, by key, if not alone.
+// texts are, by key, strings around the values of any kind. Without an entry the value is the whole
+// string.
 var texts = map[string]string{
 	"url.full":          "https://api.example.com/items/$?page=2",
 	"url.path":          "/items/$",
@@ -167,7 +168,7 @@ var texts = map[string]string{
 	"exception.message": "request $ failed: no such item: $",
 }
 
-// text is the attribute's text that holds a value.
+// text returns the attribute's string with a value in it.
 func (p probe) text(k valueKind, value string) string {
 	if form, ok := texts[p.key]; ok && k.only == "" {
 		return strings.ReplaceAll(form, "$", value)
@@ -175,22 +176,22 @@ func (p probe) text(k valueKind, value string) string {
 	return value
 }
 
-// takes reports whether such an attribute may hold a value of a kind.
+// takes reports whether the attribute may contain a value of this kind.
 func (p probe) takes(k valueKind) bool {
 	switch p.key {
 	case "server.address":
 		return k.asAddress
 	case "tls.server.not_after":
-		return false // it holds a time, and the rule fails on anything else
+		return false // contains a time, and the rule fails on anything else
 	}
 	return k.only == "" || k.only == p.key
 }
 
-// groups are how many texts are in a trace: where a trace of many is no violation, none of
-// its texts is one, and where it is, they are judged in smaller groups.
+// groups are the numbers of strings in a trace. If a trace with many strings is not a violation, none of
+// its strings is. Otherwise they are judged in smaller groups.
 var groups = []int{256, 32, 4, 1}
 
-// find returns those of the texts that are a violation, each in a trace of its own.
+// find returns the strings that are violations, each judged in a trace of its own.
 func (p probe) find(t *testing.T, judge *engine.Judge, texts []string, groups []int) (found []string) {
 	var traces []*trace.Trace
 	for group := range slices.Chunk(texts, groups[0]) {
@@ -205,7 +206,7 @@ func (p probe) find(t *testing.T, judge *engine.Judge, texts []string, groups []
 	return p.find(t, judge, found, groups[1:])
 }
 
-// judge returns which traces are violations.
+// judge returns the indices of traces that are violations.
 func (p probe) judge(t *testing.T, judge *engine.Judge, traces []*trace.Trace) (found []int) {
 	if len(traces) == 0 {
 		return nil
@@ -224,8 +225,8 @@ func (p probe) judge(t *testing.T, judge *engine.Judge, traces []*trace.Trace) (
 	return found
 }
 
-// knownRate is a kind of values that a rule matches by mistake more often than once in
-// 100,000, and the reason.
+// knownRate is a kind of values that a rule matches by mistake more often than once in 100,000, with the
+// reason.
 type knownRate struct {
 	rule, kind string
 	perMillion float64
@@ -240,7 +241,7 @@ func TestRulesTakeNoOtherValuesForWhatTheyLookFor(t *testing.T) {
 	all := probes(t)
 	for _, rule := range []string{"no-card-number-in-telemetry", "no-email-address-in-urls", "no-social-security-number-beside-phi", "query-texts-hold-no-values", "verification-code-is-not-stored",
 		"outbound-http-is-encrypted", "outbound-traffic-leaves-by-the-proxy", "phi-goes-to-business-associates-only", "classified-data-goes-to-models-under-agreement"} {
-		require.True(t, slices.ContainsFunc(all, func(p probe) bool { return p.rule.ID == rule }), "no test of %s shows which text it looks for", rule)
+		require.True(t, slices.ContainsFunc(all, func(p probe) bool { return p.rule.ID == rule }), "no test of %s depends on a string that the rule searches for", rule)
 	}
 	type cell struct{ probe, kind int }
 	rates := map[cell]float64{}
@@ -302,14 +303,14 @@ func TestRulesTakeNoOtherValuesForWhatTheyLookFor(t *testing.T) {
 			}
 			t.Logf("    %10.1f of a million %s", rate, k.name)
 			known, _ := rateOf(p.rule.ID, k.name)
-			// Four standard deviations of chance, of this count and of the one that is written down.
+			// Four standard deviations, of this count and of the recorded one.
 			chance := 4 * (math.Sqrt(max(rate, known.perMillion, 10)*1e6/float64(n)) + math.Sqrt(max(known.perMillion, 10)))
 			switch {
 			case k.never || rate <= 10+chance && known == knownRate{}:
 			case known == knownRate{}:
-				t.Errorf("%s: %.0f of a million %s are violations: more than 10 have to be in knownRates, with a reason", p, rate, k.name)
+				t.Errorf("%s: %.0f of a million %s are violations: rates above 10 must be in knownRates, with a reason", p, rate, k.name)
 			case math.Abs(rate-known.perMillion) > chance && p.key == keyOf(all, p.rule.ID):
-				t.Errorf("%s: %.0f of a million %s are violations; knownRates says %.0f", p, rate, k.name, known.perMillion)
+				t.Errorf("%s: %.0f of a million %s are violations, but knownRates has %.0f", p, rate, k.name, known.perMillion)
 			}
 		}
 	}
@@ -327,7 +328,7 @@ func rateOf(rule, kind string) (knownRate, bool) {
 	return knownRates[i], true
 }
 
-// keyOf is the first attribute that a rule is probed with: the one that knownRates counts.
+// keyOf returns the first attribute with which a rule is probed, which is the one that knownRates counts.
 func keyOf(all []probe, rule string) string {
 	return all[slices.IndexFunc(all, func(p probe) bool { return p.rule.ID == rule })].key
 }
@@ -340,7 +341,7 @@ var knownRates = []knownRate{
 	{"no-social-security-number-beside-phi", "part numbers like 123-45-6789", 888_900, "The format is the same. All such numbers match, except those that are never issued."},
 }
 
-// rateTable is the table of docs/packs.md.
+// rateTable returns the table for docs/packs.md.
 func rateTable() string {
 	var b strings.Builder
 	b.WriteString("\n| rule | values | per million, about | reason |\n| --- | --- | --- | --- |\n")

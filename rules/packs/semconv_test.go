@@ -14,7 +14,8 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// older returns the trace with attributes under older names: the nth of each, or the last.
+// older returns the trace with attributes renamed to their nth older names, or to the last one if there
+// are fewer.
 func older(tr *trace.Trace, aliases rules.Aliases, n int) (renamed *trace.Trace, changed int) {
 	rename := func(as trace.Attributes) trace.Attributes {
 		list := slices.Clone(as)
@@ -75,7 +76,7 @@ func TestVerdictsAreTheSameUnderOlderNames(t *testing.T) {
 	require.Greater(t, outcomes[rules.Pass], 91)
 }
 
-// Names from before 2023, as instrumentation still writes them.
+// Names from before 2023, which instrumentation still uses.
 func TestPacksSeeAttributesUnderTheirOlderNames(t *testing.T) {
 	file, err := os.Open("testdata/older-names.json")
 	require.NoError(t, err)

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// valueKind is a kind of values that are frequent in telemetry, and none that a rule looks for.
+// valueKind is a kind of values that are frequent in telemetry, and that no rule searches for.
 type valueKind struct {
 	name string
 	make func(v *values) string
-	// never: no rule may match one. Some values of the other kinds cannot be distinguished
-	// from the values that a rule looks for; docs/packs.md lists them.
+	// never means that no rule may match a value. Some values of the other kinds cannot be distinguished
+	// from the values that a rule searches for; docs/packs.md lists them.
 	never bool
-	// asAddress: it may be in an attribute that holds the name or the address of a host.
+	// asAddress means that the value may be in an attribute with the name or the address of a host.
 	asAddress bool
-	// only, if not "", is the key of the attributes that hold such values, and nothing else.
+	// only, if not empty, is the key of the attributes that contain only such values.
 	only string
 }
 
@@ -52,7 +52,7 @@ var valueKinds = []valueKind{
 	{name: "query texts with formats", make: (*values).query, only: "db.query.text", never: true},
 }
 
-// values makes random values. The same seed gives the same ones.
+// values generates random values. The same seed generates the same values.
 type values struct{ *rand.Rand }
 
 func (v *values) pick(of ...string) string { return of[v.IntN(len(of))] }
@@ -76,7 +76,7 @@ func (v *values) of(alphabet string, n int) string {
 func (v *values) hex(n int) string    { return v.of("0123456789abcdef", n) }
 func (v *values) digits(n int) string { return v.of("0123456789", n) }
 
-// lettered is a hex string that is no decimal number.
+// lettered returns a hex string that is not a decimal number.
 func (v *values) lettered(n int) string {
 	for {
 		if s := v.hex(n); strings.ContainsAny(s, "abcdef") {
@@ -85,7 +85,7 @@ func (v *values) lettered(n int) string {
 	}
 }
 
-// time is in one of the years 2024 to 2029.
+// time returns a time in the years 2024 to 2029.
 func (v *values) time() time.Time {
 	return time.Unix(1704067200+v.Int64N(6*365*24*3600), v.Int64N(1e9)).UTC()
 }
@@ -122,7 +122,7 @@ func (v *values) version() string {
 		s = "v0.0.0-" + v.time().Format("20060102150405") + "-" + v.hex(12)
 	case 3:
 		s = v.time().Format("2006.01.02") + "." + n(100)
-	case 4: // of a file, of four parts
+	case 4: // a file version with four parts
 		s = n(100) + "." + n(100) + "." + n(30_000) + "." + n(3_000)
 	}
 	return s
@@ -155,7 +155,7 @@ func (v *values) privateAddress() string {
 	in := privateRanges[v.IntN(len(privateRanges))]
 	b := in.Addr().AsSlice()
 	for i, r := range v.bytes(len(b)) {
-		own := max(0, min(8, in.Bits()-8*i)) // bits that are the range's
+		own := max(0, min(8, in.Bits()-8*i)) // bits of the range's prefix
 		b[i] |= r & (0xff >> own)
 	}
 	a, _ := netip.AddrFromSlice(b)
@@ -276,7 +276,7 @@ func (v *values) packagePath() string {
 	return "@" + v.pick("ada", "user.name", "x.y") + "/" + v.digits(3+v.IntN(6))
 }
 
-// query is a query text without a value of anybody's, of the dialects of PostgreSQL and MySQL.
+// query returns a query string without literal values, in the dialect of PostgreSQL or MySQL.
 func (v *values) query() string {
 	column := func() string { return v.pick("created", "o.updated_at", `"day"`, "`note`", "lower(name)") }
 	function := func() string {

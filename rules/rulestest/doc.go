@@ -1,4 +1,4 @@
-// Package rulestest makes random rules, of the whole language, and random traces, of the
-// whole model, from a seed. Both draw from one small vocabulary, so that verdicts vary.
-// Tests hold a faster way of judging against [rules.Rule.Judge] on them.
+// Package rulestest generates random rules, which cover the whole language, and random traces, which
+// cover the whole data model, from a seed. Both use one small vocabulary, so that verdicts vary. Tests
+// compare faster methods of judging with [rules.Rule.Judge] on them.
 package rulestest

@@ -16,7 +16,7 @@ const (
 	linkKind
 	textKind
 	intKind
-	anyKind // an attribute's value: of a type that is only known at run time
+	anyKind // an attribute's value, whose type is known only at run time
 )
 
 type variable struct {
@@ -24,8 +24,7 @@ type variable struct {
 	kind kind
 }
 
-// named returns the variables of a type that can be seen: none that one of the same name
-// hides.
+// named returns the visible variables of a type. A variable is hidden by an inner one with the same name.
 func (g *Generator) named(k kind) []string {
 	var found, seen []string
 	for _, v := range slices.Backward(g.vars) {
@@ -40,14 +39,14 @@ func (g *Generator) named(k kind) []string {
 	return found
 }
 
-// with makes something in the scope of a variable.
+// with calls do in the scope of a variable.
 func (g *Generator) with(name string, k kind, do func()) {
 	g.vars = append(g.vars, variable{name, k})
 	do()
 	g.vars = g.vars[:len(g.vars)-1]
 }
 
-// key is a key of attributes, quoted.
+// key returns a quoted key of attributes.
 func (g *Generator) key() string {
 	if g.one(12) {
 		return strconv.Quote(pick(g, keys...))
@@ -78,7 +77,7 @@ func (g *Generator) literalDouble() string {
 
 func (g *Generator) literalDuration() string { return `duration("` + pick(g, durations...) + `")` }
 
-// literal is a constant of a type that attributes have.
+// literal returns a constant of a type that attributes can have.
 func (g *Generator) literal() string {
 	switch g.IntN(12) {
 	case 0:
@@ -97,7 +96,7 @@ func (g *Generator) comparison() string {
 	return pick(g, " == ", " == ", " == ", " != ", " < ", " <= ", " > ", " >= ")
 }
 
-// condition is a truth value. Without a variable in scope it is often one about all spans.
+// condition returns a boolean expression. Without a variable in scope it often ranges over all spans.
 func (g *Generator) condition(depth int) string {
 	if len(g.vars) == 0 {
 		if len(g.closed) > 0 && g.one(6) {
@@ -152,7 +151,7 @@ func (g *Generator) truth(depth int) string {
 	return g.atom()
 }
 
-// quantified is exists, all or exists_one over a list.
+// quantified returns exists, all or exists_one over a list.
 func (g *Generator) quantified(depth int) string {
 	list, k := g.list(depth - 1)
 	name := pick(g, variableName...)
@@ -177,7 +176,7 @@ func (g *Generator) inLoop(name string, k kind, make func() string) (made string
 	return made
 }
 
-// list is something to range over, and what its elements are.
+// list returns a list expression, and the type of its elements.
 func (g *Generator) list(depth int) (string, kind) {
 	if g.plainly() {
 		return g.plainList(depth)
@@ -207,7 +206,7 @@ func (g *Generator) list(depth int) (string, kind) {
 	return g.spans(depth), spanKind
 }
 
-// spans is a list of spans.
+// spans returns a list of spans.
 func (g *Generator) spans(depth int) string {
 	if g.plainly() {
 		return g.plainSpans(depth)
@@ -253,7 +252,7 @@ func (g *Generator) filter(depth int) string {
 	return ".filter(" + v + ", " + g.inLoop(v, spanKind, func() string { return g.condition(depth) }) + ")"
 }
 
-// span is a span, which may be absent.
+// span returns a span, which may be absent.
 func (g *Generator) span(depth int) string {
 	if vs := g.named(spanKind); len(vs) > 0 && !g.one(12) {
 		v := pick(g, vs...)
@@ -287,7 +286,7 @@ func (g *Generator) span(depth int) string {
 	return "trace.root"
 }
 
-// attributes is a map of attributes.
+// attributes returns a map of attributes.
 func (g *Generator) attributes() string {
 	if vs := g.named(eventKind); len(vs) > 0 && g.one(2) {
 		return pick(g, vs...) + ".attributes"
@@ -298,7 +297,7 @@ func (g *Generator) attributes() string {
 	return g.span(0) + pick(g, ".attributes", ".attributes", ".resource")
 }
 
-// value is an attribute's value, or what has its type.
+// value returns an attribute's value, or an expression of the same type.
 func (g *Generator) value(depth int) string {
 	if g.plainly() {
 		return g.plainValue(depth)
@@ -354,12 +353,12 @@ func (g *Generator) value(depth int) string {
 	return g.span(0) + "[" + g.key() + "]"
 }
 
-// calculated is a number made of a value of an attribute.
+// calculated returns a number computed from an attribute's value.
 func (g *Generator) calculated(depth int) string {
 	return "(" + g.value(depth) + pick(g, " + ", " - ", " * ") + pick(g, g.value(depth), g.literalInt(), g.literalDouble(), g.number(depth), pick(g, uints...)) + ")"
 }
 
-// textField is a field that is a text: of a span, an event, a link.
+// textField returns a string field of a span, an event or a link.
 func (g *Generator) textField() string {
 	if vs := g.named(eventKind); len(vs) > 0 && g.one(2) {
 		return pick(g, vs...) + ".name"
@@ -376,7 +375,7 @@ func (g *Generator) textField() string {
 	return g.span(0) + "." + pick(g, textFields[:8]...)
 }
 
-// text is a string.
+// text returns a string expression.
 func (g *Generator) text(depth int) string {
 	if depth > 0 {
 		d := depth - 1
@@ -415,7 +414,7 @@ func (g *Generator) text(depth int) string {
 	return g.textField()
 }
 
-// texts is a list of strings.
+// texts returns a list of strings.
 func (g *Generator) texts(depth int) string {
 	if depth > 0 {
 		switch g.IntN(6) {
@@ -431,7 +430,7 @@ func (g *Generator) texts(depth int) string {
 	return pick(g, "trace.services", "["+g.literalText()+", "+g.literalText()+"]", "["+g.text(0)+"]")
 }
 
-// number is an int or a double.
+// number returns an int or a double.
 func (g *Generator) number(depth int) string {
 	if g.plainly() {
 		return g.plainNumber(depth)
@@ -477,7 +476,7 @@ func (g *Generator) number(depth int) string {
 	return pick(g, g.literalInt(), g.literalInt(), g.literalDouble(), "spans.size()", "size("+g.textField()+")", g.span(0)+".children.size()", g.span(0)+".events.size()", g.span(0)+".ancestors().size()")
 }
 
-// counted is how many elements of a list a condition holds for.
+// counted returns the number of elements of a list that meet a condition.
 func (g *Generator) counted(depth int) string {
 	list, k := g.list(depth)
 	v := pick(g, variableName...)
@@ -527,7 +526,7 @@ func (g *Generator) time(depth int) string {
 	return pick(g, `timestamp("`+pick(g, times...)+`")`, g.span(0)+".start", g.span(0)+".end", g.span(0)+".start", "trace.start", "trace.end")
 }
 
-// compared compares two values of one type, of some depth.
+// compared returns a comparison of two values of one type.
 func (g *Generator) compared(depth int) string {
 	if g.plainly() {
 		return g.plainCompared(depth)
@@ -557,7 +556,7 @@ func (g *Generator) compared(depth int) string {
 	return g.value(depth) + op + pick(g, g.value(depth), g.literal())
 }
 
-// overAttributes is a comprehension of two variables over attributes.
+// overAttributes returns a comprehension with two variables over attributes.
 func (g *Generator) overAttributes(depth int) string {
 	k, v := pick(g, "k", "x", "s"), pick(g, "v", "y", "t")
 	body := func(make func() string) string {
@@ -581,7 +580,7 @@ func (g *Generator) overAttributes(depth int) string {
 	return attributes + "." + pick(g, "exists", "all") + "(" + k + ", " + g.inLoop(k, textKind, func() string { return g.condition(depth) }) + ")"
 }
 
-// bound is a condition in the scope of cel.bind.
+// bound returns a condition in the scope of cel.bind.
 func (g *Generator) bound(depth int) string {
 	name := pick(g, variableName...)
 	var value string
@@ -611,7 +610,7 @@ func (g *Generator) sets(depth int) string {
 	return function + "(" + g.texts(depth) + ", " + g.texts(depth) + ")"
 }
 
-// atom is a condition of one or two fields.
+// atom returns a condition on one or two fields.
 func (g *Generator) atom() string {
 	if g.plainly() {
 		return g.plainAtom()

@@ -12,34 +12,34 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// Generator makes rules and traces. The same seed and calls give the same ones. It serves
-// one goroutine.
+// Generator generates rules and traces. The same seed and calls generate the same ones. It must be used
+// by one goroutine only.
 type Generator struct {
 	*rand.Rand
-	// Refused are the reasons for which rules that it made were refused.
+	// Refused are the errors of generated rules that were refused.
 	Refused []error
 
 	options  rules.Options
-	vars     []variable // in scope, the innermost last
-	loops    int        // around what is made now
+	vars     []variable // in scope, innermost last
+	loops    int        // around the current expression
 	cautious bool       // no expressions that are likely to fail
-	plain    bool       // what rules are made of in practice
-	closed   []string   // conditions that name no variable: several rules share them
-	traces   uint64     // made so far
+	plain    bool       // constructs that are common in practice
+	closed   []string   // conditions without free variables, which several rules share
+	traces   uint64     // number of generated traces
 	aliases  rules.Aliases
 }
 
-// tables are older names that packs give to attributes, half of them none.
+// tables are tables of older attribute names for packs. Half of them are empty.
 var tables = []rules.Aliases{
 	nil, nil, nil,
 	{"a": {"b"}}, {"a": {"c", "b"}, "n": {"http.route"}}, {"http.route": {"a"}, "größe": {"n", "absent"}},
 }
 
-// New returns a generator.
+// New returns a generator with a seed.
 func New(seed uint64) *Generator {
 	g := &Generator{Rand: rand.New(rand.NewPCG(seed, 1))}
-	// Traces cost more than what rules are held to when they are loaded, so that some
-	// verdicts are errors of cost, and no rule takes long.
+	// Traces exceed the sizes for which rules are checked when they are loaded. Thus some verdicts are
+	// errors of cost, and no rule takes long.
 	g.options.Sizes = rules.Sizes{Spans: 12, Descendants: 12, Children: 4, Ancestors: 4, Events: 2, Links: 2, Attributes: 4, Text: 32, List: 4}
 	g.aliases = tables[rand.New(rand.NewPCG(seed, 2)).IntN(len(tables))]
 	g.options.MaxCost = pick(g, 3e5, 1e6, 3e6)
@@ -49,16 +49,15 @@ func New(seed uint64) *Generator {
 	return g
 }
 
-// Options are the limits that the rules are held to.
+// Options returns the limits for the rules.
 func (g *Generator) Options() rules.Options { return g.options }
 
 func pick[T any](g *Generator, of ...T) T { return of[g.IntN(len(of))] }
 
-// one is true once in n times.
+// one returns true with a probability of 1/n.
 func (g *Generator) one(n int) bool { return g.IntN(n) == 0 }
 
-// Rules makes n rules of one pack. Those that are refused, of which there are few, are
-// made anew.
+// Rules returns n rules of one pack. The few rules that are refused are replaced.
 func (g *Generator) Rules(n int) []*rules.Rule {
 	var accepted []*rules.Rule
 	for made := 0; len(accepted) < n; {
@@ -81,7 +80,7 @@ func (g *Generator) Rules(n int) []*rules.Rule {
 	return accepted
 }
 
-// source is a rule as it is written.
+// source is the source text of a rule.
 type source struct {
 	ID       string   `yaml:"id"`
 	Title    string   `yaml:"title"`
@@ -101,12 +100,12 @@ func packOf(sources []source, aliases rules.Aliases) []byte {
 	}
 	text, err := yaml.Marshal(pack)
 	if err != nil {
-		panic(fmt.Sprintf("rulestest: %v", err)) // texts alone
+		panic(fmt.Sprintf("rulestest: %v", err)) // the source contains only strings
 	}
 	return text
 }
 
-// YAML returns a pack of that one rule, for a report of what went wrong with it.
+// YAML returns a pack with this rule only, for failure reports.
 func YAML(r *rules.Rule) string { return string(packOf([]source{sourceOf(r)}, r.Pack.Aliases)) }
 
 func sourceOf(r *rules.Rule) source {
@@ -117,7 +116,7 @@ func sourceOf(r *rules.Rule) source {
 	return s
 }
 
-// Parse reads a pack that must be right, such as one of [YAML] that was kept.
+// Parse parses a pack that must be valid, such as a stored result of [YAML].
 func Parse(pack string, o rules.Options) ([]*rules.Rule, error) {
 	p, err := rules.Parse("random.yaml", []byte(pack), o)
 	if err != nil {
@@ -138,7 +137,7 @@ func (g *Generator) source(id string) source {
 		s.TraceQL = g.traceQL()
 	}
 	if g.one(2) {
-		g.cautious = !g.one(4) // what fails when it is asked for decides everything
+		g.cautious = !g.one(4) // an expression that fails on evaluation would determine every verdict
 		s.When = g.condition(depth())
 		if !g.one(4) {
 			s.When = g.likely(s.When)
@@ -173,7 +172,7 @@ func (g *Generator) source(id string) source {
 	return s
 }
 
-// likely is a condition that holds of more traces.
+// likely returns a condition that is true for more traces.
 func (g *Generator) likely(condition string) string {
 	return pick(g, "("+condition+") || "+g.condition(1), "("+condition+") || spans.exists(s, s.kind != "+strconv.Quote(pick(g, kinds...))+")", "("+condition+") || "+g.condition(2))
 }
@@ -186,7 +185,7 @@ func (g *Generator) message() string {
 		`string(about[0][?`+g.key()+`].orValue("nothing"))`, `about.size() > 1 ? "many" : "few"`, `"%s in %s".format([about[0].name, trace.duration])`, `about[0][`+g.key()+`]`)
 }
 
-// traceQL is a span filter.
+// traceQL returns a span filter.
 func (g *Generator) traceQL() string {
 	var b strings.Builder
 	b.WriteString("{ ")

@@ -2,10 +2,10 @@ package rulestest
 
 import "strconv"
 
-// plainly reports whether what comes next is to be like what rules are in practice made of:
-// fields and attributes compared with constants and with each other, quantifiers over spans,
-// their relatives, events and links, counts, order in time, some arithmetic. A faster way of
-// judging does more of those itself.
+// plainly reports whether the next expression uses the constructs of practical rules: comparisons of
+// fields and attributes with constants and with each other, quantifiers over spans, their relatives,
+// events and links, counts, order in time, and some arithmetic. Faster methods of judging support more of
+// these.
 func (g *Generator) plainly() bool { return g.plain && !g.one(25) }
 
 func (g *Generator) plainTruth(depth int) string {
@@ -145,7 +145,7 @@ func (g *Generator) plainAtom() string {
 		return g.literalText() + " in " + pick(g, "trace.services", g.value(0))
 	case 19, 20:
 		return g.value(0) + g.comparison() + g.value(0)
-	case 21: // of one value
+	case 21: // on one value
 		return pick(g, "size("+g.value(0)+")"+g.comparison()+pick(g, "0", "1", "2"), g.value(0)+".lowerAscii() == "+g.literalText(), "type("+g.value(0)+") == int", "string("+g.value(0)+") == "+g.literalText(),
 			g.value(0)+".exists(v, v == "+g.literalText()+")")
 	case 22, 23:

@@ -59,8 +59,8 @@ func TestRulesVaryInTheirVerdicts(t *testing.T) {
 	require.GreaterOrEqual(t, share(outcomes[rules.Pass], cases), 0.2, "pass")
 	require.GreaterOrEqual(t, share(outcomes[rules.Violation], cases), 0.2, "violation")
 	require.GreaterOrEqual(t, share(outcomes[rules.Error], cases), 0.01, "error")
-	require.GreaterOrEqual(t, share(varying, accepted), 0.4, "rules with several outcomes")
-	require.LessOrEqual(t, share(refused, accepted+refused), 0.09, "refused") // some fail on every trace
+	require.GreaterOrEqual(t, share(varying, accepted), 0.4, "share of rules with several outcomes")
+	require.LessOrEqual(t, share(refused, accepted+refused), 0.09, "share of refused rules") // some fail on every trace
 }
 
 func TestASeedGivesTheSameRulesAndTraces(t *testing.T) {
@@ -89,7 +89,7 @@ func TestARuleIsReadAsItIsPrinted(t *testing.T) {
 	}
 }
 
-// constructs are what the language has: all must come up.
+// constructs are constructs of the language, all of which must be generated.
 const constructs = `.exists( .all( .exists_one( .existsOne( count( .filter( .map( has( cel.bind( .transformList( .transformMap(
 .name .service .kind .status .statusMessage .scope .scopeVersion .id .start .end .duration .attributes .resource .events .links .parent .parent.parent
 .children .ancestors() .descendants() .before( trace.id trace.start trace.end trace.duration trace.root trace.services .time .traceId .spanId
@@ -117,7 +117,7 @@ func TestRulesUseTheWholeLanguage(t *testing.T) {
 	}
 	for _, c := range strings.Fields(constructs) {
 		if !strings.Contains(all.String(), c) {
-			t.Errorf("no rule has %s", c)
+			t.Errorf("no rule contains %s", c)
 		}
 	}
 	require.GreaterOrEqual(t, deepest, 3)

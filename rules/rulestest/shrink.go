@@ -7,8 +7,8 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// Shrink leaves out of a rule what it can, as long as it fails: parts, clauses, and
-// operands in parentheses.
+// Shrink removes parts, clauses and parenthesized operands from a rule, as long as the smaller rule still
+// fails.
 func Shrink(r *rules.Rule, o rules.Options, fails func(*rules.Rule) bool) *rules.Rule {
 	try := func(change func(*source)) bool {
 		s := sourceOf(r)
@@ -65,8 +65,8 @@ func Shrink(r *rules.Rule, o rules.Options, fails func(*rules.Rule) bool) *rules
 	return r
 }
 
-// smallerThan returns texts like an expression in which something is left out: all
-// around a part in parentheses, the part, or one side of && and ||. Few are expressions.
+// smallerThan returns shorter variants of an expression: without everything around a parenthesized part,
+// without that part, or without one side of && and ||. Few variants are valid expressions.
 func smallerThan(x string) []string {
 	var all []string
 	for i := range x {
@@ -91,7 +91,7 @@ func smallerThan(x string) []string {
 			}
 		case strings.HasPrefix(x[i:], " && "), strings.HasPrefix(x[i:], " || "), strings.HasPrefix(x[i:], " != "), strings.HasPrefix(x[i:], " == "):
 			all = append(all, x[:i], x[i+4:])
-			// The operand alone, within the parentheses around it.
+			// Only the operand within the parentheses.
 			from, to := i, i+4
 			for depth := 0; from > 0; from-- {
 				if x[from-1] == ')' {

@@ -11,7 +11,7 @@ import (
 	"github.com/betracehq/betrace/trace/otlp"
 )
 
-// Traces makes n traces of at most so many spans each; small ones are more frequent.
+// Traces returns n traces with at most maxSpans spans each. Small traces are more frequent.
 func (g *Generator) Traces(n, maxSpans int) []*trace.Trace {
 	traces := make([]*trace.Trace, n)
 	for i := range traces {
@@ -20,8 +20,8 @@ func (g *Generator) Traces(n, maxSpans int) []*trace.Trace {
 	return traces
 }
 
-// Trace makes a trace of at most so many spans, with what hurts: spans that share an ID,
-// cycles, orphans, several roots, wrong clocks, values of every type.
+// Trace returns a trace with at most maxSpans spans. It has unusual properties: spans that share an ID,
+// cycles, orphans, several roots, clock skew, values of every type.
 func (g *Generator) Trace(maxSpans int) *trace.Trace {
 	n := int(math.Exp(g.Float64() * math.Log(float64(maxSpans)+1)))
 	t := traceMaker{Generator: g, rich: 1 + g.IntN(3), nasty: g.one(2), wild: g.one(20), shape: g.IntN(3)}
@@ -40,8 +40,8 @@ func (g *Generator) Trace(maxSpans int) *trace.Trace {
 
 type traceMaker struct {
 	*Generator
-	rich        int  // how many attributes there are
-	nasty, wild bool // tree and clocks; times and numbers that OTLP does not know
+	rich        int  // number of attributes
+	nasty, wild bool // unusual tree and clocks; times and numbers that OTLP does not define
 	shape       int
 	resources   []trace.Attributes
 	spans       []trace.Span
@@ -57,7 +57,7 @@ func (t *traceMaker) text() string {
 	return pick(t.Generator, common...)
 }
 
-// value is one of any type, lists and maps no deeper than depth.
+// value returns a value of any type. Lists and maps are nested at most depth deep.
 func (t *traceMaker) value(depth int) trace.Value {
 	switch n := t.IntN(24); {
 	case n < 9:
@@ -110,7 +110,7 @@ func (t *traceMaker) resource() trace.Attributes {
 	return normal
 }
 
-// id is that of span number n, from 1.
+// id returns the ID of span number n, from 1.
 func id(n int) (id trace.SpanID) {
 	binary.BigEndian.PutUint64(id[:], uint64(n))
 	return id
@@ -167,7 +167,7 @@ func (t *traceMaker) span() trace.Span {
 func (t *traceMaker) hurt(s, parent *trace.Span) {
 	g, n := t.Generator, len(t.spans)
 	switch t.IntN(20) {
-	case 0: // a parent to come, maybe below: cycles and orphans
+	case 0: // a later parent, maybe a descendant: cycles and orphans
 		s.ParentID = id(1 + t.IntN(n+4))
 	case 1: // its own parent, or none
 		s.ParentID = pick(g, s.ID, trace.SpanID{})
@@ -178,7 +178,7 @@ func (t *traceMaker) hurt(s, parent *trace.Span) {
 			s.ID, s.ParentID = parent.ID, parent.ParentID
 			s.Kind, parent.Kind = trace.KindServer, trace.KindClient
 		}
-	case 4, 5: // an ID that another has: maybe a copy that is not equal
+	case 4, 5: // the ID of another span, maybe an unequal copy
 		if parent != nil {
 			s.ID = parent.ID
 		}
@@ -192,7 +192,7 @@ func (t *traceMaker) hurt(s, parent *trace.Span) {
 	}
 }
 
-// derange gives a span numbers that OTLP has no names for, and times far away.
+// derange gives a span numbers that OTLP does not define, and extreme times.
 func (t *traceMaker) derange(s *trace.Span) {
 	g := t.Generator
 	switch t.IntN(8) {
@@ -207,7 +207,7 @@ func (t *traceMaker) derange(s *trace.Span) {
 	}
 }
 
-// JSON returns a trace in OTLP's JSON encoding, for a report of what went wrong on it.
+// JSON returns a trace in OTLP's JSON encoding, for failure reports.
 func JSON(t *trace.Trace) (string, error) {
 	var m ptrace.JSONMarshaler
 	text, err := m.MarshalTraces(otlp.FromTrace(t))

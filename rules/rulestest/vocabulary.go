@@ -6,27 +6,26 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// keys are those of attributes. Spans, resources, events and links share them, so that a
-// key is in several of them, with several types. Only the first idents can be selected.
+// keys are the keys of attributes. Spans, resources, events and links share them, so that a key occurs in
+// several of them, with several types. Only the first idents keys can be selected.
 var keys = []string{"a", "b", "c", "n", "http.route", "größe", trace.ServiceName}
 
 const idents = 4
 
-// texts are names, values and constants. Some hold a number, a time, a duration, a bad
-// regular expression, another key, a card number or almost one.
+// texts are names, values and constants. Some contain a number, a time, a duration, an invalid regular
+// expression, another key, a card number or almost one.
 var texts = []string{
 	"", "a", "b", "ab", "A", "x,y", "1", "2.5", "1s", "2026-01-02T03:04:05Z", "größe", "日本", "(", "true", "a.*",
 	"a 4111 1111 1111 1111", "4111111111111112",
 }
 
-// common are the texts that are drawn most of the time.
+// common are the strings that are chosen most of the time.
 var common = texts[1:4]
 
-// broken is no UTF-8: OTLP in protobuf lets it through here and there. It cannot be
-// written as a constant.
+// broken is not UTF-8. Some OTLP receivers accept it in protobuf. It cannot be written as a constant.
 const broken = "a\xff"
 
-// numbers are values; what can be written of them is literals.
+// numbers are numeric values. Those that can be written as constants are also in literals.
 var numbers = []trace.Value{
 	trace.IntValue(0), trace.IntValue(1), trace.IntValue(2), trace.IntValue(3), trace.IntValue(-1), trace.IntValue(500),
 	trace.IntValue(1<<53 + 1), trace.IntValue(1 << 53), trace.IntValue(math.MaxInt64), trace.IntValue(math.MinInt64),
@@ -50,5 +49,5 @@ var (
 	variableName = []string{"s", "t", "u", "x", "y", "k"}
 )
 
-// epoch is when most traces start: times[0].
+// epoch is the start of most traces, times[0].
 const epoch = trace.Time(1767323045_000000000)
