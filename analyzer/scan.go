@@ -7,6 +7,7 @@ import (
 
 	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 )
@@ -129,7 +130,7 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *
 // Judge returns the verdict of each rule on the trace, in the order of rules.
 func Judge(ctx context.Context, rs []*rules.Rule, t *trace.Trace) []rules.Verdict {
 	verdicts := make([]rules.Verdict, len(rs))
-	sizes := rules.SizesOf(t)
+	sizes := lang.SizesOf(t)
 	for i, r := range rs {
 		verdicts[i] = r.JudgeSized(ctx, t, sizes)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/traceql"
 )
 
@@ -30,7 +31,7 @@ type Pack struct {
 	// Digest is the SHA-256 of the file, in hexadecimal.
 	Digest string
 	// Aliases are the older names of attributes that its rules read, too.
-	Aliases Aliases
+	Aliases lang.Aliases
 	// Rules are those that can be judged, in the order of the file.
 	Rules []*Rule
 	// Warnings, each a [*PositionError], name expressions that may be read in another way than they are meant.
@@ -126,19 +127,19 @@ func Parse(file string, data []byte, opts Options) (*Pack, error) {
 	if ruleNodes == nil || ruleNodes.Kind != yaml.SequenceNode || len(ruleNodes.Content) == 0 {
 		return pack, errors.Join(append(errs, doc.errorf(root, "the pack has no rules"))...)
 	}
-	env, err := newEnvironment(opts)
-	if err != nil {
-		return nil, err
-	}
 	if semconv != nil {
 		if pack.Aliases, err = doc.semconv(semconv); err != nil {
 			return nil, errors.Join(append(errs, err)...) // every rule would read wrong attributes
 		}
-		env.aliases = pack.Aliases
+	}
+	opts = opts.withDefaults()
+	env, err := lang.NewEnvironment(opts.MaxExpressionBytes, pack.Aliases)
+	if err != nil {
+		return nil, err
 	}
 	ids := map[string]int{}
 	for _, n := range ruleNodes.Content {
-		rule, err := doc.rule(env, deref(n))
+		rule, err := doc.rule(env, opts, pack.Aliases, deref(n))
 		pack.Warnings = append(pack.Warnings, rule.warnings...)
 		if rule.ID != "" {
 			if line, twice := ids[rule.ID]; twice {
@@ -158,8 +159,8 @@ func Parse(file string, data []byte, opts Options) (*Pack, error) {
 }
 
 // rule reads and compiles one rule. The rule is never nil, so that its ID is known.
-func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
-	r := &Rule{limit: env.opts.MaxCost}
+func (d *document) rule(env *lang.Environment, opts Options, aliases lang.Aliases, n *yaml.Node) (*Rule, error) {
+	r := &Rule{limit: opts.MaxCost}
 	var severity, query string
 	nodes := map[string]*yaml.Node{}
 	var always, never []*yaml.Node
@@ -217,16 +218,16 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 		}
 		if filter != nil {
 			for _, f := range filter.Fields() {
-				r.noteAlias(env.aliases, f.Key, f.Scope != traceql.ScopeIntrinsic)
+				r.noteAlias(aliases, f.Key, f.Scope != traceql.ScopeIntrinsic)
 			}
-			filter = filter.WithOlderNames(env.aliases)
+			filter = filter.WithOlderNames(aliases)
 		}
 		r.TraceQL = filter
 	}
 	if err == nil && nodes["when"] == nil && nodes["traceql"] == nil && len(always) == 0 && len(never) == 0 {
 		refuse(n, "it says nothing: want when, always, never or traceql")
 	}
-	compile := func(n *yaml.Node, clause, source string, want resultType) *Expression {
+	compile := func(n *yaml.Node, clause, source string, want lang.ResultType) *lang.Expression {
 		if n == nil {
 			return nil
 		}
@@ -234,25 +235,25 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 			errs = append(errs, &PositionError{d.file, at.line + 1, at.column + 1, fmt.Errorf("%s: %s: %s", what, clause, swallowingText)})
 			return nil
 		}
-		p, err := env.compile(source, want)
+		p, err := env.Compile(source, want)
 		for _, e := range unjoin(err) {
 			line, column := 1, 0
-			if at := (*sourceError)(nil); errors.As(e, &at) {
-				line, column = at.line, at.column
+			if at := (*lang.SourceError)(nil); errors.As(e, &at) {
+				line, column = at.Line, at.Column
 			}
 			errs = append(errs, d.errorIn(n, line, column, fmt.Errorf("%s: %s: %w", what, clause, e)))
 		}
 		return p
 	}
-	r.when = compile(nodes["when"], "when", r.When, wantBool)
+	r.when = compile(nodes["when"], "when", r.When, lang.WantBool)
 	for i, n := range always {
-		r.clauses = append(r.clauses, Clause{Name: fmt.Sprintf("always[%d]", i), Expression: compile(n, fmt.Sprintf("always[%d]", i), n.Value, wantBool), Broken: false})
+		r.clauses = append(r.clauses, Clause{Name: fmt.Sprintf("always[%d]", i), Expression: compile(n, fmt.Sprintf("always[%d]", i), n.Value, lang.WantBool), Broken: false})
 	}
 	for i, n := range never {
-		r.clauses = append(r.clauses, Clause{Name: fmt.Sprintf("never[%d]", i), Expression: compile(n, fmt.Sprintf("never[%d]", i), n.Value, wantBool), Broken: true})
+		r.clauses = append(r.clauses, Clause{Name: fmt.Sprintf("never[%d]", i), Expression: compile(n, fmt.Sprintf("never[%d]", i), n.Value, lang.WantBool), Broken: true})
 	}
-	r.about = compile(nodes["about"], "about", r.About, wantSpans)
-	r.message = compile(nodes["message"], "message", r.Message, wantText)
+	r.about = compile(nodes["about"], "about", r.About, lang.WantSpans)
+	r.message = compile(nodes["message"], "message", r.Message, lang.WantText)
 	if tests != nil {
 		if err := d.list(func(n *yaml.Node) error { return d.test(r, n) })(tests); err != nil {
 			errs = append(errs, err)
@@ -262,13 +263,13 @@ func (d *document) rule(env *environment, n *yaml.Node) (*Rule, error) {
 		return r, err
 	}
 	for _, p := range r.programs(true) {
-		for key := range p.aliasesRead {
-			r.noteAlias(env.aliases, key, true)
+		for key := range p.AliasesRead() {
+			r.noteAlias(aliases, key, true)
 		}
 	}
 	r.Digest = r.digest()
-	if cost := r.Cost(env.opts.Sizes); cost > r.limit {
-		return r, d.errorf(n, "%s: its cost is %.3g on a trace of %s, over the limit of %.3g: nest fewer quantifiers over spans, narrow their ranges, or raise limits.max_cost", what, cost, env.opts.Sizes, r.limit)
+	if cost := r.Cost(opts.Sizes); cost > r.limit {
+		return r, d.errorf(n, "%s: its cost is %.3g on a trace of %s, over the limit of %.3g: nest fewer quantifiers over spans, narrow their ranges, or raise limits.max_cost", what, cost, opts.Sizes, r.limit)
 	}
 	return r, nil
 }

@@ -5,13 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 
-	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/common/types/ref"
-	"github.com/google/cel-go/common/types/traits"
-
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/traceql"
 )
@@ -31,7 +27,7 @@ type Rule struct {
 	About, Message string
 	Tests          []Test
 	// Aliases are the older names of the attributes that the rule reads, by key.
-	Aliases Aliases
+	Aliases lang.Aliases
 	// Pack is where the rule comes from.
 	Pack *Pack
 	// Digest is the SHA-256, in hexadecimal, of what decides: traceql, when,
@@ -40,16 +36,16 @@ type Rule struct {
 
 	limit          float64
 	warnings       []error
-	when           *Expression
+	when           *lang.Expression
 	clauses        []Clause
-	about, message *Expression
+	about, message *lang.Expression
 }
 
 // Clause is one always or never.
 type Clause struct {
 	// Name is how verdicts name it: "always[0]".
 	Name       string
-	Expression *Expression
+	Expression *lang.Expression
 	// Broken is the truth value that breaks it.
 	Broken bool
 }
@@ -92,7 +88,7 @@ type Verdict struct {
 // Judge returns the rule's verdict on the trace. A context that ends meanwhile
 // gives Error.
 func (r *Rule) Judge(ctx context.Context, t *trace.Trace) Verdict {
-	return r.JudgeSized(ctx, t, SizesOf(t))
+	return r.JudgeSized(ctx, t, lang.SizesOf(t))
 }
 
 // JudgeSized is Judge for a caller that judges a trace by many rules, and has
@@ -101,14 +97,14 @@ func (r *Rule) Judge(ctx context.Context, t *trace.Trace) Verdict {
 // Each part is evaluated only if it and what came before it cost no more than the
 // limit on a trace of these sizes: over it, when and the clauses give Error, what
 // is said of a violation fails.
-func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes Sizes) Verdict {
+func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes lang.Sizes) Verdict {
 	v := Verdict{Rule: r}
 	fail := func(what string, err error) Verdict {
 		v.Outcome, v.Err = Error, fmt.Errorf("rule %s: %s: %w", r.ID, what, err)
 		return v
 	}
-	tooDear := func(programs ...*Expression) error {
-		if cost := costOf(sizes, programs...); cost > r.limit {
+	tooDear := func(programs ...*lang.Expression) error {
+		if cost := lang.Cost(sizes, programs...); cost > r.limit {
 			return fmt.Errorf("%.3g on this trace of %s, over the limit of %.3g: narrow the rule's quantifiers or raise limits.max_cost", cost, sizes, r.limit)
 		}
 		return nil
@@ -120,7 +116,7 @@ func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes Sizes) Verd
 		if err := tooDear(r.when); err != nil {
 			return fail("cost", err)
 		}
-		holds, err := r.when.truth(ctx, t)
+		holds, err := r.when.IsTrue(ctx, t)
 		if err != nil {
 			return fail("when", err)
 		}
@@ -133,7 +129,7 @@ func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes Sizes) Verd
 	}
 	var failed error
 	for _, c := range r.clauses {
-		holds, err := c.Expression.truth(ctx, t)
+		holds, err := c.Expression.IsTrue(ctx, t)
 		if err != nil {
 			if failed == nil {
 				failed = fmt.Errorf("%s: %w", c.Name, err)
@@ -161,34 +157,19 @@ const ClauseWhen = "when"
 // Violated returns the verdict on a trace of these sizes that is known to break the
 // clause of that name, the first in order: it works out what the violation points at and
 // says. Neither changes that it is one.
-func (r *Rule) Violated(ctx context.Context, t *trace.Trace, clause string, sizes Sizes) Verdict {
+func (r *Rule) Violated(ctx context.Context, t *trace.Trace, clause string, sizes lang.Sizes) Verdict {
 	v := Verdict{Rule: r, Outcome: Violation, Clause: clause, Message: r.Title}
-	about := types.NewRefValList(types.DefaultTypeAdapter, nil)
-	if r.about != nil && costOf(sizes, r.about) <= r.limit {
-		if list, ok := r.about.eval(ctx, t, nil).(traits.Lister); ok {
-			about = list
-			v.About = spanIndices(list)
-		}
+	var about lang.SpanList
+	if r.about != nil && lang.Cost(sizes, r.about) <= r.limit {
+		about = r.about.Spans(ctx, t)
+		v.About = about.Indices()
 	}
-	if r.message != nil && costOf(sizes, r.about, r.message) <= r.limit {
-		vars := []variable{{"about", about}}
-		if text, ok := r.message.eval(ctx, t, vars).(types.String); ok {
-			v.Message = string(text)
+	if r.message != nil && lang.Cost(sizes, r.about, r.message) <= r.limit {
+		if text, ok := r.message.Text(ctx, t, about); ok {
+			v.Message = text
 		}
 	}
 	return v
-}
-
-func spanIndices(list traits.Lister) []int {
-	var indices []int
-	seen := map[int]bool{}
-	for it := list.Iterator(); it.HasNext() == types.True; {
-		if s, ok := it.Next().(spanVal); ok && !seen[s.i] {
-			seen[s.i] = true
-			indices = append(indices, s.i)
-		}
-	}
-	return indices
 }
 
 // digest hashes traceql, when, and the lists always and never, each text as its
@@ -234,10 +215,10 @@ func (r *Rule) digest() string {
 
 // aliasesThatDecide returns the older names of attributes that when, always and never
 // read, by key.
-func (r *Rule) aliasesThatDecide() Aliases {
-	read := Aliases{}
+func (r *Rule) aliasesThatDecide() lang.Aliases {
+	read := lang.Aliases{}
 	for _, p := range r.programs(false) {
-		for key, older := range p.aliasesRead {
+		for key, older := range p.AliasesRead() {
 			read[key] = older
 		}
 	}
@@ -245,20 +226,20 @@ func (r *Rule) aliasesThatDecide() Aliases {
 }
 
 // noteAlias notes that the rule reads an attribute, if it has older names.
-func (r *Rule) noteAlias(table Aliases, key string, isAttribute bool) {
+func (r *Rule) noteAlias(table lang.Aliases, key string, isAttribute bool) {
 	if !isAttribute || len(table[key]) == 0 {
 		return
 	}
 	if r.Aliases == nil {
-		r.Aliases = Aliases{}
+		r.Aliases = lang.Aliases{}
 	}
 	r.Aliases[key] = table[key]
 }
 
 // programs returns all that the rule evaluates to decide; with all set, also what
 // it says of violations.
-func (r *Rule) programs(all bool) []*Expression {
-	var ps []*Expression
+func (r *Rule) programs(all bool) []*lang.Expression {
+	var ps []*lang.Expression
 	if r.when != nil {
 		ps = append(ps, r.when)
 	}
@@ -272,23 +253,4 @@ func (r *Rule) programs(all bool) []*Expression {
 		ps = append(ps, r.message)
 	}
 	return ps
-}
-
-// truth evaluates an expression that is asked for a truth value.
-func (p *Expression) truth(ctx context.Context, t *trace.Trace) (bool, error) {
-	v := p.eval(ctx, t, nil)
-	if types.IsError(v) {
-		return false, errorOf(v)
-	}
-	return isTrue(v), nil
-}
-
-func errorOf(v ref.Val) error {
-	if err, ok := v.(*types.Err); ok {
-		if inner := errors.Unwrap(err); inner != nil {
-			return inner
-		}
-		return err
-	}
-	return fmt.Errorf("unexpected value %v", v)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 )
@@ -88,7 +89,7 @@ func TestTheFirstNameThatIsPresentIsRead(t *testing.T) {
 
 func TestNeedsPrefilterAndTraceQLFollowTheAliases(t *testing.T) {
 	r := parseSemconv(t, testAliases, `traceql: '{ span.n > 5 }', when: 'spans.exists(s, s.name == "x" && s.attributes["url.full"] == "a")'`)
-	require.Equal(t, Aliases{"url.full": {"http.url", "url"}, "n": {"m"}}, r.Aliases)
+	require.Equal(t, lang.Aliases{"url.full": {"http.url", "url"}, "n": {"m"}}, r.Aliases)
 	needs := r.Needs()
 	require.Equal(t, []string{"http.url", "m", "n", "url", "url.full"}, needs.Keys(columnar.ScopeSpan))
 	require.Empty(t, needs.Keys(columnar.ScopeResource))
@@ -116,7 +117,7 @@ func TestTheDigestCoversTheAliasesThatARuleReads(t *testing.T) {
 	// The message of a violation decides nothing.
 	const says = `when: 'spans.exists(s, s["x"] == 1)', message: 'string(spans[0]["n"])'`
 	require.Equal(t, digest("", says), digest(testAliases, says))
-	require.Equal(t, Aliases{"n": {"m"}}, parseSemconv(t, testAliases, says).Aliases)
+	require.Equal(t, lang.Aliases{"n": {"m"}}, parseSemconv(t, testAliases, says).Aliases)
 	const traceQL = `traceql: '{ span.n = 1 }'`
 	require.NotEqual(t, digest("", traceQL), digest(testAliases, traceQL))
 	require.Equal(t, digest("", traceQL), digest("semconv: {include: otel}\n", traceQL))
@@ -125,7 +126,7 @@ func TestTheDigestCoversTheAliasesThatARuleReads(t *testing.T) {
 func TestOwnListsReplaceTheIncludedOnes(t *testing.T) {
 	r := parseSemconv(t, "semconv: {include: otel, aliases: {url.full: [my.url], db.query.text: [], extra: [old]}}\n",
 		`when: 'spans.exists(s, s["url.full"] == s["db.query.text"] && s["extra"] == s["http.request.method"])'`)
-	require.Equal(t, Aliases{"url.full": {"my.url"}, "extra": {"old"}, "http.request.method": {"http.method"}}, r.Aliases)
+	require.Equal(t, lang.Aliases{"url.full": {"my.url"}, "extra": {"old"}, "http.request.method": {"http.method"}}, r.Aliases)
 }
 
 func TestMistakesInAliasesAreRefusedWithTheirPlace(t *testing.T) {
@@ -158,10 +159,10 @@ func TestMistakesInAliasesAreRefusedWithTheirPlace(t *testing.T) {
 // An older name stands for one attribute, and no name is both.
 func TestTheIncludedTableIsConsistent(t *testing.T) {
 	of := map[string]string{}
-	for key, older := range otelAliases {
+	for key, older := range lang.OTelAliases {
 		require.NotEmpty(t, older, key)
 		for _, name := range older {
-			require.Empty(t, otelAliases[name], name)
+			require.Empty(t, lang.OTelAliases[name], name)
 			require.Empty(t, of[name], "%s is an older name of %s and of %s", name, key, of[name])
 			of[name] = key
 		}
@@ -169,7 +170,7 @@ func TestTheIncludedTableIsConsistent(t *testing.T) {
 	require.Empty(t, of["http.target"])
 	doc, err := os.ReadFile("../docs/rule-language.md")
 	require.NoError(t, err)
-	for key, older := range otelAliases {
+	for key, older := range lang.OTelAliases {
 		require.Contains(t, string(doc), "| `"+key+"` | `"+strings.Join(older, "`, `")+"` |\n")
 	}
 }

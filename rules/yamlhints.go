@@ -6,8 +6,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/google/cel-go/parser/gen"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/betracehq/betrace/rules/lang"
 )
 
 const quoteIt = "put quotes around the whole value, or write it on the lines below after |"
@@ -76,11 +77,8 @@ func (d *document) swallowing(n *yaml.Node) (place, bool) {
 	if !strings.Contains(n.Value, "//") {
 		return place{}, false
 	}
-	for _, t := range tokens(n.Value) {
-		if t.kind != gen.CELLexerCOMMENT {
-			continue
-		}
-		begins, ends := d.place(n, t.start), d.place(n, t.end-1)
+	for start, end := range lang.Comments(n.Value) {
+		begins, ends := d.place(n, start), d.place(n, end-1)
 		if begins.line != ends.line {
 			return begins, true
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 )
@@ -131,7 +132,7 @@ rules:
   - {id: both, title: t, severity: low, traceql: '{ name = "x" }', when: 'spans.exists(s, spans.exists(u, u.name.matches("^(a|b|y)+$") && u.kind != s.kind))', always: ['spans.exists(s, s.kind == "client")']}
   - {id: none, title: t, severity: low, when: 'count(spans, s, s.name == "x" && s.kind == "server") == 0'}
 `
-	pack, err := rules.Parse("p.yaml", []byte(text), rules.Options{MaxCost: 3e4, Sizes: rules.Sizes{Spans: 4, Descendants: 3, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 8, List: 1}})
+	pack, err := rules.Parse("p.yaml", []byte(text), rules.Options{MaxCost: 3e4, Sizes: lang.Sizes{Spans: 4, Descendants: 3, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 8, List: 1}})
 	require.NoError(t, err)
 	rs := pack.Rules
 	r := rand.New(rand.NewPCG(3, 3))

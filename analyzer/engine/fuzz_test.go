@@ -10,6 +10,7 @@ import (
 
 	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/rules/rulestest"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
@@ -132,7 +133,7 @@ func (e *equality) oracle(t *testing.T, rs []*rules.Rule, b *columnar.Batch, sel
 			continue
 		}
 		view := b.Trace(i)
-		sizes := rules.SizesOf(view)
+		sizes := lang.SizesOf(view)
 		for k, r := range rs {
 			verdict := r.JudgeSized(t.Context(), view, sizes)
 			e.cases++

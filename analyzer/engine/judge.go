@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 )
@@ -34,8 +35,8 @@ type Judge struct {
 	// are counted only if a batch has traces beyond the former.
 	withoutShape, withShape []ruleLimit
 	// bounds are those of the batch, and shaped, by trace, those of each trace beyond both limits.
-	bounds  rules.Sizes
-	shaped  []rules.Sizes
+	bounds  lang.Sizes
+	shaped  []lang.Sizes
 	counts  []Counts
 	pending []pending
 	found   []Found
@@ -261,7 +262,7 @@ func (j *Judge) limit() {
 // most children.
 func (j *Judge) isDecidable(rule int, t int32) bool {
 	if j.shaped == nil {
-		j.shaped = make([]rules.Sizes, j.b.NumTraces())
+		j.shaped = make([]lang.Sizes, j.b.NumTraces())
 	}
 	s := &j.shaped[t]
 	if s.Spans == 0 {
@@ -273,7 +274,7 @@ func (j *Judge) isDecidable(rule int, t int32) bool {
 }
 
 // of returns the limit for sizes, which is kept for batches of the same.
-func (l *ruleLimit) of(r *rules.Rule, sizes rules.Sizes) ruleLimit {
+func (l *ruleLimit) of(r *rules.Rule, sizes lang.Sizes) ruleLimit {
 	if l.sizes != sizes {
 		*l = ruleLimit{upTo(r, sizes), sizes}
 	}
@@ -454,7 +455,7 @@ func (j *Judge) resolveSome(some []pending, deliver func([]Found) error) error {
 		of, out := some[from:to], j.found[from:to]
 		group.Go(func() error {
 			view := j.b.Trace(int(of[0].trace))
-			sizes := rules.SizesOf(view)
+			sizes := lang.SizesOf(view)
 			for i, p := range of {
 				r := &j.plan.rules[p.rule]
 				f := Found{Trace: int(p.trace), Rule: int(p.rule), View: view}

@@ -12,7 +12,7 @@ import (
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 
-	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
@@ -98,7 +98,7 @@ type node struct {
 	older      string
 	comparison columnar.Comparison
 	text       *textTest
-	part       *rules.Part
+	part       *lang.Part
 	function   string // of opCalculate
 	quantifier quantifier
 	list       listKind
@@ -121,7 +121,7 @@ type node struct {
 
 // lowering lowers one expression.
 type lowering struct {
-	x       *rules.Expression
+	x       *lang.Expression
 	scope   []scoped
 	binders int
 	reasons []string
@@ -341,7 +341,7 @@ func (l *lowering) attribute(e ast.Expr) *node {
 		return nil
 	}
 	older := strings.Join(l.x.OlderNames(a.Key), nameSeparator)
-	has := e.Kind() == ast.SelectKind && e.AsSelect().IsTestOnly() || e.Kind() == ast.CallKind && e.AsCall().FunctionName() == rules.FunctionIn
+	has := e.Kind() == ast.SelectKind && e.AsSelect().IsTestOnly() || e.Kind() == ast.CallKind && e.AsCall().FunctionName() == lang.FunctionIn
 	if has {
 		return l.make(node{op: opHas, attribute: a, older: older, args: []*node{object}, isBool: true})
 	}
@@ -390,7 +390,7 @@ func (l *lowering) selection(e ast.Expr) *node {
 }
 
 var comparisonsOf = map[string]columnar.Comparison{
-	rules.FunctionEquals: columnar.Equal, rules.FunctionNotEquals: columnar.NotEqual,
+	lang.FunctionEquals: columnar.Equal, lang.FunctionNotEquals: columnar.NotEqual,
 	operators.Less: columnar.Less, operators.LessEquals: columnar.LessEqual, operators.Greater: columnar.Greater, operators.GreaterEquals: columnar.GreaterEqual,
 }
 
@@ -418,7 +418,7 @@ func (l *lowering) call(e ast.Expr, call ast.CallExpr) *node {
 		n := node{op: opChoose, args: []*node{l.truth(args[0]), l.lower(args[1]), l.lower(args[2])}}
 		n.isBool = n.args[1].isBool && n.args[2].isBool
 		return l.make(n)
-	case rules.FunctionIn:
+	case lang.FunctionIn:
 		return l.in(args[0], args[1])
 	case operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo:
 		a, b := l.lower(args[0]), l.lower(args[1])
@@ -435,7 +435,7 @@ func (l *lowering) call(e ast.Expr, call ast.CallExpr) *node {
 			}})
 		}
 		return l.unknown("before on other than spans of variables")
-	case "startsWith", "endsWith", "contains", "matches", rules.FunctionHasCardNumber:
+	case "startsWith", "endsWith", "contains", "matches", lang.FunctionHasCardNumber:
 		if call.IsMemberFunction() {
 			if t := newTextTest(name, l.x.Pattern(e), args); t != nil {
 				mark := len(l.reasons)
@@ -683,7 +683,7 @@ func quantifierOf(c ast.ComprehensionExpr) (quantifier, ast.Expr, bool) {
 		if isAccu(c.Result()) {
 			return quantCount, args[0], true
 		}
-		if r := c.Result(); r.Kind() == ast.CallKind && r.AsCall().FunctionName() == rules.FunctionEquals {
+		if r := c.Result(); r.Kind() == ast.CallKind && r.AsCall().FunctionName() == lang.FunctionEquals {
 			if one := r.AsCall().Args(); isAccu(one[0]) && one[1].Kind() == ast.LiteralKind && one[1].AsLiteral() == types.IntOne {
 				return quantOne, args[0], true
 			}

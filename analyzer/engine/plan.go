@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
@@ -100,7 +101,7 @@ func (p *predicate) order() int {
 }
 
 // expression compiles one expression of a rule.
-func (c *compiler) expression(out *rulePlan, name string, x *rules.Expression) *predicate {
+func (c *compiler) expression(out *rulePlan, name string, x *lang.Expression) *predicate {
 	l := &lowering{x: x}
 	n := l.truth(x.Root())
 	part := Part{Name: name}
@@ -154,12 +155,12 @@ func (p *Plan) Explain(i int) []Part { return p.rules[i].parts }
 // ruleLimit is on how large a trace a rule's verdict surely is its expressions'.
 type ruleLimit struct {
 	spans int
-	sizes rules.Sizes // it was worked out for
+	sizes lang.Sizes // it was worked out for
 }
 
 // upTo returns the number of spans of the largest trace, of at most sizes.Spans, on which the
 // rule is decided by its expressions alone.
-func upTo(r *rules.Rule, sizes rules.Sizes) int {
+func upTo(r *rules.Rule, sizes lang.Sizes) int {
 	fits := func(spans int) bool {
 		s := sizes
 		s.Spans, s.Descendants, s.Children, s.Ancestors = spans, spans, spans, 2*spans
@@ -193,8 +194,8 @@ func roundUp(n int) int {
 
 // boundsOf returns sizes that no trace of the batch exceeds, rounded up so that they are
 // those of most batches.
-func boundsOf(b *columnar.Batch) rules.Sizes {
-	var s rules.Sizes
+func boundsOf(b *columnar.Batch) lang.Sizes {
+	var s lang.Sizes
 	for t := range b.NumTraces() {
 		s.Spans = max(s.Spans, int(b.First[t+1]-b.First[t]))
 	}
@@ -227,10 +228,10 @@ func boundsOf(b *columnar.Batch) rules.Sizes {
 
 // addShape adds the sizes of the traces from first to end that only a walk over their spans gives,
 // rounded up.
-func addShape(s rules.Sizes, b *columnar.Batch, first, end int) rules.Sizes {
+func addShape(s lang.Sizes, b *columnar.Batch, first, end int) lang.Sizes {
 	most, all, children := 0, 0, int32(0)
 	for t := first; t < end; t++ {
-		m, a := rules.DepthsOf(int(b.First[t]), int(b.First[t+1]), func(i int) int { return int(b.Parents[i]) })
+		m, a := lang.DepthsOf(int(b.First[t]), int(b.First[t+1]), func(i int) int { return int(b.Parents[i]) })
 		most, all = max(most, m), max(all, a)
 	}
 	low, high := b.First[first], b.First[end]

@@ -17,6 +17,7 @@ import (
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 )
@@ -437,7 +438,7 @@ func (n *tally) compare(t *testing.T, seed uint64) {
 		}
 		doc, err := yaml.Marshal(map[string]any{"apiVersion": "betrace.dev/v1", "kind": "RulePack", "metadata": map[string]any{"name": "p"}, "rules": []any{rule}})
 		require.NoError(t, err)
-		options := pick(g, rules.Options{MaxCost: 1e17}, rules.Options{MaxCost: 1e17}, rules.Options{MaxCost: 3e4, Sizes: rules.Sizes{Spans: 4, Descendants: 3, Children: 2, Ancestors: 2, Events: 2, Links: 1, Attributes: 4, Text: 8, List: 2}})
+		options := pick(g, rules.Options{MaxCost: 1e17}, rules.Options{MaxCost: 1e17}, rules.Options{MaxCost: 3e4, Sizes: lang.Sizes{Spans: 4, Descendants: 3, Children: 2, Ancestors: 2, Events: 2, Links: 1, Attributes: 4, Text: 8, List: 2}})
 		pack, err := rules.Parse("p.yaml", doc, options)
 		if err != nil {
 			n.refused++

@@ -14,6 +14,7 @@ import (
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 )
@@ -107,7 +108,7 @@ func TestAttacksEndAtTheLimitAndTheOthersGoOn(t *testing.T) {
 // What a rule may cost is asked of each batch, whatever the one before was like, and of whatever in it is long.
 func TestLimitsAreOfTheBatch(t *testing.T) {
 	attribute := func(v string) trace.Attributes { return attributesOf(trace.StringValue(v)) }
-	options := rules.Options{Sizes: rules.Sizes{Spans: 1000, Descendants: 10, Children: 10, Ancestors: 10, Events: 2, Links: 2, Attributes: 10, Text: 64, List: 10}}
+	options := rules.Options{Sizes: lang.Sizes{Spans: 1000, Descendants: 10, Children: 10, Ancestors: 10, Events: 2, Links: 2, Attributes: 10, Text: 64, List: 10}}
 	for of, set := range map[string]func(s *trace.Span, text string){
 		`u.name`:            func(s *trace.Span, text string) { s.Name = text },
 		`u.statusMessage`:   func(s *trace.Span, text string) { s.StatusMessage = text },
@@ -155,7 +156,7 @@ func TestLimitsAreOfTheBatch(t *testing.T) {
 // Traces of any size are judged as the interpreter does, on both sides of a rule's limit.
 func TestLimitsAreTheInterpreters(t *testing.T) {
 	const matched = `.name.matches("^(a|b|c|d)+$")`
-	rs, err := packWith(t, rules.Options{MaxCost: 1e5, Sizes: rules.Sizes{Spans: 2, Descendants: 2, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 1, List: 1}},
+	rs, err := packWith(t, rules.Options{MaxCost: 1e5, Sizes: lang.Sizes{Spans: 2, Descendants: 2, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 1, List: 1}},
 		`spans.exists(s, s`+matched+`)`, `spans.exists(s, spans.exists(u, u`+matched+`))`, `spans.exists(s, s.ancestors().exists(u, u`+matched+`))`,
 		`spans.exists(s, s.descendants().exists(u, u`+matched+`))`, `spans.exists(s, s.children.exists(u, u`+matched+`))`, `spans.exists(s, s.children.exists(u, s.ancestors().exists(v, v`+matched+`)))`)
 	require.NoError(t, err)
@@ -197,7 +198,7 @@ func TestLimitsAreTheInterpreters(t *testing.T) {
 
 // The interpreter is asked of traces beyond a rule's limit, and of no others.
 func TestOnlyTracesBeyondTheLimitAreTheInterpreters(t *testing.T) {
-	rs, err := packWith(t, rules.Options{MaxCost: 1e5, Sizes: rules.Sizes{Spans: 2, Descendants: 2, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 1, List: 1}},
+	rs, err := packWith(t, rules.Options{MaxCost: 1e5, Sizes: lang.Sizes{Spans: 2, Descendants: 2, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 1, List: 1}},
 		`spans.exists(s, spans.exists(u, u.name.matches("^(a|b|c|d)+$")))`)
 	require.NoError(t, err)
 	var traces []*trace.Trace

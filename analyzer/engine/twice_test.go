@@ -14,6 +14,7 @@ import (
 
 	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 	"github.com/betracehq/betrace/trace/otlp"
@@ -136,7 +137,7 @@ func agree(t *testing.T, rs []*rules.Rule, judge *engine.Judge, needs columnar.N
 	found := got.Found
 	for i, td := range messages {
 		seen := receive(td)
-		sizes := rules.SizesOf(traces[i])
+		sizes := lang.SizesOf(traces[i])
 		for k, r := range rs {
 			w := &rulesTwice[k]
 			want := w.want(seen)

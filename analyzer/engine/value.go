@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/cel-go/common/operators"
 
-	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 )
@@ -278,8 +278,8 @@ func (t *textTest) holdsText(text []byte) bool {
 		return bytes.HasSuffix(text, t.with)
 	case "contains":
 		return bytes.Contains(text, t.with)
-	case rules.FunctionHasCardNumber:
-		return rules.HasCardNumber(text)
+	case lang.FunctionHasCardNumber:
+		return lang.HasCardNumber(text)
 	case "<":
 		return bytes.Compare(text, t.with) < 0
 	case "<=":

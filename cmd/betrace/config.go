@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
 )
@@ -58,15 +59,15 @@ var settings = append([]setting{
 	{key: "scan.tries", flag: "tries", value: 5, help: "how often a request is tried that fails in a way that may pass"},
 	{key: "limits.max_cost", value: 1e11, help: "the most that a rule may cost, see betrace rules explain"},
 	{key: "limits.max_expression_bytes", value: 16 << 10, help: "the longest expression"},
-	{key: "limits.trace.spans", value: rules.DefaultSizes.Spans, help: "the trace that a rule's cost is worked out for when it is loaded: how many spans it has"},
-	{key: "limits.trace.descendants", value: rules.DefaultSizes.Descendants, help: "how many of them a span has below it at most"},
-	{key: "limits.trace.children", value: rules.DefaultSizes.Children, help: "how many children a span has at most"},
-	{key: "limits.trace.ancestors", value: rules.DefaultSizes.Ancestors, help: "how many ancestors"},
-	{key: "limits.trace.events", value: rules.DefaultSizes.Events, help: "how many events"},
-	{key: "limits.trace.links", value: rules.DefaultSizes.Links, help: "how many links"},
-	{key: "limits.trace.attributes", value: rules.DefaultSizes.Attributes, help: "how many attributes"},
-	{key: "limits.trace.text_bytes", value: rules.DefaultSizes.Text, help: "how long a text is at most"},
-	{key: "limits.trace.list", value: rules.DefaultSizes.List, help: "how long a list in an attribute is at most"},
+	{key: "limits.trace.spans", value: lang.DefaultSizes.Spans, help: "the trace that a rule's cost is worked out for when it is loaded: how many spans it has"},
+	{key: "limits.trace.descendants", value: lang.DefaultSizes.Descendants, help: "how many of them a span has below it at most"},
+	{key: "limits.trace.children", value: lang.DefaultSizes.Children, help: "how many children a span has at most"},
+	{key: "limits.trace.ancestors", value: lang.DefaultSizes.Ancestors, help: "how many ancestors"},
+	{key: "limits.trace.events", value: lang.DefaultSizes.Events, help: "how many events"},
+	{key: "limits.trace.links", value: lang.DefaultSizes.Links, help: "how many links"},
+	{key: "limits.trace.attributes", value: lang.DefaultSizes.Attributes, help: "how many attributes"},
+	{key: "limits.trace.text_bytes", value: lang.DefaultSizes.Text, help: "how long a text is at most"},
+	{key: "limits.trace.list", value: lang.DefaultSizes.List, help: "how long a list in an attribute is at most"},
 }, append(accessSettings("tempo"), accessSettings("loki")...)...)
 
 // accessSettings say how a server is reached.
@@ -371,7 +372,7 @@ func (c *config) ruleOptions() rules.Options {
 	size := func(key string) int { return c.viper.GetInt("limits.trace." + key) }
 	return rules.Options{
 		MaxCost: c.viper.GetFloat64("limits.max_cost"), MaxExpressionBytes: c.viper.GetInt("limits.max_expression_bytes"),
-		Sizes: rules.Sizes{
+		Sizes: lang.Sizes{
 			Spans: size("spans"), Descendants: size("descendants"), Children: size("children"), Ancestors: size("ancestors"),
 			Events: size("events"), Links: size("links"), Attributes: size("attributes"), Text: size("text_bytes"), List: size("list"),
 		},

@@ -24,6 +24,7 @@ import (
 
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/rules/packs"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
@@ -192,10 +193,10 @@ type application struct {
 // rule's prefilter does not match one of them.
 func applications(t *testing.T, list []*rules.Rule, traces []*trace.Trace) [][]application {
 	t.Helper()
-	sizes := make([]rules.Sizes, len(traces))
+	sizes := make([]lang.Sizes, len(traces))
 	scalars := make([]*trace.Trace, len(traces)) // nil where the trace has no list
 	for i, tr := range traces {
-		sizes[i] = rules.SizesOf(tr)
+		sizes[i] = lang.SizesOf(tr)
 		if without, some := traceqltest.Without(tr, isList); some {
 			scalars[i] = without
 		}

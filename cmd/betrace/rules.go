@@ -13,6 +13,7 @@ import (
 
 	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/traceql"
 )
 
@@ -130,10 +131,10 @@ type explanation struct {
 	Attributes []string `json:"attributes"`
 	Whole      []string `json:"all_attributes_of,omitempty"`
 	// Aliases are older names of attributes that are read, too, by key.
-	Aliases rules.Aliases `json:"aliases,omitempty"`
-	Cost    float64       `json:"cost"`
-	MaxCost float64       `json:"max_cost"`
-	Digest  string        `json:"digest"`
+	Aliases lang.Aliases `json:"aliases,omitempty"`
+	Cost    float64      `json:"cost"`
+	MaxCost float64      `json:"max_cost"`
+	Digest  string       `json:"digest"`
 	// Evaluation says how each expression that decides is judged.
 	Evaluation []evaluation `json:"evaluation"`
 }

@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
@@ -35,7 +35,7 @@ func TestAScanFindsTheSameUnderOlderNames(t *testing.T) {
 }
 
 // renameAttributes gives attributes the newest of their older names, and returns how many.
-func renameAttributes(td ptrace.Traces, aliases rules.Aliases) (renamed int) {
+func renameAttributes(td ptrace.Traces, aliases lang.Aliases) (renamed int) {
 	rename := func(m pcommon.Map) {
 		for key, older := range aliases {
 			if v, ok := m.Get(key); ok {

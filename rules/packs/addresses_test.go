@@ -12,12 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 )
 
 // expressions returns when and the clauses of a rule.
-func expressions(r *rules.Rule) []*rules.Expression {
+func expressions(r *rules.Rule) []*lang.Expression {
 	when, clauses := r.WhenAndClauses()
-	var all []*rules.Expression
+	var all []*lang.Expression
 	if when != nil {
 		all = append(all, when)
 	}

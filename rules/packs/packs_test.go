@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/rules/packs"
 	"github.com/betracehq/betrace/trace"
 )
@@ -132,7 +133,7 @@ func TestPrefiltersAreNarrowAndMissNothing(t *testing.T) {
 // By default Tempo keeps strings of up to 2 KiB, twice the length in the trace for which a rule's cost is
 // computed. A rule must not fail because of such strings.
 func TestCostsAreWithinTheLimitForLongTexts(t *testing.T) {
-	sizes := rules.DefaultSizes
+	sizes := lang.DefaultSizes
 	sizes.Text = 2048
 	each(t, func(t *testing.T, r *rules.Rule) {
 		require.Less(t, r.Cost(sizes), 1e11)

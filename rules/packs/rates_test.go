@@ -17,6 +17,7 @@ import (
 
 	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 )
@@ -51,7 +52,7 @@ func testedKeys(r *rules.Rule) (keys []string, all bool) {
 				if call.Args()[0].AsLiteral() == types.String(".") {
 					return // tests whether the string is empty
 				}
-			case rules.FunctionHasCardNumber:
+			case lang.FunctionHasCardNumber:
 			default:
 				return
 			}

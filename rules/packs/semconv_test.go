@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/otlp"
 	"github.com/betracehq/betrace/trace/tracetest"
@@ -16,7 +17,7 @@ import (
 
 // older returns the trace with attributes renamed to their nth older names, or to the last one if there
 // are fewer.
-func older(tr *trace.Trace, aliases rules.Aliases, n int) (renamed *trace.Trace, changed int) {
+func older(tr *trace.Trace, aliases lang.Aliases, n int) (renamed *trace.Trace, changed int) {
 	rename := func(as trace.Attributes) trace.Attributes {
 		list := slices.Clone(as)
 		for i, a := range list {

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 )
 
 // Generator generates rules and traces. The same seed and calls generate the same ones. It must be used
@@ -26,11 +27,11 @@ type Generator struct {
 	plain    bool       // constructs that are common in practice
 	closed   []string   // conditions without free variables, which several rules share
 	traces   uint64     // number of generated traces
-	aliases  rules.Aliases
+	aliases  lang.Aliases
 }
 
 // tables are tables of older attribute names for packs. Half of them are empty.
-var tables = []rules.Aliases{
+var tables = []lang.Aliases{
 	nil, nil, nil,
 	{"a": {"b"}}, {"a": {"c", "b"}, "n": {"http.route"}}, {"http.route": {"a"}, "größe": {"n", "absent"}},
 }
@@ -40,7 +41,7 @@ func New(seed uint64) *Generator {
 	g := &Generator{Rand: rand.New(rand.NewPCG(seed, 1))}
 	// Traces exceed the sizes for which rules are checked when they are loaded. Thus some verdicts are
 	// errors of cost, and no rule takes long.
-	g.options.Sizes = rules.Sizes{Spans: 12, Descendants: 12, Children: 4, Ancestors: 4, Events: 2, Links: 2, Attributes: 4, Text: 32, List: 4}
+	g.options.Sizes = lang.Sizes{Spans: 12, Descendants: 12, Children: 4, Ancestors: 4, Events: 2, Links: 2, Attributes: 4, Text: 32, List: 4}
 	g.aliases = tables[rand.New(rand.NewPCG(seed, 2)).IntN(len(tables))]
 	g.options.MaxCost = pick(g, 3e5, 1e6, 3e6)
 	if g.one(12) {
@@ -93,7 +94,7 @@ type source struct {
 	Message  string   `yaml:"message,omitempty"`
 }
 
-func packOf(sources []source, aliases rules.Aliases) []byte {
+func packOf(sources []source, aliases lang.Aliases) []byte {
 	pack := map[string]any{"apiVersion": rules.APIVersion, "kind": rules.Kind, "metadata": map[string]string{"name": "random"}, "rules": sources}
 	if len(aliases) > 0 {
 		pack["semconv"] = map[string]any{"aliases": aliases}

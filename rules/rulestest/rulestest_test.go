@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/rules/rulestest"
 	"github.com/betracehq/betrace/trace"
 )
@@ -34,7 +35,7 @@ func TestRulesVaryInTheirVerdicts(t *testing.T) {
 		var seen [12]map[rules.Outcome]bool
 		for range 25 {
 			tr := g.Trace(40)
-			sizes := rules.SizesOf(tr)
+			sizes := lang.SizesOf(tr)
 			for i, r := range rs {
 				v := r.JudgeSized(t.Context(), tr, sizes)
 				outcomes[v.Outcome]++

@@ -1,7 +1,6 @@
-package rules
+package lang
 
 import (
-	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -38,6 +37,8 @@ func TestSizesOfATraceAreThoseOfItsLargestSpans(t *testing.T) {
 }
 
 func TestCostGrowsWithWhatARuleRangesOver(t *testing.T) {
+	env, err := NewEnvironment(1<<14, nil)
+	require.NoError(t, err)
 	base := Sizes{Spans: 1, Descendants: 1, Children: 1, Ancestors: 1, Events: 1, Links: 1, Attributes: 1, Text: 16, List: 1}
 	for _, tt := range []struct {
 		when string
@@ -55,23 +56,23 @@ func TestCostGrowsWithWhatARuleRangesOver(t *testing.T) {
 		{`trace.root.name.hasCardNumber()`, func(s *Sizes) { s.Text = 100_000 }},
 		{`trace.root["a"].exists(e, e == "x")`, func(s *Sizes) { s.List = 1000 }},
 	} {
-		r, err := parseOne(t, "when: '"+tt.when+"'")
+		x, err := env.Compile(tt.when, WantBool)
 		require.NoError(t, err, tt.when)
 		large := base
 		tt.grow(&large)
-		require.Greater(t, r.Cost(large), r.Cost(base)+900, tt.when)
+		require.Greater(t, Cost(large, x), Cost(base, x)+900, tt.when)
 	}
 }
 
 func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
 	// A trace of 10,000 spans in which one may have 100 children and 100 ancestors.
-	env, err := newEnvironment(Options{})
+	env, err := NewEnvironment(1<<14, nil)
 	require.NoError(t, err)
 	perSpan := func(when string) float64 {
 		t.Helper()
-		x, err := env.compile(when, wantBool)
+		x, err := env.Compile(when, WantBool)
 		require.NoError(t, err, when)
-		return costOf(DefaultSizes, x) / float64(DefaultSizes.Spans)
+		return Cost(DefaultSizes, x) / float64(DefaultSizes.Spans)
 	}
 	const body = 70 // a comparison of names, at most
 	for when, most := range map[string]float64{
@@ -88,11 +89,11 @@ func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
 		require.LessOrEqual(t, perSpan(when), most, when)
 	}
 	// A span is the parent of four at most, and has eight above it on average.
-	x, err := env.compile(`spans.exists(a, a.parent.descendants().exists(b, b.name == "x"))`, wantBool)
+	x, err := env.Compile(`spans.exists(a, a.parent.descendants().exists(b, b.name == "x"))`, WantBool)
 	require.NoError(t, err)
 	sizes := DefaultSizes
 	sizes.Children, sizes.Depths = 4, 8*sizes.Spans
-	require.LessOrEqual(t, costOf(sizes, x)/float64(sizes.Spans), 4.0*8*1.2*body)
+	require.LessOrEqual(t, Cost(sizes, x)/float64(sizes.Spans), 4.0*8*1.2*body)
 	// Lists without a total cost the product.
 	for when, least := range map[string]float64{
 		`spans.exists(a, a.children.exists(b, a.children.exists(c, c.name == "x")))`:                  100 * body,
@@ -111,7 +112,7 @@ func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
 // randomMacros compiles n expressions of macros within macros.
 func randomMacros(t *testing.T, n int) []*Expression {
 	t.Helper()
-	env, err := newEnvironment(Options{})
+	env, err := NewEnvironment(1<<14, nil)
 	require.NoError(t, err)
 	var compiled []*Expression
 	lists := []string{"spans", "X.children", "X.descendants()", "X.ancestors()", "X.children.filter(f, true)", "X.parent.children", "X.parent.descendants()", "X.parent.parent.ancestors()", "X.parent.events", "X.events", "[X, X]", "spans.filter(f, f.kind == 'server')", "spans.map(f, X)"}
@@ -130,7 +131,7 @@ func randomMacros(t *testing.T, n int) []*Expression {
 			}
 			names = append(names, name)
 		}
-		x, err := env.compile(when+"false || spans.size() < 0 && "+names[random.IntN(len(names))]+".name == 'x'"+ends, wantBool)
+		x, err := env.Compile(when+"false || spans.size() < 0 && "+names[random.IntN(len(names))]+".name == 'x'"+ends, WantBool)
 		require.NoError(t, err, when)
 		compiled = append(compiled, x)
 	}
@@ -157,7 +158,7 @@ func TestNoTraceTakesMoreStepsThanTheCost(t *testing.T) {
 		for _, x := range compiled {
 			e := &evaluation{ctx: t.Context(), program: x, t: tr}
 			require.False(t, types.IsError(e.eval(x.root)), x.source)
-			cost := costOf(sizes, x)
+			cost := Cost(sizes, x)
 			require.LessOrEqual(t, float64(e.steps), 1.5*cost, "%s on %d spans, %s", x.source, n, sizes)
 			if float64(e.steps) > cost/4 {
 				tight++
@@ -187,7 +188,7 @@ func TestACostIsTheNumberOfEvaluationsWhereTheBoundsAreMet(t *testing.T) {
 		return trace.New(trace.ID{1}, spans)
 	}
 	atLeaves, atRoot := broom(1, 0), broom(0, 90)
-	env, err := newEnvironment(Options{})
+	env, err := NewEnvironment(1<<14, nil)
 	require.NoError(t, err)
 	for _, tt := range []struct {
 		t    *trace.Trace
@@ -207,11 +208,11 @@ func TestACostIsTheNumberOfEvaluationsWhereTheBoundsAreMet(t *testing.T) {
 		{atLeaves, `spans.exists(a, spans.exists(b, b.descendants().exists(c, BODY)))`},
 		{atRoot, `spans.exists(a, a.ancestors().exists(b, b.events.exists(c, BODY)))`},
 	} {
-		x, err := env.compile(strings.Replace(tt.when, "BODY", strings.Repeat("1 > 2 || ", 60)+"false", 1), wantBool)
+		x, err := env.Compile(strings.Replace(tt.when, "BODY", strings.Repeat("1 > 2 || ", 60)+"false", 1), WantBool)
 		require.NoError(t, err, tt.when)
 		e := &evaluation{ctx: t.Context(), program: x, t: tt.t}
 		require.Equal(t, types.False, e.eval(x.root), tt.when)
-		cost := costOf(SizesOf(tt.t), x)
+		cost := Cost(SizesOf(tt.t), x)
 		require.LessOrEqual(t, float64(e.steps), 1.1*cost, tt.when)
 		require.LessOrEqual(t, cost, 1.3*float64(e.steps), tt.when)
 	}
@@ -239,7 +240,7 @@ func TestALargerTraceCostsNoLess(t *testing.T) {
 			large.Depths, large.AllEvents, large.AllLinks = small.Depths+more.Depths, small.AllEvents+more.AllEvents, small.AllLinks+more.AllLinks
 		}
 		for _, x := range compiled {
-			require.LessOrEqual(t, costOf(small, x), costOf(large, x)*(1+1e-9), "%s\n%+v\n%+v", x.source, small, large)
+			require.LessOrEqual(t, Cost(small, x), Cost(large, x)*(1+1e-9), "%s\n%+v\n%+v", x.source, small, large)
 			require.LessOrEqual(t, newEstimator(small).built(x.root), newEstimator(large).built(x.root)*(1+1e-9), "%s\n%+v\n%+v", x.source, small, large)
 		}
 	}
@@ -255,12 +256,11 @@ func TestANumberTakesNoMemory(t *testing.T) {
 		`spans.exists(a, spans.exists(b, a.attributes["x"] + b.attributes["x"] == "xy"))`:      false,
 		`spans.exists(a, spans.exists(b, spans.exists(c, count([1], d, d > 0) == 1 && true)))`: true,
 	} {
-		env, err := newEnvironment(Options{})
+		env, err := NewEnvironment(1<<14, nil)
 		require.NoError(t, err)
-		x, err := env.compile(when, wantBool)
+		x, err := env.Compile(when, WantBool)
 		require.NoError(t, err, when)
-		r := Rule{limit: math.Inf(1), when: x}
-		require.Equal(t, want, r.Decidable(large), when)
+		require.Equal(t, want, x.IsBounded(large), when)
 	}
 }
 

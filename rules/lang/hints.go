@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"errors"
@@ -151,7 +151,7 @@ func syntaxErrors(issues *cel.Issues, source string) error {
 	if found := tokenMistakes(toks, source); len(found) > 0 {
 		return joined(found)
 	}
-	var out []*sourceError
+	var out []*SourceError
 	first := true
 	for _, err := range issues.Errors() {
 		text := err.Message
@@ -168,7 +168,7 @@ func syntaxErrors(issues *cel.Issues, source string) error {
 	return joined(out)
 }
 
-func joined(found []*sourceError) error {
+func joined(found []*SourceError) error {
 	errs := make([]error, len(found))
 	for i, e := range found {
 		errs[i] = e
@@ -177,8 +177,8 @@ func joined(found []*sourceError) error {
 }
 
 // tokenMistakes returns the mistakes that tokens show, each remedy once.
-func tokenMistakes(toks []token, source string) []*sourceError {
-	var out []*sourceError
+func tokenMistakes(toks []token, source string) []*SourceError {
+	var out []*SourceError
 	seen := map[string]bool{}
 	text := []rune(source)
 	note := func(at int, hint string) {
@@ -307,7 +307,7 @@ func hasHint(toks []token, source string, at common.Location) string {
 
 // checkErrors returns the errors of an expression whose types do not fit, each with a remedy
 // if one is known. Names that a call of an unknown macro would have declared are left out.
-func (e *environment) checkErrors(issues *cel.Issues, parsed *ast.AST, source string) error {
+func (e *Environment) checkErrors(issues *cel.Issues, parsed *ast.AST, source string) error {
 	byID := map[int64]ast.Expr{}
 	ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(x ast.Expr) { byID[x.ID()] = x }))
 	follows := map[string]bool{}
@@ -322,7 +322,7 @@ func (e *environment) checkErrors(issues *cel.Issues, parsed *ast.AST, source st
 			}
 		}
 	}
-	var out []*sourceError
+	var out []*SourceError
 	for _, err := range issues.Errors() {
 		x := byID[err.ExprID]
 		text := err.Message
@@ -344,12 +344,12 @@ func (e *environment) checkErrors(issues *cel.Issues, parsed *ast.AST, source st
 // readable replaces the names that stand for CEL's operators.
 var readable = strings.NewReplacer(equals, "_==_", notEquals, "_!=_", isIn, "_in_")
 
-func (e *environment) isVariable(name string) bool {
+func (e *Environment) isVariable(name string) bool {
 	return name == "trace" || name == "spans" || name == "about"
 }
 
 // hint returns the remedy for an error of cel-go's checker at x, which may be nil.
-func (e *environment) hint(x ast.Expr, message string) string {
+func (e *Environment) hint(x ast.Expr, message string) string {
 	if m := reUndeclared.FindStringSubmatch(message); m != nil {
 		return e.undeclaredHint(x, m[1])
 	}
@@ -374,7 +374,7 @@ func (e *environment) hint(x ast.Expr, message string) string {
 	return ""
 }
 
-func (e *environment) undeclaredHint(x ast.Expr, name string) string {
+func (e *Environment) undeclaredHint(x ast.Expr, name string) string {
 	if x != nil && x.Kind() == ast.CallKind && slices.Contains(quantifiers, name) {
 		call := x.AsCall()
 		switch {

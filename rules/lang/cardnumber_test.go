@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"math/rand/v2"

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"context"
@@ -148,7 +148,7 @@ cel.bind(x, $, x == 1)
 
 // What is absent gives no error, and no type that an attribute may have a panic.
 func TestEveryFunctionTakesEveryTypeOfAttribute(t *testing.T) {
-	env, err := newEnvironment(Options{})
+	env, err := NewEnvironment(1<<14, nil)
 	require.NoError(t, err)
 	all := strings.Split(strings.TrimSpace(operandExpressions), "\n")
 	used := map[string]bool{}

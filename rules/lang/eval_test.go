@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"bufio"
@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
@@ -29,7 +30,9 @@ func expressionTrace() *trace.Trace {
 		return normal
 	}
 	id := func(i byte) trace.SpanID { return trace.SpanID{7: i} }
-	at := func(seconds float64) trace.Time { return testStart + trace.Time(seconds*1e9) }
+	at := func(seconds float64) trace.Time {
+		return trace.TimeOf(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) + trace.Time(seconds*1e9)
+	}
 	payment := attrs("service.name", s("payment"), "region", s("eu"), "same", s("resource"))
 	return trace.New(trace.ID{15: 0xab}, []trace.Span{
 		{
@@ -53,7 +56,7 @@ func expressionTrace() *trace.Trace {
 }
 
 func TestExpressionsGiveWhatTheTableSays(t *testing.T) {
-	env, err := newEnvironment(Options{})
+	env, err := NewEnvironment(1<<14, nil)
 	require.NoError(t, err)
 	file, err := os.Open("testdata/expressions.txt")
 	require.NoError(t, err)
@@ -80,9 +83,25 @@ func TestExpressionsGiveWhatTheTableSays(t *testing.T) {
 	require.Greater(t, rows, 150)
 }
 
+func TestWhatAnExpressionBuildsIsBounded(t *testing.T) {
+	env, err := NewEnvironment(1<<14, nil)
+	require.NoError(t, err)
+	for _, source := range []string{
+		"lists.range(4000).map(a, lists.range(4000)).size() > 0",
+		"lists.range(4000).map(a, lists.range(4000).map(b, b)).size() > 0",
+	} {
+		p, err := env.Compile(source, WantBool)
+		require.NoError(t, err)
+		v := p.eval(context.Background(), expressionTrace(), nil)
+		if strings.Contains(source, "map(b") {
+			require.Equal(t, "error", show(v), source)
+		}
+	}
+}
+
 // compileAny compiles an expression of any type.
-func (e *environment) compileAny(source string) (*Expression, error) {
-	return e.compile(source, wantAny)
+func (e *Environment) compileAny(source string) (*Expression, error) {
+	return e.Compile(source, wantAny)
 }
 
 func show(v ref.Val) string {

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"fmt"
@@ -127,8 +127,8 @@ func depthOf(i int, parent func(i int) int, depth []int32) int32 {
 	return depth[i] - 1
 }
 
-// Cost returns what the rule costs at most on a trace of these sizes, all its
-// expressions together: the number of steps of an evaluation that never ends
+// Cost returns the highest cost of expressions, nil for none, on a trace of these sizes, all
+// together: the number of steps of an evaluation that never ends
 // early. It is worked out from the checked expressions alone:
 //
 //   - A constant, a name, a field, an operator or a function costs 1, and what its
@@ -148,9 +148,7 @@ func depthOf(i int, parent func(i int) int, depth []int32) int32 {
 // is less: each span has one parent, so that the children of all spans together are at
 // most the spans, and the descendants of all spans together are the sum of all depths. See
 // [spanVar].
-func (r *Rule) Cost(sizes Sizes) float64 { return costOf(sizes, r.programs(true)...) }
-
-func costOf(sizes Sizes, programs ...*Expression) float64 {
+func Cost(sizes Sizes, programs ...*Expression) float64 {
 	cost := 0.0
 	for _, p := range programs {
 		if p != nil {

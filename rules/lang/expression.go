@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"context"
@@ -23,27 +23,16 @@ const (
 // FunctionHasCardNumber is the name of the function that [HasCardNumber] implements.
 const FunctionHasCardNumber = "hasCardNumber"
 
-// WhenAndClauses returns what decides besides TraceQL: when, nil if the rule has none,
-// and the always and never in their order.
-func (r *Rule) WhenAndClauses() (when *Expression, clauses []Clause) { return r.when, r.clauses }
-
-// Decidable reports whether nothing but the rule's own expressions can make
-// [Rule.Judge] give Error on a trace of these sizes or smaller ones: it costs no more
-// than the limit, and cannot build more than an evaluation may.
-func (r *Rule) Decidable(sizes Sizes) bool {
-	// The cost of a smaller trace may be rounded up.
-	if costOf(sizes, r.programs(false)...) > r.limit*(1-1e-9) {
-		return false
-	}
-	for _, x := range r.programs(false) {
-		est := newEstimator(sizes)
-		est.types = x.types
-		if est.built(x.root) > maxElements {
-			return false
-		}
-	}
-	return true
+// IsBounded reports whether an evaluation on a trace of these sizes cannot build more
+// than it may.
+func (x *Expression) IsBounded(sizes Sizes) bool {
+	est := newEstimator(sizes)
+	est.types = x.types
+	return est.built(x.root) <= maxElements
 }
+
+// AliasesRead returns the older names of the attributes that the expression reads, by key.
+func (x *Expression) AliasesRead() Aliases { return x.aliasesRead }
 
 // Source returns the expression as it was written.
 func (x *Expression) Source() string { return x.source }

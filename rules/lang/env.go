@@ -1,8 +1,9 @@
-package rules
+package lang
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,36 +21,7 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// Options are the limits that rules are held to when they are loaded. The zero
-// Options are the defaults.
-type Options struct {
-	// MaxExpressionBytes bounds the text of one expression. Default 16 KiB.
-	MaxExpressionBytes int
-	// MaxCost bounds a rule's cost, see [Rule.Cost]. Default 1e11: two nested
-	// quantifiers over the spans of a trace of the default Sizes pass, three do not.
-	MaxCost float64
-	// Sizes are the trace that a rule's cost is worked out for when it is loaded.
-	Sizes Sizes
-}
-
-const (
-	defaultMaxExpressionBytes = 16 << 10
-	defaultMaxCost            = 1e11
-	maxNesting                = 250
-)
-
-func (o Options) withDefaults() Options {
-	if o.MaxExpressionBytes == 0 {
-		o.MaxExpressionBytes = defaultMaxExpressionBytes
-	}
-	if o.MaxCost == 0 {
-		o.MaxCost = defaultMaxCost
-	}
-	if o.Sizes == (Sizes{}) {
-		o.Sizes = DefaultSizes
-	}
-	return o
-}
+const maxNesting = 250
 
 // The types of what expressions see.
 var (
@@ -92,7 +64,7 @@ func (p provider) FindStructType(name string) (*types.Type, bool) {
 
 func (p provider) FindStructFieldNames(name string) ([]string, bool) {
 	if fields, ok := fieldTypes[name]; ok {
-		return sortedKeys(fields), true
+		return slices.Sorted(maps.Keys(fields)), true
 	}
 	return p.Provider.FindStructFieldNames(name)
 }
@@ -114,23 +86,24 @@ const (
 	isIn      = "@in_by_value"
 )
 
-// environment compiles expressions.
-type environment struct {
-	opts Options
-	cel  *cel.Env
+// Environment compiles expressions.
+type Environment struct {
+	cel      *cel.Env
+	maxBytes int // of one expression
 	// implementations are cel-go's functions, by overload ID and by name.
 	implementations map[string]*functions.Overload
 	// aliases are the older names of attributes that expressions read, too.
 	aliases Aliases
 }
 
-func newEnvironment(opts Options) (*environment, error) {
-	opts = opts.withDefaults()
+// NewEnvironment returns the environment of expressions of at most so many bytes, which
+// read attributes by their older names, too.
+func NewEnvironment(maxBytes int, aliases Aliases) (*Environment, error) {
 	options := []cel.EnvOption{
 		cel.CrossTypeNumericComparisons(true),
 		cel.DefaultUTCTimeZone(true),
 		cel.ParserRecursionLimit(maxNesting),
-		cel.ParserExpressionSizeLimit(opts.MaxExpressionBytes),
+		cel.ParserExpressionSizeLimit(maxBytes),
 		cel.OptionalTypes(), ext.Strings(ext.StringsValidateFormatCalls(true)), ext.Lists(ext.ListsMaxRangeSize(maxElements)), ext.Sets(), ext.Math(), ext.Bindings(), ext.TwoVarComprehensions(),
 		cel.Variable("trace", traceType),
 		cel.Variable("spans", spansType),
@@ -170,7 +143,7 @@ func newEnvironment(opts Options) (*environment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("CEL environment: %w", err)
 	}
-	e := &environment{opts: opts, cel: env, implementations: map[string]*functions.Overload{}}
+	e := &Environment{maxBytes: maxBytes, aliases: aliases, cel: env, implementations: map[string]*functions.Overload{}}
 	for _, f := range env.Functions() {
 		overloads, err := f.Bindings()
 		if err != nil {
@@ -193,13 +166,14 @@ var countMacro = cel.GlobalMacro("count", 3, func(f cel.MacroExprFactory, _ ast.
 	return f.NewComprehension(args[0], args[1].AsIdent(), accu, f.NewLiteral(types.IntZero), f.NewLiteral(types.True), step, f.NewAccuIdent()), nil
 })
 
-// resultType is what an expression has to give.
-type resultType uint8
+// ResultType is what an expression has to give.
+type ResultType uint8
 
+// The results that are wanted: a truth value, a list of spans, a text.
 const (
-	wantBool resultType = iota
-	wantSpans
-	wantText
+	WantBool ResultType = iota
+	WantSpans
+	WantText
 	wantAny // in tests
 )
 
@@ -219,25 +193,25 @@ type Expression struct {
 	aliasesRead Aliases
 }
 
-// sourceError is a mistake at a line (from 1) and column (from 0) of an expression.
-type sourceError struct {
-	line, column int
+// SourceError is a mistake at a line (from 1) and column (from 0) of an expression.
+type SourceError struct {
+	Line, Column int
 	text         string
 }
 
-func (e *sourceError) Error() string { return e.text }
+func (e *SourceError) Error() string { return e.text }
 
-// compile parses and checks an expression, and refuses what can be known to be
-// wrong. Its errors, joined, are of type *sourceError.
-func (e *environment) compile(source string, want resultType) (*Expression, error) {
+// Compile parses and checks an expression, and refuses what can be known to be
+// wrong. Its errors, joined, are of type *SourceError.
+func (e *Environment) Compile(source string, want ResultType) (*Expression, error) {
 	env := e.cel
-	if len(source) > e.opts.MaxExpressionBytes {
-		return nil, &sourceError{1, 0, fmt.Sprintf("the expression has %d bytes; at most %d are read", len(source), e.opts.MaxExpressionBytes)}
+	if len(source) > e.maxBytes {
+		return nil, &SourceError{1, 0, fmt.Sprintf("the expression has %d bytes; at most %d are read", len(source), e.maxBytes)}
 	}
 	if strings.TrimSpace(source) == "" {
-		return nil, &sourceError{1, 0, "the expression is empty"}
+		return nil, &SourceError{1, 0, "the expression is empty"}
 	}
-	if want == wantText {
+	if want == WantText {
 		var err error
 		if env, err = env.Extend(cel.Variable("about", spansType)); err != nil {
 			return nil, fmt.Errorf("CEL environment: %w", err)
@@ -258,7 +232,7 @@ func (e *environment) compile(source string, want resultType) (*Expression, erro
 		source: source, root: native.Expr(), types: native.TypeMap(),
 		functions: map[int64]*functions.Overload{}, patterns: map[int64]*regexp.Regexp{},
 	}
-	c := checker{environment: e, ast: native, program: p}
+	c := checker{Environment: e, ast: native, program: p}
 	p.noteOlderNames(e.aliases)
 	c.result(want)
 	ast.PreOrderVisit(native.Expr(), ast.NewExprVisitor(c.visit))
@@ -290,8 +264,8 @@ func compareByValue(a *ast.AST) {
 }
 
 // newSourceError returns an error at line (from 1) and column (from 0), with the source there.
-func newSourceError(source string, line, column int, text string) *sourceError {
-	return &sourceError{max(line, 1), max(column, 0), text + excerpt(source, line, column)}
+func newSourceError(source string, line, column int, text string) *SourceError {
+	return &SourceError{max(line, 1), max(column, 0), text + excerpt(source, line, column)}
 }
 
 // excerpt shows the line of the source that an error is in, up to there.
@@ -311,7 +285,7 @@ func excerpt(source string, line, column int) string {
 // checker refuses what cel-go's type checker lets through, and finds the
 // implementations of functions.
 type checker struct {
-	*environment
+	*Environment
 	ast     *ast.AST
 	program *Expression
 	errs    []error
@@ -325,18 +299,18 @@ func (c *checker) refuse(x ast.Expr, format string, args ...any) {
 func (c *checker) typeOf(x ast.Expr) *types.Type { return c.ast.GetType(x.ID()) }
 
 // result checks the type of the whole expression.
-func (c *checker) result(want resultType) {
+func (c *checker) result(want ResultType) {
 	t := c.typeOf(c.ast.Expr())
 	switch want {
-	case wantBool:
+	case WantBool:
 		if !isKind(t, types.BoolKind, types.DynKind) {
 			c.refuse(c.ast.Expr(), "want a truth value, this is %s", t)
 		}
-	case wantSpans:
+	case WantSpans:
 		if !t.IsExactType(spansType) {
 			c.refuse(c.ast.Expr(), "want a list of spans, this is %s", t)
 		}
-	case wantText:
+	case WantText:
 		if !isKind(t, types.StringKind, types.DynKind) {
 			c.refuse(c.ast.Expr(), "want a text, this is %s: use string(…)", t)
 		}

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"slices"
@@ -11,18 +11,14 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// Needs returns what the rule reads of spans to decide, and to say of its violations.
-func (r *Rule) Needs() columnar.Needs {
+// Needs returns what expressions read of spans.
+func Needs(expressions ...*Expression) columnar.Needs {
 	c := needsCollector{attributes: map[columnar.AttributeKey]bool{}, whole: map[columnar.Scope]bool{}}
-	for _, p := range r.programs(true) {
+	for _, p := range expressions {
 		c.program = p
 		c.walk(p.root)
 	}
-	needs := c.needs()
-	if r.TraceQL != nil {
-		needs = needs.Union(r.TraceQL.Needs())
-	}
-	return needs
+	return c.needs()
 }
 
 var serviceName = columnar.AttributeKey{Scope: columnar.ScopeResource, Key: trace.ServiceName}

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"cmp"
@@ -14,20 +14,15 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// Prefilter returns a span filter that every trace matches which the rule applies
-// to, or could give an error on: { } where none can be derived. It says nothing
-// of how a Tempo answers it: see [traceql.Filter.Prefilter] for what to send.
-//
-// It is derived from traceql and when: what a span filter cannot say is left out,
-// which means true; of a conjunction the part that says most is taken, since its
-// parts may be true of different spans.
-func (r *Rule) Prefilter() *traceql.Filter {
+// Prefilter returns a filter that matches every trace that matches a filter, nil for
+// any, and on which when, nil for none, is true or gives an error.
+func Prefilter(filter *traceql.Filter, when *Expression) *traceql.Filter {
 	best := traceql.Expr(traceql.True)
-	if r.TraceQL != nil {
-		best = r.TraceQL.Expr()
+	if filter != nil {
+		best = filter.Expr()
 	}
-	if r.when != nil && !r.when.mayFail() {
-		best = moreSelective(best, prefilter{r.when}.ofTrace(r.when.root))
+	if when != nil && !when.mayFail() {
+		best = moreSelective(best, prefilter{when}.ofTrace(when.root))
 	}
 	f, err := traceql.New(best)
 	if err != nil {

@@ -1,6 +1,7 @@
-package rules
+package lang
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/antlr4-go/antlr/v4"
@@ -54,6 +55,17 @@ func tokens(source string) []token {
 		at++
 	}
 	return out
+}
+
+// comments returns the start and the end of each comment of an expression, in characters.
+func Comments(source string) iter.Seq2[int, int] {
+	return func(yield func(start, end int) bool) {
+		for _, t := range tokens(source) {
+			if t.kind == gen.CELLexerCOMMENT && !yield(t.start, t.end) {
+				return
+			}
+		}
+	}
 }
 
 // endsOperand reports whether an operand can end with the token.
