@@ -1,23 +1,65 @@
 package engine
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// columnData is a column of the batch.
+// source identifies a column: a field of a table, or an attribute by its key.
+type source struct {
+	domain domain
+	field  string
+	key    string
+	// older are older names of the attribute, joined by nameSeparator, the newest first. A row has the value of the
+	// first name that it has a value for.
+	older string
+}
+
+// nameSeparator is in no name of an attribute that has older names.
+const nameSeparator = "\x00"
+
+// column is a column that predicates read.
+type column struct {
+	source
+	id int // in Plan.columns
+}
+
+// column returns the column of a source.
+func (c *compiler) column(of source) *column {
+	col, ok := c.cols[of]
+	if !ok {
+		col = &column{of, len(c.plan.columns)}
+		c.cols[of] = col
+		c.plan.columns = append(c.plan.columns, col)
+	}
+	return col
+}
+
+func (s source) String() string {
+	table := domainNames[s.domain]
+	if s.field != "" {
+		return table + "." + s.field
+	}
+	if s.older != "" {
+		return fmt.Sprintf("%s.%q%q", table, s.key, s.older)
+	}
+	return fmt.Sprintf("%s.%q", table, s.key)
+}
+
+// columnData is a column in the batch.
 type columnData struct {
-	// text and its codes by row; text is nil if there is none.
+	// text are the strings of the column, nil if there are none.
 	text *columnar.TextColumn
-	// attribute is nil for a field, and if the batch has none of that key.
+	// attribute is nil for a field, and if no row of the batch has the attribute.
 	attribute *columnar.Column
 	isField   bool
-	// first is attribute if it has several names of which the batch has more than one.
+	// first is the attribute if the batch has more than one of its names.
 	first *columnar.Column
 }
 
-func (d *columnData) find(b *columnar.Batch, c column) {
+func (d *columnData) find(b *columnar.Batch, c *column) {
 	*d = columnData{isField: c.field != "", first: d.first}
 	switch c.domain {
 	case spans:
@@ -50,16 +92,16 @@ func (d *columnData) find(b *columnar.Batch, c column) {
 	}
 	if a := d.attribute; a != nil {
 		if isEmpty(a) {
-			d.attribute = nil // nothing has a value
+			d.attribute = nil
 			return
 		}
 		d.text = &a.Text
 	}
 }
 
-// byName returns the column of an attribute, by whichever of its names the batch has: if
-// it has several, the first that is present in each row.
-func (d *columnData) byName(c column, find func(key string) *columnar.Column) *columnar.Column {
+// byName returns the column of an attribute under the name that the batch has. If the batch has several names, each
+// row has the value of its first.
+func (d *columnData) byName(c *column, find func(key string) *columnar.Column) *columnar.Column {
 	if c.older == "" {
 		return find(c.key)
 	}
@@ -93,118 +135,3 @@ func codeOf(c *columnar.TextColumn, row int32) uint32 {
 	}
 	return c.Codes[row]
 }
-
-func (j *Judge) mark(ps []*predicate, f *frame, word int, bit uint64) {
-	for _, p := range ps {
-		m := &j.memos[p.id]
-		if m.stamp != f.stamp {
-			j.marks(p, f)
-		}
-		m.t[word] |= bit
-	}
-}
-
-// marks returns the bits of a predicate, none set if it has none yet.
-func (j *Judge) marks(p *predicate, f *frame) columnar.Bits {
-	m := &j.memos[p.id]
-	if m.stamp != f.stamp {
-		m.stamp = f.stamp
-		m.t = m.t.Resized(64 * f.words)
-		clear(m.t)
-	}
-	return m.t
-}
-
-// table says of the texts of a column, by code, what a predicate is of them: 0 where it
-// was not asked, otherwise one more than the truth.
-type table struct {
-	stamp uint64
-	of    []uint8
-}
-
-func (j *Judge) tableOf(p *predicate, c *columnar.TextColumn) []uint8 {
-	t := &j.tables[p.id]
-	if stamp := j.frame[events].stamp; t.stamp != stamp {
-		t.stamp = stamp
-		n := c.NumTexts() + 1
-		if cap(t.of) < n {
-			t.of = make([]uint8, n+n/8)
-		}
-		t.of = t.of[:n]
-		clear(t.of)
-	}
-	return t.of
-}
-
-// has sets t to those rows of mask that have a value in the column.
-func (j *Judge) has(c *columnar.Column, f *frame, mask, t columnar.Bits) {
-	for w, in := range mask {
-		t[w] = c.Present(int(f.first>>6)+w, in)
-	}
-	for row := range c.Others { // mask is not t: what is asked of the whole frame is kept
-		if row >= f.low && row < f.high {
-			if i := row - f.first; mask.Has(i) {
-				t.Set(i)
-			}
-		}
-	}
-}
-
-// numbers sets t to those rows of mask whose number passes the test.
-func (j *Judge) numbers(p *predicate, f *frame, mask, t columnar.Bits) {
-	c := j.columns[p.column].attribute
-	for w, in := range mask {
-		var out uint64
-		if in != 0 {
-			at := int(f.first>>6) + w
-			if c.IsInt != nil {
-				if present := in & c.IsInt[at]; present != 0 {
-					out = p.number.Ints(c.Ints[64*at:], present)
-				}
-			}
-			if c.IsDouble != nil {
-				if present := in & c.IsDouble[at]; present != 0 {
-					out |= p.number.Doubles(c.Doubles[64*at:], present)
-				}
-			}
-		}
-		t[w] = out
-	}
-}
-
-// durations sets t to those spans of mask whose duration passes the test.
-func (j *Judge) durations(p *predicate, f *frame, mask, t columnar.Bits) {
-	durations := j.allDurations(f)
-	for w, in := range mask {
-		t[w] = 0
-		if in != 0 {
-			t[w] = p.number.Ints(durations[64*w:], in)
-		}
-	}
-}
-
-// allDurations returns the durations of the strip's spans, from the first bit on.
-func (j *Judge) allDurations(f *frame) []int64 {
-	if j.durationsOf != f.stamp {
-		j.durationsOf = f.stamp
-		n := min(int(f.first)+64*f.words, len(j.b.Starts))
-		starts, ends := j.b.Starts[f.first:n], j.b.Ends[f.first:n]
-		j.lasted = sized(j.lasted, len(starts))
-		for i, start := range starts {
-			j.lasted[i] = int64(ends[i].Sub(start))
-		}
-	}
-	return j.lasted
-}
-
-// enums sets t to those spans of mask whose number is in the predicate's mask.
-func enums[E ~int32](numbers []E, p *predicate, f *frame, mask, t columnar.Bits) {
-	for w, in := range mask {
-		t[w] = 0
-		if in != 0 {
-			t[w] = columnar.EnumsAmong(numbers[int(f.first)+64*w:], p.mask, in)
-		}
-	}
-}
-
-func (j *Judge) isKind(p *predicate) bool { return j.plan.columns[p.column].field == "kind" }

@@ -3,30 +3,19 @@ package engine
 import (
 	"fmt"
 	"strings"
-
-	"github.com/betracehq/betrace/trace/columnar"
 )
 
-var predicateNames = [...]string{
-	predFalse: "false", predTrue: "true", predTextIs: "text", predHasParent: "hasParent", predEnum: "enum", predBroadcast: "ofTrace", predGather: "ofResource",
-	predHas: "has", predIsText: "isText", predBool: "bool", predNumber: "number", predDuration: "duration", predParent: "parent", predChild: "child",
-	predAncestor: "ancestor", predDescendant: "descendant", predOrder: "order", predMember: "member", predTextTest: "textTest", predNot: "not", predAnd: "and",
-	predOr: "or", predPart: "part", predRow: "row", predExists: "exists", predExtreme: "extreme", predCount: "count", predRoot: "root", predUnknown: "unknown",
-}
-
-var comparisons = [...]string{columnar.Equal: "==", columnar.NotEqual: "!=", columnar.Less: "<", columnar.LessEqual: "<=", columnar.Greater: ">", columnar.GreaterEqual: ">="}
-
-// Dump says what an expression of rule i became: predicates, with what is kept (+), what is not known of everything
-// (?); and why it is not vectorised, or whether some of it is evaluated for one span at a time.
+// Dump returns the predicates of the expressions of rule i. A result that is kept is marked by +, a predicate that may be
+// unknown by ?. The reasons why an expression is not vectorised follow, and whether it is evaluated row by row.
 func (p *Plan) Dump(i int) string {
 	var b strings.Builder
 	r := &p.rules[i]
 	if r.when != nil {
-		p.dump(&b, r.when)
+		dump(&b, r.when)
 	}
 	for _, c := range r.clauses {
 		b.WriteString(" | ")
-		p.dump(&b, c.of)
+		dump(&b, c.of)
 	}
 	for _, part := range r.parts {
 		for _, reason := range part.Reasons {
@@ -39,75 +28,49 @@ func (p *Plan) Dump(i int) string {
 	return b.String()
 }
 
-func (p *Plan) dump(b *strings.Builder, of *predicate) {
-	b.WriteString(predicateNames[of.kind])
-	if of.memo {
+func dump(b *strings.Builder, p *predicate) {
+	kind, details, _ := strings.Cut(p.is.name(), " ")
+	if x, ok := p.is.(*interpretedCondition); ok {
+		details = x.column.String() // without an address
+	}
+	b.WriteString(kind)
+	if p.keep {
 		b.WriteString("+")
 	}
-	if !of.total {
+	if !p.total {
 		b.WriteString("?")
 	}
-	b.WriteString("(")
-	switch of.kind {
-	case predTextIs:
-		fmt.Fprintf(b, "%s %q", p.columnName(of), of.texts)
-	case predEnum:
-		fmt.Fprintf(b, "%s %x", p.columnName(of), of.mask)
-	case predHas, predIsText:
-		b.WriteString(p.columnName(of))
-	case predBool:
-		fmt.Fprintf(b, "%s %v", p.columnName(of), of.mask == 1)
-	case predNumber, predDuration, predExtreme:
-		// The constant ends the key: a duration, or an int and a double, one of them 0.
-		parts := strings.Fields(strings.NewReplacer(`\`, "", `"`, "").Replace(of.key))
-		want := parts[len(parts)-1]
-		if p.columns[of.column].field == "" && want == "0" {
-			want = parts[len(parts)-2]
-		}
-		fmt.Fprintf(b, "%s %s %s", p.columnName(of), comparisons[of.op], want)
-	case predCount:
-		parts := strings.Fields(of.key)
-		fmt.Fprintf(b, "%s", strings.Join(parts[len(parts)-2:], " "))
-	case predTextTest:
-		fmt.Fprintf(b, "%s %s", p.columnName(of), of.text.key)
-	case predPart:
-		b.WriteString(p.columnName(of))
-	case predOrder:
-		fmt.Fprintf(b, "%s %s %s", of.times.other, comparisons[of.times.op], of.times.own)
-	case predRow:
-		dumpNode(b, of.node)
+	parts := []string{}
+	if details != "" {
+		parts = append(parts, details)
 	}
-	for i, a := range of.args {
-		if i > 0 || !strings.HasSuffix(b.String(), "(") {
-			b.WriteString(" ")
+	if x, ok := p.is.(*rowCondition); ok {
+		for n := range nodesOf(x.node) {
+			if q, ok := n.is.(*quantifier); ok {
+				parts = append(parts, fmt.Sprintf("{rest %v, simple %v, candidates %v}", q.plan.rest != nil, q.plan.simple != nil, q.plan.candidates != nil))
+			}
 		}
-		p.dump(b, a)
 	}
-	b.WriteString(")")
+	for _, a := range p.args {
+		var of strings.Builder
+		dump(&of, a)
+		parts = append(parts, of.String())
+	}
+	b.WriteString("(" + strings.Join(parts, " ") + ")")
 }
 
-func (p *Plan) columnName(of *predicate) string {
-	c := p.columns[of.column]
-	name := [...]string{spans: "span.", events: "event.", links: "link.", resources: "resource."}[c.domain]
-	if of.kind == predTextIs && of.domain != c.domain {
-		name += "of."
-	}
-	if c.field != "" {
-		return name + c.field
-	}
-	return name + fmt.Sprintf("%q", c.key)
-}
-
-func dumpNode(b *strings.Builder, n *node) {
-	b.WriteString(n.key)
-	var walk func(n *node)
-	walk = func(n *node) {
-		if n.row != nil {
-			fmt.Fprintf(b, " {rest %v, quick %v, candidates %v}", n.row.rest != nil, n.row.quick != nil, n.row.candidates != nil)
+// nodesOf ranges over a node and all below it.
+func nodesOf(n *node) func(yield func(*node) bool) {
+	return func(yield func(*node) bool) {
+		if !yield(n) {
+			return
 		}
 		for _, a := range n.args {
-			walk(a)
+			for below := range nodesOf(a) {
+				if !yield(below) {
+					return
+				}
+			}
 		}
 	}
-	walk(n)
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// What random rules seldom meet, each with the number of traces that it is true of, is an error
-// on, and is false of, as the interpreter has it.
+// Conditions that random rules rarely contain, each with the number of traces on which it is true, an error and false
+// according to the interpreter.
 func TestRareConditions(t *testing.T) {
 	var traces []*trace.Trace
 	for i, v := range []trace.Value{
@@ -70,7 +70,7 @@ func TestRareConditions(t *testing.T) {
 	}
 }
 
-// What is found comes a few hundred traces at a time, in order, and all of it.
+// Violations are delivered in order, a few hundred traces at a time, and completely.
 func TestWhatIsFoundComesInParts(t *testing.T) {
 	rs, err := packOf(t, `spans.exists(s, s.name == "x")`, `spans.size() > 1`)
 	require.NoError(t, err)
@@ -118,8 +118,8 @@ func TestWhatIsFoundComesInParts(t *testing.T) {
 	require.Equal(t, []int{2, 2, 1}, sizes)
 }
 
-// Of many traces that are judged together each rule judges those that are selected, that its filter matches and
-// that are within its limit; the interpreter the larger ones.
+// Each rule judges the traces that are selected, that its filter matches and that are within its limit. The interpreter
+// judges the larger ones.
 func TestEachRuleJudgesItsOwnOfManyTraces(t *testing.T) {
 	const text = `
 apiVersion: betrace.dev/v1
@@ -189,8 +189,8 @@ rules:
 	}
 }
 
-// A quantifier within what another quantifies over has candidates of its own, which may be those of
-// the outer one: neither takes the other's away.
+// A quantifier within the body of another has its own candidates, which may be equal to those of the outer one. Neither
+// removes those of the other.
 func TestQuantifiersWithinOthersKeepTheirCandidates(t *testing.T) {
 	var traces []*trace.Trace
 	for i := range 3 {
@@ -222,8 +222,8 @@ func TestQuantifiersWithinOthersKeepTheirCandidates(t *testing.T) {
 	}
 }
 
-// Where some ancestor satisfies a condition, one of which it is an error does not matter, nor
-// to what says the opposite.
+// If an ancestor satisfies a condition, an error on another ancestor does not matter, and neither does it for the
+// opposite condition.
 func TestAnAncestorThatSatisfiesOutweighsOneThatErrs(t *testing.T) {
 	spans := []trace.Span{
 		{ID: trace.SpanID{7: 1}, Name: "root", Attributes: attributesOf(trace.IntValue(math.MinInt64))},
@@ -271,7 +271,7 @@ func TestTheFirstOfABatchMayHaveAParent(t *testing.T) {
 	}
 }
 
-// A text may pass tests of more than one word of bits.
+// A string may match more patterns than a word has bits.
 func TestManyTestsOfATextAreKeptApart(t *testing.T) {
 	var when []string
 	for i := range 150 {
@@ -346,8 +346,8 @@ func TestExtremesOfWhatSomeSpansHave(t *testing.T) {
 	}
 }
 
-// Whether the greatest or least number of a trace passes is what a span of it says, whatever the spans' numbers are
-// and however many there are.
+// The greatest or least number of a trace passes a limit exactly if the number of a span does, for all types and any
+// number of spans.
 func TestExtremesSayWhatSomeSpanSays(t *testing.T) {
 	conditions := []string{`int(s.name) > 0`} // an error
 	for _, op := range []string{"<", "<=", ">", ">="} {
@@ -395,7 +395,7 @@ func TestExtremesSayWhatSomeSpanSays(t *testing.T) {
 	}
 }
 
-// What is asked of spans that lie before another may be an error, too.
+// A condition on the spans before another span may be an error, too.
 func TestAnErrorOfASpanBeforeIsNotLost(t *testing.T) {
 	spans := func(v int64) []trace.Span {
 		return []trace.Span{
@@ -467,7 +467,7 @@ func TestRulesOfManyPairsAreKeptApart(t *testing.T) {
 	}
 }
 
-// Texts are told apart by all of their length, and by all of their bytes.
+// Strings of any length are distinguished by all of their bytes.
 func TestTextsOfAnyLength(t *testing.T) {
 	lengths := []int{0, 1, 2, 7, 8, 9, 31, 32, 33, 61, 62, 63, 64, 65, 66, 127, 128, 129, 300, 5000}
 	var when []string
@@ -621,7 +621,7 @@ func TestATextOfTheStripBefore(t *testing.T) {
 	b := columnar.NewBatch(rs[0].Needs().Union(rs[2].Needs()), traces...)
 	for i := range 40 {
 		judge := engine.Compile(rs).NewJudge()
-		for range 3 { // a test that is asked broadly is made of all texts of the next batch
+		for range 3 { // a broad match is evaluated for all strings of the next batch
 			judge.SetAny(rand.New(rand.NewPCG(2, uint64(i))), 6)
 			v, err := judge.Batch(t.Context(), b, nil)
 			require.NoError(t, err)

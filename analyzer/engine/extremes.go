@@ -2,101 +2,164 @@ package engine
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// extremeData are the least and greatest numbers by trace of the strip.
-type extremeData struct {
-	stamp                uint64
-	isInt, isDouble      columnar.Bits // where there are any
-	leastInt, mostInt    []int64
-	leastDouble, mostDbl []float64
+// extremeCondition is true of traces where the number of a span passes a limit, among the spans of which the operand is
+// true: the greatest number decides or, for < and <=, the least. Rules that differ in their limit alone share all else.
+type extremeCondition struct {
+	numberCondition
+	id int // in evaluation.extremes
 }
 
-// extreme sets t to those traces of mask whose greatest number passes the test, or, for <
-// and <=, their least: then one passes.
-func (j *Judge) extreme(p *predicate, mask, t columnar.Bits) {
-	d := &j.extremes[p.extremes]
-	if stamp := j.frame[traces].stamp; d.stamp != stamp {
-		j.findExtremes(p, d)
-		d.stamp = stamp
+// extremeKey identifies the extremes of a column among the spans of which a predicate is true.
+type extremeKey struct {
+	of     *predicate
+	column *column
+}
+
+// exists returns the predicate of traces that have a span of which another predicate is true. If a limit is one of its
+// conditions, extremes decide.
+func (c *compiler) exists(of *predicate) *predicate {
+	if of.isFalse() {
+		return c.constant(traces, false)
 	}
-	ints, doubles := d.mostInt, d.mostDbl
-	if p.op == columnar.Less || p.op == columnar.LessEqual {
-		ints, doubles = d.leastInt, d.leastDouble
+	parts := []*predicate{of}
+	if x, ok := of.is.(*logicCondition); ok && !x.or {
+		parts = of.args
+	}
+	limit, arms := -1, []*predicate(nil)
+	for i, part := range parts {
+		candidates := []*predicate{part}
+		if x, ok := part.is.(*logicCondition); ok && x.or {
+			candidates = part.args
+		}
+		for _, p := range candidates {
+			if p.isLimit() && (limit < 0 || c.uses[p.key] <= c.uses[arms[slices.IndexFunc(arms, (*predicate).isLimit)].key]) {
+				limit, arms = i, candidates
+			}
+		}
+	}
+	if limit < 0 || !of.total {
+		return c.predicate(&existsCondition{}, traces, of)
+	}
+	rest := slices.Delete(slices.Clone(parts), limit, limit+1)
+	var some []*predicate
+	for _, arm := range arms {
+		if !arm.isLimit() {
+			some = append(some, c.exists(c.join(false, spans, append(slices.Clone(rest), arm)...)))
+			continue
+		}
+		among := c.join(false, spans, rest...)
+		among.keep = true
+		number := arm.is.(*numberCondition)
+		key := extremeKey{among, number.column}
+		id, ok := c.extremes[key]
+		if !ok {
+			id = len(c.extremes)
+			c.extremes[key] = id
+			c.plan.extremes = len(c.extremes)
+		}
+		some = append(some, c.predicate(&extremeCondition{*number, id}, traces, among))
+	}
+	return c.join(true, traces, some...)
+}
+
+func (x *extremeCondition) name() string { return "extreme " + x.limit() }
+
+func (*extremeCondition) traits() traits { return traits{cost: costExtreme} }
+
+func (x *extremeCondition) simplify(e *evaluation, p *predicate, s *simplified) {
+	x.numberCondition.simplify(e, p, s)
+	s.never = s.never || e.simple[p.args[0].id].never
+}
+
+func (*extremeCondition) isNeverInStrip(e *evaluation, p *predicate) bool {
+	return e.isNever(p.args[0])
+}
+
+func (x *extremeCondition) evaluate(e *evaluation, p *predicate, mask, t, _ columnar.Bits) {
+	s := &e.extremes[x.id]
+	if stamp := e.frames[traces].stamp; s.stamp != stamp {
+		s.find(e, x, p.args[0])
+		s.stamp = stamp
+	}
+	ints, doubles := s.ints.most, s.doubles.most
+	if x.op == columnar.Less || x.op == columnar.LessEqual {
+		ints, doubles = s.ints.least, s.doubles.least
 	}
 	for w, in := range mask {
 		var out uint64
-		if present := in & d.isInt[w]; present != 0 {
-			out |= p.number.Ints(ints[64*w:], present)
+		if present := in & s.ints.has[w]; present != 0 {
+			out |= x.test.Ints(ints[64*w:], present)
 		}
-		if present := in & d.isDouble[w]; present != 0 {
-			out |= p.number.Doubles(doubles[64*w:], present)
+		if present := in & s.doubles.has[w]; present != 0 {
+			out |= x.test.Doubles(doubles[64*w:], present)
 		}
 		t[w] = out
 	}
 }
 
-// findExtremes looks at the numbers of the spans of which the predicate's operand is true.
-func (j *Judge) findExtremes(p *predicate, d *extremeData) {
-	f, n := &j.frame[spans], len(j.roots)
-	d.isInt, d.isDouble = d.isInt.Resized(n), d.isDouble.Resized(n)
-	clear(d.isInt)
-	clear(d.isDouble)
-	d.leastInt, d.mostInt = sized(d.leastInt, n), sized(d.mostInt, n)
-	d.leastDouble, d.mostDbl = sized(d.leastDouble, n), sized(d.mostDbl, n)
-	among, _ := j.full(p.args[0])
-	always := j.folded[p.args[0].id].always
-	if j.columns[p.column].isField { // durations
-		durations := j.allDurations(f)
-		if always {
-			extremesOf(j, durations, f.first, d.leastInt, d.mostInt)
-			d.isInt.Fill(n)
-			return
+// extremeState are the least and greatest numbers of the traces of the strip.
+type extremeState struct {
+	stamp   uint64
+	ints    extremesOf[int64]
+	doubles extremesOf[float64]
+}
+
+// extremesOf are the least and greatest numbers of one type, by trace.
+type extremesOf[N int64 | float64] struct {
+	has         columnar.Bits // the traces that have one
+	least, most []N
+}
+
+func (x *extremesOf[N]) reset(n int) {
+	x.has = x.has.Resized(n)
+	clear(x.has)
+	x.least, x.most = sized(x.least, n), sized(x.most, n)
+}
+
+func (s *extremeState) find(e *evaluation, x *extremeCondition, among *predicate) {
+	f, n := &e.frames[spans], len(e.strip.roots)
+	s.ints.reset(n)
+	s.doubles.reset(n)
+	rows, _ := e.all(among)
+	isAll := e.simple[among.id].always
+	if x.isDuration() {
+		if durations := e.durations(); isAll {
+			s.ints.findAll(e, durations, f.first)
+		} else {
+			s.ints.findAmong(e, durations, 0, func(w int) uint64 { return rows[w] })
 		}
-		extremesAmong(j, durations, 0, func(w int) uint64 { return among[w] }, d.isInt, d.leastInt, d.mostInt)
 		return
 	}
-	c := j.columns[p.column].attribute
-	if always {
-		// All have a number of one type, as a rule: no bit has to be looked at.
-		switch {
-		case c.IsInt != nil && f.allIn(c.IsInt):
-			extremesOf(j, c.Ints, 0, d.leastInt, d.mostInt)
-			d.isInt.Fill(n)
+	c, at := e.columns[x.column.id].attribute, int(f.first>>6)
+	if isAll {
+		// In most columns all rows have a number of one type, so no bit has to be tested.
+		if c.IsInt != nil && f.isIn(c.IsInt) {
+			s.ints.findAll(e, c.Ints, 0)
 			return
-		case c.IsDouble != nil && f.allIn(c.IsDouble) && extremesOf(j, c.Doubles, 0, d.leastDouble, d.mostDbl):
-			d.isDouble.Fill(n)
+		}
+		if c.IsDouble != nil && f.isIn(c.IsDouble) && s.doubles.findAll(e, c.Doubles, 0) {
 			return
 		}
 	}
-	at := int(f.first >> 6)
 	if c.IsInt != nil {
-		extremesAmong(j, c.Ints, int(f.first), func(w int) uint64 { return among[w] & c.IsInt[at+w] }, d.isInt, d.leastInt, d.mostInt)
+		s.ints.findAmong(e, c.Ints, int(f.first), func(w int) uint64 { return rows[w] & c.IsInt[at+w] })
 	}
 	if c.IsDouble != nil {
-		extremesAmong(j, c.Doubles, int(f.first), func(w int) uint64 { return among[w] & c.IsDouble[at+w] }, d.isDouble, d.leastDouble, d.mostDbl)
+		s.doubles.findAmong(e, c.Doubles, int(f.first), func(w int) uint64 { return rows[w] & c.IsDouble[at+w] })
 	}
 }
 
-// allIn reports whether all rows of the frame are in a column's bits.
-func (f *frame) allIn(column columnar.Bits) bool {
-	at := int(f.first >> 6)
-	for w, in := range f.all {
-		if in&^column[at+w] != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// extremesOf finds the extremes of each trace of the strip, all of whose spans have a value, the
-// one of row first the first; it returns false if a value is not equal to itself.
-func extremesOf[N int64 | float64](j *Judge, values []N, first int32, least, most []N) bool {
-	firsts := j.b.First[j.frame[traces].first:]
+// findAll finds the extremes of all spans of the strip, each of which has a value; values begin with row first. It
+// returns false if one is NaN.
+func (x *extremesOf[N]) findAll(e *evaluation, values []N, first int32) bool {
+	firsts := e.batch.First[e.frames[traces].first:]
 	ordered := true
-	for t := range least {
+	for t := range x.least {
 		of := values[firsts[t]-first : firsts[t+1]-first]
 		low, high := of[0], of[0]
 		for _, v := range of {
@@ -110,18 +173,20 @@ func extremesOf[N int64 | float64](j *Judge, values []N, first int32, least, mos
 				ordered = false
 			}
 		}
-		least[t], most[t] = low, high
+		x.least[t], x.most[t] = low, high
+	}
+	if ordered {
+		x.has.Fill(len(x.least))
 	}
 	return ordered
 }
 
-// extremesAmong finds the extremes of those spans of the strip that are in words, whose values
-// begin with number base, and notes which traces have some. NaN counts for nothing: it passes no
-// one-sided test.
-func extremesAmong[N int64 | float64](j *Judge, values []N, base int, words func(w int) uint64, has columnar.Bits, least, most []N) {
-	f := &j.frame[spans]
-	firsts := j.b.First[j.frame[traces].first:]
-	of, end := int32(-1), int32(0) // the trace that is looked at, and where it ends
+// findAmong finds the extremes of the spans of the strip that are in words; values[base] is that of the first bit. NaN
+// is ignored, since it passes no limit.
+func (x *extremesOf[N]) findAmong(e *evaluation, values []N, base int, words func(w int) uint64) {
+	f := &e.frames[spans]
+	firsts := e.batch.First[e.frames[traces].first:]
+	of, end := int32(-1), int32(0) // the current trace, and its end
 	var low, high N
 	for w := range f.words {
 		for in := words(w); in != 0; in &= in - 1 {
@@ -132,11 +197,11 @@ func extremesAmong[N int64 | float64](j *Judge, values []N, base int, words func
 			}
 			if int32(i) >= end {
 				if of >= 0 {
-					least[of], most[of] = low, high
+					x.least[of], x.most[of] = low, high
 				}
-				of = j.owner[i]
+				of = e.strip.owner[i]
 				end = firsts[of+1] - f.first
-				has.Set(of)
+				x.has.Set(of)
 				low, high = v, v
 				continue
 			}
@@ -149,13 +214,6 @@ func extremesAmong[N int64 | float64](j *Judge, values []N, base int, words func
 		}
 	}
 	if of >= 0 {
-		least[of], most[of] = low, high
+		x.least[of], x.most[of] = low, high
 	}
-}
-
-func sized[E any](s []E, n int) []E {
-	if cap(s) < n {
-		return make([]E, n, n+n/4)
-	}
-	return s[:n]
 }

@@ -125,7 +125,7 @@ func someTraces(r *rand.Rand, n int) columnar.Bits {
 	return selected
 }
 
-// oracle is what a plan must answer, by the rules themselves.
+// oracle returns the verdicts of the rules themselves, which the plan has to give.
 func (e *equality) oracle(t *testing.T, rs []*rules.Rule, b *columnar.Batch, selected columnar.Bits) *engine.Verdicts {
 	v := &engine.Verdicts{Counts: make([]engine.Counts, len(rs))}
 	for i := range b.NumTraces() {
@@ -202,7 +202,7 @@ func describe(t *testing.T, seed uint64, o rules.Options, needs columnar.Needs, 
 	var out strings.Builder
 	fmt.Fprintf(&out, "go test ./analyzer/engine -run TestPlanEqualsOracle -plan.seed %d -plan.cases 1\nin a plan of %d rules, a batch of %d traces: %s\n", seed, len(rs), len(traces), difference)
 	if at, alone := differs(r, traces...); alone == "" {
-		fmt.Fprintf(&out, "the rule alone gives the same: what is shared matters, or what was judged before\n")
+		fmt.Fprintf(&out, "the rule alone gives the same: shared predicates matter, or earlier batches\n")
 	} else if at >= 0 {
 		tr = at
 	}
@@ -228,7 +228,7 @@ func describe(t *testing.T, seed uint64, o rules.Options, needs columnar.Needs, 
 	return out.String()
 }
 
-// shrink removes spans, and then what spans have, as long as the trace fails.
+// shrink removes spans, and then their fields, as long as the trace fails.
 func shrink(tr *trace.Trace, fails func(*trace.Trace) bool) *trace.Trace {
 	try := func(change func(spans []trace.Span) []trace.Span) bool {
 		spans := change(append([]trace.Span(nil), tr.Spans...))

@@ -1,36 +1,37 @@
 package engine
 
 import (
+	"fmt"
 	"math/bits"
 
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// timeOrder compares a time of a span of the trace with one of the span's own.
-type timeOrder struct {
-	id         int    // in Plan.orders
+// orderCondition is true of spans one of whose times compares with a time of some span of the trace of which the
+// operand is true. The least or greatest of these times decides.
+type orderCondition struct {
 	other, own string // fields: start or end
 	op         columnar.Comparison
+	id         int // in evaluation.orders
 }
 
-// ordered is whether one of the trace's spans is such as the body says, which compares one of its
-// times with one of v's and asks nothing else about v; nil if it does not. The least or greatest
-// time of a trace decides.
+// ordered returns the predicate of an exists over the spans of the trace whose body compares a time of the element with
+// one of v, and uses v for nothing else; nil for another body.
 func (c *compiler) ordered(body *node, element, v *binder) *predicate {
 	var of []*predicate
-	var found *timeOrder
+	var found *orderCondition
 	for _, part := range conjuncts(body) {
-		if part.free>>v.id&1 != 0 {
+		if part.uses(v) {
 			if found != nil {
 				return nil
 			}
-			if found = timeOrderOf(part, element, v); found == nil {
+			if found = orderOf(part, element, v); found == nil {
 				return nil
 			}
 			continue
 		}
-		p := c.vector(part, element)
+		p := c.condition(part, element)
 		if p == nil || !p.total {
 			return nil
 		}
@@ -39,109 +40,116 @@ func (c *compiler) ordered(body *node, element, v *binder) *predicate {
 	if found == nil {
 		return nil
 	}
-	among := c.join(predAnd, spans, of...)
-	if among.kind == predFalse {
+	among := c.join(false, spans, of...)
+	if among.isFalse() {
 		return c.constant(spans, false)
 	}
-	among.memo = true
-	p := c.predicate(predicate{kind: predOrder, domain: spans, args: []*predicate{among}, times: *found}, found.other, found.own, found.op)
+	among.keep = true
+	found.id = c.plan.orders
+	p := c.predicate(found, spans, among)
 	if p.refs == 1 {
-		p.times.id = c.plan.orders
 		c.plan.orders++
 	}
 	return p
 }
 
-// timeOrderOf returns what a comparison of times says of an element; nil if it is none.
-func timeOrderOf(n *node, element, v *binder) *timeOrder {
-	if n.op != opCompare || n.comparison == columnar.Equal || n.comparison == columnar.NotEqual {
+// orderOf returns the condition of a comparison of times; nil if it is another comparison.
+func orderOf(n *node, element, v *binder) *orderCondition {
+	x, ok := n.is.(*comparison)
+	if !ok || x.op == columnar.Equal || x.op == columnar.NotEqual {
 		return nil
 	}
-	a, b, op := n.args[0], n.args[1], n.comparison
-	if isTimeOf(a, v) {
-		a, b, op = b, a, flipped[op]
+	a, b, op := n.args[0], n.args[1], x.op
+	if a.isTimeOf(v) {
+		a, b, op = b, a, swapped[op]
 	}
-	if !isTimeOf(a, element) || !isTimeOf(b, v) {
+	if !a.isTimeOf(element) || !b.isTimeOf(v) {
 		return nil
 	}
-	return &timeOrder{other: a.field, own: b.field, op: op}
+	return &orderCondition{other: a.is.(*field).of, own: b.is.(*field).of, op: op}
 }
 
-func isTimeOf(n *node, of *binder) bool {
-	return n.op == opField && (n.field == "start" || n.field == "end") && n.args[0].op == opVar && n.args[0].binder.id == of.id
+func (n *node) isTimeOf(v *binder) bool {
+	x, ok := n.is.(*field)
+	return ok && (x.of == "start" || x.of == "end") && n.args[0].isVariable(v)
 }
 
-// orderData are the least, or greatest, times by trace of the strip.
-type orderData struct {
+func (x *orderCondition) name() string {
+	return fmt.Sprintf("order %s %s %s", x.other, comparisonNames[x.op], x.own)
+}
+
+func (*orderCondition) traits() traits { return traits{cost: costOrder} }
+
+func (*orderCondition) simplify(e *evaluation, p *predicate, s *simplified) {
+	s.never = e.simple[p.args[0].id].never
+}
+
+// orderState are the least, or greatest, times of the traces of the strip.
+type orderState struct {
 	stamp uint64
-	has   columnar.Bits // where there is one
+	has   columnar.Bits // the traces that have one
 	times []trace.Time
 }
 
-func (j *Judge) timesOf(field string) []trace.Time {
+func (e *evaluation) times(field string) []trace.Time {
 	if field == "start" {
-		return j.b.Starts
+		return e.batch.Starts
 	}
-	return j.b.Ends
+	return e.batch.Ends
 }
 
-// orderOf returns the times of the traces of the strip that decide.
-func (j *Judge) orderOf(p *predicate, f *frame) *orderData {
-	d := &j.orders[p.times.id]
-	least := p.times.op == columnar.Less || p.times.op == columnar.LessEqual
-	if d.stamp != f.stamp {
-		d.stamp = f.stamp
-		d.has = d.has.Resized(len(j.roots))
-		clear(d.has)
-		d.times = sized(d.times, len(j.roots))
-		among, _ := j.full(p.args[0])
-		times := j.timesOf(p.times.other)
-		for w, in := range among {
-			for ; in != 0; in &= in - 1 {
-				i := 64*w + bits.TrailingZeros64(in)
-				at, of := times[int(f.first)+i], j.owner[i]
-				switch {
-				case !d.has.Has(of):
-					d.has.Set(of)
-					d.times[of] = at
-				case least:
-					d.times[of] = min(d.times[of], at)
-				default:
-					d.times[of] = max(d.times[of], at)
-				}
+// find returns the times of the traces of the strip that decide.
+func (x *orderCondition) find(e *evaluation, among *predicate) *orderState {
+	s, f := &e.orders[x.id], &e.frames[spans]
+	if s.stamp == f.stamp {
+		return s
+	}
+	s.stamp = f.stamp
+	n := len(e.strip.roots)
+	s.has = s.has.Resized(n)
+	clear(s.has)
+	s.times = sized(s.times, n)
+	least := x.op == columnar.Less || x.op == columnar.LessEqual
+	rows, _ := e.all(among)
+	times := e.times(x.other)
+	for w, in := range rows {
+		for ; in != 0; in &= in - 1 {
+			i := 64*w + bits.TrailingZeros64(in)
+			at, of := times[int(f.first)+i], e.strip.owner[i]
+			switch {
+			case !s.has.Has(of):
+				s.has.Set(of)
+				s.times[of] = at
+			case least:
+				s.times[of] = min(s.times[of], at)
+			default:
+				s.times[of] = max(s.times[of], at)
 			}
 		}
 	}
-	return d
+	return s
 }
 
-func (j *Judge) order(p *predicate, f *frame, mask, t columnar.Bits) {
-	d := j.orderOf(p, f)
-	own := j.timesOf(p.times.own)[f.first:]
+func (x *orderCondition) evaluate(e *evaluation, p *predicate, mask, t, _ columnar.Bits) {
+	s := x.find(e, p.args[0])
+	own := e.times(x.own)[e.frames[spans].first:]
 	for w, in := range mask {
 		var out uint64
 		for rest := in; rest != 0; rest &= rest - 1 {
 			k := bits.TrailingZeros64(rest)
 			i := 64*w + k
-			if of := j.owner[i]; d.has.Has(of) {
-				out |= p.times.passes(d.times[of], own[i]) << k
+			if of := e.strip.owner[i]; s.has.Has(of) {
+				out |= x.passes(s.times[of], own[i]) << k
 			}
 		}
 		t[w] = out
 	}
 }
 
-// passes returns 1 if the times compare so, without branches: which of two times is the later is hard
-// to foresee.
-func (o *timeOrder) passes(other, own trace.Time) uint64 {
-	var isGreater, isLess uint64
-	if other > own {
-		isGreater = 1
-	}
-	if other < own {
-		isLess = 1
-	}
-	switch o.op {
+// passes returns 1 if the times compare so. It is branch-free, because the outcome is unpredictable.
+func (x *orderCondition) passes(other, own trace.Time) uint64 {
+	isGreater, isLess := bit(other > own), bit(other < own)
+	switch x.op {
 	case columnar.Less:
 		return isLess
 	case columnar.LessEqual:

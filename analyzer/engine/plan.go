@@ -11,13 +11,12 @@ import (
 // Plan is a number of rules compiled together. It is immutable and may be shared.
 type Plan struct {
 	rules      []rulePlan
-	predicates []*predicate
-	columns    []column
-	groups     []*textGroup
-	tests      []*testGroup
-	extremes   []extremes
-	orders     int // how many predOrder there are
-	quick      int // how many quickComparison
+	predicates []*predicate // operands come first
+	columns    []*column
+	texts      []*textGroup
+	matches    []*matchGroup
+	// These are numbers of states, see evaluation.
+	extremes, orders, simpleRests int
 }
 
 // rulePlan is one rule of a plan.
@@ -28,40 +27,31 @@ type rulePlan struct {
 	parts   []Part
 }
 
+// clausePlan is a clause of a rule. The rule is violated if the predicate has the value broken.
 type clausePlan struct {
 	name   string
 	of     *predicate
 	broken bool
 }
 
-// textGroup are all predicates that ask for texts of one column, and the texts.
-type textGroup struct {
-	id      int
-	column  int
-	domain  domain
-	texts   map[string]uint32 // to their classes, from 1
-	lengths [64]bool          // of texts; the last is for longer ones
-}
-
-// Part says how one expression of a rule is judged.
+// Part describes how one expression of a rule is judged.
 type Part struct {
 	// Name is "when", "always[0]", "never[1]".
 	Name string
-	// Reasons are why the interpreter has to judge it, or some traces by it: empty where
-	// the expression is vectorised.
+	// Reasons are why the interpreter has to judge the expression, or some traces by it. They are empty if the
+	// expression is vectorised.
 	Reasons []string
-	// ByRow: some of it, such as what compares a span with another, is evaluated for one
-	// span at a time, of those of which all else is true.
+	// ByRow is set if part of the expression, such as a comparison of a span with another, is evaluated for one span
+	// at a time, for the spans where all else is true.
 	ByRow bool
 }
 
-// Vectorised reports whether the interpreter is asked only about values that give an error
-// or are lists and maps.
+// Vectorised reports whether the interpreter is needed only for values that give an error or are lists and maps.
 func (p Part) Vectorised() bool { return len(p.Reasons) == 0 }
 
 // Compile compiles rules together.
 func Compile(rs []*rules.Rule) *Plan {
-	// Twice: the second time it is known what rules have in common.
+	// The rules are compiled twice: the second time the uses of each predicate are known.
 	first := compile(rs, nil)
 	uses := map[string]int{}
 	for _, p := range first.predicates {
@@ -72,7 +62,7 @@ func Compile(rs []*rules.Rule) *Plan {
 
 func compile(rs []*rules.Rule, uses map[string]int) *Plan {
 	p := &Plan{rules: make([]rulePlan, len(rs))}
-	c := &compiler{plan: p, keys: map[string]*predicate{}, cols: map[column]int{}, uses: uses, extremes: map[extremes]int{}}
+	c := &compiler{plan: p, keys: map[string]*predicate{}, cols: map[source]*column{}, uses: uses, extremes: map[extremeKey]int{}}
 	for i, r := range rs {
 		when, clauses := r.WhenAndClauses()
 		out := &p.rules[i]
@@ -84,20 +74,12 @@ func compile(rs []*rules.Rule, uses map[string]int) *Plan {
 			out.clauses = append(out.clauses, clausePlan{cl.Name, c.expression(out, cl.Name, cl.Expression), cl.Broken})
 		}
 	}
-	for _, pred := range p.predicates { // what is kept is cheap for whoever asks again
-		slices.SortStableFunc(pred.args, func(a, b *predicate) int { return a.order() - b.order() })
+	for _, pred := range p.predicates { // a result that is kept is cheap
+		sortByCost(pred.args)
 	}
 	p.groupTexts()
-	p.groupTests()
+	p.groupMatches()
 	return p
-}
-
-// order is the place of a predicate in a conjunction.
-func (p *predicate) order() int {
-	if p.memo && (p.kind == predNumber || p.kind == predDuration) {
-		return int(predIsText)
-	}
-	return p.rank
 }
 
 // expression compiles one expression of a rule.
@@ -110,147 +92,23 @@ func (c *compiler) expression(out *rulePlan, name string, x *lang.Expression) *p
 			part.Reasons = append(part.Reasons, reason)
 		}
 	}
-	p := c.vector(n, nil)
-	part.ByRow = p.byRow()
+	p := c.condition(n, nil)
+	part.ByRow = p.isByRow()
 	out.parts = append(out.parts, part)
 	return p
 }
 
-func (p *predicate) byRow() bool {
-	return p.kind == predRow || slices.ContainsFunc(p.args, (*predicate).byRow)
-}
-
-func (p *Plan) groupTexts() {
-	find := map[[2]int]*textGroup{}
-	for _, pred := range p.predicates {
-		if pred.kind != predTextIs {
-			continue
-		}
-		key := [2]int{pred.column, int(pred.domain)}
-		g := find[key]
-		if g == nil {
-			g = &textGroup{column: pred.column, domain: pred.domain, texts: map[string]uint32{}}
-			find[key] = g
-			p.groups = append(p.groups, g)
-		}
-		for _, t := range pred.texts {
-			i, ok := g.texts[t]
-			if !ok {
-				i = uint32(len(g.texts) + 1)
-				g.texts[t] = i
-				g.lengths[min(len(t), len(g.lengths)-1)] = true
-			}
-			pred.classes = append(pred.classes, i)
-		}
-		pred.group = g
-	}
-	for i, g := range p.groups {
-		g.id = i
-	}
+func (p *predicate) isByRow() bool {
+	return p.traits.cost == costRow || slices.ContainsFunc(p.args, (*predicate).isByRow)
 }
 
 // Explain returns how the expressions of rule i are judged.
 func (p *Plan) Explain(i int) []Part { return p.rules[i].parts }
 
-// ruleLimit is on how large a trace a rule's verdict surely is its expressions'.
-type ruleLimit struct {
-	spans int
-	sizes lang.Sizes // it was worked out for
-}
-
-// upTo returns the number of spans of the largest trace, of at most sizes.Spans, on which the
-// rule is decided by its expressions alone.
-func upTo(r *rules.Rule, sizes lang.Sizes) int {
-	fits := func(spans int) bool {
-		s := sizes
-		s.Spans, s.Descendants, s.Children, s.Ancestors = spans, spans, spans, 2*spans
-		if sizes.Depths > 0 {
-			s.Ancestors, s.Children = min(s.Ancestors, sizes.Ancestors), min(s.Children, sizes.Children)
-		}
-		return r.Decidable(s)
-	}
-	if fits(sizes.Spans) {
-		return sizes.Spans
-	}
-	low, high := 0, sizes.Spans // fits, does not
-	for low+1 < high {
-		if middle := (low + high) / 2; fits(middle) {
-			low = middle
-		} else {
-			high = middle
-		}
-	}
-	return low
-}
-
-// roundUp returns the least power of two that is no less than n.
-func roundUp(n int) int {
-	p := 1
-	for p < n {
-		p *= 2
-	}
-	return p
-}
-
-// boundsOf returns sizes that no trace of the batch exceeds, rounded up so that they are
-// those of most batches.
-func boundsOf(b *columnar.Batch) lang.Sizes {
-	var s lang.Sizes
-	for t := range b.NumTraces() {
-		s.Spans = max(s.Spans, int(b.First[t+1]-b.First[t]))
-	}
-	s.Spans = roundUp(s.Spans)
-	texts := func(c *columnar.TextColumn) { s.Text = max(s.Text, c.LongestText()) }
-	columns := func(cols []*columnar.Column) {
-		s.Attributes = max(s.Attributes, len(cols))
-		for _, c := range cols {
-			s.Text = max(s.Text, len(c.Key))
-			texts(&c.Text)
-			for _, v := range c.Others {
-				s.AddValue(v)
-			}
-		}
-	}
-	texts(&b.Names)
-	texts(&b.StatusMessages)
-	texts(&b.Scopes)
-	texts(&b.ScopeVersions)
-	texts(&b.Events.Names)
-	columns(b.Attributes)
-	columns(b.ResourceAttributes)
-	columns(b.Events.Attributes)
-	columns(b.Links.Attributes)
-	s.Events, s.Links = roundUp(len(b.Events.Times)), roundUp(len(b.Links.SpanIDs))
-	s.AllEvents, s.AllLinks = s.Events, s.Links
-	s.Text, s.List, s.Attributes = roundUp(s.Text), roundUp(s.List), roundUp(s.Attributes)
-	return s
-}
-
-// addShape adds the sizes of the traces from first to end that only a walk over their spans gives,
-// rounded up.
-func addShape(s lang.Sizes, b *columnar.Batch, first, end int) lang.Sizes {
-	most, all, children := 0, 0, int32(0)
-	for t := first; t < end; t++ {
-		m, a := lang.DepthsOf(int(b.First[t]), int(b.First[t+1]), func(i int) int { return int(b.Parents[i]) })
-		most, all = max(most, m), max(all, a)
-	}
-	low, high := b.First[first], b.First[end]
-	counts := make([]int32, high-low)
-	for _, parent := range b.Parents[low:high] {
-		if parent >= low {
-			counts[parent-low]++
-			children = max(children, counts[parent-low])
-		}
-	}
-	s.Ancestors, s.Depths, s.Children = roundUp(most), roundUp(all), roundUp(int(children))
-	return s
-}
-
-// selectTraces returns which traces of a batch a filter matches, in the memory of traces if it
-// has room.
+// selectTraces returns the traces of a batch that a filter matches, in the memory of traces if it has room.
 type selectTraces func(b *columnar.Batch, traces columnar.Bits) columnar.Bits
 
-// traceQL are the filters of the rules that have one, each once.
+// traceQL returns the filters of the rules, each once.
 func (p *Plan) traceQL() map[string]selectTraces {
 	filters := map[string]selectTraces{}
 	for i := range p.rules {

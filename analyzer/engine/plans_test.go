@@ -14,10 +14,10 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-var updatePlans = flag.Bool("plan.update", false, "write testdata/plans.txt anew; look at what changed")
+var updatePlans = flag.Bool("plan.update", false, "write testdata/plans.txt; review the changes")
 
-// What expressions become: verdicts do not tell whether something is judged by the interpreter that
-// need not be, or for each span that need not be. Rules of one paragraph are compiled together.
+// The predicates of expressions. Verdicts do not show whether the interpreter, or an evaluation row by row, is used without
+// need. The rules of one paragraph are compiled together.
 func TestPlans(t *testing.T) {
 	const name = "testdata/plans.txt"
 	text, err := os.ReadFile(name)
@@ -45,7 +45,7 @@ func TestPlans(t *testing.T) {
 	got := strings.Split(out.String(), "\n")
 	for i, want := range strings.Split(string(text), "\n") {
 		if i >= len(got) || got[i] != want {
-			t.Fatalf("%s:%d: %s, want %s; -plan.update writes it anew", name, i+1, got[min(i, len(got)-1)], want)
+			t.Fatalf("%s:%d: %s, want %s; update it with -plan.update", name, i+1, got[min(i, len(got)-1)], want)
 		}
 	}
 	require.Len(t, got, strings.Count(string(text), "\n")+1)

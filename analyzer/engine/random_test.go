@@ -162,7 +162,7 @@ func (g *gen) cond(d int) string {
 	return "(" + g.cond(d-1) + " " + pick(g, "==", "!=") + " " + g.cond(d-1) + ")"
 }
 
-// textAnd asks for spans with a text, of which more is true.
+// textAnd returns a condition on spans with a string and other properties.
 func (g *gen) textAnd() string {
 	v := pick(g, "s", "t", "u")
 	g.vars = append(g.vars, v)
@@ -174,9 +174,9 @@ func (g *gen) textAnd() string {
 	return pick(g, "spans.exists("+v+", "+of+")", "spans.all("+v+", !("+of+"))", "count(spans, "+v+", "+of+") "+g.cmp()+" 1", "spans.exists_one("+v+", "+of+")")
 }
 
-// listed asks for spans with a text, of which more is true, about themselves and what is around them:
-// what plans look at by lists of spans. Some conditions are the pack's, so that rules share them.
-func (g *gen) listed(shared []string) string {
+// related returns a condition on spans with a string, on other properties of these, and on spans around them. Some
+// parts are those of the pack, so that rules share them.
+func (g *gen) related(shared []string) string {
 	of := pick(g, `s.name == "x"`, `s.name == "x"`, `s.name in ["x", "xy"]`, `s.service == "y"`, `s.attributes["a"] == "x"`, `s.name == "y" && s.service == "x"`, `s.attributes["a"] in ["x", "y", "xy"]`)
 	for range 1 + g.IntN(4) {
 		if len(shared) > 0 && g.IntN(3) == 0 {
@@ -196,7 +196,7 @@ func (g *gen) listed(shared []string) string {
 	return "spans.exists(s, " + of + ` && s.attributes["` + pick(g, "b", "n") + `"] ` + pick(g, "<", "<=", ">", ">=") + " " + g.num() + ")"
 }
 
-// around is a condition on a span or what is around it.
+// around returns a condition on a span or on spans around it.
 func (g *gen) around(v string, depth int) string {
 	switch g.IntN(16) {
 	case 0:
@@ -267,7 +267,7 @@ func (g *gen) nestedBody(outer string, depth int) (list, v, of string) {
 		of += pick(g, "", " && "+v+".end == trace.end", " && "+v+`["a"] != trace.root["a"]`)
 	} else {
 		list = pick(g, "spans", outer+".children", outer+".children", outer+".descendants()", outer+".ancestors()")
-		if g.IntN(3) > 0 { // what is asked of the trace is asked apart
+		if g.IntN(3) > 0 { // the condition on the trace is separated
 			of += ` && trace.duration > duration("0s")`
 		}
 		if depth == 2 || g.IntN(4) == 0 {
@@ -392,7 +392,7 @@ func TestRandomConditionsGiveTheOraclesVerdicts(t *testing.T) {
 	t.Logf("%d cases of %d rules: %v; %d rules were refused, %d expressions are not vectorised", cases, all.parsed, all.outcomes, all.refused, all.unknown)
 }
 
-// tally is what was compared.
+// tally counts the verdicts that were compared.
 type tally struct {
 	outcomes                 map[rules.Outcome]int
 	parsed, refused, unknown int
@@ -419,11 +419,11 @@ func (n *tally) compare(t *testing.T, seed uint64) {
 			rule["when"] = g.cond(1 + g.IntN(3))
 		}
 		if seed%4 != 0 {
-			rule["when"] = g.listed(shared)
+			rule["when"] = g.related(shared)
 		}
 		for _, k := range []string{"always", "never"} {
 			if seed%4 != 0 && g.IntN(3) > 0 {
-				rule[k] = []string{g.listed(shared)}
+				rule[k] = []string{g.related(shared)}
 				continue
 			}
 			if g.IntN(2) == 0 {

@@ -55,8 +55,8 @@ func TestAttacksAreRefusedWhenLoaded(t *testing.T) {
 	}
 }
 
-// What is too much for a trace ends there, as an error; the trace's other rules, and the
-// other traces, are judged.
+// A rule that exceeds a limit on a trace gives an error there; the other rules of the trace, and the other traces,
+// are judged.
 func TestAttacksEndAtTheLimitAndTheOthersGoOn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes a trace of a million spans and a text of 100 MB")
@@ -92,7 +92,7 @@ func TestAttacksEndAtTheLimitAndTheOthersGoOn(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	t.Logf("%d MiB were allocated", (after.TotalAlloc-before.TotalAlloc)>>20)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<30))
-	require.Equal(t, engine.Counts{Violation: 4}, verdicts.Counts[0], "what is cheap is judged on all")
+	require.Equal(t, engine.Counts{Violation: 4}, verdicts.Counts[0], "the cheap rule is judged on all traces")
 	require.Equal(t, 1, verdicts.Counts[1].Error, "a trillion pairs of spans are too many")
 	require.Equal(t, 3, verdicts.Counts[1].NotApplicable)
 	require.Equal(t, engine.Counts{NotApplicable: 4}, verdicts.Counts[2], "the time of a regular expression is linear")
@@ -105,7 +105,7 @@ func TestAttacksEndAtTheLimitAndTheOthersGoOn(t *testing.T) {
 	}
 }
 
-// What a rule may cost is asked of each batch, whatever the one before was like, and of whatever in it is long.
+// The limits of a rule are computed for each batch, independently of the batch before, and for each kind of long value.
 func TestLimitsAreOfTheBatch(t *testing.T) {
 	attribute := func(v string) trace.Attributes { return attributesOf(trace.StringValue(v)) }
 	options := rules.Options{Sizes: lang.Sizes{Spans: 1000, Descendants: 10, Children: 10, Ancestors: 10, Events: 2, Links: 2, Attributes: 10, Text: 64, List: 10}}
@@ -196,7 +196,7 @@ func TestLimitsAreTheInterpreters(t *testing.T) {
 	}
 }
 
-// The interpreter is asked of traces beyond a rule's limit, and of no others.
+// The interpreter judges the traces beyond a rule's limit, and no others.
 func TestOnlyTracesBeyondTheLimitAreTheInterpreters(t *testing.T) {
 	rs, err := packWith(t, rules.Options{MaxCost: 1e5, Sizes: lang.Sizes{Spans: 2, Descendants: 2, Children: 2, Ancestors: 2, Events: 1, Links: 1, Attributes: 1, Text: 1, List: 1}},
 		`spans.exists(s, spans.exists(u, u.name.matches("^(a|b|c|d)+$")))`)
@@ -226,8 +226,8 @@ func TestOnlyTracesBeyondTheLimitAreTheInterpreters(t *testing.T) {
 	}
 }
 
-// Long chains, chains the other way round, and cycles cost no more than as many steps as there are
-// spans, whatever is asked of ancestors: else each of these would take from seconds to hours.
+// Conditions on ancestors take at most one step for each span in long chains, reversed chains and cycles. Otherwise each
+// of these traces would take from seconds to hours.
 func TestChainsAndCyclesAreWalkedOnce(t *testing.T) {
 	id := func(i int) trace.SpanID { return trace.SpanID{3: 1, 5: byte(i >> 16), 6: byte(i >> 8), 7: byte(i)} }
 	named := func(i int) trace.Span {
@@ -268,7 +268,7 @@ func TestChainsAndCyclesAreWalkedOnce(t *testing.T) {
 			`spans.exists(s, s.name == "x" && s.ancestors().exists(a, a.kind == "client"))`,
 		)
 		require.NoError(t, err, name)
-		if strings.HasPrefix(name, "long") { // the interpreter, which is asked where much may be met, would take its time
+		if strings.HasPrefix(name, "long") { // the interpreter judges these traces, and takes long
 			rs = rs[:2]
 		}
 		var traces []*trace.Trace

@@ -18,7 +18,7 @@ import (
 // every rule that is about a few of them applies, holds and is broken now and then.
 type shop struct{ *rand.Rand }
 
-// attributeValues are what a shop says of spans: the last of each are seldom.
+// attributeValues are the attributes of a shop's spans: the last values of each are rare.
 var attributeValues = []struct {
 	key    string
 	values []any
@@ -363,7 +363,7 @@ func withoutNil(m map[string]any) map[string]any {
 	return m
 }
 
-// What predicates are made of. A nil span has no fields: what is asked of it is false.
+// These functions make predicates. A nil span has no fields, so conditions on it are false.
 
 func some[E any](list []E, ok func(E) bool) bool { return slices.ContainsFunc(list, ok) }
 
@@ -420,8 +420,7 @@ func (s *sentSpan) is(key, text string) bool {
 
 func (s *sentSpan) length() time.Duration { return time.Duration(s.end - s.start) }
 
-// num is a value as a number; NaN, which compares with nothing, if it is none. What is
-// rounded is far from all limits.
+// num returns a value as a number, or NaN, which compares with nothing. Rounded numbers are far from all limits.
 func num(v any) float64 {
 	switch v := v.(type) {
 	case int64:

@@ -171,7 +171,7 @@ func agree(t *testing.T, rs []*rules.Rule, judge *engine.Judge, needs columnar.N
 	}
 }
 
-// said checks what a violation points at and says.
+// said checks the span that a violation refers to, and its message.
 func (w *twice) said(t *testing.T, seen *sent, v rules.Verdict, td ptrace.Traces) {
 	var about []*sentSpan
 	var indices []int

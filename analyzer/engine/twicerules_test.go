@@ -12,7 +12,7 @@ import (
 	"github.com/betracehq/betrace/rules"
 )
 
-// twice is a rule in CEL, and what it says as plain Go over the OTLP that was sent.
+// twice is a rule in CEL, and the same rule in plain Go over the OTLP that was sent.
 type twice struct {
 	name                         string
 	traceql, when, always, never string
@@ -20,7 +20,7 @@ type twice struct {
 	filter, applies, holds func(*sent) bool
 	// judge is all of these, where the verdict may be an error.
 	judge func(*sent) rules.Outcome
-	// about and spans say what a violation points at, message and text what it says.
+	// about and spans are the span that a violation refers to; message and text are its message.
 	about   string
 	spans   func(*sentSpan) bool
 	message string
@@ -76,7 +76,7 @@ func outcome(applies, errs, broken bool) rules.Outcome {
 }
 
 var rulesTwice = []twice{
-	// Services, names, kinds, status: what every span has.
+	// Services, names, kinds, status: the fields of all spans.
 	{
 		name: "payment is called by its clients",
 		when: `spans.exists(s, s.service == "payment" && s.kind == "server")`, always: `spans.filter(s, s.service == "payment" && s.kind == "server").all(s, s.parent.service in ["checkout", "gateway", "payment"])`,
@@ -581,7 +581,7 @@ var rulesTwice = []twice{
 	},
 	// Absent values and optionals.
 	{
-		name: "a default for what is absent", when: `spans.exists(s, s.kind == "server")`, always: `spans.all(s, s.kind != "server" || s[?"http.request.method"].orValue("GET") == "GET")`,
+		name: "a default for an absent attribute", when: `spans.exists(s, s.kind == "server")`, always: `spans.all(s, s.kind != "server" || s[?"http.request.method"].orValue("GET") == "GET")`,
 		applies: func(t *sent) bool { return t.any(func(s *sentSpan) bool { return s.kind == "server" }) },
 		holds: func(t *sent) bool {
 			return t.all(func(s *sentSpan) bool {
@@ -638,7 +638,7 @@ var rulesTwice = []twice{
 		},
 	},
 	{
-		name: "who asks decides what holds", when: `spans.size() > 1`, always: `trace.root.service == "web" ? spans.exists(s, s.service == "gateway") : trace.root.kind != "consumer"`,
+		name: "the caller decides the requirement", when: `spans.size() > 1`, always: `trace.root.service == "web" ? spans.exists(s, s.service == "gateway") : trace.root.kind != "consumer"`,
 		applies: func(t *sent) bool { return len(t.spans) > 1 },
 		holds: func(t *sent) bool {
 			if t.root != nil && t.root.service == "web" {

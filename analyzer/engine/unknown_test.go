@@ -7,8 +7,8 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// What is an error of some spans, events, links or resources is decided by the others, if they decide it, in
-// quantifiers, around a span and in all that is made of them.
+// A condition that is an error on some spans, events, links or resources has the value that the others decide, if they
+// do: in quantifiers, in conditions around a span, and in combinations of these.
 func TestErrorsAreKeptWhereTheyDecide(t *testing.T) {
 	is := func(of string) string { return "int(" + of + `.attributes["a"]) > 0` }
 	atoms := []string{

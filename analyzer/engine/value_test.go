@@ -17,8 +17,8 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// Calculations and comparisons of two values, at the limits of their types and of any two types, are
-// what the interpreter makes of them.
+// Calculations and comparisons of two values of any types, and at the limits of their types, have the results of the
+// interpreter.
 func TestCalculationsAtTheLimits(t *testing.T) {
 	values := []trace.Value{
 		{}, trace.IntValue(0), trace.IntValue(1), trace.IntValue(-1), trace.IntValue(2), trace.IntValue(-7), trace.IntValue(math.MaxInt64), trace.IntValue(math.MinInt64),
@@ -58,7 +58,7 @@ func TestCalculationsAtTheLimits(t *testing.T) {
 		texts, least := 0, false
 		for _, a := range spans[0].Attributes {
 			switch {
-			case a.Value.Type() == trace.TypeArray: // with what is absent, nothing is asked
+			case a.Value.Type() == trace.TypeArray: // an absent operand needs no interpreter
 				return len(spans[0].Attributes) > 1 || !strings.Contains(condition, `s["a"] + s["b"] == 1`)
 			case a.Value.Type() == trace.TypeString:
 				texts++
@@ -101,7 +101,8 @@ func TestCalculationsWithTimesAtTheLimits(t *testing.T) {
 
 // equalsOracle judges traces by a rule for each condition on a span s, in each of the ways, at least once: all of
 // them, every other one, some without attributes, events and links, and some whose attributes are all 0, by the same
-// judge. The interpreter is asked where it says that there is an error, or where it may be.
+// judge. The interpreter is used only where it gives an error, and where mayAsk
+// allows it.
 func equalsOracle(t *testing.T, conditions []string, traces []*trace.Trace, mayAsk func(condition string, spans []trace.Span) bool, ways ...func(*engine.Judge)) {
 	t.Helper()
 	var accepted []string

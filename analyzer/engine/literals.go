@@ -7,17 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// literal is a text, in any case if fold.
+// literal is a string, in any case if fold is set.
 type literal struct {
 	text string // lower case if fold
 	fold bool
 }
 
-// mostLiterals is up to how many literals looking for them is surely faster than matching.
+// mostLiterals is the maximum number of literals: with more, a search may be slower than the match itself.
 const mostLiterals = 16
 
-// requiredLiterals returns texts of which every text has one that matches a pattern, the longest that
-// are easily found; nil if there are none.
+// requiredLiterals returns literals one of which is in every string that matches a pattern. It returns the longest
+// ones that are easily found, nil if there are none.
 func requiredLiterals(pattern string) []literal {
 	x, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
@@ -60,8 +60,8 @@ func literalsOf(x *syntax.Regexp) []literal {
 	return nil
 }
 
-// foldedLiteral returns the longest part of a text that has the same letters in any case: not k
-// and s, which the Kelvin sign and the long s match, too.
+// foldedLiteral returns the longest part of a string without letters that more than two characters match: the
+// Kelvin sign matches k, and the long s matches s.
 func foldedLiteral(runes []rune) []literal {
 	longest := ""
 	for _, part := range strings.FieldsFunc(string(runes), func(r rune) bool { return r >= utf8.RuneSelf || strings.ContainsRune("kKsS", r) }) {
@@ -75,7 +75,7 @@ func foldedLiteral(runes []rune) []literal {
 	return []literal{{text: longest, fold: true}}
 }
 
-// shortest returns the length of the shortest text: the longer it is, the fewer texts have one.
+// shortest returns the length of the shortest literal: the longer it is, the fewer strings contain one.
 func shortest(of []literal) int {
 	if len(of) == 0 {
 		return 0
@@ -87,14 +87,14 @@ func shortest(of []literal) int {
 	return n
 }
 
-// literalFinder looks for literals.
+// literalFinder searches strings for literals.
 type literalFinder struct {
-	exact []byte // the only one, if it is in one case
+	exact []byte // the only literal, if its case matters
 	of    []literal
-	first [256]bool // bytes with which one begins
+	first [256]bool // bytes that a literal begins with
 }
 
-// newLiteralFinder returns a finder of one of some literals; nil if there are none.
+// newLiteralFinder returns a finder of literals, nil if there are none.
 func newLiteralFinder(of []literal) *literalFinder {
 	switch {
 	case len(of) == 0:
@@ -113,7 +113,7 @@ func newLiteralFinder(of []literal) *literalFinder {
 	return f
 }
 
-// isIn reports whether a text has one of the literals.
+// isIn reports whether a string contains one of the literals.
 func (f *literalFinder) isIn(text []byte) bool {
 	if f.exact != nil {
 		return bytes.Contains(text, f.exact)

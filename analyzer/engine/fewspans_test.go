@@ -15,8 +15,8 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// Conditions on few spans and limits of numbers, alone and next to others that share parts of them: all ways to judge them
-// say what the interpreter says.
+// Conditions on few spans, and limits of numbers, give the verdicts of the interpreter: alone, and next to others that
+// share parts of them.
 func TestConditionsOnFewSpansAndLimits(t *testing.T) {
 	const list = `
 count(spans, s, s.name in ["a", "b", "c"] && s.kind == "server") == 2

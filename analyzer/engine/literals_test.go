@@ -52,7 +52,7 @@ func TestRequiredLiterals(t *testing.T) {
 	}
 }
 
-// Whatever matches a pattern has one of its literals.
+// Each string that matches a pattern contains one of its literals.
 func TestWhatMatchesHasALiteral(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	parts := []string{"a", "b", "ab", "(a|b)", "(ab|ba)", "a?", "b*", "(ab)+", "[ab]", ".", `\b`, "^", "$", "(?i:aB)", "ä", "(?:a|)", "a{2}", "\uFFFD", "(?i:sK)", "(?i:aKb)", "(?i:aİ)", "(aa|(?i:bb)|k)"}
