@@ -1,8 +1,6 @@
-// Package evidence says what BeTrace writes about violations, and sees to it that
-// it arrives: a violation span in Tempo and a record in Loki, each once.
+// Package evidence holds violations, and the two forms in which BeTrace writes them: a
+// violation span for Tempo and a record for Loki. Package sink delivers them.
 //
-// A violation has an ID that follows from what it is: tenant, pack, rule, rule
-// digest and trace ([ViolationID]). [Deliver] asks each [Sink] what it holds
-// already, writes the rest, reads it back, sends again what did not arrive, and
-// says what is missing. So a scan may be repeated, cut off or run twice at once.
+// The ID of a violation follows from its tenant, pack, rule, rule digest and trace
+// ([ViolationID]), so that the same finding is the same violation, whoever finds it.
 package evidence

@@ -1,20 +1,10 @@
 package evidence_test
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"flag"
-	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,18 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"github.com/betracehq/betrace/deploy/stack"
-	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/evidence"
-	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 	"github.com/betracehq/betrace/trace/otlp"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
-
-func TestMain(m *testing.M) { stacktest.Main(m) }
 
 func violation(n int, tenant string) evidence.Violation {
 	id := trace.ID{0: 1, 14: byte(n >> 8), 15: byte(n)}
@@ -50,17 +35,6 @@ func violation(n int, tenant string) evidence.Violation {
 			Origin: evidence.OriginScan, WindowStart: time.Unix(1_767_323_000, 0), WindowEnd: time.Unix(1_767_324_000, 0), Engine: "v1.2.3",
 		},
 	}
-}
-
-func golden(t *testing.T, name string, have []byte) {
-	t.Helper()
-	path := "testdata/" + name
-	if *update {
-		require.NoError(t, os.WriteFile(path, have, 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(have))
 }
 
 func TestTheIdentityOfAViolationIsFixed(t *testing.T) {
@@ -150,260 +124,89 @@ func TestOnlyBeTracesOwnTracesAreItsOwn(t *testing.T) {
 	}
 }
 
-// sinks connects to a real Tempo and a real Loki, as a tenant of one test.
-func sinks(t *testing.T) (tempo *evidence.Tempo, loki *evidence.Loki, access tempoclient.Access, s *stack.Stack) {
+func golden(t *testing.T, name string, have []byte) {
 	t.Helper()
-	// While Tempo moves a block, it may find none of its traces.
-	s = stacktest.Get(t, stack.Options{Tempo: true, Loki: true, Multitenant: true, NoBlocks: true})
-	access = tempoclient.Access{Tenant: strings.ReplaceAll(t.Name(), "/", "-"), PlainText: true}
-	client, err := tempoclient.New(tempoclient.Config{URL: s.TempoURL, Access: access})
+	path := "testdata/" + name
+	if *update {
+		require.NoError(t, os.WriteFile(path, have, 0o644))
+	}
+	want, err := os.ReadFile(path)
 	require.NoError(t, err)
-	writer, err := tempoclient.NewWriter(tempoclient.WriterConfig{Addr: s.OTLPGRPC, Access: access})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, errors.Join(client.Close(), writer.Close())) })
-	httpClient, err := access.HTTPClient()
-	require.NoError(t, err)
-	loki, err = evidence.NewLoki(evidence.LokiConfig{URL: s.LokiURL, Client: httpClient})
-	require.NoError(t, err)
-	return &evidence.Tempo{Export: writer.Export, Read: client.Trace, NotFound: tempoclient.ErrNotFound}, loki, access, s
+	require.Equal(t, string(want), string(have))
 }
 
-// lokiLines returns every line that Loki holds of a tenant.
-func lokiLines(t *testing.T, s *stack.Stack, access tempoclient.Access) []string {
-	t.Helper()
-	client, err := access.HTTPClient()
+func TestALineDependsOnTheFindingOnly(t *testing.T) {
+	v := violation(1, "acme")
+	line, err := v.Record()
 	require.NoError(t, err)
-	resp, err := client.Get(s.LokiURL + "/loki/api/v1/query_range?limit=5000&since=1h&query=" + url.QueryEscape(`{service_name="betrace"}`))
+	v.Circumstances = evidence.Circumstances{
+		Origin: evidence.OriginSweep, Sweep: "hourly", Job: "j", Provisional: true, Engine: "v9",
+		WindowStart: time.Unix(1, 0), WindowEnd: time.Unix(2, 0), FiledAt: time.Unix(3, 0),
+	}
+	v.Root = evidence.SpanRef{}
+	other, err := v.Record()
 	require.NoError(t, err)
-	defer resp.Body.Close()
-	var answer struct {
-		Data struct {
-			Result []struct {
-				Stream map[string]string
-				Values [][]any
-			}
-		}
-	}
-	require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
-	var lines []string
-	for _, stream := range answer.Data.Result {
-		require.Equal(t, "critical", stream.Stream["severity"])
-		require.Equal(t, "charge-needs-fraud-check", stream.Stream["rule_id"])
-		require.Equal(t, "soc2:CC6.1,pci-dss:10.2", stream.Stream["controls"])
-		for _, v := range stream.Values {
-			lines = append(lines, v[1].(string))
-		}
-	}
-	return lines
+	require.Equal(t, string(line), string(other))
+	v.Circumstances = evidence.Circumstances{}
+	none, err := v.Record()
+	require.NoError(t, err)
+	require.Equal(t, string(line), string(none))
 }
 
-func TestAViolationIsWrittenOnceHoweverOftenItIsDelivered(t *testing.T) {
-	tempo, loki, access, s := sinks(t)
-	var vs []evidence.Violation
-	for i := range 230 { // more than one query of Loki takes
-		vs = append(vs, violation(i, access.Tenant))
-	}
-	both := []evidence.Sink{tempo, loki}
-	first := evidence.Deliver(t.Context(), both, append(vs[:100:100], vs[50:]...), evidence.DeliverOptions{})
-	require.Equal(t, []evidence.Delivery{{Sink: "tempo", Written: 230, Confirmed: 230}, {Sink: "loki", Written: 230, Confirmed: 230}}, first)
-	again := evidence.Deliver(t.Context(), both, vs, evidence.DeliverOptions{})
-	require.Equal(t, []evidence.Delivery{{Sink: "tempo", AlreadyThere: 230}, {Sink: "loki", AlreadyThere: 230}}, again)
-	lines := lokiLines(t, s, access)
-	require.Len(t, lines, 230)
-	for _, v := range vs {
-		id, spanID := evidence.SpanIDs(v.ID)
-		tr, err := tempo.Read(t.Context(), id)
+func TestRecordsOfBothVersionsAreRead(t *testing.T) {
+	want := violation(1, "acme")
+	want.Root = evidence.SpanRef{}
+	for version, path := range map[string]string{"v1": "testdata/record.v1.json", "v2": "testdata/record.json"} {
+		line, err := os.ReadFile(path)
 		require.NoError(t, err)
-		require.Len(t, tr.Spans, 1)
-		require.Equal(t, spanID, tr.Spans[0].ID)
-		require.True(t, isOwn(tr))
-		line, err := v.Record()
+		schema, err := jsonschema.NewCompiler().Compile("../docs/schemas/violation." + version + ".json")
 		require.NoError(t, err)
-		require.Contains(t, lines, string(line))
-	}
-}
-
-func TestAnAnswerThatIsLostDoesNotWriteTwice(t *testing.T) {
-	_, _, access, s := sinks(t)
-	target, err := url.Parse(s.LokiURL)
-	require.NoError(t, err)
-	var pushes atomic.Int32
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		isPush := strings.HasSuffix(r.URL.Path, "/push")
-		r.URL.Scheme, r.URL.Host, r.RequestURI = target.Scheme, target.Host, ""
-		resp, err := http.DefaultTransport.RoundTrip(r)
-		if err != nil || isPush && pushes.Add(1) == 1 {
-			if err == nil {
-				resp.Body.Close()
-			}
-			panic(http.ErrAbortHandler) // Loki has it, the answer is cut off
-		}
-		defer resp.Body.Close()
-		w.WriteHeader(resp.StatusCode)
-		_, _ = io.Copy(w, resp.Body) // the client sees a broken answer
-	}))
-	defer proxy.Close()
-	client, err := access.HTTPClient()
-	require.NoError(t, err)
-	loki, err := evidence.NewLoki(evidence.LokiConfig{URL: proxy.URL, Client: client})
-	require.NoError(t, err)
-	d := evidence.Deliver(t.Context(), []evidence.Sink{loki}, []evidence.Violation{violation(1, access.Tenant)}, evidence.DeliverOptions{})
-	require.Equal(t, []evidence.Delivery{{Sink: "loki", Written: 1, Confirmed: 1}}, d)
-	require.Equal(t, int32(2), pushes.Load())
-	require.Len(t, lokiLines(t, s, access), 1)
-}
-
-func TestAClockThatIsWrongIsSaid(t *testing.T) {
-	_, _, access, s := sinks(t)
-	client, err := access.HTTPClient()
-	require.NoError(t, err)
-	loki, err := evidence.NewLoki(evidence.LokiConfig{URL: s.LokiURL, Client: client, Now: func() time.Time { return time.Now().Add(time.Hour) }})
-	require.NoError(t, err)
-	d := evidence.Deliver(t.Context(), []evidence.Sink{loki}, []evidence.Violation{violation(1, access.Tenant)}, evidence.DeliverOptions{})
-	require.ErrorContains(t, d[0].Err, "is this machine's clock right?")
-	require.Len(t, d[0].Missing, 1)
-}
-
-func TestWhatLokiAnswersIsSaidWithARemedy(t *testing.T) {
-	for _, tt := range []struct {
-		name, want string
-		handler    http.HandlerFunc
-		tries      int32
-	}{
-		{"not authorized", "401 no: check the credentials", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 401) }, 1},
-		{"another server", "is http://127.0.0.1", func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, 1},
-		{"a limit", "429 slow: raise the tenant's ingestion rate (3 tries)", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "slow", 429) }, 3},
-		{"a fault", "500 oh: see Loki's log (3 tries)", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "oh", 500) }, 3},
-		{"a page", "400 Bad Request", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 400) }, 1},
-		{"half an answer", "the answer broke off", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", "100")
-			_, _ = w.Write([]byte("{")) // half of it, on purpose
-		}, 3},
-		{"no JSON", "the answer is no query result", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }, 1},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var n atomic.Int32
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.Add(1); tt.handler(w, r) }))
-			defer server.Close()
-			loki, err := evidence.NewLoki(evidence.LokiConfig{URL: server.URL, Tries: 3})
+		value, err := jsonschema.UnmarshalJSON(strings.NewReader(string(line)))
+		require.NoError(t, err)
+		require.NoError(t, schema.Validate(value), version)
+		have, err := evidence.ParseRecord(line)
+		require.NoError(t, err)
+		if version == "v2" {
+			require.Zero(t, have.Circumstances)
+			again, err := have.Record()
 			require.NoError(t, err)
-			d := evidence.Deliver(t.Context(), []evidence.Sink{loki}, []evidence.Violation{violation(1, "")}, evidence.DeliverOptions{})
-			require.ErrorContains(t, d[0].Err, "loki: ask what is there: loki query: ")
-			require.ErrorContains(t, d[0].Err, tt.want)
-			require.Len(t, d[0].Missing, 1)
-			require.Equal(t, tt.tries, n.Load())
-		})
-	}
-	loki, err := evidence.NewLoki(evidence.LokiConfig{URL: "http://127.0.0.1:1", Tries: 2})
-	require.NoError(t, err)
-	_, err = loki.Holds(t.Context(), []evidence.Violation{violation(1, "")}, time.Time{})
-	require.ErrorContains(t, err, "connection refused: does Loki run at http://127.0.0.1:1?")
-	_, err = evidence.NewLoki(evidence.LokiConfig{URL: "loki:3100"})
-	require.ErrorContains(t, err, `loki URL "loki:3100": want http://`)
-}
-
-// memory is a sink that loses, refuses or keeps.
-type memory struct {
-	mu     sync.Mutex
-	held   map[string]bool
-	writes int
-	lose   int // so many writes are lost
-	refuse error
-	blind  error
-}
-
-func (m *memory) Name() string { return "memory" }
-
-func (m *memory) Holds(_ context.Context, vs []evidence.Violation, _ time.Time) (map[string]bool, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	held := map[string]bool{}
-	for _, v := range vs {
-		held[v.ID] = m.held[v.ID]
-	}
-	if m.writes > 0 && m.blind != nil {
-		return nil, m.blind
-	}
-	return held, nil
-}
-
-func (m *memory) Write(_ context.Context, vs []evidence.Violation) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.writes++
-	if m.writes <= m.lose {
-		return nil
-	}
-	for i, v := range vs {
-		if m.refuse != nil && i > 0 {
-			return m.refuse
+			require.Equal(t, string(line), string(again)+"\n")
+		} else {
+			have.WindowStart, have.WindowEnd = have.WindowStart.Local(), have.WindowEnd.Local()
+			require.Equal(t, want.Circumstances, have.Circumstances, "version 1 holds the circumstances, too")
 		}
-		m.held[v.ID] = true
+		have.Circumstances = want.Circumstances
+		require.Equal(t, want, have)
 	}
-	return nil
 }
 
-// forgetful does not find one violation when it is first asked, as a Tempo in which
-// a trace is on its way from memory to a block.
-type forgetful struct {
-	*memory
-	asked  int
-	forget string
-}
-
-func (f *forgetful) Holds(ctx context.Context, vs []evidence.Violation, since time.Time) (map[string]bool, error) {
-	held, err := f.memory.Holds(ctx, vs, since)
-	if f.asked++; f.asked == 1 {
-		delete(held, f.forget)
+func TestALineThatIsNoRecordIsRefused(t *testing.T) {
+	line, err := os.ReadFile("testdata/record.v1.json")
+	require.NoError(t, err)
+	for _, tt := range []struct{ from, to, want string }{
+		{"", "", "unexpected end of JSON input"},
+		{"violation/v1", "violation/v3", `its schema is "betrace.dev/violation/v3"; betrace.dev/violation/v2 and betrace.dev/violation/v1 can be read`},
+		{`"id":"01`, `"id":"x`, "violation record 15d0bb78e3f18a3bc19fdc7fd2ef6bb8: "},
+		{`"span_id":"0000`, `"span_id":"xy`, `"xy000000000002" is no span ID`},
+		{`"span_id":"0000`, `"span_id":"`, `"000000000002" is no span ID`},
+		{`"start":"2026-01-02T03:04`, `"start":"yesterday`, "yesterday"},
+		{`"end":"2026`, `"end":"20x6`, "20x6"},
+	} {
+		text := ""
+		if tt.from != "" {
+			require.Contains(t, string(line), tt.from)
+			text = strings.Replace(string(line), tt.from, tt.to, 1)
+		}
+		_, err := evidence.ParseRecord([]byte(text))
+		require.ErrorContains(t, err, tt.want)
 	}
-	return held, err
 }
 
-func TestWhatIsMissedForAMomentIsNotWrittenAgain(t *testing.T) {
-	vs := []evidence.Violation{violation(1, ""), violation(2, ""), violation(3, "")}
-	m := &memory{held: map[string]bool{vs[0].ID: true, vs[1].ID: true}}
-	f := &forgetful{memory: m, forget: vs[1].ID}
-	d := evidence.Deliver(t.Context(), []evidence.Sink{f}, vs, evidence.DeliverOptions{Poll: time.Millisecond})[0]
-	require.Equal(t, evidence.Delivery{Sink: "memory", AlreadyThere: 2, Written: 1, Confirmed: 1}, d)
-}
-
-func TestWhatDoesNotArriveIsSentAgainThenReported(t *testing.T) {
-	vs := []evidence.Violation{violation(1, ""), violation(2, "")}
-	opts := evidence.DeliverOptions{Wait: 20 * time.Millisecond, Poll: time.Millisecond}
-	deliver := func(m *memory) evidence.Delivery {
-		m.held = map[string]bool{}
-		return evidence.Deliver(t.Context(), []evidence.Sink{m}, vs, opts)[0]
+func TestATextIsCutBetweenCharacters(t *testing.T) {
+	for _, before := range []string{"", "x", "xx", "xxx"} {
+		v := violation(1, "")
+		v.Message = before + strings.Repeat("😀", 1000)
+		s := evidence.Spans([]evidence.Violation{v}, time.Now()).ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
+		require.True(t, strings.HasSuffix(s.Status().Message(), "😀…"), before)
 	}
-	lost := &memory{lose: 2}
-	require.Equal(t, evidence.Delivery{Sink: "memory", Written: 2, Confirmed: 2}, deliver(lost))
-	require.Equal(t, 3, lost.writes)
-
-	lost = &memory{lose: 99}
-	d := deliver(lost)
-	require.Equal(t, 3, lost.writes)
-	require.Equal(t, []string{vs[0].ID, vs[1].ID}, d.Missing)
-	require.Zero(t, d.Confirmed)
-	require.ErrorContains(t, d.Err, "2 violations were sent 3 times and are not there")
-
-	d = deliver(&memory{refuse: errors.New("disk full")})
-	require.Equal(t, []string{vs[1].ID}, d.Missing, "what arrived before the refusal is there")
-	require.Equal(t, 1, d.Confirmed)
-	require.ErrorContains(t, d.Err, "memory: write: disk full")
-
-	d = deliver(&memory{blind: errors.New("blind")})
-	require.Len(t, d.Missing, 2)
-	require.ErrorContains(t, d.Err, "memory: read back: blind")
-
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	d = evidence.Deliver(ctx, []evidence.Sink{&memory{held: map[string]bool{}, lose: 99}}, vs, evidence.DeliverOptions{})[0]
-	require.ErrorIs(t, d.Err, context.Canceled)
-	require.Len(t, d.Missing, 2)
-
-	sum := evidence.Delivery{}
-	sum.Add(evidence.Delivery{Sink: "x", Written: 1, Confirmed: 1})
-	sum.Add(evidence.Delivery{Sink: "x", AlreadyThere: 2, Written: 1, Missing: []string{"a"}, Err: errors.New("e")})
-	require.Equal(t, "x", sum.Sink)
-	require.Equal(t, [3]int{2, 2, 1}, [3]int{sum.AlreadyThere, sum.Written, sum.Confirmed})
-	require.Equal(t, []string{"a"}, sum.Missing)
 }

@@ -174,16 +174,16 @@ func parseTime(text string) (time.Time, error) {
 	return time.Parse(time.RFC3339Nano, text)
 }
 
-// labels returns the labels of the stream that the record is filed in. Each has few values.
-func (v *Violation) labels() (string, error) {
+// Labels returns the labels of the stream that the record is filed in. Each has few values.
+func (v *Violation) Labels() (string, error) {
 	if !slices.Contains(origins, v.Origin) {
 		return "", fmt.Errorf("violation %s: its origin is %q: want one of %q", v.ID, v.Origin, origins)
 	}
 	return fmt.Sprintf(`{betrace_kind="violation", origin=%q, service_name="betrace", severity=%q}`, v.Origin, v.Severity), nil
 }
 
-// metadata returns the structured metadata that Loki keeps beside the record.
-func (v *Violation) metadata() [][2]string {
+// Metadata returns the structured metadata that Loki keeps beside the record.
+func (v *Violation) Metadata() [][2]string {
 	all := [][2]string{
 		{"violation_id", v.ID}, {"trace_id", v.TraceID.String()}, {"pack", v.Pack}, {"rule_id", v.RuleID},
 		{"controls", strings.Join(v.Controls, ",")}, {"window", timeText(v.WindowStart) + "/" + timeText(v.WindowEnd)},

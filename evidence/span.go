@@ -123,8 +123,8 @@ func timeText(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// holdsViolation reports whether the trace has the violation's span.
-func holdsViolation(t *trace.Trace, violationID string) bool {
+// HoldsViolation reports whether the trace has the violation's span.
+func HoldsViolation(t *trace.Trace, violationID string) bool {
 	for i := range t.Spans {
 		if t.Spans[i].Attributes.Get(attrViolationID).Str() == violationID {
 			return true

@@ -12,6 +12,7 @@ import (
 
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/evidence/sink"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/trace/columnar"
@@ -59,9 +60,9 @@ type scanJob struct {
 	format     string // of the output
 	rules      []*rules.Rule
 	refused    int // what was wrong with the packs
-	sinks      []evidence.Sink
+	sinks      []sink.Sink
 	out        output
-	deliveries []evidence.Delivery
+	deliveries []sink.Delivery
 }
 
 func (p *program) scan(ctx context.Context, f scanFlags, cmd *cobra.Command) (err error) {
@@ -107,7 +108,7 @@ func (j *scanJob) connectSinks() (closeSinks func() error, err error) {
 		return nil, err
 	}
 	closeSinks = writer.Close
-	j.sinks = append(j.sinks, &evidence.Tempo{Export: writer.Export, Read: j.client.Trace, NotFound: tempoclient.ErrNotFound, Concurrency: j.config.viper.GetInt("scan.concurrency")})
+	j.sinks = append(j.sinks, &sink.Tempo{Export: writer.Export, Read: j.client.Trace, NotFound: tempoclient.ErrNotFound, Concurrency: j.config.viper.GetInt("scan.concurrency")})
 	if url := j.config.viper.GetString("loki.url"); url != "" {
 		access, err := j.config.access("loki")
 		if err != nil {
@@ -117,7 +118,7 @@ func (j *scanJob) connectSinks() (closeSinks func() error, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("loki: %w", err)
 		}
-		loki, err := evidence.NewLoki(evidence.LokiConfig{URL: url, Client: client, Lookback: j.config.viper.GetDuration("loki.lookback"), Tries: j.config.viper.GetInt("scan.tries")})
+		loki, err := sink.NewLoki(sink.LokiConfig{URL: url, Client: client, Lookback: j.config.viper.GetDuration("loki.lookback"), Tries: j.config.viper.GetInt("scan.tries")})
 		if err != nil {
 			return nil, err
 		}
@@ -129,7 +130,7 @@ func (j *scanJob) connectSinks() (closeSinks func() error, err error) {
 // run is the scan: source, verdicts, delivery, summary.
 func (j *scanJob) run(ctx context.Context) error {
 	for _, s := range j.sinks {
-		j.deliveries = append(j.deliveries, evidence.Delivery{Sink: s.Name()})
+		j.deliveries = append(j.deliveries, sink.Delivery{Sink: s.Name()})
 	}
 	opts := analyzer.ScanOptions{
 		Source: j.source(needsOf(j.rules, j.query), j.asked()), Rules: j.rules, IsOwn: evidence.IsOwn, Write: j.write,
@@ -193,7 +194,7 @@ func (j *scanJob) write(ctx context.Context, found []analyzer.Violation) error {
 		return fmt.Errorf("show the violations: %w", err)
 	}
 	var errs []error
-	for i, d := range evidence.Deliver(ctx, j.sinks, vs, evidence.DeliverOptions{}) {
+	for i, d := range sink.Deliver(ctx, j.sinks, vs, sink.Options{}) {
 		j.deliveries[i].Add(d) // what one sink refuses the others may have taken
 		errs = append(errs, d.Err)
 	}

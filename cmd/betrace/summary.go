@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/betracehq/betrace/analyzer"
-	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/evidence/sink"
 )
 
 // summary is what a scan says at its end. Its JSON is part of the command line's
@@ -93,7 +93,7 @@ func (j *scanJob) summarize(r *analyzer.Result, took time.Duration) *summary {
 	return s
 }
 
-func sinkOf(d evidence.Delivery) sinkSummary {
+func sinkOf(d sink.Delivery) sinkSummary {
 	s := sinkSummary{Sink: d.Sink, AlreadyThere: d.AlreadyThere, Written: d.Written, Confirmed: d.Confirmed, Missing: len(d.Missing)}
 	if d.Err != nil {
 		s.Error = d.Err.Error()

@@ -1,4 +1,4 @@
-package evidence
+package sink
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/betracehq/betrace/evidence"
 )
 
 // Sink takes violations in. [Tempo] and [Loki] are sinks.
@@ -15,14 +17,14 @@ type Sink interface {
 	Name() string
 	// Holds returns the IDs of those violations that are there. Those that were written
 	// before since need not be found; zero: all are looked for.
-	Holds(ctx context.Context, vs []Violation, since time.Time) (map[string]bool, error)
+	Holds(ctx context.Context, vs []evidence.Violation, since time.Time) (map[string]bool, error)
 	// Write sends the violations, and sets the filing time of those that have none. A nil
 	// error does not prove that they are there.
-	Write(context.Context, []Violation) error
+	Write(context.Context, []evidence.Violation) error
 }
 
-// DeliverOptions say how hard delivery tries. Zero fields have defaults.
-type DeliverOptions struct {
+// Options say how hard delivery tries. Zero fields have defaults.
+type Options struct {
 	// Tries is how often what does not arrive is sent. Default 3.
 	Tries int
 	// Wait is how long after each sending it is looked for. Default 15 s.
@@ -57,7 +59,7 @@ func (d *Delivery) Add(other Delivery) {
 // writes the rest, reads it back and sends again what did not arrive. It returns
 // one Delivery a sink, in order; what one sink refuses reaches the others. A
 // context that ends leaves the rest missing.
-func Deliver(ctx context.Context, sinks []Sink, vs []Violation, opts DeliverOptions) []Delivery {
+func Deliver(ctx context.Context, sinks []Sink, vs []evidence.Violation, opts Options) []Delivery {
 	if opts.Tries == 0 {
 		opts.Tries = 3
 	}
@@ -67,7 +69,7 @@ func Deliver(ctx context.Context, sinks []Sink, vs []Violation, opts DeliverOpti
 	if opts.Poll == 0 {
 		opts.Poll = 250 * time.Millisecond
 	}
-	unique := make([]Violation, 0, len(vs))
+	unique := make([]evidence.Violation, 0, len(vs))
 	seen := map[string]bool{}
 	for _, v := range vs {
 		if !seen[v.ID] {
@@ -84,7 +86,7 @@ func Deliver(ctx context.Context, sinks []Sink, vs []Violation, opts DeliverOpti
 	return deliveries
 }
 
-func deliverTo(ctx context.Context, sink Sink, vs []Violation, opts DeliverOptions) Delivery {
+func deliverTo(ctx context.Context, sink Sink, vs []evidence.Violation, opts Options) Delivery {
 	d := Delivery{Sink: sink.Name()}
 	held, err := sink.Holds(ctx, vs, time.Time{})
 	if err != nil {
@@ -127,7 +129,7 @@ func deliverTo(ctx context.Context, sink Sink, vs []Violation, opts DeliverOptio
 }
 
 // askAgain asks once more, a little later, and returns what is still not there.
-func askAgain(ctx context.Context, sink Sink, vs []Violation, later time.Duration) ([]Violation, error) {
+func askAgain(ctx context.Context, sink Sink, vs []evidence.Violation, later time.Duration) ([]evidence.Violation, error) {
 	select {
 	case <-ctx.Done():
 		return vs, context.Cause(ctx)
@@ -140,7 +142,7 @@ func askAgain(ctx context.Context, sink Sink, vs []Violation, later time.Duratio
 	return without(vs, held), nil
 }
 
-func (d *Delivery) missing(vs []Violation, why error) {
+func (d *Delivery) missing(vs []evidence.Violation, why error) {
 	for _, v := range vs {
 		d.Missing = append(d.Missing, v.ID)
 	}
@@ -151,7 +153,7 @@ func (d *Delivery) missing(vs []Violation, why error) {
 
 // awaitAll reads back until all are there or the wait is over, and returns those
 // that are not.
-func awaitAll(ctx context.Context, sink Sink, vs []Violation, since time.Time, opts DeliverOptions) ([]Violation, error) {
+func awaitAll(ctx context.Context, sink Sink, vs []evidence.Violation, since time.Time, opts Options) ([]evidence.Violation, error) {
 	deadline := time.NewTimer(opts.Wait)
 	defer deadline.Stop()
 	for {
@@ -172,6 +174,6 @@ func awaitAll(ctx context.Context, sink Sink, vs []Violation, since time.Time, o
 	}
 }
 
-func without(vs []Violation, held map[string]bool) []Violation {
-	return slices.DeleteFunc(slices.Clone(vs), func(v Violation) bool { return held[v.ID] })
+func without(vs []evidence.Violation, held map[string]bool) []evidence.Violation {
+	return slices.DeleteFunc(slices.Clone(vs), func(v evidence.Violation) bool { return held[v.ID] })
 }

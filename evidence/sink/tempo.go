@@ -1,4 +1,4 @@
-package evidence
+package sink
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/trace"
 )
 
@@ -30,7 +31,7 @@ func (s *Tempo) Name() string { return "tempo" }
 
 // Write sends a span for each violation. It sets the filing time of a violation that has
 // none, so that one that is written again is the same span.
-func (s *Tempo) Write(ctx context.Context, vs []Violation) error {
+func (s *Tempo) Write(ctx context.Context, vs []evidence.Violation) error {
 	now := time.Now
 	if s.Now != nil {
 		now = s.Now
@@ -41,12 +42,12 @@ func (s *Tempo) Write(ctx context.Context, vs []Violation) error {
 			vs[i].FiledAt = at
 		}
 	}
-	return s.Export(ctx, Spans(vs, at))
+	return s.Export(ctx, evidence.Spans(vs, at))
 }
 
 // Holds reads each violation's trace by its ID, and returns the IDs of those
 // whose span is there, however old.
-func (s *Tempo) Holds(ctx context.Context, vs []Violation, _ time.Time) (map[string]bool, error) {
+func (s *Tempo) Holds(ctx context.Context, vs []evidence.Violation, _ time.Time) (map[string]bool, error) {
 	held := map[string]bool{}
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
@@ -57,7 +58,7 @@ func (s *Tempo) Holds(ctx context.Context, vs []Violation, _ time.Time) (map[str
 	group.SetLimit(limit)
 	for i := range vs {
 		group.Go(func() error {
-			id, _ := SpanIDs(vs[i].ID)
+			id, _ := evidence.SpanIDs(vs[i].ID)
 			t, err := s.Read(ctx, id)
 			if errors.Is(err, s.NotFound) {
 				return nil
@@ -67,7 +68,7 @@ func (s *Tempo) Holds(ctx context.Context, vs []Violation, _ time.Time) (map[str
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			held[vs[i].ID] = holdsViolation(t, vs[i].ID)
+			held[vs[i].ID] = evidence.HoldsViolation(t, vs[i].ID)
 			return nil
 		})
 	}

@@ -1,4 +1,4 @@
-package evidence
+package sink
 
 import (
 	"bytes"
@@ -18,6 +18,8 @@ import (
 	"github.com/grafana/dskit/backoff"
 	"github.com/grafana/loki/pkg/push"
 	"github.com/klauspost/compress/snappy"
+
+	"github.com/betracehq/betrace/evidence"
 )
 
 // LokiConfig says which Loki records are filed in. Zero fields have defaults.
@@ -92,7 +94,7 @@ func (l *Loki) timestamp() time.Time {
 // Write files a record for each violation. It sets the filing time of a violation that has
 // none. Loki drops a repeated entry only if its timestamp, line and structured metadata are
 // the same, so a violation that is written again keeps its filing time.
-func (l *Loki) Write(ctx context.Context, vs []Violation) error {
+func (l *Loki) Write(ctx context.Context, vs []evidence.Violation) error {
 	streams := map[string]*push.Stream{}
 	size := 0
 	flush := func() error {
@@ -120,7 +122,7 @@ func (l *Loki) Write(ctx context.Context, vs []Violation) error {
 		if err != nil {
 			return err
 		}
-		labels, err := v.labels()
+		labels, err := v.Labels()
 		if err != nil {
 			return err
 		}
@@ -128,7 +130,7 @@ func (l *Loki) Write(ctx context.Context, vs []Violation) error {
 			v.FiledAt = l.timestamp()
 		}
 		entry := push.Entry{Timestamp: v.FiledAt, Line: string(line)}
-		for _, m := range v.metadata() {
+		for _, m := range v.Metadata() {
 			entry.StructuredMetadata = append(entry.StructuredMetadata, push.LabelAdapter{Name: m[0], Value: m[1]})
 		}
 		if streams[labels] == nil {
@@ -149,7 +151,7 @@ func (l *Loki) Write(ctx context.Context, vs []Violation) error {
 
 // Holds returns the IDs of those violations whose record Loki has, filed after since
 // or, if that is zero, as far back as Lookback.
-func (l *Loki) Holds(ctx context.Context, vs []Violation, since time.Time) (map[string]bool, error) {
+func (l *Loki) Holds(ctx context.Context, vs []evidence.Violation, since time.Time) (map[string]bool, error) {
 	if since.IsZero() {
 		since = l.config.Now().Add(-l.config.Lookback)
 	}

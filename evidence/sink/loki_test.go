@@ -1,4 +1,4 @@
-package evidence_test
+package sink_test
 
 import (
 	"context"
@@ -20,82 +20,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/evidence/sink"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/trace"
 )
-
-func TestALineDependsOnTheFindingOnly(t *testing.T) {
-	v := violation(1, "acme")
-	line, err := v.Record()
-	require.NoError(t, err)
-	v.Circumstances = evidence.Circumstances{
-		Origin: evidence.OriginSweep, Sweep: "hourly", Job: "j", Provisional: true, Engine: "v9",
-		WindowStart: time.Unix(1, 0), WindowEnd: time.Unix(2, 0), FiledAt: time.Unix(3, 0),
-	}
-	v.Root = evidence.SpanRef{}
-	other, err := v.Record()
-	require.NoError(t, err)
-	require.Equal(t, string(line), string(other))
-	v.Circumstances = evidence.Circumstances{}
-	none, err := v.Record()
-	require.NoError(t, err)
-	require.Equal(t, string(line), string(none))
-}
-
-func TestRecordsOfBothVersionsAreRead(t *testing.T) {
-	want := violation(1, "acme")
-	want.Root = evidence.SpanRef{}
-	for version, path := range map[string]string{"v1": "testdata/record.v1.json", "v2": "testdata/record.json"} {
-		line, err := os.ReadFile(path)
-		require.NoError(t, err)
-		schema, err := jsonschema.NewCompiler().Compile("../docs/schemas/violation." + version + ".json")
-		require.NoError(t, err)
-		value, err := jsonschema.UnmarshalJSON(strings.NewReader(string(line)))
-		require.NoError(t, err)
-		require.NoError(t, schema.Validate(value), version)
-		have, err := evidence.ParseRecord(line)
-		require.NoError(t, err)
-		if version == "v2" {
-			require.Zero(t, have.Circumstances)
-			again, err := have.Record()
-			require.NoError(t, err)
-			require.Equal(t, string(line), string(again)+"\n")
-		} else {
-			have.WindowStart, have.WindowEnd = have.WindowStart.Local(), have.WindowEnd.Local()
-			require.Equal(t, want.Circumstances, have.Circumstances, "version 1 holds the circumstances, too")
-		}
-		have.Circumstances = want.Circumstances
-		require.Equal(t, want, have)
-	}
-}
-
-func TestALineThatIsNoRecordIsRefused(t *testing.T) {
-	line, err := os.ReadFile("testdata/record.v1.json")
-	require.NoError(t, err)
-	for _, tt := range []struct{ from, to, want string }{
-		{"", "", "unexpected end of JSON input"},
-		{"violation/v1", "violation/v3", `its schema is "betrace.dev/violation/v3"; betrace.dev/violation/v2 and betrace.dev/violation/v1 can be read`},
-		{`"id":"01`, `"id":"x`, "violation record 15d0bb78e3f18a3bc19fdc7fd2ef6bb8: "},
-		{`"span_id":"0000`, `"span_id":"xy`, `"xy000000000002" is no span ID`},
-		{`"span_id":"0000`, `"span_id":"`, `"000000000002" is no span ID`},
-		{`"start":"2026-01-02T03:04`, `"start":"yesterday`, "yesterday"},
-		{`"end":"2026`, `"end":"20x6`, "20x6"},
-	} {
-		text := ""
-		if tt.from != "" {
-			require.Contains(t, string(line), tt.from)
-			text = strings.Replace(string(line), tt.from, tt.to, 1)
-		}
-		_, err := evidence.ParseRecord([]byte(text))
-		require.ErrorContains(t, err, tt.want)
-	}
-}
 
 func TestARecordWithoutAnOriginIsNotFiled(t *testing.T) {
 	server := &lokiInMemory{}
@@ -112,11 +45,11 @@ func TestAViolationThatIsSentAgainIsTheSameEntryAndTheSameSpan(t *testing.T) {
 	server := &lokiInMemory{blind: 2}
 	now := time.Unix(1_800_000_000, 0)
 	clock := func() time.Time { now = now.Add(time.Second); return now }
-	loki := server.sink(t, func(c *evidence.LokiConfig) { c.Now = clock })
+	loki := server.sink(t, func(c *sink.LokiConfig) { c.Now = clock })
 	vs := []evidence.Violation{violation(1, ""), violation(2, "")}
-	opts := evidence.DeliverOptions{Wait: 20 * time.Millisecond, Poll: 15 * time.Millisecond}
-	d := evidence.Deliver(t.Context(), []evidence.Sink{loki}, vs, opts)[0]
-	require.Equal(t, evidence.Delivery{Sink: "loki", Written: 2, Confirmed: 2}, d)
+	opts := sink.Options{Wait: 20 * time.Millisecond, Poll: 15 * time.Millisecond}
+	d := sink.Deliver(t.Context(), []sink.Sink{loki}, vs, opts)[0]
+	require.Equal(t, sink.Delivery{Sink: "loki", Written: 2, Confirmed: 2}, d)
 	require.Len(t, server.entries, 4, "they were sent again")
 	for i, e := range server.entries {
 		require.Equal(t, server.entries[i%2], e)
@@ -124,13 +57,13 @@ func TestAViolationThatIsSentAgainIsTheSameEntryAndTheSameSpan(t *testing.T) {
 	require.Zero(t, vs[0].FiledAt, "the caller's are left as they are")
 
 	var sent []time.Time
-	tempo := &evidence.Tempo{Now: clock, NotFound: errNone, Export: func(_ context.Context, td ptrace.Traces) error {
+	tempo := &sink.Tempo{Now: clock, NotFound: errNone, Export: func(_ context.Context, td ptrace.Traces) error {
 		for _, rs := range td.ResourceSpans().All() {
 			sent = append(sent, rs.ScopeSpans().At(0).Spans().At(0).StartTimestamp().AsTime())
 		}
 		return nil
 	}, Read: func(context.Context, trace.ID) (*trace.Trace, error) { return nil, errNone }}
-	d = evidence.Deliver(t.Context(), []evidence.Sink{tempo}, vs, evidence.DeliverOptions{Wait: time.Millisecond, Poll: time.Millisecond})[0]
+	d = sink.Deliver(t.Context(), []sink.Sink{tempo}, vs, sink.Options{Wait: time.Millisecond, Poll: time.Millisecond})[0]
 	require.Len(t, d.Missing, 2)
 	require.Len(t, sent, 6)
 	require.Len(t, slices.Compact(sent), 1)
@@ -219,7 +152,7 @@ func found(tenant string, n int, origin evidence.Origin, window int64) []evidenc
 // late is a sink that finds nothing when it is first asked, as one to which another run
 // delivers at the same time.
 type late struct {
-	evidence.Sink
+	sink.Sink
 	asked atomic.Int32
 }
 
@@ -241,7 +174,7 @@ func TestTwoRunsAtOnceFileTheSameLineAndAreCountedOnce(t *testing.T) {
 		found(access.Tenant, n, evidence.OriginSweep, 1_767_320_000),
 	} {
 		wg.Go(func() {
-			for _, d := range evidence.Deliver(t.Context(), []evidence.Sink{&late{Sink: tempo}, &late{Sink: loki}}, vs, evidence.DeliverOptions{}) {
+			for _, d := range sink.Deliver(t.Context(), []sink.Sink{&late{Sink: tempo}, &late{Sink: loki}}, vs, sink.Options{}) {
 				if d.Err != nil || d.Confirmed != n {
 					t.Errorf("%+v", d)
 				}
@@ -289,7 +222,7 @@ func TestTwoRunsAtOnceFileTheSameLineAndAreCountedOnce(t *testing.T) {
 		require.Len(t, some, want, origin)
 	}
 
-	queries := logQL(t, "../docs/user-guide.md")
+	queries := logQL(t, "../../docs/user-guide.md")
 	require.Greater(t, len(queries), 5)
 	metrics := 0
 	for _, query := range queries {
@@ -331,10 +264,10 @@ func TestAnEntryThatIsSentAgainIsStoredOnce(t *testing.T) {
 	defer proxy.Close()
 	client, err := access.HTTPClient()
 	require.NoError(t, err)
-	loki, err := evidence.NewLoki(evidence.LokiConfig{URL: proxy.URL, Client: client})
+	loki, err := sink.NewLoki(sink.LokiConfig{URL: proxy.URL, Client: client})
 	require.NoError(t, err)
-	d := evidence.Deliver(t.Context(), []evidence.Sink{loki}, found(access.Tenant, 3, evidence.OriginScan, 1_767_323_000), evidence.DeliverOptions{Wait: 500 * time.Millisecond})[0]
-	require.Equal(t, evidence.Delivery{Sink: "loki", Written: 3, Confirmed: 3}, d)
+	d := sink.Deliver(t.Context(), []sink.Sink{loki}, found(access.Tenant, 3, evidence.OriginScan, 1_767_323_000), sink.Options{Wait: 500 * time.Millisecond})[0]
+	require.Equal(t, sink.Delivery{Sink: "loki", Written: 3, Confirmed: 3}, d)
 	require.Equal(t, int32(2), pushes.Load())
 	all, _ := ask(t, s, access, `{service_name="betrace"}`)
 	require.Len(t, all, 3)
@@ -345,10 +278,10 @@ func TestAnEntryThatIsSentAgainIsStoredOnce(t *testing.T) {
 func TestACountOfManyViolationsIsRightOrAnError(t *testing.T) {
 	_, loki, access, s := sinks(t)
 	vs := found(access.Tenant, 600, evidence.OriginScan, 1_767_323_000)
-	require.Equal(t, evidence.Delivery{Sink: "loki", Written: 600, Confirmed: 600}, evidence.Deliver(t.Context(), []evidence.Sink{loki}, vs, evidence.DeliverOptions{})[0])
+	require.Equal(t, sink.Delivery{Sink: "loki", Written: 600, Confirmed: 600}, sink.Deliver(t.Context(), []sink.Sink{loki}, vs, sink.Options{})[0])
 	client, err := access.HTTPClient()
 	require.NoError(t, err)
-	for _, query := range logQL(t, "../docs/user-guide.md") {
+	for _, query := range logQL(t, "../../docs/user-guide.md") {
 		if !isMetric(query) {
 			continue
 		}

@@ -1,4 +1,4 @@
-package evidence_test
+package sink_test
 
 import (
 	"context"
@@ -22,6 +22,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/evidence/sink"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/otlp"
 )
@@ -87,15 +88,15 @@ func metadata(e push.Entry) map[string]string {
 	return m
 }
 
-func (l *lokiInMemory) sink(t *testing.T, change func(*evidence.LokiConfig)) *evidence.Loki {
+func (l *lokiInMemory) sink(t *testing.T, change func(*sink.LokiConfig)) *sink.Loki {
 	t.Helper()
 	server := httptest.NewServer(l)
 	t.Cleanup(server.Close)
-	config := evidence.LokiConfig{URL: server.URL}
+	config := sink.LokiConfig{URL: server.URL}
 	if change != nil {
 		change(&config)
 	}
-	loki, err := evidence.NewLoki(config)
+	loki, err := sink.NewLoki(config)
 	require.NoError(t, err)
 	return loki
 }
@@ -104,7 +105,7 @@ func TestEveryRecordIsPushedOnceWithATimeOfItsOwn(t *testing.T) {
 	server := &lokiInMemory{}
 	// A clock that stands still, and more than one push and one query hold.
 	now := time.Unix(1_800_000_000, 0)
-	loki := server.sink(t, func(c *evidence.LokiConfig) { c.Now = func() time.Time { return now } })
+	loki := server.sink(t, func(c *sink.LokiConfig) { c.Now = func() time.Time { return now } })
 	var vs []evidence.Violation
 	for i := range 1500 {
 		v := violation(i, "acme")
@@ -114,8 +115,8 @@ func TestEveryRecordIsPushedOnceWithATimeOfItsOwn(t *testing.T) {
 		}
 		vs = append(vs, v)
 	}
-	want := evidence.Delivery{Sink: "loki", Written: 1500, Confirmed: 1500}
-	require.Equal(t, want, evidence.Deliver(t.Context(), []evidence.Sink{loki}, vs, evidence.DeliverOptions{})[0])
+	want := sink.Delivery{Sink: "loki", Written: 1500, Confirmed: 1500}
+	require.Equal(t, want, sink.Deliver(t.Context(), []sink.Sink{loki}, vs, sink.Options{})[0])
 	require.Len(t, server.entries, 1500)
 	require.Greater(t, server.pushes, 1)
 	require.Less(t, server.largest, 4<<20, "what Loki takes")
@@ -136,14 +137,14 @@ func TestEveryRecordIsPushedOnceWithATimeOfItsOwn(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(line), byID[v.ID])
 	}
-	again := evidence.Deliver(t.Context(), []evidence.Sink{loki}, vs, evidence.DeliverOptions{})[0]
-	require.Equal(t, evidence.Delivery{Sink: "loki", AlreadyThere: 1500}, again)
+	again := sink.Deliver(t.Context(), []sink.Sink{loki}, vs, sink.Options{})[0]
+	require.Equal(t, sink.Delivery{Sink: "loki", AlreadyThere: 1500}, again)
 }
 
 func TestRecordsAreLookedForAsFarBackAsIsSet(t *testing.T) {
 	server := &lokiInMemory{}
 	now := time.Now()
-	loki := server.sink(t, func(c *evidence.LokiConfig) {
+	loki := server.sink(t, func(c *sink.LokiConfig) {
 		c.Now, c.Lookback = func() time.Time { return now }, 10*24*time.Hour
 	})
 	vs := []evidence.Violation{violation(1, "")}
@@ -175,7 +176,7 @@ func TestTempoHoldsOnlyTheViolationItself(t *testing.T) {
 		"what is wrapped so": {fail: fmt.Errorf("tempo: %w", notFound), want: map[string]bool{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tempo := &evidence.Tempo{NotFound: notFound, Read: func(_ context.Context, id trace.ID) (*trace.Trace, error) {
+			tempo := &sink.Tempo{NotFound: notFound, Read: func(_ context.Context, id trace.ID) (*trace.Trace, error) {
 				require.Equal(t, own[0].ID, id)
 				return tt.read, tt.fail
 			}}
@@ -191,7 +192,7 @@ func TestTempoHoldsOnlyTheViolationItself(t *testing.T) {
 func TestTheSpansOfOneWriteAreStampedWithItsTime(t *testing.T) {
 	now := time.Unix(1_800_000_000, 7)
 	var sent ptrace.Traces
-	tempo := &evidence.Tempo{
+	tempo := &sink.Tempo{
 		Now:    func() time.Time { return now },
 		Export: func(_ context.Context, td ptrace.Traces) error { sent = td; return nil },
 	}
@@ -202,29 +203,20 @@ func TestTheSpansOfOneWriteAreStampedWithItsTime(t *testing.T) {
 	}
 }
 
-func TestATextIsCutBetweenCharacters(t *testing.T) {
-	for _, before := range []string{"", "x", "xx", "xxx"} {
-		v := violation(1, "")
-		v.Message = before + strings.Repeat("😀", 1000)
-		s := evidence.Spans([]evidence.Violation{v}, time.Now()).ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
-		require.True(t, strings.HasSuffix(s.Status().Message(), "😀…"), before)
-	}
-}
-
 func TestAViolationThatComesTwiceIsWrittenOnce(t *testing.T) {
 	m := &memory{held: map[string]bool{}}
 	v := violation(1, "")
-	d := evidence.Deliver(t.Context(), []evidence.Sink{m}, []evidence.Violation{v, violation(2, ""), v}, evidence.DeliverOptions{})[0]
-	require.Equal(t, evidence.Delivery{Sink: "memory", Written: 2, Confirmed: 2}, d)
-	d = evidence.Deliver(t.Context(), []evidence.Sink{m}, []evidence.Violation{v, v, violation(3, "")}, evidence.DeliverOptions{})[0]
-	require.Equal(t, evidence.Delivery{Sink: "memory", AlreadyThere: 1, Written: 1, Confirmed: 1}, d)
+	d := sink.Deliver(t.Context(), []sink.Sink{m}, []evidence.Violation{v, violation(2, ""), v}, sink.Options{})[0]
+	require.Equal(t, sink.Delivery{Sink: "memory", Written: 2, Confirmed: 2}, d)
+	d = sink.Deliver(t.Context(), []sink.Sink{m}, []evidence.Violation{v, v, violation(3, "")}, sink.Options{})[0]
+	require.Equal(t, sink.Delivery{Sink: "memory", AlreadyThere: 1, Written: 1, Confirmed: 1}, d)
 }
 
 func TestAnErrorStaysSaidWhenLaterDeliveriesSucceed(t *testing.T) {
 	failed := errors.New("disk full")
-	var sum evidence.Delivery
-	sum.Add(evidence.Delivery{Sink: "x", Written: 1, Missing: []string{"a"}, Err: failed})
-	sum.Add(evidence.Delivery{Sink: "x", Written: 1, Confirmed: 1})
+	var sum sink.Delivery
+	sum.Add(sink.Delivery{Sink: "x", Written: 1, Missing: []string{"a"}, Err: failed})
+	sum.Add(sink.Delivery{Sink: "x", Written: 1, Confirmed: 1})
 	require.ErrorIs(t, sum.Err, failed)
 	require.Equal(t, []string{"a"}, sum.Missing)
 }
