@@ -18,21 +18,21 @@ import (
 	"github.com/betracehq/betrace/trace/otlp"
 )
 
-// Client reads traces from one Tempo. It may be used by several goroutines.
+// Client reads traces from one Tempo. It is safe for concurrent use.
 type Client struct {
 	config Config
 	http   *http.Client
 	conn   *grpc.ClientConn
 	stream tempopb.StreamingQuerierClient
-	// overHTTP is set once Tempo is known not to stream.
+	// overHTTP is set after Tempo has turned out not to stream.
 	overHTTP atomic.Bool
 	retrier  retrier
 	bytes    atomic.Int64
-	// spansPerSet is how many spans of a span set are asked for.
+	// spansPerSet is the requested number of spans in a span set.
 	spansPerSet atomic.Int64
 }
 
-// New returns a client. It connects when it is first used.
+// New returns a client. It connects on its first request.
 func New(config Config) (*Client, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -56,19 +56,19 @@ func (c *Client) Close() error {
 	return c.conn.Close()
 }
 
-// PartialError says that Tempo gave a part of a trace only, because of its size.
+// PartialError reports that Tempo returned only a part of a trace because of its size.
 type PartialError struct {
 	Trace   *trace.Trace // the part
-	Message string       // Tempo's words
+	Message string       // Tempo's message
 }
 
-// Error says so.
+// Error returns the message.
 func (e *PartialError) Error() string {
-	return fmt.Sprintf("trace %s: tempo gave a part of it (%d spans): %s: raise the tenant's max_bytes_per_trace", e.Trace.ID, len(e.Trace.Spans), e.Message)
+	return fmt.Sprintf("trace %s: tempo returned only a part of it (%d spans): %s: raise the tenant's max_bytes_per_trace", e.Trace.ID, len(e.Trace.Spans), e.Message)
 }
 
-// Trace returns the whole trace of that ID, in normal form: [ErrNotFound] if there
-// is none, a [*PartialError] if Tempo gives a part of it.
+// Trace returns the whole trace with this ID, in normal form. It returns [ErrNotFound] if there is no
+// such trace, and a [*PartialError] if Tempo returns a part of it.
 func (c *Client) Trace(ctx context.Context, id trace.ID) (*trace.Trace, error) {
 	var t *trace.Trace
 	err := c.retrier.do(ctx, fmt.Sprintf("tempo trace %s", id), func(ctx context.Context) error {
@@ -86,9 +86,9 @@ func (c *Client) fetch(ctx context.Context, id trace.ID) (*trace.Trace, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
-		// Tempo's router, for a path that it does not know, and what is no Tempo
-		// answer with a page; for an ID that it does not know Tempo does not.
-		head, _ := io.ReadAll(io.LimitReader(resp.Body, 500)) // what came tells
+		// For an unknown path, Tempo's router responds with a page, as other servers do. For an unknown
+		// ID Tempo does not.
+		head, _ := io.ReadAll(io.LimitReader(resp.Body, 500)) // a read error leaves enough to decide
 		if page := strings.TrimSpace(string(head)); strings.HasPrefix(page, "<") || strings.Contains(page, "page not found") {
 			return nil, &failure{fatal: true, err: fmt.Errorf("404 Not Found: "+pathRemedy, resp.Request.URL.Host)}
 		}
@@ -109,15 +109,15 @@ func (c *Client) fetch(ctx context.Context, id trace.ID) (*trace.Trace, error) {
 		return nil, &failure{err: fmt.Errorf("the answer broke off after %d bytes: %w", len(body), err), retry: true}
 	}
 	if int64(len(body)) > c.config.MaxTraceBytes {
-		return nil, fmt.Errorf("the trace has over %d bytes: raise the limit", c.config.MaxTraceBytes)
+		return nil, fmt.Errorf("the trace has over %d bytes: raise MaxTraceBytes", c.config.MaxTraceBytes)
 	}
 	var envelope tempopb.TraceByIDResponse
 	if err := proto.Unmarshal(body, &envelope); err != nil {
-		return nil, &failure{err: fmt.Errorf("the answer is no trace: %w", err), retry: true}
+		return nil, &failure{err: fmt.Errorf("the answer is not a trace: %w", err), retry: true}
 	}
 	td, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(envelope.GetTrace())
 	if err != nil {
-		return nil, &failure{err: fmt.Errorf("the answer is no OTLP: %w", err), retry: true}
+		return nil, &failure{err: fmt.Errorf("the answer is not OTLP: %w", err), retry: true}
 	}
 	restoreSharedIDs(td)
 	traces, err := otlp.ToTraces(td)
@@ -127,10 +127,9 @@ func (c *Client) fetch(ctx context.Context, id trace.ID) (*trace.Trace, error) {
 	case len(traces) == 0:
 		return nil, ErrNotFound
 	case len(traces) > 1 || traces[0].ID != id:
-		// The ingester of Tempo 2.8 does this now and then, when it is asked for several
-		// traces at once whose block is not complete: the map of their rows (IDMap) is not
-		// safe for concurrent use.
-		return nil, &failure{err: fmt.Errorf("the answer holds %d traces, the first %s", len(traces), traces[0].ID), retry: true}
+		// The ingester of Tempo 2.8 does this occasionally for concurrent requests for traces of an
+		// incomplete block, because its map of rows (IDMap) is not safe for concurrent use.
+		return nil, &failure{err: fmt.Errorf("the answer contains %d traces, the first %s", len(traces), traces[0].ID), retry: true}
 	case envelope.GetStatus() == tempopb.PartialStatus_PARTIAL:
 		return nil, &PartialError{Trace: traces[0], Message: envelope.GetMessage()}
 	}

@@ -27,12 +27,12 @@ import (
 
 func TestMain(m *testing.M) { stacktest.Main(m) }
 
-// still is a Tempo whose search finds traces within seconds, and which moves none of
-// them until it is flushed: while it moves a block, search may find none of its traces.
+// still is a Tempo whose search finds traces within seconds, and which moves no trace to a block until it
+// is flushed. While it moves a block, search may miss the block's traces.
 var still = stack.Options{Tempo: true, Profile: stack.Fast, Multitenant: true, NoBlocks: true}
 
-// optionsOf returns the Tempo of a profile. With its defaults Tempo keeps blocks in
-// the ingester for 30 minutes, longer than these tests take.
+// optionsOf returns the Tempo for a profile. With its defaults Tempo keeps blocks in the ingester for 30
+// minutes, longer than these tests take.
 func optionsOf(profile stack.Profile) stack.Options {
 	if profile == stack.Fast {
 		return still
@@ -40,12 +40,12 @@ func optionsOf(profile stack.Profile) stack.Options {
 	return stack.Options{Tempo: true, Profile: profile, Multitenant: true}
 }
 
-// patience bounds the waiting for a server. It ends a test that would wait for ever;
-// a loaded machine stays far below it.
+// patience bounds the time to wait for a server, so that every test ends. Even a loaded machine needs far
+// less.
 const patience = 10 * time.Minute
 
-// servers are the two configurations that each promise is kept with, and the two
-// ways to search.
+// servers are the two configurations, each with the two methods of search, for which every promise is
+// tested.
 var servers = []struct {
 	name    string
 	profile stack.Profile
@@ -100,7 +100,7 @@ func connectTo(t *testing.T, o stack.Options, grpc bool, change func(*tempoclien
 	return fixture{client, writer, config, ctx}
 }
 
-// id returns a trace ID; every third one begins with zeros.
+// id returns a trace ID. Every third ID begins with zeros.
 func id(n int) trace.ID {
 	var id trace.ID
 	binary.BigEndian.PutUint64(id[8:], uint64(n+1)*0x9E3779B97F4A7C15)
@@ -110,7 +110,8 @@ func id(n int) trace.ID {
 	return id
 }
 
-// addTrace adds a trace of spans with a name and attributes of some types.
+// addTrace adds a trace with the given number of spans, which have a name and attributes of several
+// types.
 func addTrace(td ptrace.Traces, id trace.ID, start time.Time, spans int, name string) {
 	rs := td.ResourceSpans().AppendEmpty()
 	rs.Resource().Attributes().PutStr("service.name", "shop")
@@ -142,16 +143,15 @@ func addTrace(td ptrace.Traces, id trace.ID, start time.Time, spans int, name st
 	}
 }
 
-// store sends spans to the still Tempo and returns when all are in blocks, and search
-// knows these.
+// store sends spans to the still Tempo, and returns after all are in blocks that search reads.
 func (f fixture) store(t *testing.T, td ptrace.Traces) {
 	t.Helper()
 	require.NoError(t, f.writer.Export(f.ctx, td))
 	f.flush(t, still, td.SpanCount())
 }
 
-// flush returns when so many spans are in blocks, and search knows these if it soon
-// does: with its defaults Tempo looks for blocks every five minutes.
+// flush returns after this number of spans is in blocks. It waits until search reads these blocks, except
+// with Tempo's defaults, where Tempo polls for blocks only every five minutes.
 func (f fixture) flush(t *testing.T, opts stack.Options, want int) {
 	t.Helper()
 	s := stacktest.Get(t, opts)
@@ -161,7 +161,7 @@ func (f fixture) flush(t *testing.T, opts stack.Options, want int) {
 	defer store.Close()
 	client, err := f.config.Access.HTTPClient()
 	require.NoError(t, err)
-	f.until(t, "the spans are in blocks, and search knows these", func() bool {
+	f.until(t, "the spans are in blocks that search reads", func() bool {
 		listing, err := store.List(f.ctx, f.config.Access.Tenant)
 		require.NoError(t, err)
 		spans := 0
@@ -184,19 +184,19 @@ func (f fixture) flush(t *testing.T, opts stack.Options, want int) {
 	})
 }
 
-// until waits until something is so.
+// until waits until a condition is met.
 func (f fixture) until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for !is() {
 		select {
 		case <-f.ctx.Done():
-			t.Fatalf("not within %s: %s", patience, what)
+			t.Fatalf("condition not met within %s: %s", patience, what)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
 
-// read enumerates until n traces are found: written spans are searched a moment later.
+// read enumerates until n traces are found, because search finds written spans only after a moment.
 func (f fixture) read(t *testing.T, req tempoclient.Request, n int) (map[trace.ID]*trace.Trace, tempoclient.Report) {
 	t.Helper()
 	found := req // reads none of them
@@ -210,7 +210,7 @@ func (f fixture) read(t *testing.T, req tempoclient.Request, n int) (map[trace.I
 		got := map[trace.ID]*trace.Trace{}
 		report, err := f.client.Traces(f.ctx, req, func(tr *trace.Trace) error {
 			if got[tr.ID] != nil {
-				return fmt.Errorf("trace %s came twice", tr.ID)
+				return fmt.Errorf("trace %s was delivered twice", tr.ID)
 			}
 			got[tr.ID] = tr
 			return nil
@@ -221,7 +221,7 @@ func (f fixture) read(t *testing.T, req tempoclient.Request, n int) (map[trace.I
 		}
 		select {
 		case <-f.ctx.Done():
-			t.Fatalf("%d of %d traces found: %+v", len(got), n, report)
+			t.Fatalf("%d of %d traces were found: %+v", len(got), n, report)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -235,7 +235,7 @@ func wantTraces(t *testing.T, sent ptrace.Traces, got map[trace.ID]*trace.Trace)
 	for _, w := range want {
 		require.NotNil(t, got[w.ID], "trace %s", w.ID)
 		if diff := cmp.Diff(w.Spans, got[w.ID].Spans); diff != "" {
-			t.Fatalf("trace %s differs from what was sent (-sent +read):\n%s", w.ID, diff)
+			t.Fatalf("trace %s differs from the sent trace (-sent +read):\n%s", w.ID, diff)
 		}
 	}
 }
@@ -243,7 +243,7 @@ func wantTraces(t *testing.T, sent ptrace.Traces, got map[trace.ID]*trace.Trace)
 func TestEveryTraceOfARangeIsReadOnceAndAsItWasSent(t *testing.T) {
 	for _, server := range servers {
 		t.Run(server.name, func(t *testing.T) {
-			// More traces than an answer can hold: by time, and in one second.
+			// There are more traces than the limit of an answer, over time and in one second.
 			f := connect(t, server.profile, server.grpc, func(c *tempoclient.Config) { c.SearchLimit = 40 })
 			now := time.Now().Truncate(time.Second)
 			sent := ptrace.NewTraces()
@@ -254,7 +254,7 @@ func TestEveryTraceOfARangeIsReadOnceAndAsItWasSent(t *testing.T) {
 				}
 				spans := 1 + i%3
 				if i%100 == 0 {
-					spans = 250 // over 100 spans, the most that a span set holds by default
+					spans = 250 // over 100 spans, the default maximum of a span set
 				}
 				addTrace(sent, id(i), start, spans, "op")
 			}
@@ -278,7 +278,7 @@ func TestARangeHoldsTheTracesThatStartInIt(t *testing.T) {
 	addTrace(sent, id(2), now.Add(-20*time.Second), 1, "first")
 	addTrace(sent, id(3), now.Add(-10*time.Second-1), 1, "last")
 	addTrace(sent, id(4), now.Add(-10*time.Second), 1, "after")
-	// It starts in the range; its match comes after it.
+	// It starts in the range, and its match is after the range.
 	addTrace(sent, id(5), now.Add(-15*time.Second), 1, "long")
 	late := ptrace.NewTraces()
 	addTrace(late, id(5), now.Add(-5*time.Second), 2, "match")
@@ -298,7 +298,7 @@ func TestARangeHoldsTheTracesThatStartInIt(t *testing.T) {
 	require.NoError(t, err)
 	got, _ = f.read(t, tempoclient.Request{From: now.Add(-20 * time.Second), To: now.Add(-10 * time.Second), Filter: match}, 1)
 	require.Len(t, got, 1)
-	require.Len(t, got[id(5)].Spans, 2, "the trace comes whole, not only the span that matched")
+	require.Len(t, got[id(5)].Spans, 2, "the whole trace must be delivered, not only the matching span")
 }
 
 func TestATenantSeesItsOwnTracesOnly(t *testing.T) {
@@ -324,7 +324,7 @@ func TestSpansAreWrittenOverHTTPToo(t *testing.T) {
 	require.NoError(t, err)
 	defer w.Close()
 	sent := ptrace.NewTraces()
-	for i := range 40 { // over one message's size
+	for i := range 40 { // over the size of one message
 		addTrace(sent, id(i), time.Now(), 1000, "op")
 	}
 	require.Greater(t, (&ptrace.ProtoMarshaler{}).TracesSize(sent), 3<<20)
@@ -359,5 +359,5 @@ func TestAReadingEndsWithItsContextAndItsConsumer(t *testing.T) {
 	})
 	require.ErrorIs(t, err, broken)
 	_, err = f.client.Traces(f.ctx, tempoclient.Request{From: req.To, To: req.From}, nil)
-	require.ErrorContains(t, err, "it ends before it starts")
+	require.ErrorContains(t, err, "the range ends before it starts")
 }

@@ -8,29 +8,27 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// pace says when a request may be sent: so many at a time as Tempo bears, and so
-// many requests and bytes a second as the configuration allows.
+// pace limits concurrent requests to the number that Tempo can process, and requests and bytes a second
+// to the configured rates.
 //
-// How many Tempo bears is found out: half as many once it is overloaded, one more
-// for each round of answers that it gives. Requests that were under way together
-// halve it once.
+// The number of concurrent requests is adapted: it is halved when Tempo is overloaded, and grows by one
+// for each round of successful answers. Requests that were sent concurrently halve it only once.
 type pace struct {
-	most            int // at a time; 0: any number
+	most            int // concurrent requests; 0: no limit
 	requests, bytes *rate
 
 	mu       sync.Mutex
-	allowed  float64 // at a time, 1 to most
+	allowed  float64 // concurrent requests, 1 to most
 	underway int
-	waiting  []chan struct{} // each closed when it is that one's turn
-	halved   int64           // how often
+	waiting  []chan struct{} // each is closed to wake one waiter
+	halved   int64           // number of halvings
 }
 
 func newPace(c *Config) *pace {
 	return &pace{most: c.Concurrency, allowed: float64(c.Concurrency), requests: newRate(c.MaxRequestsPerSecond), bytes: newRate(c.MaxBytesPerSecond)}
 }
 
-// turn waits until a request may be sent. The function that it returns is to be
-// called with what came of it.
+// turn waits until a request may be sent. The caller must call the returned function after the request.
 func (p *pace) turn(ctx context.Context) (done func(overloaded bool), err error) {
 	halved, err := p.enter(ctx)
 	if err != nil {
@@ -60,7 +58,7 @@ func (p *pace) enter(ctx context.Context) (halved int64, err error) {
 		}
 		p.mu.Lock()
 		if err != nil {
-			p.wake() // it may have been this one's turn
+			p.wake() // the wake-up may have been for this waiter
 			return 0, err
 		}
 	}
@@ -75,7 +73,7 @@ func (p *pace) leave() {
 	p.wake()
 }
 
-// wake tells all that wait to look again: they are few.
+// wake makes all waiters check again, because there are few of them.
 func (p *pace) wake() {
 	for _, c := range p.waiting {
 		close(c)
@@ -96,14 +94,14 @@ func (p *pace) learn(overloaded bool, halved int64) {
 	}
 }
 
-// times returns how often the number was halved.
+// times returns the number of halvings.
 func (p *pace) times() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.halved
 }
 
-// wait waits until what was read before is paid for, and another request is.
+// wait waits until the rates allow another request, after all data that was read before.
 func (p *pace) wait(ctx context.Context) error {
 	pause := max(p.bytes.book(0), p.requests.book(1))
 	if pause <= 0 {
@@ -119,11 +117,11 @@ func (p *pace) wait(ctx context.Context) error {
 	}
 }
 
-// rate bounds how many there are a second. Nil: no bound.
+// rate limits events to a number per second. A nil rate has no limit.
 type rate struct {
 	perSecond float64
 	mu        sync.Mutex
-	paid      time.Time // when all that was booked is paid for
+	paid      time.Time // the time at which the booked amount is used up
 }
 
 func newRate(perSecond float64) *rate {
@@ -133,7 +131,7 @@ func newRate(perSecond float64) *rate {
 	return &rate{perSecond: perSecond}
 }
 
-// book takes n, and returns how long to wait until what was taken before is paid for.
+// book adds n to the booked amount, and returns the time until the amount before is used up.
 func (r *rate) book(n int64) time.Duration {
 	if r == nil {
 		return 0
@@ -149,19 +147,19 @@ func (r *rate) book(n int64) time.Duration {
 	return pause
 }
 
-// received counts what came.
+// received counts received bytes.
 func (c *Client) received(n int) {
 	c.bytes.Add(int64(n))
 	c.retrier.pace.bytes.book(int64(n))
 }
 
-// countMessages counts the messages that come over gRPC.
+// countMessages counts the bytes of messages received over gRPC.
 type countMessages struct{ client *Client }
 
 // TagRPC does nothing.
 func (countMessages) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
 
-// HandleRPC counts a message.
+// HandleRPC counts a received message.
 func (c countMessages) HandleRPC(_ context.Context, s stats.RPCStats) {
 	if in, ok := s.(*stats.InPayload); ok {
 		c.client.received(in.WireLength)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An overloaded server gets half as many requests at a time, once for all that were
-// under way together, and again more as it answers.
+// The number of concurrent requests to an overloaded server is halved once for all requests that were
+// sent concurrently, and grows again with its answers.
 func TestAnOverloadedTempoIsAskedLessAtATime(t *testing.T) {
 	p := newPace(&Config{Concurrency: 8})
 	var done []func(bool)
@@ -58,7 +58,7 @@ func TestAnOverloadedTempoIsAskedLessAtATime(t *testing.T) {
 		require.NoError(t, err)
 		d(true)
 	}
-	require.InDelta(t, 1, p.allowed, 0, "one at a time at least")
+	require.InDelta(t, 1, p.allowed, 0, "at least one request must be allowed")
 }
 
 func TestRequestsAndBytesASecondAreBounded(t *testing.T) {
@@ -102,7 +102,7 @@ func TestAWaitForATurnEndsWithItsContext(t *testing.T) {
 		first(false)
 		ctx, cancel = context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(stop) })
-		_, err = p.turn(ctx) // a free place, but not yet time
+		_, err = p.turn(ctx) // a free slot, but not yet the time
 		require.ErrorIs(t, err, stop)
 		require.Zero(t, p.underway)
 	})

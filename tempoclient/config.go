@@ -23,29 +23,28 @@ import (
 // TenantHeader names the tenant of a request, to Tempo and to Loki.
 const TenantHeader = "X-Scope-OrgID"
 
-// Access says how a server is reached: who asks, and how the connection is kept
-// safe. The zero Access is anonymous, without a tenant, with the system's
-// certificates.
+// Access configures the connection to a server: credentials, tenant and TLS. The zero Access is
+// anonymous, without a tenant, and trusts the system's certificates.
 type Access struct {
-	// Tenant is sent as X-Scope-OrgID, if not "".
+	// Tenant, if not empty, is sent as X-Scope-OrgID.
 	Tenant string
-	// BearerToken, or User and Password, are sent as Authorization.
+	// BearerToken, or User and Password, are sent in the Authorization header.
 	BearerToken    string
 	User, Password string
 	// Headers are sent with each request.
 	Headers map[string]string
-	// CAFile holds certificates (PEM) to trust besides the system's; CertFile and
-	// KeyFile the client's own.
+	// CAFile contains further certificates (PEM) to trust, in addition to the system's. CertFile and
+	// KeyFile are the client's own.
 	CAFile, CertFile, KeyFile string
-	// ServerName replaces the host's name when its certificate is verified;
-	// InsecureSkipVerify trusts any certificate.
+	// ServerName replaces the host name when its certificate is verified. InsecureSkipVerify trusts any
+	// certificate.
 	ServerName         string
 	InsecureSkipVerify bool
-	// PlainText has gRPC connect without TLS. HTTP follows its URL.
+	// PlainText makes gRPC connect without TLS. For HTTP the URL decides.
 	PlainText bool
 }
 
-// headers returns what is sent with each request.
+// headers returns the headers that are sent with each request.
 func (a Access) headers() map[string]string {
 	h := maps.Clone(a.Headers)
 	if h == nil {
@@ -64,7 +63,7 @@ func (a Access) headers() map[string]string {
 }
 
 func (a Access) tls() (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: a.ServerName, InsecureSkipVerify: a.InsecureSkipVerify} //nolint:gosec // the user asks for it by name
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: a.ServerName, InsecureSkipVerify: a.InsecureSkipVerify} //nolint:gosec // the user enables it explicitly
 	if a.CAFile != "" {
 		pem, err := os.ReadFile(a.CAFile)
 		if err != nil {
@@ -74,7 +73,7 @@ func (a Access) tls() (*tls.Config, error) {
 			return nil, fmt.Errorf("the system's certificates: %w", err)
 		}
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("certificates to trust: %s holds no certificate in PEM", a.CAFile)
+			return nil, fmt.Errorf("certificates to trust: %s contains no PEM certificate", a.CAFile)
 		}
 	}
 	if a.CertFile != "" || a.KeyFile != "" {
@@ -87,7 +86,7 @@ func (a Access) tls() (*tls.Config, error) {
 	return c, nil
 }
 
-// HTTPClient returns a client whose requests carry what the access says.
+// HTTPClient returns a client whose requests have the configured headers and TLS settings.
 func (a Access) HTTPClient() (*http.Client, error) {
 	c, err := a.tls()
 	if err != nil {
@@ -104,8 +103,8 @@ type headerTransport struct {
 	headers map[string]string
 }
 
-// RoundTrip adds the headers; not where a redirect leads to another host, whom
-// the credentials do not concern.
+// RoundTrip adds the headers, except after a redirect to another host, which must not receive the
+// credentials.
 func (t *headerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	first := req
 	for first.Response != nil {
@@ -121,7 +120,7 @@ func (t *headerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.Transport.RoundTrip(req)
 }
 
-// dial returns a connection to host:port. It connects when it is first used.
+// dial returns a connection to host:port. It connects on its first request.
 func (a Access) dial(addr string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if !a.PlainText {
@@ -156,41 +155,40 @@ func (a Access) dial(addr string, opts ...grpc.DialOption) (*grpc.ClientConn, er
 	return conn, nil
 }
 
-// maxSearchBytes bounds one answer to a search; Tempo's own bound is 16 MiB.
+// maxSearchBytes bounds one answer to a search. Tempo's own bound is 16 MiB.
 const maxSearchBytes = 64 << 20
 
-// Config says which Tempo is read, and how hard. Zero fields have defaults.
+// Config configures the Tempo that is read, and the load on it. Zero fields have defaults.
 type Config struct {
-	// URL is Tempo's HTTP API, as http://tempo:3200, with a path before /api if
-	// there is one.
+	// URL is Tempo's HTTP API, such as http://tempo:3200, with the path before /api if there is one.
 	URL string
-	// GRPCAddr is host:port of its gRPC API, for streaming search. Default: that of
-	// URL, which answers gRPC if Tempo's stream_over_http_enabled is set; if it does
-	// not, searches go over HTTP.
+	// GRPCAddr is the host:port of its gRPC API, for streaming search. The default is that of URL, which
+	// serves gRPC if Tempo's stream_over_http_enabled is set. If gRPC is not available, searches use
+	// HTTP.
 	GRPCAddr string
 	Access   Access
-	// Concurrency bounds requests under way. Default 8. There are fewer while Tempo
-	// is overloaded.
+	// Concurrency bounds the number of concurrent requests. Default 8. There are fewer while Tempo is
+	// overloaded.
 	Concurrency int
-	// MaxRequestsPerSecond and MaxBytesPerSecond bound what is asked of Tempo, and
-	// what it answers, on average. Default: no bound.
+	// MaxRequestsPerSecond and MaxBytesPerSecond bound the average rates of requests to Tempo and of its
+	// answers. If 0, there is no bound.
 	MaxRequestsPerSecond, MaxBytesPerSecond float64
-	// PlainAttributes are the keys of attributes that hold one text, number or truth
-	// value wherever they are, and where Tempo has a column for them, one of its type:
-	// no list, no map, no bytes, no key twice in a span. "*" is all. Search gives their
-	// values as they were sent; those of others it may not.
+	// PlainAttributes are keys of attributes whose value is always one string, number or boolean, and, if
+	// Tempo has a dedicated column for them, of the column's type. They are never a list, a map or bytes,
+	// and no span has such a key twice. "*" means all keys. Search returns the values of these attributes
+	// as they were sent, which it may not for others.
 	PlainAttributes []string
-	// SearchLimit is how many traces one search asks for. Default 5,000.
+	// SearchLimit is the maximum number of traces in the answer to one search. Default 5,000.
 	SearchLimit int
-	// MaxTraceDuration is how long a trace may last: search runs so far beyond the
-	// end of a range, since a match may come late in a trace. Default 1 h.
+	// MaxTraceDuration is the maximum duration of a trace. Search extends this far beyond the end of a
+	// range, because a match may be late in a trace. Default 1 h.
 	MaxTraceDuration time.Duration
-	// SearchAgainAfter is the pause before the second search of a range that has not
-	// settled. Default 5 s.
+	// SearchAgainAfter is the pause before the second search of a range that has not settled. Default 5
+	// s.
 	SearchAgainAfter time.Duration
-	// RequestTimeout bounds one try of a request. Default 1 min.
+	// RequestTimeout bounds one attempt of a request. Default 1 min.
 	RequestTimeout time.Duration
-	// Tries is how often a request is tried that fails in a way that may pass. Default 5.
+	// Tries is the maximum number of attempts for a retryable request. Default 5.
 	Tries int
 	// MaxTraceBytes bounds one trace. Default 1 GiB.
 	MaxTraceBytes int64
@@ -199,7 +197,7 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return c, fmt.Errorf("tempo URL %q: want http://host:port or https://host:port", c.URL)
+		return c, fmt.Errorf("tempo URL %q: use http://host:port or https://host:port", c.URL)
 	}
 	c.URL = strings.TrimSuffix(c.URL, "/")
 	if c.GRPCAddr == "" {

@@ -13,30 +13,30 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// firstWindow is the longest window that a search asks for; Tempo refuses over a
-// week (query_frontend.search.max_duration) by default.
+// firstWindow is the longest window of a search. By default Tempo refuses windows of over a week
+// (query_frontend.search.max_duration).
 const firstWindow = 6 * time.Hour
 
-// maxIDDigits bounds how finely one second is cut by IDs: 15 × 16 × 16 parts.
+// maxIDDigits bounds the number of parts of the ID space in one second: 15 × 16 × 16.
 const maxIDDigits = 3
 
 // enumeration finds all traces of a range that match a filter.
 type enumeration struct {
 	client *Client
 	filter *traceql.Filter
-	name   string // in problems
-	// found takes each ID, maybe more than once, from several goroutines, and whether
-	// the trace is large.
+	name   string // name of the search in problems
+	// found receives each ID, possibly more than once and from several goroutines, and whether the trace
+	// is large.
 	found func(id trace.ID, large bool) error
-	// problem takes what could not be searched.
+	// problem receives the windows that could not be searched.
 	problem func(what string, why error)
-	// searched takes each window that is done.
+	// searched receives each completed window.
 	searched func(window)
 	group    *errgroup.Group
-	slots    chan struct{} // one for each request that may be under way
+	slots    chan struct{} // one for each concurrent request
 }
 
-// run searches [from, to] and returns the first error that ends it all.
+// run searches [from, to] and returns the first fatal error.
 func (e *enumeration) run(ctx context.Context, from, to time.Time) error {
 	e.slots = make(chan struct{}, e.client.config.Concurrency)
 	e.group, ctx = errgroup.WithContext(ctx)
@@ -49,8 +49,8 @@ func (e *enumeration) run(ctx context.Context, from, to time.Time) error {
 	return e.group.Wait()
 }
 
-// window searches a window, or the part of it whose IDs begin with digits, and
-// again in parts if the answer may have been cut.
+// window searches a window, or the part of it whose IDs begin with digits. If the answer may be
+// truncated, it searches the parts.
 func (e *enumeration) window(ctx context.Context, w window, digits string) error {
 	query := e.filter
 	if digits != "" {
@@ -67,7 +67,7 @@ func (e *enumeration) window(ctx context.Context, w window, digits string) error
 	case err != nil:
 		e.problem(e.name+" "+w.String(), err)
 	case a.completed < a.total:
-		e.problem(e.name+" "+w.String(), fmt.Errorf("tempo finished %d of %d jobs: see its log for why, and scan the range again", a.completed, a.total))
+		e.problem(e.name+" "+w.String(), fmt.Errorf("tempo finished %d of %d jobs: see its log for the reason, and scan the range again", a.completed, a.total))
 	}
 	if digits == "" {
 		e.searched(w)
@@ -80,8 +80,8 @@ func (e *enumeration) window(ctx context.Context, w window, digits string) error
 	return nil
 }
 
-// limited searches when there is a slot. A search whose jobs were not all done is
-// tried once more.
+// limited searches when a slot is free. If some jobs of the search were not completed, it searches once
+// more.
 func (e *enumeration) limited(ctx context.Context, query string, w window, limit int) (a answer, err error) {
 	select {
 	case e.slots <- struct{}{}:
@@ -98,9 +98,9 @@ func (e *enumeration) limited(ctx context.Context, query string, w window, limit
 	return a, err
 }
 
-// split searches the parts of what was too much for one answer: halves of the
-// window, down to a second, then parts of the ID space. Regular expressions see
-// IDs without leading zeros, so the first digit is never 0.
+// split searches the parts of a window whose answer was too large: halves of the window, down to a
+// second, then parts of the ID space. Regular expressions match IDs without leading zeros, so the first
+// digit is never 0.
 func (e *enumeration) split(ctx context.Context, w window, digits string, why error) error {
 	if w.end-w.start > 1 {
 		middle := w.start + (w.end-w.start)/2
@@ -111,7 +111,7 @@ func (e *enumeration) split(ctx context.Context, w window, digits string, why er
 	}
 	if len(digits) == maxIDDigits {
 		if why == nil {
-			why = errors.New("one second holds more traces than a search can list: raise the search limit (--search-limit, and the tenant's)")
+			why = errors.New("one second contains more traces than a search can list: raise the search limit (--search-limit, and the tenant's)")
 		} else {
 			why = fmt.Errorf("%w: %s", why, sizeRemedy)
 		}
@@ -130,8 +130,8 @@ func (e *enumeration) split(ctx context.Context, w window, digits string, why er
 	return nil
 }
 
-// idPattern matches the IDs that begin with digits. Of an ID that ends where it is
-// cut ("5" into "50" to "5f") no part would be: it goes with the first.
+// idPattern matches the IDs that begin with digits. An ID that ends where the space is divided ("5" into
+// "50" to "5f") belongs to no part; the first part includes it.
 func idPattern(digits string) string {
 	pattern := digits + ".*"
 	for len(digits) > 1 && strings.HasSuffix(digits, "0") {

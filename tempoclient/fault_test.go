@@ -48,20 +48,20 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// at is when the traces of these tests start, and the range that is read.
+// at is the start of these tests' traces, and of the range that is read.
 var at = time.Unix(1_700_000_000, 0)
 
 func theRange() tempoclient.Request {
 	return tempoclient.Request{From: at, To: at.Add(10 * time.Second)}
 }
 
-// answering answers the nth request of its kind, from 1.
+// answering answers the nth request of its kind, counted from 1.
 type (
 	answering func(n int, w http.ResponseWriter, r *http.Request)
 	streaming func(n int, req *tempopb.SearchRequest, stream grpc.ServerStreamingServer[tempopb.SearchResponse]) error
 )
 
-// fake is a Tempo that answers as a test says, and counts.
+// fake is a Tempo that answers as defined by a test, and counts requests.
 type fake struct {
 	tempopb.UnimplementedStreamingQuerierServer
 	search, trace answering
@@ -70,12 +70,12 @@ type fake struct {
 	mu                sync.Mutex
 	searches, fetches int
 	headers           http.Header // of the last request over HTTP
-	metadata          metadata.MD // of the last over gRPC
+	metadata          metadata.MD // of the last request over gRPC
 	url, grpcAddr     string
 	conns             connections
 }
 
-// connections are those of a listener, to break them off.
+// connections are the connections of a listener, which tests can break.
 type connections struct {
 	net.Listener
 	mu   sync.Mutex
@@ -141,7 +141,7 @@ func (f *fake) Search(req *tempopb.SearchRequest, stream grpc.ServerStreamingSer
 	return f.stream(f.count(&f.searches), req, stream)
 }
 
-// start starts the fake. What is not set finds one trace, id(1), and gives it.
+// start starts the fake. By default it finds one trace, id(1), and returns it.
 func (f *fake) start(t *testing.T) *fake {
 	t.Helper()
 	if f.search == nil {
@@ -176,8 +176,8 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// closedAddr is where nothing listens: a port that was free a moment ago may be
-// another test's server by now.
+// closedAddr is an address at which no server listens. A port that was free a moment ago could be used by
+// another test by now.
 const closedAddr = "127.0.0.1:1"
 
 func (f *fake) client(t *testing.T, change func(*tempoclient.Config)) *tempoclient.Client {
@@ -192,10 +192,10 @@ func (f *fake) client(t *testing.T, change func(*tempoclient.Config)) *tempoclie
 	return client
 }
 
-// trimmed is an ID as Tempo's search says it.
+// trimmed returns an ID in the form of Tempo's search.
 func trimmed(id trace.ID) string { return strings.TrimLeft(id.String(), "0") }
 
-// wholeSearch is an answer of all jobs.
+// wholeSearch returns an answer in which all jobs are completed.
 func wholeSearch(ids ...trace.ID) *tempopb.SearchResponse {
 	m := &tempopb.SearchResponse{Metrics: &tempopb.SearchMetrics{CompletedJobs: 1, TotalJobs: 1}}
 	for _, id := range ids {
@@ -216,7 +216,7 @@ func writeSearch(w http.ResponseWriter, m *tempopb.SearchResponse) {
 		answer.Traces = append(answer.Traces, found{t.GetTraceID()})
 	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(answer) // a client that is gone is its own matter
+	json.NewEncoder(w).Encode(answer) // the client may have closed the connection
 }
 
 func finds(ids ...trace.ID) answering {
@@ -229,7 +229,7 @@ func streams(ids ...trace.ID) streaming {
 	}
 }
 
-// asked is the ID that a request by ID names.
+// asked returns the ID in a request by ID.
 func asked(r *http.Request) trace.ID {
 	id, err := trace.ParseID(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:])
 	if err != nil {
@@ -238,7 +238,7 @@ func asked(r *http.Request) trace.ID {
 	return id
 }
 
-// envelope is Tempo's answer with a trace of one span.
+// envelope returns Tempo's answer with a trace of one span.
 func envelope(id trace.ID, change func(*tempopb.TraceByIDResponse)) []byte {
 	td := ptrace.NewTraces()
 	addTrace(td, id, at.Add(time.Second), 1, "op")
@@ -259,7 +259,7 @@ func envelope(id trace.ID, change func(*tempopb.TraceByIDResponse)) []byte {
 
 func writeProto(w http.ResponseWriter, body []byte) {
 	w.Header().Set("Content-Type", "application/protobuf")
-	w.Write(body) // a client that is gone is its own matter
+	w.Write(body) // the client may have closed the connection
 }
 
 func gives(_ int, w http.ResponseWriter, r *http.Request) { writeProto(w, envelope(asked(r), nil)) }
@@ -276,7 +276,7 @@ func says(code int, text string, headers ...string) answering {
 	}
 }
 
-// once answers the first request so, and further ones otherwise.
+// once answers the first request with first, and further requests with then.
 func once(first, then answering) answering {
 	return func(n int, w http.ResponseWriter, r *http.Request) {
 		if n == 1 {
@@ -287,7 +287,7 @@ func once(first, then answering) answering {
 	}
 }
 
-// silent answers when the client has gone.
+// silent answers only when the client closes the connection.
 func silent(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
 func TestEveryFaultIsRetriedSaidOrEndsTheReading(t *testing.T) {
@@ -296,15 +296,15 @@ func TestEveryFaultIsRetriedSaidOrEndsTheReading(t *testing.T) {
 	t.Cleanup(func() { close(over) })
 	for _, fault := range []struct {
 		name   string
-		fake   *fake // nil: as Tempo is
+		fake   *fake // nil: the default fake
 		config func(*tempoclient.Config)
-		// ends are parts of the error that ends the reading, problem those of the
-		// one problem in the report. Neither: the trace is delivered.
+		// ends are parts of the error that ends the reading, problem the parts of the one problem in the
+		// report. If both are empty, the trace is delivered.
 		ends, problem []string
-		// searches and fetches are how many requests Tempo was asked; tries, if not
-		// 0, how many were begun, where Tempo cannot count them.
+		// searches and fetches are the numbers of requests to Tempo. tries, if not 0, is the number of
+		// attempts, where Tempo cannot count them.
 		searches, fetches, tries int
-		// delivered counts traces that come although there is a problem.
+		// delivered counts traces that are delivered although there is a problem.
 		delivered int
 	}{
 		{name: "nothing", searches: 1, fetches: 1},
@@ -321,9 +321,9 @@ func TestEveryFaultIsRetriedSaidOrEndsTheReading(t *testing.T) {
 			ends: []string{"PermissionDenied: not yours: check the credentials and the tenant"}},
 
 		{name: "404 of a wrong path", fake: &fake{search: says(404, login)}, searches: 1,
-			ends: []string{"404 Not Found: is 127.0.0.1:", "the API's address, with the path before /api if there is one?"}},
+			ends: []string{"404 Not Found: check that 127.0.0.1:", "is the API's address, with the path before /api if there is one"}},
 		{name: "404 of a wrong path, by ID", fake: &fake{stream: streams(id(1)), trace: says(404, "404 page not found\n")}, searches: 1, fetches: 1,
-			ends: []string{"tempo trace " + id(1).String() + ": 404 Not Found: is 127.0.0.1:", "with the path before /api if there is one?"}},
+			ends: []string{"tempo trace " + id(1).String() + ": 404 Not Found: check that 127.0.0.1:", "with the path before /api if there is one"}},
 		{name: "404 of a login page, by ID", fake: &fake{stream: streams(id(1)), trace: says(404, login)}, searches: 1, fetches: 1,
 			ends: []string{"the API's address, with the path before /api"}},
 		{name: "a trace that is gone", fake: &fake{trace: says(404, "trace not found")}, searches: 1, fetches: 4,
@@ -357,22 +357,22 @@ func TestEveryFaultIsRetriedSaidOrEndsTheReading(t *testing.T) {
 			ends: []string{"limit 5000 exceeds max limit 1000: lower the search limit (--search-limit)"}},
 
 		{name: "a login page for search", fake: &fake{search: says(200, login, "Content-Type", "text/html; charset=utf-8")}, searches: 1,
-			ends: []string{`the answer is "text/html; charset=utf-8", not application/json: is 127.0.0.1:`, "a Tempo, and nothing before it that asks for a login?"}},
+			ends: []string{`the answer is "text/html; charset=utf-8", not application/json: check that 127.0.0.1:`, "is a Tempo, and that no proxy before it requires a login"}},
 		{name: "a login page by ID", fake: &fake{trace: says(200, login, "Content-Type", "text/html")}, searches: 1, fetches: 1,
-			ends: []string{`the answer is "text/html", not application/protobuf: is 127.0.0.1:`}},
+			ends: []string{`the answer is "text/html", not application/protobuf: check that 127.0.0.1:`}},
 		{name: "JSON of something else", fake: &fake{search: says(200, `{"status": "success"}`, "Content-Type", "application/json")}, searches: 1,
-			ends: []string{"the answer has no metrics: is this a Tempo?"}},
-		{name: "a stream without metrics", searches: 1, ends: []string{"the answer has no metrics: is this a Tempo?"},
+			ends: []string{"the answer has no metrics: check that the server is a Tempo"}},
+		{name: "a stream without metrics", searches: 1, ends: []string{"the answer has no metrics: check that the server is a Tempo"},
 			fake: &fake{stream: func(_ int, _ *tempopb.SearchRequest, stream grpc.ServerStreamingServer[tempopb.SearchResponse]) error {
 				return stream.Send(&tempopb.SearchResponse{Traces: wholeSearch(id(1)).Traces})
 			}}},
 		{name: "half a JSON", fake: &fake{search: says(200, `{"traces": [`, "Content-Type", "application/json")}, searches: 2,
-			problem: []string{"the answer is no search result: unexpected end of JSON input (2 tries)"}},
+			problem: []string{"the answer is not a search result: unexpected end of JSON input (2 tries)"}},
 		{name: "a search that breaks off", searches: 2, problem: []string{"the answer broke off after 5 bytes: unexpected EOF (2 tries)"},
 			fake: &fake{search: says(200, `{"tra`, "Content-Type", "application/json", "Content-Length", "100")}},
-		{name: "an ID that is none", searches: 1, problem: []string{"the answer: ", "zz"},
+		{name: "an invalid ID", searches: 1, problem: []string{"the answer: ", "zz"},
 			fake: &fake{search: says(200, `{"traces": [{"traceID": "zz"}], "metrics": {}}`, "Content-Type", "application/json")}},
-		{name: "an ID that is none, streamed", searches: 1, problem: []string{"the answer: ", "zz"},
+		{name: "an invalid ID, streamed", searches: 1, problem: []string{"the answer: ", "zz"},
 			fake: &fake{stream: func(_ int, _ *tempopb.SearchRequest, stream grpc.ServerStreamingServer[tempopb.SearchResponse]) error {
 				return stream.Send(&tempopb.SearchResponse{Traces: []*tempopb.TraceSearchMetadata{{TraceID: "zz"}}})
 			}}},
@@ -385,14 +385,14 @@ func TestEveryFaultIsRetriedSaidOrEndsTheReading(t *testing.T) {
 				}
 				return status.Error(codes.Unavailable, "closing")
 			}}},
-		{name: "jobs that were not done", delivered: 1, searches: 2, fetches: 1,
-			problem: []string{"search 2023-11-14T22:13:20Z/2023-11-14T22:13:32Z: tempo finished 3 of 5 jobs: see its log for why, and scan the range again"},
+		{name: "incomplete jobs", delivered: 1, searches: 2, fetches: 1,
+			problem: []string{"search 2023-11-14T22:13:20Z/2023-11-14T22:13:32Z: tempo finished 3 of 5 jobs: see its log for the reason, and scan the range again"},
 			fake: &fake{stream: func(_ int, _ *tempopb.SearchRequest, stream grpc.ServerStreamingServer[tempopb.SearchResponse]) error {
 				m := wholeSearch(id(1))
 				m.Metrics.CompletedJobs, m.Metrics.TotalJobs = 3, 5
 				return stream.Send(m)
 			}}},
-		{name: "jobs that were not done at first", searches: 2, fetches: 1,
+		{name: "incomplete jobs at first", searches: 2, fetches: 1,
 			fake: &fake{search: once(func(_ int, w http.ResponseWriter, _ *http.Request) {
 				writeSearch(w, &tempopb.SearchResponse{Metrics: &tempopb.SearchMetrics{TotalJobs: 2}})
 			}, finds(id(1)))}},
@@ -402,19 +402,19 @@ func TestEveryFaultIsRetriedSaidOrEndsTheReading(t *testing.T) {
 		{name: "a trace that breaks off at first", searches: 1, fetches: 2,
 			fake: &fake{trace: once(says(200, "abc", "Content-Type", "application/protobuf", "Content-Length", "1000"), gives)}},
 		{name: "no protobuf", fake: &fake{trace: answersProto([]byte("garbage"))}, searches: 1, fetches: 2,
-			problem: []string{"trace " + id(1).String(), "the answer is no trace: ", "(2 tries)"}},
-		{name: "no OTLP", searches: 1, fetches: 2, problem: []string{"the answer is no OTLP: ", "(2 tries)"},
+			problem: []string{"trace " + id(1).String(), "the answer is not a trace: ", "(2 tries)"}},
+		{name: "no OTLP", searches: 1, fetches: 2, problem: []string{"the answer is not OTLP: ", "(2 tries)"},
 			fake: &fake{trace: answersProto(envelope(id(1), func(m *tempopb.TraceByIDResponse) { m.Trace = []byte("garbage") }))}},
 		{name: "another trace", fake: &fake{trace: answersProto(envelope(id(2), nil))}, searches: 1, fetches: 2,
-			problem: []string{"trace " + id(1).String() + ": ", "the answer holds 1 traces, the first " + id(2).String() + " (2 tries)"}},
+			problem: []string{"trace " + id(1).String() + ": ", "the answer contains 1 traces, the first " + id(2).String() + " (2 tries)"}},
 		{name: "another trace at first", fake: &fake{trace: once(answersProto(envelope(id(2), nil)), gives)}, searches: 1, fetches: 2},
 		{name: "a part of a trace", searches: 1, fetches: 1,
-			problem: []string{"trace " + id(1).String() + ": tempo gave a part of it (1 spans): Trace exceeds maximum size of 5 bytes: raise the tenant's max_bytes_per_trace"},
+			problem: []string{"trace " + id(1).String() + ": tempo returned only a part of it (1 spans): Trace exceeds maximum size of 5 bytes: raise the tenant's max_bytes_per_trace"},
 			fake: &fake{trace: answersProto(envelope(id(1), func(m *tempopb.TraceByIDResponse) {
 				m.Status, m.Message = tempopb.PartialStatus_PARTIAL, "Trace exceeds maximum size of 5 bytes"
 			}))}},
 		{name: "a trace above our limit", config: func(c *tempoclient.Config) { c.MaxTraceBytes = 10 }, searches: 1, fetches: 1,
-			problem: []string{"the trace has over 10 bytes: raise the limit"}},
+			problem: []string{"the trace has over 10 bytes: raise MaxTraceBytes"}},
 		{name: "a trace above Tempo's limit", fake: &fake{trace: says(500, "response larger than the max (17328568 vs 16777216)")}, searches: 1, fetches: 1,
 			problem: []string{"500 response larger than the max (17328568 vs 16777216): raise Tempo's server.grpc_server_max_recv_msg_size"}},
 
@@ -422,19 +422,19 @@ func TestEveryFaultIsRetriedSaidOrEndsTheReading(t *testing.T) {
 			problem: []string{"tempo search 2023-11-14T22:13:20Z/2023-11-14T22:13:32Z: no answer within 50ms (2 tries)"}},
 		{name: "no answer, streamed", config: func(c *tempoclient.Config) { c.RequestTimeout = 50 * time.Millisecond }, tries: 2,
 			fake: &fake{stream: func(int, *tempopb.SearchRequest, grpc.ServerStreamingServer[tempopb.SearchResponse]) error {
-				<-over // its context ends when the client's does, maybe a little before
+				<-over // its context ends with the client's, maybe slightly earlier
 				return nil
 			}},
 			problem: []string{"no answer within 50ms (2 tries)"}},
 		{name: "no server", config: func(c *tempoclient.Config) { c.URL, c.GRPCAddr = "http://"+closedAddr, "" }, tries: 2,
-			ends: []string{"tempo search ", "connect: connection refused", ": does it run, and is its address right? (2 tries)"}},
+			ends: []string{"tempo search ", "connect: connection refused", ": check that the server is running, and its address (2 tries)"}},
 		{name: "no server by ID", fake: &fake{stream: streams(id(1))}, config: func(c *tempoclient.Config) { c.URL = "http://" + closedAddr }, tries: 3,
-			ends: []string{"tempo trace " + id(1).String(), "connect: connection refused: does it run, and is its address right? (2 tries)"}},
-		// A name with an empty label is refused by the resolver, without a server.
+			ends: []string{"tempo trace " + id(1).String(), "connect: connection refused: check that the server is running, and its address (2 tries)"}},
+		// The resolver refuses a name with an empty label without a server.
 		{name: "no such host", config: func(c *tempoclient.Config) { c.URL, c.GRPCAddr = "http://tempo..example:3200", "" }, tries: 1,
-			ends: []string{"tempo search ", "tempo..example", ": is the host's name right?"}},
+			ends: []string{"tempo search ", "tempo..example", ": check the host name"}},
 		{name: "no such host by ID", fake: &fake{stream: streams(id(1))}, config: func(c *tempoclient.Config) { c.URL = "http://tempo..example:3200" }, tries: 2,
-			ends: []string{"tempo trace " + id(1).String(), "no such host: is the host's name right?"}},
+			ends: []string{"tempo trace " + id(1).String(), "no such host: check the host name"}},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			t.Parallel()
@@ -451,7 +451,7 @@ func TestEveryFaultIsRetriedSaidOrEndsTheReading(t *testing.T) {
 			if fault.tries == 0 {
 				searches, fetches := f.counts()
 				require.Equal(t, fault.searches, searches, "searches")
-				require.Equal(t, fault.fetches, fetches, "traces asked for")
+				require.Equal(t, fault.fetches, fetches, "traces read by ID")
 			} else {
 				require.EqualValues(t, fault.tries, report.Requests)
 			}
@@ -469,7 +469,7 @@ func TestEveryFaultIsRetriedSaidOrEndsTheReading(t *testing.T) {
 				for _, part := range fault.problem {
 					require.Contains(t, got, part)
 				}
-				require.Equal(t, strings.HasPrefix(got, "trace "), report.Skipped == 1, "what was found and not read is counted")
+				require.Equal(t, strings.HasPrefix(got, "trace "), report.Skipped == 1, "a trace that was found but not read must be counted")
 			default:
 				require.NoError(t, err)
 				require.Empty(t, report.Problems)
@@ -496,8 +496,8 @@ func onceFails(code codes.Code, then streaming) streaming {
 	}
 }
 
-// halfFirst breaks the first answer after it has sent a trace that later answers
-// do not hold: had it counted, two would come.
+// halfFirst breaks the first answer after it has sent a trace that later answers do not contain. If that
+// part counted, two traces would be delivered.
 func halfFirst(n int, _ *tempopb.SearchRequest, stream grpc.ServerStreamingServer[tempopb.SearchResponse]) error {
 	if n > 1 {
 		return stream.Send(wholeSearch(id(1)))
@@ -542,13 +542,13 @@ func TestAStreamWhoseConnectionIsResetIsAskedForAgain(t *testing.T) {
 }
 
 func TestNoTryIsMadeBeforeTheServerAllowsIt(t *testing.T) {
-	// The clock of the test's server tells whether a try came too early.
+	// The clock of the test's server shows whether a retry was too early.
 	var mu sync.Mutex
 	tooEarly := func(t *testing.T, notBefore *time.Time) {
 		mu.Lock()
 		defer mu.Unlock()
 		if now := time.Now(); now.Before(*notBefore) {
-			t.Errorf("asked again %s too early", notBefore.Sub(now))
+			t.Errorf("the retry was %s too early", notBefore.Sub(now))
 		}
 	}
 	set := func(notBefore *time.Time, at time.Time) {
@@ -624,7 +624,7 @@ func TestACancelledReadingDoesNotWaitForRetryAfter(t *testing.T) {
 		}
 		cancel(stop)
 	}()
-	_, err := client.Traces(ctx, theRange(), collect(map[trace.ID]int{})) // an hour, if it waits
+	_, err := client.Traces(ctx, theRange(), collect(map[trace.ID]int{})) // would wait for an hour
 	require.ErrorIs(t, err, stop)
 	require.ErrorContains(t, err, "tempo search ")
 }
@@ -646,9 +646,9 @@ func TestTheConsumersErrorEndsTheReading(t *testing.T) {
 	require.Zero(t, report.Delivered)
 }
 
-// store searches traces as Tempo does: what overlaps [start, end], IDs without
-// leading zeros, as many as the limit.
-type store map[trace.ID]int64 // the second of each
+// store searches traces as Tempo does: traces that overlap [start, end], IDs without leading zeros, up to
+// the limit.
+type store map[trace.ID]int64 // start in seconds
 
 var idFilter = regexp.MustCompile("trace:id =~ [\"`]([^\"`]*)[\"`]")
 
@@ -657,7 +657,7 @@ func (s store) find(t *testing.T, query string, start, end int64, limit int) *te
 	if strings.Contains(query, "trace:id") {
 		part := idFilter.FindStringSubmatch(query)
 		if part == nil {
-			t.Errorf("a query that the fake does not understand: %s", query)
+			t.Errorf("the fake does not support the query %s", query)
 			return nil
 		}
 		matches = regexp.MustCompile("^(?:" + part[1] + ")$")
@@ -694,8 +694,8 @@ func shortID(digits string) trace.ID {
 	return id
 }
 
-// shortIDs have fewer digits than a second is cut by, and neighbours that make
-// the cuts go so deep.
+// shortIDs have fewer digits than the parts into which a second is divided, and neighbours that require
+// this depth.
 func shortIDs() (ids []trace.ID) {
 	digits := []string{"5", "50", "500", "51", "c", "c0"}
 	for i := 1; i <= 5; i++ {
@@ -741,7 +741,7 @@ func TestAnAnswerAtTheLimitIsAskedForInParts(t *testing.T) {
 	require.Equal(t, tempoclient.Progress{Searched: 1, Found: len(want), Read: len(want)}, last)
 }
 
-// The regular expressions for short IDs mean to a real Tempo what they mean here.
+// A real Tempo interprets the regular expressions for short IDs as the fake does.
 func TestShortIDsOfACrowdedSecondAreFoundInARealTempo(t *testing.T) {
 	f := connect(t, stack.Fast, true, func(c *tempoclient.Config) { c.SearchLimit = 4 })
 	sent := ptrace.NewTraces()
@@ -755,7 +755,7 @@ func TestShortIDsOfACrowdedSecondAreFoundInARealTempo(t *testing.T) {
 	require.Empty(t, report.Problems)
 }
 
-// Of a query of over a kilobyte Tempo may read another one, unless it is padded.
+// Tempo may misread a query of over a kilobyte, unless it is padded.
 func TestALongQueryIsReadWholeByARealTempo(t *testing.T) {
 	f := connect(t, stack.Fast, true, nil)
 	now := time.Now().Truncate(time.Second)
@@ -788,7 +788,7 @@ func TestASecondThatCannotBeListedIsAProblem(t *testing.T) {
 		remedy string
 	}{
 		"more traces than the limit": {&fake{search: crowd.answer(t)},
-			"one second holds more traces than a search can list: raise the search limit (--search-limit, and the tenant's)"},
+			"one second contains more traces than a search can list: raise the search limit (--search-limit, and the tenant's)"},
 		"larger than the max": {&fake{search: func(n int, w http.ResponseWriter, r *http.Request) {
 			q := r.URL.Query()
 			if crowded(q.Get("q"), number(t, q, "start"), number(t, q, "end")) {
@@ -803,7 +803,7 @@ func TestASecondThatCannotBeListedIsAProblem(t *testing.T) {
 			client := test.fake.start(t).client(t, func(c *tempoclient.Config) { c.SearchLimit, c.Concurrency = 4, 4 })
 			report, err := client.Traces(t.Context(), theRange(), collect(map[trace.ID]int{}))
 			require.NoError(t, err)
-			// Tempo's windows hold both of their ends: the second is in two.
+			// Both ends of Tempo's windows are inclusive, so the second is in two windows.
 			require.Len(t, report.Problems, 2)
 			for _, p := range report.Problems {
 				require.Regexp(t, `^search 2023-11-14T22:13:2[23]Z/2023-11-14T22:13:2[34]Z, IDs abc…$`, p.What)
@@ -857,7 +857,7 @@ func TestAnAnswerThatIsTooLargeIsAskedForInParts(t *testing.T) {
 			require.NoError(t, err)
 			require.Empty(t, report.Problems)
 			require.Equal(t, want, got)
-			require.Zero(t, report.Retries, "the same request again would fail again")
+			require.Zero(t, report.Retries, "a request that will fail again must not be retried")
 		})
 	}
 }
@@ -865,11 +865,11 @@ func TestAnAnswerThatIsTooLargeIsAskedForInParts(t *testing.T) {
 func TestATraceThatComesTwiceIsDeliveredOnce(t *testing.T) {
 	t.Parallel()
 	f := &fake{stream: func(_ int, _ *tempopb.SearchRequest, stream grpc.ServerStreamingServer[tempopb.SearchResponse]) error {
-		// A trace comes again when more of it is known, and in the last message.
+		// A trace is sent again when more of it is known, and in the last message.
 		return errors.Join(stream.Send(wholeSearch(id(1))), stream.Send(wholeSearch(id(1), id(3))), stream.Send(wholeSearch(id(1), id(3))))
 	}}
 	got := map[trace.ID]int{}
-	// More than one window of six hours, which finds them all again.
+	// The range needs more than one window of six hours, and each finds all traces.
 	req := tempoclient.Request{From: at.Add(-20 * time.Hour), To: at.Add(time.Hour)}
 	report, err := f.start(t).client(t, nil).Traces(t.Context(), req, collect(got))
 	require.NoError(t, err)
@@ -888,7 +888,7 @@ func TestProblemsAreNamedUpToABoundAndThenCounted(t *testing.T) {
 		ids[i] = id(i)
 	}
 	f := (&fake{search: finds(ids...), trace: says(404, "")}).start(t)
-	// Each is asked for again for two seconds: all at once.
+	// Each trace is requested for two seconds, so all are requested concurrently.
 	report, err := f.client(t, func(c *tempoclient.Config) { c.Concurrency = len(ids) }).Traces(t.Context(), theRange(), collect(map[trace.ID]int{}))
 	require.NoError(t, err)
 	require.Len(t, report.Problems, 100)
@@ -908,7 +908,7 @@ func TestTracesOutsideTheRangeAreCountedNotDelivered(t *testing.T) {
 	require.Equal(t, 1, report.OutsideRange)
 	require.Empty(t, report.Problems)
 	_, err = f.client(t, nil).Traces(t.Context(), tempoclient.Request{From: at, To: at}, nil)
-	require.EqualError(t, err, fmt.Sprintf("range %s/%[1]s: it ends before it starts", at.Format(time.RFC3339)))
+	require.EqualError(t, err, fmt.Sprintf("range %s/%[1]s: the range ends before it starts", at.Format(time.RFC3339)))
 }
 
 func TestAConfigThatCannotWorkIsRefused(t *testing.T) {
@@ -919,13 +919,13 @@ func TestAConfigThatCannotWorkIsRefused(t *testing.T) {
 		config tempoclient.Config
 		want   []string
 	}{
-		{tempoclient.Config{}, []string{`tempo URL "": want http://host:port or https://host:port`}},
-		{tempoclient.Config{URL: "tempo:3200"}, []string{`tempo URL "tempo:3200": want http://host:port`}},
+		{tempoclient.Config{}, []string{`tempo URL "": use http://host:port or https://host:port`}},
+		{tempoclient.Config{URL: "tempo:3200"}, []string{`tempo URL "tempo:3200": use http://host:port`}},
 		{tempoclient.Config{URL: "http://"}, []string{`tempo URL "http://"`}},
 		{tempoclient.Config{URL: "ftp://tempo"}, []string{`tempo URL "ftp://tempo"`}},
 		{tempoclient.Config{URL: "http://tempo", Tries: -1}, []string{"concurrency, search limit, tries and durations must be above 0"}},
 		{tempoclient.Config{URL: "https://tempo", Access: tempoclient.Access{CAFile: filepath.Join(dir, "none.pem")}}, []string{"tempo: certificates to trust: ", "none.pem: no such file"}},
-		{tempoclient.Config{URL: "https://tempo", Access: tempoclient.Access{CAFile: noPEM}}, []string{"tempo: certificates to trust: ", "no.pem holds no certificate in PEM"}},
+		{tempoclient.Config{URL: "https://tempo", Access: tempoclient.Access{CAFile: noPEM}}, []string{"tempo: certificates to trust: ", "no.pem contains no PEM certificate"}},
 		{tempoclient.Config{URL: "https://tempo", Access: tempoclient.Access{CertFile: noPEM, KeyFile: noPEM}}, []string{"tempo: the client's certificate: ", "failed to find any PEM data"}},
 		{tempoclient.Config{URL: "http://tempo", GRPCAddr: "dns:///%zz"}, []string{"tempo: gRPC to dns:///%zz: "}},
 	} {
@@ -936,13 +936,13 @@ func TestAConfigThatCannotWorkIsRefused(t *testing.T) {
 	}
 	for _, addr := range []string{"", "tempo", ":4317", "tempo:", "ftp://tempo:4318", "http://", "http://%zz"} {
 		_, err := tempoclient.NewWriter(tempoclient.WriterConfig{Addr: addr})
-		require.EqualError(t, err, fmt.Sprintf("OTLP address %q: want host:port, or http://host:port for OTLP/HTTP", addr))
+		require.EqualError(t, err, fmt.Sprintf("OTLP address %q: use host:port, or http://host:port for OTLP/HTTP", addr))
 	}
 	for _, addr := range []string{"tempo:4317", "https://tempo:4318"} {
 		_, err := tempoclient.NewWriter(tempoclient.WriterConfig{Addr: addr, Access: tempoclient.Access{CAFile: noPEM}})
 		require.ErrorContains(t, err, "OTLP: certificates to trust: "+noPEM)
 	}
-	// An address without a port means the scheme's.
+	// An address without a port has the scheme's port.
 	for _, url := range []string{"http://127.0.0.1", "https://127.0.0.1/tempo/"} {
 		client, err := tempoclient.New(tempoclient.Config{URL: url})
 		require.NoError(t, err)
@@ -950,15 +950,15 @@ func TestAConfigThatCannotWorkIsRefused(t *testing.T) {
 	}
 }
 
-// receiver is an OTLP receiver that answers as a test says.
+// receiver is an OTLP receiver that answers as defined by a test.
 type receiver struct {
 	ptraceotlp.UnimplementedGRPCServer
-	answer func(n int) (rejected int64, err error) // nil: takes everything
+	answer func(n int) (rejected int64, err error) // nil: accepts everything
 
 	mu       sync.Mutex
 	n        int
 	sizes    []int
-	spans    map[string]int // arrivals by span ID
+	spans    map[string]int // number of arrivals by span ID
 	headers  http.Header
 	metadata metadata.MD
 }
@@ -981,7 +981,7 @@ func (r *receiver) take(td ptrace.Traces) int {
 	return r.n
 }
 
-// Export takes OTLP over gRPC.
+// Export accepts OTLP over gRPC.
 func (r *receiver) Export(ctx context.Context, req ptraceotlp.ExportRequest) (ptraceotlp.ExportResponse, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	n := r.take(req.Traces())
@@ -1008,7 +1008,7 @@ func (r *receiver) serve(t *testing.T) (addr string) {
 	return l.Addr().String()
 }
 
-// serveHTTP takes OTLP over HTTP at /v1/traces; before, if not nil, may answer first.
+// serveHTTP accepts OTLP over HTTP at /v1/traces. before, if not nil, may answer first.
 func (r *receiver) serveHTTP(t *testing.T, before answering) (url string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -1083,7 +1083,7 @@ func TestEveryFaultOfAWriteIsRetriedOrSaid(t *testing.T) {
 		http   bool
 		before answering
 		config tempoclient.WriterConfig
-		want   []string // nil: it is taken
+		want   []string // nil: the spans are accepted
 		n      int      // requests
 	}{
 		{name: "gRPC", r: &receiver{}, n: 1},
@@ -1097,7 +1097,7 @@ func TestEveryFaultOfAWriteIsRetriedOrSaid(t *testing.T) {
 			want: []string{"429 slow down: lower --concurrency or raise the tenant's limit (2 tries, retry-after 1s)"}},
 		{name: "HTTP 503, then success", r: &receiver{answer: first}, http: true, before: says(503, "starting"), n: 2},
 		{name: "HTTP, a login page", r: &receiver{answer: always}, http: true, before: says(200, "<html>Sign in</html>"), n: 1,
-			want: []string{"the answer is no OTLP: is http://127.0.0.1:", "/v1/traces an OTLP/HTTP endpoint?"}},
+			want: []string{"the answer is not OTLP: check that http://127.0.0.1:", "/v1/traces is an OTLP/HTTP endpoint"}},
 		{name: "HTTP, an answer that breaks off", r: &receiver{answer: always}, http: true, before: says(200, "a", "Content-Length", "100"), n: 2,
 			want: []string{"the answer broke off: unexpected EOF (2 tries)"}},
 		{name: "HTTP, no answer", r: &receiver{answer: always}, http: true, before: silent, n: 2,
@@ -1136,7 +1136,7 @@ func TestEveryFaultOfAWriteIsRetriedOrSaid(t *testing.T) {
 		t.Parallel()
 		r := &receiver{}
 		err := writer(t, tempoclient.WriterConfig{Addr: r.serveHTTP(t, nil) + "/tempo"}).Export(t.Context(), oneTrace())
-		require.ErrorContains(t, err, "/tempo an OTLP/HTTP endpoint?")
+		require.ErrorContains(t, err, "/tempo is an OTLP/HTTP endpoint")
 	})
 	for _, scheme := range []string{"", "http://"} {
 		t.Run("no server "+scheme, func(t *testing.T) {
@@ -1144,7 +1144,7 @@ func TestEveryFaultOfAWriteIsRetriedOrSaid(t *testing.T) {
 			err := writer(t, tempoclient.WriterConfig{Addr: scheme + closedAddr}).Export(t.Context(), oneTrace())
 			require.ErrorContains(t, err, "OTLP to "+scheme+"127.0.0.1:")
 			require.ErrorContains(t, err, "connect: connection refused")
-			require.ErrorContains(t, err, "does it run, and is its address right? (2 tries)")
+			require.ErrorContains(t, err, "check that the server is running, and its address (2 tries)")
 		})
 	}
 }
@@ -1241,21 +1241,21 @@ func TestCredentialsStayWithTheHostTheyAreFor(t *testing.T) {
 	require.NoError(t, err)
 	access := tempoclient.Access{Tenant: "a", BearerToken: "s3cret", Headers: map[string]string{"X-Api-Key": "k"}}
 	f := (&fake{search: func(_ int, w http.ResponseWriter, r *http.Request) {
-		if !strings.HasPrefix(r.URL.Path, "/moved") { // first on the same host
+		if !strings.HasPrefix(r.URL.Path, "/moved") { // the first redirect stays on the same host
 			http.Redirect(w, r, "/moved"+r.URL.Path, http.StatusFound)
 			return
 		}
 		http.Redirect(w, r, "http://localhost:"+port+"/login", http.StatusFound)
 	}}).start(t)
 	_, err = f.client(t, func(c *tempoclient.Config) { c.Access = access }).Traces(t.Context(), theRange(), nil)
-	require.ErrorContains(t, err, "the answer is \"text/html\", not application/json: is localhost:"+port+" a Tempo")
+	require.ErrorContains(t, err, "the answer is \"text/html\", not application/json: check that localhost:"+port+" is a Tempo")
 	require.Equal(t, "Bearer s3cret", f.headers.Get("Authorization"), "the same host")
 	for _, k := range []string{"Authorization", "X-Scope-OrgID", "X-Api-Key"} {
 		require.Empty(t, elsewhere.Get(k), k)
 	}
 }
 
-// authority is a certificate authority of a test.
+// authority is a certificate authority for a test.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -1321,12 +1321,12 @@ func TestTLSIsVerifiedAndItsFaultsAreSaid(t *testing.T) {
 	mutual := &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert}
 	mutual12 := mutual.Clone()
 	mutual12.MaxVersion = tls.VersionTLS12
-	const remedy = ": see the tls settings"
+	const remedy = ": check the tls settings"
 	for _, test := range []struct {
 		name   string
 		server *tls.Config
 		access tempoclient.Access
-		want   []string // of the error; nil: it works
+		want   []string // parts of the error; nil: no error
 	}{
 		{"its authority is trusted", plain, tempoclient.Access{CAFile: ca.file}, nil},
 		{"its authority is not known", plain, tempoclient.Access{}, []string{"certificate signed by unknown authority", remedy}},
@@ -1367,8 +1367,8 @@ func TestTLSIsVerifiedAndItsFaultsAreSaid(t *testing.T) {
 				}
 				require.Empty(t, got)
 				if test.server == mutual && err == nil {
-					// A server of TLS 1.3 refuses the client after the handshake: that it
-					// closes the connection may come before why.
+					// A TLS 1.3 server refuses the client after the handshake. The connection may be
+					// closed before the reason arrives.
 					require.Len(t, report.Problems, 1)
 					return
 				}
@@ -1376,7 +1376,7 @@ func TestTLSIsVerifiedAndItsFaultsAreSaid(t *testing.T) {
 					require.ErrorContains(t, err, part)
 				}
 				if test.server != mutual {
-					require.EqualValues(t, 1, report.Requests, "trying again does not help")
+					require.EqualValues(t, 1, report.Requests, "the request must not be retried")
 				}
 			})
 		}
@@ -1390,7 +1390,7 @@ func TestTLSIsVerifiedAndItsFaultsAreSaid(t *testing.T) {
 	})
 }
 
-// An ID's text is what Tempo is asked for: whole, with its leading zeros.
+// Tempo receives the whole ID with its leading zeros.
 func TestATraceIsAskedForByItsWholeID(t *testing.T) {
 	t.Parallel()
 	var path string

@@ -14,7 +14,7 @@ import (
 	"github.com/betracehq/betrace/traceql/traceqltest"
 )
 
-// listConditions are filters on lists. Several lose traces if they are sent as they are.
+// listConditions are filters on lists. Tempo loses traces if several of them are sent unchanged.
 var listConditions = []string{
 	`{ .tags = "tag1" && .tags = "tag2" }`, `{ .tags = "tag1" && .tags != "tag2" }`, `{ .tags =~ "t.*1" && .tags =~ "t.*2" }`,
 	`{ span.tags = "tag2" && span.tags = "tag3" && name != "zzz" }`, `{ .tags =~ "tag.*" && .tags !~ "tag1" }`,
@@ -26,7 +26,7 @@ var listConditions = []string{
 	`{ .flags = true }`, `{ .flags != true }`, `{ .flags = true && .flags = false }`, `{ .flags = true || .flags = false }`,
 }
 
-// listTraces are traces of a few spans, whose attributes are lists more often than not.
+// listTraces returns traces of a few spans, most of whose attributes are lists.
 func listTraces(start time.Time, n int) []ptrace.Traces {
 	rng := rand.New(rand.NewPCG(6, 28))
 	var all []ptrace.Traces
@@ -66,8 +66,8 @@ func listTraces(start time.Time, n int) []ptrace.Traces {
 	return all
 }
 
-// Prefilters find each trace of which a list meets the conditions, although Tempo loses
-// some of them if it is sent the conditions themselves.
+// Prefilters find each trace in which a list meets the conditions. Tempo would lose some of these traces
+// if it received the conditions themselves.
 func TestTracesWithListsAreFound(t *testing.T) {
 	c := newCorpus(t, nil)
 	start := time.Now().Add(-50 * time.Second)
@@ -118,13 +118,13 @@ func (c *corpus) requireLists(t *testing.T) {
 			}
 		}
 		if lost > 0 {
-			t.Errorf("%s matches %d traces, of which Tempo does not find %d with %s", query, ours, lost, prefilter)
+			t.Errorf("%s matches %d traces, and Tempo does not find %d of them with %s", query, ours, lost, prefilter)
 		}
 		if c.dedicated == nil && byPrefilter < ours {
-			t.Errorf("%s matches %d traces, of which Tempo finds %d with %s", query, ours, byPrefilter, prefilter)
+			t.Errorf("%s matches %d traces, and Tempo finds %d of them with %s", query, ours, byPrefilter, prefilter)
 		}
 		missed += ours - byRaw
 		t.Logf("%-80s %3d match: Tempo finds %3d of them, and %3d with %s", query, ours, byRaw, byPrefilter, prefilter)
 	}
-	require.Positive(t, missed, "nothing is lost by the filters as they are, so that the traces show no fault")
+	require.Positive(t, missed, "the unchanged filters lose no trace, so the traces do not show the fault")
 }

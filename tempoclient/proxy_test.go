@@ -25,8 +25,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// proxy stands before a real Tempo, for its HTTP and its gRPC API on one port, and
-// changes each request and its answer as next returns it.
+// proxy is a proxy for the HTTP and gRPC APIs of a real Tempo on one port. It changes each request and
+// its answer as returned by next.
 type proxy struct {
 	t          *testing.T
 	next       func(path string, grpc bool) happening
@@ -36,7 +36,7 @@ type proxy struct {
 	url        string
 }
 
-// connection is the key of a request's TCP connection.
+// connection is the context key for a request's TCP connection.
 type connection struct{}
 
 func startProxy(t *testing.T, next func(path string, grpc bool) happening, tempoURL, tempoGRPC string) (p *proxy, stop func()) {
@@ -57,11 +57,11 @@ func startProxy(t *testing.T, next func(path string, grpc bool) happening, tempo
 	}
 }
 
-// ServeHTTP hands a request on, if that is not what goes wrong.
+// ServeHTTP forwards a request, unless the fault prevents it.
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // the client is gone
+		return // the client closed the connection
 	}
 	grpc := strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 	f := p.next(r.URL.Path, grpc)
@@ -83,7 +83,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.answer(w, r, resp)
 }
 
-// answered is what Tempo answered.
+// answered is an answer of Tempo.
 type answered struct {
 	code            int
 	header, trailer http.Header
@@ -100,7 +100,7 @@ func (p *proxy) forward(r *http.Request, body []byte, grpc bool) (*answered, err
 		return nil, err
 	}
 	req.Header = r.Header.Clone()
-	req.Header.Del("Accept-Encoding") // so that a body is cut where its text is
+	req.Header.Del("Accept-Encoding") // so that the body is cut as text
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -123,45 +123,45 @@ func whole(w http.ResponseWriter, _ *http.Request, a *answered) {
 // write writes the first n bytes of the body.
 func (a *answered) write(w http.ResponseWriter, n int) {
 	w.WriteHeader(a.code)
-	w.Write(a.body[:n]) // a client that is gone is its own matter
+	w.Write(a.body[:n]) // the client may have closed the connection
 }
 
-// writePart writes them, and has them sent now.
+// writePart writes the first n bytes, and flushes them.
 func (a *answered) writePart(w http.ResponseWriter, n int) {
 	a.write(w, n)
-	http.NewResponseController(w).Flush() // the same
+	http.NewResponseController(w).Flush() // as in write
 }
 
-// end says how the answer ends: over gRPC, whether it is whole.
+// end ends the answer. Over gRPC it states whether the answer is complete.
 func (a *answered) end(w http.ResponseWriter) {
 	for k, v := range a.trailer {
 		w.Header()[http.TrailerPrefix+k] = v
 	}
 }
 
-// cut returns where the body is cut, which always is before its end.
+// cut returns the offset at which the body is cut, which is always before its end.
 func (a *answered) cut(r *rand.Rand) int { return r.IntN(max(1, len(a.body))) }
 
-// happening is what goes wrong with one request: before Tempo is asked, or with its answer.
+// happening is a fault of one request, before it reaches Tempo or in Tempo's answer.
 type happening struct {
 	before func(http.ResponseWriter, *http.Request)
 	answer func(http.ResponseWriter, *http.Request, *answered)
 }
 
-// resetConnection ends the TCP connection of a request, as when a machine goes down.
+// resetConnection ends the TCP connection of a request, as when a machine fails.
 func resetConnection(r *http.Request) {
 	c := r.Context().Value(connection{}).(net.Conn)
 	if tcp, ok := c.(*net.TCPConn); ok {
-		tcp.SetLinger(0) // a connection that is closed already is as good
+		tcp.SetLinger(0) // the connection may be closed already
 	}
 	c.Close()
 	panic(http.ErrAbortHandler)
 }
 
-// hang answers nothing until the client gives up.
+// hang sends no answer until the client gives up.
 func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// grpcError answers as a gRPC server that fails.
+// grpcError answers like a gRPC server that fails.
 func grpcError(s *status.Status) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		details, err := proto.Marshal(s.Proto())
@@ -182,7 +182,7 @@ func httpError(code int, headers ...string) func(http.ResponseWriter, *http.Requ
 	}
 }
 
-// faults are what may go wrong, by name.
+// faults are the possible faults, by name.
 var faults = map[string]func(r *rand.Rand, grpc bool) happening{
 	"error": func(r *rand.Rand, grpc bool) happening {
 		if !grpc {
@@ -203,7 +203,7 @@ var faults = map[string]func(r *rand.Rand, grpc bool) happening{
 	},
 	"not found": func(_ *rand.Rand, grpc bool) happening {
 		if grpc {
-			return happening{before: httpError(http.StatusServiceUnavailable)} // of a proxy that knows no gRPC
+			return happening{before: httpError(http.StatusServiceUnavailable)} // from a proxy without gRPC
 		}
 		return happening{before: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }}
 	},
@@ -222,7 +222,7 @@ var faults = map[string]func(r *rand.Rand, grpc bool) happening{
 			panic(http.ErrAbortHandler)
 		}}
 	},
-	// The transport sees nothing wrong.
+	// The transport reports no error.
 	"truncated": func(r *rand.Rand, _ bool) happening {
 		return happening{answer: func(w http.ResponseWriter, _ *http.Request, a *answered) {
 			a.write(w, a.cut(r))
@@ -230,7 +230,7 @@ var faults = map[string]func(r *rand.Rand, grpc bool) happening{
 	},
 	"wrong length": func(r *rand.Rand, grpc bool) happening {
 		return happening{answer: func(w http.ResponseWriter, _ *http.Request, a *answered) {
-			if grpc { // which names no length; that it ends without a status is as bad
+			if grpc { // gRPC states no length; the missing status has the same effect
 				a.writePart(w, len(a.body))
 				panic(http.ErrAbortHandler)
 			}
@@ -244,7 +244,7 @@ var faults = map[string]func(r *rand.Rand, grpc bool) happening{
 			n := a.cut(r)
 			a.writePart(w, n)
 			time.Sleep(time.Duration(r.IntN(200)) * time.Millisecond)
-			w.Write(a.body[n:]) // a client that is gone is its own matter
+			w.Write(a.body[n:]) // the client may have closed the connection
 			a.end(w)
 		}}
 	},
@@ -259,14 +259,14 @@ var faults = map[string]func(r *rand.Rand, grpc bool) happening{
 	},
 }
 
-// schedule decides by its seed what goes wrong with which request: of each path the
-// first, second, … has its own chance, whatever else is under way. After so many requests
-// all that the outage names fails for good.
+// schedule derives the fault of each request from its seed. The nth request of each path has its own
+// random choice, independent of concurrent requests. After a number of requests all requests in the
+// outage fail permanently.
 type schedule struct {
 	seed   uint64
 	rate   float64
 	kinds  []string
-	outage func(path string, grpc bool) bool // nil: none
+	outage func(path string, grpc bool) bool // nil: no outage
 	after  int
 
 	mu       sync.Mutex
@@ -289,7 +289,7 @@ func (s *schedule) next(path string, grpc bool) happening {
 	}
 	kind := s.kinds[r.IntN(len(s.kinds))]
 	if kind == "silent" && s.happened[kind] == 3 {
-		kind = "error" // since silence takes long
+		kind = "error" // because silence takes long
 	}
 	s.happened[kind]++
 	return faults[kind](r, grpc)

@@ -22,7 +22,7 @@ import (
 	"github.com/betracehq/betrace/trace/otlp"
 )
 
-// ways of reading that have answers of their own to get wrong.
+// faultyWays are the methods of reading, which have different answers that can fail.
 var faultyWays = []struct {
 	name  string
 	needs columnar.Needs
@@ -33,8 +33,8 @@ var faultyWays = []struct {
 	{"by search", someNeeds, true},
 }
 
-// Whatever fails between BeTrace and Tempo, and whenever: a reading gives whole traces,
-// and all of them, or says which are missing, or fails.
+// Whatever fails between BeTrace and Tempo, and whenever: a reading returns all traces whole, or names
+// the missing ones, or fails.
 func TestAFailingTempoNeverGivesLessWithoutAWord(t *testing.T) {
 	const seeds, atATime = 72, 24
 	s := stacktest.Get(t, still)
@@ -43,7 +43,7 @@ func TestAFailingTempoNeverGivesLessWithoutAWord(t *testing.T) {
 	sent := newSendable(start)
 	for i := range 24 {
 		for n := range uint16(1 + i%5) {
-			// Half of them in one second, which a search limit cuts by IDs.
+			// Half of the traces are in one second, in which the search limit requires a division by IDs.
 			sent.span(id(i), n+1, (n+1)/2, i%2*i*1000+int(n), nil)
 		}
 	}
@@ -110,8 +110,8 @@ func TestAFailingTempoNeverGivesLessWithoutAWord(t *testing.T) {
 	}
 }
 
-// newSchedule makes a schedule of its seed: moments that pass and, in one of two, an
-// outage that does not.
+// newSchedule returns the schedule for a seed: temporary faults and, for one in two seeds, a permanent
+// outage.
 func newSchedule(seed uint64) *schedule {
 	r := rand.New(rand.NewPCG(seed, 8))
 	kinds := slices.Sorted(maps.Keys(faults))
@@ -135,7 +135,7 @@ func newSchedule(seed uint64) *schedule {
 	return s
 }
 
-// readFaulty reads, and says how that ended, and what of that is wrong.
+// readFaulty reads, and returns the kind of result and a description of wrong results.
 func readFaulty(ctx context.Context, config tempoclient.Config, req tempoclient.Request, want []*trace.Trace) (outcome string, bySearch int, wrong string) {
 	client, err := tempoclient.New(config)
 	if err != nil {
@@ -145,7 +145,7 @@ func readFaulty(ctx context.Context, config tempoclient.Config, req tempoclient.
 	got := map[trace.ID]*trace.Trace{}
 	report, err := client.Traces(ctx, req, func(tr *trace.Trace) error {
 		if got[tr.ID] != nil {
-			wrong = fmt.Sprintf("trace %s came twice", tr.ID)
+			wrong = fmt.Sprintf("trace %s was delivered twice", tr.ID)
 		}
 		got[tr.ID] = tr
 		return nil
@@ -164,24 +164,24 @@ func readFaulty(ctx context.Context, config tempoclient.Config, req tempoclient.
 			a, b = needed(w, req.Needs), needed(tr, req.Needs)
 		}
 		if diff := cmp.Diff(a, b); diff != "" {
-			wrong = fmt.Sprintf("trace %s differs from what was sent (-sent +read):\n%s", w.ID, diff)
+			wrong = fmt.Sprintf("trace %s differs from the sent trace (-sent +read):\n%s", w.ID, diff)
 		}
 	}
 	switch {
 	case wrong != "":
 		return "wrong", report.BySearch, wrong
 	case len(got) != known:
-		return "wrong", report.BySearch, "a trace came that does not exist"
+		return "wrong", report.BySearch, "a trace was delivered that does not exist"
 	case err != nil && !strings.Contains(err.Error(), "tempo "):
-		return "failed", report.BySearch, "the error does not say what was asked: " + err.Error()
+		return "failed", report.BySearch, "the error does not name the request: " + err.Error()
 	case err != nil:
 		return "failed", report.BySearch, ""
 	case report.Delivered != len(got) || report.Found != len(got)+report.Skipped || report.MoreProblems > 0:
-		return "wrong", report.BySearch, fmt.Sprintf("%d traces came of %+v", len(got), report)
+		return "wrong", report.BySearch, fmt.Sprintf("%d traces were delivered of %+v", len(got), report)
 	}
 	for _, tr := range missing {
 		if !slices.ContainsFunc(report.Problems, func(p tempoclient.Problem) bool { return names(p, tr) }) {
-			return "wrong", report.BySearch, fmt.Sprintf("trace %s is missing, and nothing says so: %v", tr.ID, report.Problems)
+			return "wrong", report.BySearch, fmt.Sprintf("trace %s is missing, and no problem names it: %v", tr.ID, report.Problems)
 		}
 	}
 	for _, p := range report.Problems {
@@ -195,8 +195,8 @@ func readFaulty(ctx context.Context, config tempoclient.Config, req tempoclient.
 	return "complete", report.BySearch, ""
 }
 
-// names says whether a problem tells that a trace is missing: by its ID, or by the
-// window, and the part of the IDs, that was not searched.
+// names reports whether a problem covers a missing trace, by its ID or by the unsearched window and part
+// of the IDs.
 func names(p tempoclient.Problem, tr *trace.Trace) bool {
 	if p.What == "trace "+tr.ID.String() {
 		return true

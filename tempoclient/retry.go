@@ -20,17 +20,17 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// ErrNotFound says that Tempo has no trace of an ID.
+// ErrNotFound reports that Tempo has no trace with the ID.
 var ErrNotFound = errors.New("no such trace")
 
-// failure is a request that failed, and what can be done about it.
+// failure is a failed request, with the possible reactions.
 type failure struct {
 	err        error
-	retry      bool          // may pass
-	after      time.Duration // not before
-	tooLarge   bool          // the same request for less may succeed
-	overloaded bool          // 429 and the like: the server asks for less
-	fatal      bool          // every further request will fail so
+	retry      bool          // the same request may succeed later
+	after      time.Duration // minimum time before the retry
+	tooLarge   bool          // a smaller request may succeed
+	overloaded bool          // 429 and similar: the server wants fewer requests
+	fatal      bool          // every further request will fail in the same way
 	noStream   bool          // the server does not stream
 }
 
@@ -57,7 +57,7 @@ func isNoStream(err error) bool {
 	return errors.As(err, &f) && f.noStream
 }
 
-// retrier tries requests again that fail in a way that may pass.
+// retrier retries requests after retryable failures.
 type retrier struct {
 	tries   int
 	timeout time.Duration
@@ -66,8 +66,8 @@ type retrier struct {
 	requests, retries atomic.Int64
 }
 
-// do calls try until it succeeds, fails for good, or was called often enough. It
-// waits between tries, longer each time, and at least as long as the server asks.
+// do calls try until it succeeds, fails permanently, or the attempts are used up. It waits between
+// attempts, longer each time, and at least as long as the server requests.
 func (r *retrier) do(ctx context.Context, what string, try func(ctx context.Context) error) error {
 	wait := backoff.New(ctx, backoff.Config{MinBackoff: 200 * time.Millisecond, MaxBackoff: 10 * time.Second, MaxRetries: r.tries})
 	var last error
@@ -111,7 +111,7 @@ func (r *retrier) do(ctx context.Context, what string, try func(ctx context.Cont
 	return fmt.Errorf("%s: %w (%d tries%s)", what, last, r.tries, asked)
 }
 
-// ofTransport says what to do about a request that got no answer.
+// ofTransport classifies the failure of a request that received no answer.
 func ofTransport(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return &failure{err: cause, retry: true}
@@ -121,16 +121,16 @@ func ofTransport(ctx context.Context, err error) error {
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &dns):
-		f.err, f.retry, f.fatal = fmt.Errorf("%w: is the host's name right?", err), false, true
+		f.err, f.retry, f.fatal = fmt.Errorf("%w: check the host name", err), false, true
 	case errors.As(err, &op) && op.Op == "dial":
-		f.err, f.fatal = fmt.Errorf("%w: does it run, and is its address right?", err), true
+		f.err, f.fatal = fmt.Errorf("%w: check that the server is running, and its address", err), true
 	case strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: "):
-		f.err, f.retry, f.fatal = fmt.Errorf("%w: see the tls settings", err), false, true
+		f.err, f.retry, f.fatal = fmt.Errorf("%w: check the tls settings", err), false, true
 	}
 	return f
 }
 
-// ofHTTP says what to do about an answer that is no success.
+// ofHTTP classifies an answer whose status is not a success.
 func ofHTTP(resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 500))
 	text := strings.TrimSpace(string(body))
@@ -162,7 +162,7 @@ func ofHTTP(resp *http.Response) error {
 	return f
 }
 
-// isSizeText recognises Tempo's words for a request for too much.
+// isSizeText recognises Tempo's messages about a request that is too large.
 func isSizeText(text string) bool {
 	return strings.Contains(text, "larger than the max") || strings.Contains(text, "larger than max") || strings.Contains(text, "range specified by start and end exceeds")
 }
@@ -174,7 +174,7 @@ const sizeRemedy = "raise Tempo's server.grpc_server_max_recv_msg_size, server.g
 // smaller part of the range changes.
 func isLimitText(text string) bool { return strings.Contains(text, "exceeds max limit") }
 
-const pathRemedy = "is %s the API's address, with the path before /api if there is one?"
+const pathRemedy = "check that %s is the API's address, with the path before /api if there is one"
 
 const limitRemedy = "lower the search limit (--search-limit) or raise Tempo's (query_frontend.search.max_result_limit)"
 
@@ -188,23 +188,23 @@ func retryAfter(header string) time.Duration {
 	return 0
 }
 
-// wantType refuses an answer of another type, as a login page is.
+// wantType refuses an answer of another type, such as a login page.
 func wantType(resp *http.Response, want string) error {
 	have, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err == nil && have == want {
 		return nil
 	}
-	return &failure{fatal: true, err: fmt.Errorf("the answer is %q, not %s: is %s a Tempo, and nothing before it that asks for a login?", resp.Header.Get("Content-Type"), want, resp.Request.URL.Host)}
+	return &failure{fatal: true, err: fmt.Errorf("the answer is %q, not %s: check that %s is a Tempo, and that no proxy before it requires a login", resp.Header.Get("Content-Type"), want, resp.Request.URL.Host)}
 }
 
-// ofGRPC says what to do about a gRPC error.
+// ofGRPC classifies a gRPC error.
 func ofGRPC(ctx context.Context, conn *grpc.ClientConn, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return &failure{err: cause, retry: true}
 	}
 	s := status.Convert(err)
 	if deadline, ok := ctx.Deadline(); ok && s.Code() == codes.DeadlineExceeded && time.Until(deadline) < time.Second {
-		<-ctx.Done() // the server is told the deadline, and saw it first
+		<-ctx.Done() // the server also knows the deadline, and noticed it first
 		return &failure{err: context.Cause(ctx), retry: true}
 	}
 	f := &failure{err: fmt.Errorf("%s: %s", s.Code(), s.Message())}
@@ -223,18 +223,18 @@ func ofGRPC(ctx context.Context, conn *grpc.ClientConn, err error) error {
 	case s.Code() == codes.Unimplemented, has("HTTP status code"), has("http2: "), has("error reading server preface"):
 		f.noStream = true
 	case s.Code() == codes.Unavailable && (has("no application protocol") || has("missing selected ALPN")):
-		f.noStream = true // TLS, but without HTTP/2
+		f.noStream = true // TLS without HTTP/2
 	case s.Code() == codes.Unavailable && has("authentication handshake failed"):
 		f.fatal = true
-		f.err = fmt.Errorf("%s: %w: see the tls settings", conn.Target(), f.err)
+		f.err = fmt.Errorf("%s: %w: check the tls settings", conn.Target(), f.err)
 	case s.Code() == codes.Unavailable && (has("no such host") || has("name resolver error")):
 		f.fatal = true
-		f.err = fmt.Errorf("%s: %w: is the host's name right?", conn.Target(), f.err)
+		f.err = fmt.Errorf("%s: %w: check the host name", conn.Target(), f.err)
 	case s.Code() == codes.Unavailable:
 		f.retry = true
 		if has("connect: ") {
 			f.fatal = true
-			f.err = fmt.Errorf("%w: does it run, and is its address right?", f.err)
+			f.err = fmt.Errorf("%w: check that the server is running, and its address", f.err)
 		}
 	case s.Code() == codes.Unauthenticated, s.Code() == codes.PermissionDenied:
 		f.fatal = true

@@ -16,8 +16,8 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// window is a range of time in whole seconds since the Unix epoch, as Tempo's
-// search takes it: what overlaps [start, end]. The zero window is what ingesters hold.
+// window is a time range in whole seconds since the Unix epoch, as Tempo's search takes it. Traces match
+// if they overlap [start, end]. The zero window searches only the ingesters.
 type window struct{ start, end int64 }
 
 func (w window) String() string {
@@ -28,20 +28,19 @@ func (w window) String() string {
 	return at(w.start) + "/" + at(w.end)
 }
 
-// answer is one search's.
+// answer is the result of one search.
 type answer struct {
 	ids []trace.ID
-	// large holds those that have more spans than search is asked for.
+	// large holds the traces with more spans than a search can return.
 	large map[trace.ID]bool
-	// traces hold what was found of each, if it was asked for.
+	// traces holds the found spans of each trace, if the query keeps them.
 	traces map[trace.ID]*tempopb.TraceSearchMetadata
-	// completed and total count the jobs that Tempo cut the search into, blocks the
-	// blocks that it searched.
+	// completed and total count the jobs of the search, blocks the searched blocks.
 	completed, total, blocks uint32
 }
 
-// searchQuery is what a search asks: for at most limit traces in a window that match,
-// and of each span set for so many spans. Keep has it return these.
+// searchQuery is a search for at most limit traces in a window that match, with up to spansPerSet spans
+// in each span set. If keep is set, the answer contains these spans.
 type searchQuery struct {
 	query       string
 	window      window
@@ -50,7 +49,7 @@ type searchQuery struct {
 	keep        bool
 }
 
-// search asks for the traces in the window that match a query, at most limit.
+// search searches the window for at most limit traces that match a query.
 func (c *Client) search(ctx context.Context, query string, w window, limit int) (answer, error) {
 	return c.searchFor(ctx, searchQuery{query, w, limit, 1, false})
 }
@@ -79,7 +78,7 @@ func (c *Client) searchStream(ctx context.Context, q searchQuery) (answer, error
 	if err != nil {
 		return answer{}, ofGRPC(ctx, c.conn, err)
 	}
-	// Each message holds what is new or changed; a trace comes again when it has.
+	// Each message contains new and changed traces; a changed trace replaces the earlier one.
 	a := answer{large: map[trace.ID]bool{}, traces: map[trace.ID]*tempopb.TraceSearchMetadata{}}
 	counted := false
 	seen := map[trace.ID]bool{}
@@ -121,12 +120,12 @@ func (c *Client) searchStream(ctx context.Context, q searchQuery) (answer, error
 	}
 }
 
-// errNoMetrics refuses an answer that does not say whether it is complete.
+// errNoMetrics is the error for an answer that does not state whether it is complete.
 func errNoMetrics() error {
-	return &failure{fatal: true, err: errors.New("the answer has no metrics: is this a Tempo?")}
+	return &failure{fatal: true, err: errors.New("the answer has no metrics: check that the server is a Tempo")}
 }
 
-// searchJSON is the answer of /api/search, as far as it is read.
+// searchJSON holds the used fields of the answer of /api/search.
 type searchJSON struct {
 	Traces []struct {
 		TraceID string `json:"traceID"`
@@ -163,7 +162,7 @@ func (c *Client) searchHTTP(ctx context.Context, query string, w window, limit i
 	}
 	var s searchJSON
 	if err := json.Unmarshal(body, &s); err != nil {
-		return answer{}, &failure{err: fmt.Errorf("the answer is no search result: %w", err), retry: true}
+		return answer{}, &failure{err: fmt.Errorf("the answer is not a search result: %w", err), retry: true}
 	}
 	if s.Metrics == nil {
 		return answer{}, errNoMetrics()

@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// How batches of traces that are searched for are cut.
+// Sizes of the batches of traces that are read by one search.
 const (
 	firstBatch   = 50
 	minBatch     = 10 // fewer are read by ID
 	maxBatch     = 400
-	spansInBatch = 4000 // about 4 MiB of 15 attributes; Tempo's bound is 16 MiB
+	spansInBatch = 4000 // about 4 MiB with 15 attributes; Tempo's bound is 16 MiB
 )
 
-// ways says by which way whole traces are read, and learns: how large batches may be,
-// which way is faster, and whether search can be relied upon.
+// ways chooses the method of reading whole traces, and adapts it: the size of batches, the faster method,
+// and whether search is reliable.
 type ways struct {
 	mu       sync.Mutex
-	search   *wholeSearch // nil: by ID
-	distrust bool         // search gave what it should not have
+	search   *wholeSearch // nil: read by ID
+	distrust bool         // search returned wrong data
 	why      map[string]int
 	size     int
-	given    int // traces that came by search
-	compared int // traces that search gave and that may have been read by ID, too
-	// bySearch and byID are how long one trace takes.
+	given    int // traces delivered from search
+	compared int // traces from search that were considered for comparison
+	// bySearch and byID are the average times for one trace.
 	bySearch, byID average
 }
 
@@ -35,14 +35,14 @@ func newWays(search *wholeSearch, why string) *ways {
 	return w
 }
 
-// use returns the search, nil for by ID.
+// use returns the search, or nil if traces are read by ID.
 func (w *ways) use() *wholeSearch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.search
 }
 
-// stop has all further traces read by ID.
+// stop makes all further traces be read by ID.
 func (w *ways) stop(why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,8 +52,8 @@ func (w *ways) stop(why string) {
 	}
 }
 
-// distrusts has none given by search any more. It returns how many were, when it is
-// first told.
+// distrusts stops the delivery of traces from search. The first call returns the number of those
+// delivered before.
 func (w *ways) distrusts(why string) (given int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -65,7 +65,7 @@ func (w *ways) distrusts(why string) (given int) {
 	return w.given
 }
 
-// gives asks whether a trace that came by search may be given, and counts it.
+// gives reports whether a trace from search may be delivered, and counts it.
 func (w *ways) gives() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,21 +75,21 @@ func (w *ways) gives() bool {
 	return !w.distrust
 }
 
-// batch returns how many traces are searched for at a time.
+// batch returns the number of traces for one search.
 func (w *ways) batch() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.size
 }
 
-// smaller has less searched for at a time.
+// smaller reduces the size of batches.
 func (w *ways) smaller() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.size = max(minBatch, w.size/2)
 }
 
-// searched learns from a batch.
+// searched records the time and size of a batch.
 func (w *ways) searched(traces, spans int, took time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -98,7 +98,7 @@ func (w *ways) searched(traces, spans int, took time.Duration) {
 	w.compare()
 }
 
-// fetched learns from a trace that was read by ID, and why it was.
+// fetched records that a trace was read by ID, with the time and the reason.
 func (w *ways) fetched(took time.Duration, why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,8 +116,8 @@ func (w *ways) compare() {
 	}
 }
 
-// audits reports whether the next trace that search gives is also read by its ID, to
-// compare: the first two, and one in a hundred.
+// audits reports whether the next trace from search must also be read by its ID for comparison. This
+// applies to the first two traces, and to one in a hundred.
 func (w *ways) audits() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -125,7 +125,7 @@ func (w *ways) audits() bool {
 	return w.compared <= 2 || w.compared%100 == 0
 }
 
-// average is one in which what was long ago counts less.
+// average is a moving average, in which older values count less.
 type average struct {
 	value float64
 	n     int

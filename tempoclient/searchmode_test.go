@@ -22,20 +22,20 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// shop is a Tempo that holds traces of one span with an attribute, n, all of which
-// match, and answers searches for whole traces unless a test has it do otherwise.
+// shop is a Tempo with traces of one span that has the attribute n. All traces match. It answers searches
+// for whole traces correctly unless a test changes the answer.
 type shop struct {
 	start  time.Time
 	traces map[trace.ID]bool
-	// whole answers the nth search for whole traces instead; byID changes a trace that
-	// is read by its ID.
+	// whole, if not nil, answers the nth search for whole traces. byID changes a trace that is read by
+	// its ID.
 	whole  func(n int, req *tempopb.SearchRequest) error
 	spans  func(id trace.ID, sets []*tempopb.SpanSet) []*tempopb.SpanSet
 	byID   func(ptrace.Span)
 	blocks uint32
 
-	searches atomic.Int64 // for whole traces
-	largest  atomic.Int64 // most IDs in one
+	searches atomic.Int64 // searches for whole traces
+	largest  atomic.Int64 // maximum number of IDs in one search
 }
 
 func newShop(traces int) *shop {
@@ -66,7 +66,7 @@ func (s *shop) stream(_ int, req *tempopb.SearchRequest, stream grpc.ServerStrea
 			s.largest.Store(n)
 		}
 		if int(req.GetLimit()) <= len(ids) {
-			return status.Error(codes.InvalidArgument, "Tempo would stop before all is found")
+			return status.Error(codes.InvalidArgument, "Tempo would stop before all spans are found")
 		}
 		n := int(s.searches.Add(1))
 		if s.whole != nil {
@@ -121,7 +121,7 @@ func (s *shop) trace(_ int, w http.ResponseWriter, r *http.Request) {
 	writeProto(w, b)
 }
 
-// read reads the shop's traces, each of which has to come once.
+// read reads the shop's traces, each of which must be delivered once.
 func (s *shop) read(t *testing.T, needs columnar.Needs, change func(*tempoclient.Config)) (tempoclient.Report, map[trace.ID]*trace.Trace) {
 	t.Helper()
 	f := (&fake{stream: s.stream, trace: s.trace}).start(t)
@@ -154,8 +154,8 @@ func TestManyTracesComeBySearch(t *testing.T) {
 		s.blocks = blocks
 		report, got := s.read(t, needsN, nil)
 		require.Empty(t, report.Problems)
-		require.Equal(t, 38, report.BySearch, "two are compared with what they are by ID")
-		require.Equal(t, searches, s.searches.Load(), "blocks are searched if there are any")
+		require.Equal(t, 38, report.BySearch, "two traces must be compared with the same traces by ID")
+		require.Equal(t, searches, s.searches.Load(), "blocks must be searched if there are any")
 		for _, tr := range got {
 			require.Equal(t, trace.IntValue(0), tr.Spans[0].Attributes.Get("n"))
 			require.Equal(t, trace.KindServer, tr.Spans[0].Kind)
@@ -171,19 +171,19 @@ func TestFewTracesComeByID(t *testing.T) {
 	require.Zero(t, s.searches.Load())
 }
 
-// What search cannot give is not asked of it.
+// Data that search cannot return is not requested from it.
 func TestNeedsThatSearchDoesNotGiveAreReadByID(t *testing.T) {
 	t.Parallel()
 	of := func(keys ...columnar.AttributeKey) columnar.Needs { return columnar.Needs{Attributes: keys} }
 	for why, needs := range map[string]columnar.Needs{
-		"all of a span is needed":                                {},
-		"all attributes are needed":                              {Whole: []columnar.Scope{columnar.ScopeSpan}},
-		"events or links are needed":                             {Events: true},
-		"attribute secret may hold what search does not give":    of(attr(columnar.ScopeSpan, "secret")),
-		"attribute n is needed of spans and of resources":        of(attr(columnar.ScopeSpan, "n"), attr(columnar.ScopeResource, "n")),
-		"attribute kind is named like a field of spans":          of(attr(columnar.ScopeSpan, "kind")),
-		"attribute service.name is named like a field of spans":  of(attr(columnar.ScopeResource, "service.name")),
-		"attribute span:parentID is named like a field of spans": of(attr(columnar.ScopeSpan, "span:parentID")),
+		"all data of spans is needed":                                  {},
+		"all attributes are needed":                                    {Whole: []columnar.Scope{columnar.ScopeSpan}},
+		"events or links are needed":                                   {Events: true},
+		"attribute secret may have values that search does not return": of(attr(columnar.ScopeSpan, "secret")),
+		"attribute n is needed both from spans and from resources":     of(attr(columnar.ScopeSpan, "n"), attr(columnar.ScopeResource, "n")),
+		"attribute kind has the name of a span field":                  of(attr(columnar.ScopeSpan, "kind")),
+		"attribute service.name has the name of a span field":          of(attr(columnar.ScopeResource, "service.name")),
+		"attribute span:parentID has the name of a span field":         of(attr(columnar.ScopeSpan, "span:parentID")),
 	} {
 		s := newShop(20)
 		report, _ := s.read(t, needs, nil)
@@ -204,7 +204,7 @@ func TestEveryFaultOfASearchForWholeTracesHasThemReadByID(t *testing.T) {
 	for _, fault := range []struct {
 		name string
 		do   func(*shop)
-		why  string // a reason for all traces, or for search not to be used
+		why  string // a reason for all traces, or for not using search
 	}{
 		{"refused", func(s *shop) {
 			s.whole = func(int, *tempopb.SearchRequest) error { return status.Error(codes.InvalidArgument, "invalid query") }
@@ -215,14 +215,14 @@ func TestEveryFaultOfASearchForWholeTracesHasThemReadByID(t *testing.T) {
 		{"cut", func(s *shop) { s.spans = set(func(s *tempopb.SpanSet) { s.Matched = 2 }) }, "cut"},
 		{"no spans", func(s *shop) {
 			s.spans = func(trace.ID, []*tempopb.SpanSet) []*tempopb.SpanSet { return nil }
-		}, "search gave no spans"},
-		{"a bad span ID", func(s *shop) { s.spans = set(func(s *tempopb.SpanSet) { s.Spans[0].SpanID = "x" }) }, "a span ID that is none"},
+		}, "search returned no spans"},
+		{"a bad span ID", func(s *shop) { s.spans = set(func(s *tempopb.SpanSet) { s.Spans[0].SpanID = "x" }) }, "a span ID is invalid"},
 		{"no kind", func(s *shop) {
 			s.spans = set(func(s *tempopb.SpanSet) { s.Spans[0].Attributes = s.Spans[0].Attributes[1:] })
-		}, "a kind that is none"},
+		}, "a kind is unknown"},
 		{"another status", func(s *shop) {
 			s.spans = set(func(s *tempopb.SpanSet) { s.Spans[0].Attributes[1] = pair("status", text("fine")) })
-		}, "a status that is none"},
+		}, "a status is unknown"},
 		{"a list", func(s *shop) {
 			s.spans = set(func(s *tempopb.SpanSet) { s.Spans[0].Attributes[3] = pair("n", list) })
 		}, "attribute n is not plain"},
@@ -235,10 +235,10 @@ func TestEveryFaultOfASearchForWholeTracesHasThemReadByID(t *testing.T) {
 			s.spans = set(func(s *tempopb.SpanSet) {
 				s.Spans[0].Attributes = append(s.Spans[0].Attributes, pair("span:parentID", text("x")))
 			})
-		}, "a parent's ID that is none"},
+		}, "a parent's ID is invalid"},
 		{"an earlier start", func(s *shop) {
 			s.spans = set(func(s *tempopb.SpanSet) { s.Spans[0].StartTimeUnixNano++ })
-		}, "it starts before the spans that search gave"},
+		}, "it starts before the spans that search returned"},
 		{"young", func(s *shop) {
 			s.spans = set(func(s *tempopb.SpanSet) { s.Spans[0].DurationNanos = uint64(10 * time.Minute) })
 		}, "young"},
@@ -287,17 +287,17 @@ func TestAnAnswerOfWholeTracesThatIsTooLargeIsAskedForInParts(t *testing.T) {
 	require.GreaterOrEqual(t, report.BySearch, 97)
 }
 
-// Were it not said, verdicts on what search gave before would stand.
+// Without a report, verdicts on wrong traces from search would remain.
 func TestWhatSearchGivesWrongIsSaidAndReadByID(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		byID func(ptrace.Span)
 		want string
 	}{
-		"a list":        {func(s ptrace.Span) { s.Attributes().PutEmptySlice("n").AppendEmpty().SetInt(0) }, `attribute n holds array [0], which search does not tell from other values`},
-		"another value": {func(s ptrace.Span) { s.Attributes().PutInt("n", 7) }, "search gave another attribute n (0, not 7) than reading it by its ID"},
-		"another name":  {func(s ptrace.Span) { s.SetName("other") }, "search gave another name than"},
-		"another time":  {func(s ptrace.Span) { s.SetEndTimestamp(s.EndTimestamp() + 1) }, "search gave another time than"},
+		"a list":        {func(s ptrace.Span) { s.Attributes().PutEmptySlice("n").AppendEmpty().SetInt(0) }, `attribute n is array [0], which search does not distinguish from other values`},
+		"another value": {func(s ptrace.Span) { s.Attributes().PutInt("n", 7) }, "search returned another attribute n (0, not 7) than reading the trace by its ID"},
+		"another name":  {func(s ptrace.Span) { s.SetName("other") }, "search returned another name than"},
+		"another time":  {func(s ptrace.Span) { s.SetEndTimestamp(s.EndTimestamp() + 1) }, "search returned another time than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -305,14 +305,14 @@ func TestWhatSearchGivesWrongIsSaidAndReadByID(t *testing.T) {
 			s.byID = test.byID
 			report, _ := s.read(t, needsN, func(c *tempoclient.Config) { c.Concurrency = 1 })
 			require.Equal(t, 60, report.ByID)
-			require.Empty(t, report.Problems, "none was given yet")
+			require.Empty(t, report.Problems, "no trace may have been delivered before")
 			var why []string
 			for w := range report.ByIDWhy {
 				why = append(why, w)
 			}
 			require.Contains(t, strings.Join(why, "\n"), test.want)
 
-			// The first batch is as it should be, what comes after is not.
+			// The first batch is correct, later ones are not.
 			s = newShop(300)
 			var n atomic.Int64
 			s.byID = func(span ptrace.Span) {

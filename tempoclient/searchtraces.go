@@ -15,42 +15,41 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// What search is trusted with; see [wholeSearch].
+// Limits of reading by search, see [wholeSearch].
 const (
-	// maxSearchAge bounds how old what is searched for whole traces may be: such a
-	// search reaches from there to now.
+	// maxSearchAge bounds the age of traces that are read by search, because such a search extends until
+	// now.
 	maxSearchAge = 24 * time.Hour
-	// maxSearchSpans bounds the spans of a trace: Tempo takes time with their square
-	// to unite its span sets.
+	// maxSearchSpans bounds the spans of a trace, because Tempo's time for merging span sets grows with
+	// their square.
 	maxSearchSpans = 300
-	// uncut is how long Tempo may hold a span where its search does not look, while
-	// it gives it by ID: its live traces, by default 30 s and 10 s until they are looked
-	// through.
+	// uncut bounds the time for which Tempo may return a span by ID but not by search. These are its live
+	// traces, by default for 30 s, and 10 s until they are cut.
 	uncut = time.Minute
-	// spansPerSet is how many spans of one ID and kind are asked for; more than a few
-	// there never are.
+	// spansPerSet is the requested number of spans with one ID and kind. There are never more than a few.
 	spansPerSet = 10
 )
 
-// wholeSearch reads whole traces by search: that of a list of trace IDs, which
-// selects what is needed of their spans.
+// wholeSearch reads whole traces by a search for a list of trace IDs, which selects the needed data of
+// their spans.
 //
-// Search is made to give all spans, from whatever blocks, by grouping them by their
-// IDs and kinds. Tempo merges what it finds of a trace in several blocks by group,
-// and of equal groups keeps one; without groups it keeps the largest block's spans and
-// drops the others without a word (pkg/traceql/combine.go of Tempo 2.8).
+// The query groups spans by their IDs and kinds, so that search returns the spans of all blocks. Tempo
+// merges the results for a trace from several blocks by group, and keeps one of several equal groups.
+// Without groups it keeps the spans of the largest block and silently drops the others
+// (pkg/traceql/combine.go of Tempo 2.8).
 //
-// What search does not give, and reading by ID does, is why some needs, and some
-// traces, are read by ID: see selectable and build.
+// Some data is returned by ID but not by search. Therefore some needs, and some traces, are read by ID:
+// see newWholeSearch and build.
 type wholeSearch struct {
 	needs    *columnar.Needs
-	pipeline string // what follows the filter
+	pipeline string // the query after the filter
 	keys     map[string]columnar.Scope
 	byIDWith map[string]bool
 	from     trace.Time
 }
 
-// fields are the keys that search gives what is no attribute as, and needs them for.
+// fields are the selected fields that are not attributes, with their keys in the answer and the condition
+// for them.
 var fields = []struct {
 	selected, key string
 	needed        func(*columnar.Needs) bool
@@ -64,22 +63,22 @@ var fields = []struct {
 	{"instrumentation:version", "instrumentation:version", func(n *columnar.Needs) bool { return n.Instrumentation }},
 }
 
-// intrinsicKeys are keys of attributes that Tempo may take for something else, or
-// that stand for something else in its answers.
+// intrinsicKeys are keys of attributes that Tempo may interpret as intrinsics, or that have another
+// meaning in its answers.
 var intrinsicKeys = []string{
 	"name", "status", "statusMessage", "kind", "duration", "parent", "id", "parentID", "childCount", "rootName", "rootService",
 	"rootServiceName", "traceDuration", "traceStartTime", "spanStartTime", "nestedSetLeft", "nestedSetRight", "nestedSetParent",
 	"version", "spanID", "traceID", "timeSinceStart", trace.ServiceName,
 }
 
-// newWholeSearch returns the search that gives what a request needs; or why search
-// cannot be relied upon for it.
+// newWholeSearch returns the search for the data that a request needs, or the reason why search cannot
+// return it.
 func newWholeSearch(req *Request, config *Config) (w *wholeSearch, why string) {
 	n := &req.Needs
 	w = &wholeSearch{needs: n, keys: map[string]columnar.Scope{}, byIDWith: map[string]bool{}, from: trace.TimeOf(req.From)}
 	switch {
 	case n.All || len(n.Attributes) == 0 && len(n.Whole) == 0 && !n.Events && !n.Links && !n.StatusMessage && !n.Instrumentation:
-		return nil, "all of a span is needed"
+		return nil, "all data of spans is needed"
 	case len(n.Whole) > 0:
 		return nil, "all attributes are needed"
 	case n.Events || n.Links:
@@ -102,11 +101,11 @@ func newWholeSearch(req *Request, config *Config) (w *wholeSearch, why string) {
 		case a.Scope == columnar.ScopeEvent || a.Scope == columnar.ScopeLink:
 			return nil, "events or links are needed"
 		case twice:
-			return nil, fmt.Sprintf("attribute %s is needed of spans and of resources", a.Key)
+			return nil, fmt.Sprintf("attribute %s is needed both from spans and from resources", a.Key)
 		case strings.Contains(a.Key, ":") || slices.Contains(intrinsicKeys, a.Key):
-			return nil, fmt.Sprintf("attribute %s is named like a field of spans", a.Key)
+			return nil, fmt.Sprintf("attribute %s has the name of a span field", a.Key)
 		case !w.byIDWith[a.Key] && !config.isPlain(a.Key):
-			return nil, fmt.Sprintf("attribute %s may hold what search does not give", a.Key)
+			return nil, fmt.Sprintf("attribute %s may have values that search does not return", a.Key)
 		}
 		w.keys[a.Key] = a.Scope
 		selected = append(selected, traceql.Attribute(a.Scope, a.Key).String())
@@ -120,8 +119,8 @@ func (c *Config) isPlain(key string) bool {
 	return slices.Contains(c.PlainAttributes, key) || slices.Contains(c.PlainAttributes, "*")
 }
 
-// query asks for traces by their IDs. It never is one ID alone, which Tempo would take
-// for something else than a regular expression.
+// query returns the query for traces by their IDs. It never contains one ID alone, which Tempo would not
+// treat as a regular expression.
 func (w *wholeSearch) query(ids []trace.ID) string {
 	var b strings.Builder
 	b.WriteString("{ trace:id =~ `")
@@ -135,21 +134,20 @@ func (w *wholeSearch) query(ids []trace.ID) string {
 	return b.String() + w.pipeline
 }
 
-// found is what a search gave of one trace, in one answer or in several.
+// found are the results for one trace, from one or more answers.
 type found []*tempopb.TraceSearchMetadata
 
-// search asks for whole traces. A trace of which more may be stored than the answer holds
-// is not in it.
+// searchWhole searches for whole traces. A trace that may have more spans than the answers contain is
+// omitted from the result.
 //
-// By ID Tempo looks into all that it has; a search looks into what has the right time,
-// twice: which blocks do, and which rows of them. A block in which spans came late has
-// the time at which they came. So one search spans all times from before the range until
-// now. It is cut again by Tempo for what is in its ingesters, so they are searched by
-// another one that names no time. The first is left out while there is no block for it.
+// By ID Tempo reads all its data. A search selects by time twice: blocks, and rows in them. A block with
+// late spans has the time at which they arrived. Therefore one search covers all times from before the
+// range until now. Tempo restricts this search again in its ingesters, so another search without times
+// covers those. The first search is omitted if it would read no block.
 func (c *Client) searchWhole(ctx context.Context, w *wholeSearch, ids []trace.ID, from time.Time) (map[trace.ID]found, error) {
 	query := w.query(ids)
 	all := window{from.Add(-c.config.MaxTraceDuration).Unix(), time.Now().Add(time.Minute).Unix()}
-	// One more than there are: Tempo stops at the limit, whatever it would still find of them.
+	// The limit is one more than the traces, because Tempo stops at the limit even if spans are missing.
 	ask := func(query string, times window) (answer, error) {
 		a, err := c.searchFor(ctx, searchQuery{query, times, len(ids) + 1, int(c.spansPerSet.Load()), true})
 		if most, is := tooManySpansPerSet(err); is {
@@ -184,7 +182,7 @@ func (c *Client) searchWhole(ctx context.Context, w *wholeSearch, ids []trace.ID
 
 var spansPerSetText = regexp.MustCompile(`spans per span set exceeds (\d+)`)
 
-// tooManySpansPerSet reads Tempo's own limit out of its refusal.
+// tooManySpansPerSet returns Tempo's own limit from its error message.
 func tooManySpansPerSet(err error) (most int64, is bool) {
 	if err == nil {
 		return 0, false
@@ -197,10 +195,10 @@ func tooManySpansPerSet(err error) (most int64, is bool) {
 	return most, err == nil && most > 0
 }
 
-// build makes a trace of what search gave; or says why it is to be read by ID.
+// build converts the search results to a trace, or returns the reason why the trace must be read by ID.
 func (w *wholeSearch) build(id trace.ID, parts found) (t *trace.Trace, why string) {
 	if len(parts) == 0 {
-		return nil, "search did not find it again"
+		return nil, "the search for whole traces did not find it"
 	}
 	var spans []trace.Span
 	starts := ^uint64(0)
@@ -220,14 +218,14 @@ func (w *wholeSearch) build(id trace.ID, parts found) (t *trace.Trace, why strin
 		}
 	}
 	if len(spans) == 0 {
-		return nil, "search gave no spans"
+		return nil, "search returned no spans"
 	}
 	t = trace.New(id, spans)
 	switch {
 	case t.Start() < w.from:
-		return t, "" // before the range, whatever else there is of it
+		return t, "" // before the range, even if more spans exist
 	case uint64(t.Start()) > starts:
-		return nil, "it starts before the spans that search gave"
+		return nil, "it starts before the spans that search returned"
 	case t.End() > trace.TimeOf(time.Now().Add(-uncut)):
 		return nil, "young"
 	case hasOrphan(t):
@@ -236,8 +234,8 @@ func (w *wholeSearch) build(id trace.ID, parts found) (t *trace.Trace, why strin
 	return t, ""
 }
 
-// hasOrphan reports whether a span names a parent that is not there: it may be in a part
-// of the trace that search does not reach.
+// hasOrphan reports whether the parent of a span is missing. The parent may be in a part of the trace
+// that search does not reach.
 func hasOrphan(t *trace.Trace) bool {
 	ids := make(map[trace.SpanID]struct{}, len(t.Spans))
 	for i := range t.Spans {
@@ -251,11 +249,11 @@ func hasOrphan(t *trace.Trace) bool {
 	return false
 }
 
-// span reads one span of an answer; or says why its trace is to be read by ID.
+// span converts a span of an answer, or returns the reason why its trace must be read by ID.
 func (w *wholeSearch) span(s *tempopb.Span) (span trace.Span, why string) {
 	id, err := trace.ParseSpanID(s.GetSpanID())
 	if err != nil {
-		return span, "a span ID that is none"
+		return span, "a span ID is invalid"
 	}
 	span = trace.Span{ID: id, Name: string(s.GetName()), Start: trace.Time(s.GetStartTimeUnixNano()), Kind: -1}
 	span.End = span.Start + trace.Time(s.GetDurationNanos())
@@ -267,12 +265,12 @@ func (w *wholeSearch) span(s *tempopb.Span) (span trace.Span, why string) {
 			v, ok := plainValue(a.GetValue())
 			switch {
 			case w.byIDWith[key]:
-				return span, "it has " + key
+				return span, "it has attribute " + key
 			case !ok:
 				return span, notPlain(key)
 			case scope == columnar.ScopeResource:
 				resource = append(resource, trace.Attribute{Key: key, Value: v})
-			default: // of ScopeAny it is not known which has it, nor does it matter
+			default: // with ScopeAny it is unknown which of the two has it, which does not matter
 				attributes = append(attributes, trace.Attribute{Key: key, Value: v})
 			}
 			continue
@@ -286,27 +284,27 @@ func (w *wholeSearch) span(s *tempopb.Span) (span trace.Span, why string) {
 		case "status":
 			i := slices.Index(trace.StatusNames[:], value)
 			if i < 0 {
-				return span, "a status that is none"
+				return span, "a status is unknown"
 			}
 			span.Status = trace.Status(i)
 		case "statusMessage":
 			span.StatusMessage = value
 		case "span:parentID":
 			if span.ParentID, err = trace.ParseSpanID(value); err != nil && value != "" {
-				return span, "a parent's ID that is none"
+				return span, "a parent's ID is invalid"
 			}
 		case "instrumentation:name":
 			span.Scope = value
 		case "instrumentation:version":
 			span.ScopeVersion = value
 		case trace.ServiceName:
-			if value != "" { // else it is absent, or no text, which is the same service
+			if value != "" { // otherwise it is absent or not a string, which means the same service
 				resource = append(resource, trace.Attribute{Key: key, Value: trace.StringValue(value)})
 			}
 		}
 	}
 	if span.Kind < 0 {
-		return span, "a kind that is none"
+		return span, "a kind is unknown"
 	}
 	for _, list := range []*[]trace.Attribute{&attributes, &resource} {
 		slices.SortFunc(*list, func(a, b trace.Attribute) int { return strings.Compare(a.Key, b.Key) })
@@ -322,7 +320,7 @@ func (w *wholeSearch) span(s *tempopb.Span) (span trace.Span, why string) {
 
 func notPlain(key string) string { return "attribute " + key + " is not plain" }
 
-// plainValue returns a value of a plain type. A text of no length may stand for none.
+// plainValue returns a value of a plain type. An empty string may stand for an absent value.
 func plainValue(v *tempopb.AnyValue) (trace.Value, bool) {
 	switch v := v.GetValue().(type) {
 	case *tempopb.AnyValue_StringValue:
@@ -337,26 +335,26 @@ func plainValue(v *tempopb.AnyValue) (trace.Value, bool) {
 	return trace.Value{}, false
 }
 
-// check compares a trace read by ID with what was said of its attributes, and with
-// what search gave of it, if it did: an error says how search is not to be relied upon.
+// check compares a trace read by ID with the promise of PlainAttributes and, if bySearch is not nil, with
+// the trace as search returned it. An error means that search is unreliable.
 func (w *wholeSearch) check(byID, bySearch *trace.Trace) error {
 	for i := range byID.Spans {
 		s := &byID.Spans[i]
 		for key, scope := range w.keys {
 			for _, v := range []trace.Value{s.Attributes.Get(key), s.Resource.Get(key)} {
 				if scope != columnar.ScopeEvent && !w.byIDWith[key] && (v.Type() == trace.TypeArray || v.Type() == trace.TypeMap || v.Type() == trace.TypeBytes) {
-					return fmt.Errorf("span %s of trace %s: attribute %s holds %s %s, which search does not tell from other values: take it out of the plain attributes", s.ID, byID.ID, key, v.Type(), v)
+					return fmt.Errorf("span %s of trace %s: attribute %s is %s %s, which search does not distinguish from other values: remove it from the plain attributes", s.ID, byID.ID, key, v.Type(), v)
 				}
 			}
 		}
 	}
 	if bySearch == nil || len(bySearch.Spans) != len(byID.Spans) {
-		return nil // spans came between the two
+		return nil // spans arrived between the two requests
 	}
 	for i := range byID.Spans {
 		a, b := &byID.Spans[i], &bySearch.Spans[i]
 		if what := w.differ(a, b); what != "" {
-			return fmt.Errorf("span %s of trace %s: search gave another %s than reading it by its ID", a.ID, byID.ID, what)
+			return fmt.Errorf("span %s of trace %s: search returned another %s than reading the trace by its ID", a.ID, byID.ID, what)
 		}
 	}
 	return nil
@@ -396,7 +394,7 @@ func (w *wholeSearch) differ(a, b *trace.Span) string {
 	return ""
 }
 
-// halves of a batch whose answer was too large; false of a single trace.
+// halves divides a batch whose answer was too large. ok is false for a single trace.
 func halves(ids []trace.ID) (a, b []trace.ID, ok bool) {
 	middle := len(ids) / 2
 	return ids[:middle], ids[middle:], middle > 0

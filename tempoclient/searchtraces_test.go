@@ -24,7 +24,7 @@ func attr(scope columnar.Scope, key string) columnar.AttributeKey {
 	return columnar.AttributeKey{Scope: scope, Key: key}
 }
 
-// someNeeds are of all sorts that search can give.
+// someNeeds are needs of all kinds that search can return.
 var someNeeds = columnar.Needs{
 	Attributes: []columnar.AttributeKey{
 		attr(columnar.ScopeAny, "anywhere"), attr(columnar.ScopeAny, "text with \"quotes\" and spaces"), attr(columnar.ScopeAny, "größe"),
@@ -36,7 +36,7 @@ var someNeeds = columnar.Needs{
 
 var plain = []string{"anywhere", "text with \"quotes\" and spaces", "größe", "mixed", "region", "http.url"}
 
-// needed is what a reading has to give of a trace.
+// needed returns the data of a trace that a reading must return.
 func needed(t *trace.Trace, n columnar.Needs) []trace.Span {
 	spans := make([]trace.Span, len(t.Spans))
 	for i, s := range t.Spans {
@@ -81,19 +81,19 @@ func wantNeeded(t *testing.T, n columnar.Needs, sent ptrace.Traces, got map[trac
 	for _, w := range want {
 		require.NotNil(t, got[w.ID], "trace %s", w.ID)
 		if diff := cmp.Diff(needed(w, n), needed(got[w.ID], n)); diff != "" {
-			t.Fatalf("trace %s differs from what was sent (-sent +read):\n%s", w.ID, diff)
+			t.Fatalf("trace %s differs from the sent trace (-sent +read):\n%s", w.ID, diff)
 		}
 	}
 }
 
-// sendable makes spans one by one, to send those of a trace apart.
+// sendable makes spans one by one, so that the spans of a trace can be sent separately.
 type sendable struct {
 	td    ptrace.Traces
 	start time.Time
 }
 
-// span adds a span of a trace: its number, which is its ID, its parent's (0: none), and
-// when it starts after the start, in milliseconds.
+// span adds a span of a trace with its number, which is its ID, its parent's number (0: none), and its
+// start in milliseconds after the start.
 func (s *sendable) span(id trace.ID, n, parent uint16, after int, change func(ptrace.ResourceSpans, ptrace.Span)) {
 	rs := s.td.ResourceSpans().AppendEmpty()
 	rs.Resource().Attributes().PutStr("service.name", fmt.Sprint("service-", n%3))
@@ -141,7 +141,7 @@ func spanID(n uint16) pcommon.SpanID { return pcommon.SpanID{0: 0xf0, 6: byte(n 
 
 func newSendable(start time.Time) *sendable { return &sendable{ptrace.NewTraces(), start} }
 
-// What search gives of whole traces is what was sent of them, wherever their spans are.
+// Search returns whole traces as they were sent, wherever their spans are stored.
 func TestWholeTracesBySearchAreAsTheyWereSent(t *testing.T) {
 	for _, profile := range []stack.Profile{stack.Default, stack.Fast} {
 		t.Run(string(profile), func(t *testing.T) {
@@ -228,14 +228,14 @@ func TestWholeTracesBySearchAreAsTheyWereSent(t *testing.T) {
 				Needs: someNeeds, ByIDWith: []columnar.AttributeKey{attr(columnar.ScopeSpan, "mark")},
 			}
 			f.read(t, req, next)
-			// What comes now is in another row, and after the flush in another block.
+			// The following spans are in another row and, after the flush, in another block.
 			f.flush(t, optionsOf(profile), early.td.SpanCount())
 			require.NoError(t, f.writer.Export(f.ctx, late.td))
 			sent := ptrace.NewTraces()
 			early.td.CopyTo(sent)
 			late.td.ResourceSpans().MoveAndAppendTo(sent.ResourceSpans())
-			// Tempo cuts traces in passes, one after another, by when they were written. Once
-			// the second of these is found, no span of before is where search does not look.
+			// Tempo cuts traces in passes, one after another, in the order of writing. After the second
+			// of these traces is found, all earlier spans are where search reads them.
 			last, err := traceql.Parse(`{ name = "last" }`)
 			require.NoError(t, err)
 			found := req
@@ -257,17 +257,17 @@ func TestWholeTracesBySearchAreAsTheyWereSent(t *testing.T) {
 			require.Equal(t, next, report.BySearch+report.ByID)
 			require.GreaterOrEqual(t, report.BySearch, 140, "%+v", report)
 			require.Equal(t, len(sort["without a root"]), report.ByIDWhy["a parent is missing"], "%+v", report)
-			require.Equal(t, len(sort["with the mark"]), report.ByIDWhy["it has mark"], "%+v", report)
+			require.Equal(t, len(sort["with the mark"]), report.ByIDWhy["it has attribute mark"], "%+v", report)
 			require.Equal(t, len(sort["with an empty text"]), report.ByIDWhy["attribute mixed is not plain"], "%+v", report)
 			require.Equal(t, len(sort["with an attribute in both places"]), report.ByIDWhy["span and resource have the same attribute"], "%+v", report)
 			require.Less(t, report.Requests, int64(next/2))
 
-			// Each by its ID gives the same.
+			// Reading each trace by its ID returns the same.
 			req.Needs = columnar.Needs{}
 			byID, report := f.read(t, req, next)
 			require.Zero(t, report.BySearch)
 			for id, tr := range byID {
-				if !slices.Contains(sort["with shared IDs"], id) { // of these Tempo overwrites what they had
+				if !slices.Contains(sort["with shared IDs"], id) { // Tempo overwrites the IDs of these
 					require.Empty(t, cmp.Diff(needed(tr, someNeeds), needed(got[id], someNeeds)), id)
 				}
 			}

@@ -9,30 +9,28 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// DefaultSettle is the age at which data counts as settled unless a request sets
-// another: Tempo moves spans from its ingesters to the storage at an age of up to 30
-// minutes (ingester.max_block_duration), and the rest is a margin.
+// DefaultSettle is the default age at which data counts as settled. Tempo moves spans from its ingesters
+// to the storage at an age of up to 30 minutes (ingester.max_block_duration); the rest is a margin.
 const DefaultSettle = 45 * time.Minute
 
 // SecondSearch reports the second search of a range that has not settled.
 //
-// While Tempo moves a block from its ingester to the storage, its search may find
-// none of the block's traces for some seconds, with all jobs completed and no error
-// (seen with Tempo 2.8). A second search some seconds later finds most of them. It
-// proves nothing: the gap may be longer than the pause. So a range that has not
-// settled is provisional, even if both searches find the same.
+// While Tempo moves a block from its ingester to the storage, search may find none of the block's traces
+// for some seconds, although all jobs are completed and no error is reported (observed with Tempo 2.8). A
+// second search some seconds later finds most of them. It is no proof of completeness, because the gap
+// may be longer than the pause. Therefore a range that has not settled is provisional, even if both
+// searches find the same traces.
 type SecondSearch struct {
 	// From is the start of the part of the range that was searched twice.
 	From time.Time
-	// Added counts the traces in the range that only the second search found: the
-	// first one missed them, or they arrived in between.
+	// Added counts the traces in the range that only the second search found: the first one missed them,
+	// or they arrived in between.
 	Added int
 }
 
-// enumerate sends the ID of each trace that search finds to the readers. The part
-// of the range that has not settled is searched a second time, unless the first search
-// failed somewhere: then the result is incomplete, and a Tempo in trouble gets no
-// further requests.
+// enumerate sends the ID of each found trace to the readers. The part of the range that has not settled
+// is searched a second time, unless a part of the first search failed: then the result is incomplete, and
+// a Tempo in trouble receives no further requests.
 func (r *reading) enumerate(ctx context.Context) error {
 	var failed atomic.Bool
 	problem := func(what string, why error) {
@@ -78,7 +76,7 @@ func (r *reading) secondFrom() time.Time {
 	return r.req.SettledBefore
 }
 
-// toSearch returns the length of all that is searched, in seconds.
+// toSearch returns the total length of all searched windows, in seconds.
 func (r *reading) toSearch() int64 {
 	last := r.end().Unix() + 1
 	length := last - r.req.From.Unix()

@@ -24,8 +24,8 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// windowsOf records the windows of all searches, and answers the nth with the nth
-// list of IDs, later ones with the last.
+// windowsOf records the windows of all searches. It answers the nth search with the nth list of IDs, and
+// later searches with the last list.
 func windowsOf(windows *[][2]int64, answers ...[]trace.ID) streaming {
 	var mu sync.Mutex
 	return func(n int, req *tempopb.SearchRequest, stream grpc.ServerStreamingServer[tempopb.SearchResponse]) error {
@@ -38,12 +38,12 @@ func windowsOf(windows *[][2]int64, answers ...[]trace.ID) streaming {
 
 func TestOnlyTheUnsettledPartOfARangeIsSearchedTwice(t *testing.T) {
 	t.Parallel()
-	all := [2]int64{0, 12} // the range of 10 s, and the duration of a trace
+	all := [2]int64{0, 12} // the range of 10 s, and the maximum duration of a trace
 	for _, test := range []struct {
 		name    string
 		settled time.Time
 		windows [][2]int64
-		from    time.Time // of the second search; zero: there is none
+		from    time.Time // start of the second search; zero: no second search
 	}{
 		{"settled long ago", time.Time{}, [][2]int64{all}, time.Time{}},
 		{"settled at its end", at.Add(10 * time.Second), [][2]int64{all}, time.Time{}},
@@ -74,12 +74,12 @@ func TestOnlyTheUnsettledPartOfARangeIsSearchedTwice(t *testing.T) {
 			}
 			require.Equal(t, &tempoclient.SecondSearch{From: test.from, Added: 1}, report.SecondSearch)
 			require.Equal(t, map[trace.ID]int{id(1): 1, id(2): 1}, got)
-			require.Equal(t, 2, fetches, "a trace that both found is read once")
+			require.Equal(t, 2, fetches, "a trace that both searches find must be read once")
 		})
 	}
 }
 
-// Without a word from the caller the last 45 minutes are searched twice.
+// By default the last 45 minutes are searched twice.
 func TestRecentDataIsSearchedTwiceByDefault(t *testing.T) {
 	t.Parallel()
 	for age, want := range map[time.Duration]int{time.Minute: 2, 44 * time.Minute: 2, 46 * time.Minute: 1} {
@@ -93,7 +93,7 @@ func TestRecentDataIsSearchedTwiceByDefault(t *testing.T) {
 	}
 }
 
-// unsettled is the range of these tests, of which nothing has settled.
+// unsettled returns the range of these tests. No part of it has settled.
 func unsettled() tempoclient.Request {
 	req := theRange()
 	req.SettledBefore = at
@@ -136,7 +136,7 @@ func TestASecondSearchThatFailsMakesTheReadingIncomplete(t *testing.T) {
 		require.Len(t, got, 1+test.added, test.name)
 		require.Equal(t, test.added, report.SecondSearch.Added, test.name)
 	}
-	// After a first search that failed there is none.
+	// After a failed first search there is no second search.
 	f := (&fake{search: once(partly, partly)}).start(t)
 	got := map[trace.ID]int{}
 	report, err := f.client(t, nil).Traces(t.Context(), unsettled(), collect(got))
@@ -149,8 +149,8 @@ func TestASecondSearchThatFailsMakesTheReadingIncomplete(t *testing.T) {
 	require.ErrorContains(t, err, "401 no org id: check the credentials and the tenant")
 }
 
-// The limits on requests hold for the second search, and it is cut at the search limit
-// as the first is.
+// The limits on requests apply to the second search, and it is divided at the search limit like the first
+// one.
 func TestASecondSearchKeepsToTheLimits(t *testing.T) {
 	t.Parallel()
 	var under, most atomic.Int64
@@ -181,8 +181,7 @@ func TestASecondSearchKeepsToTheLimits(t *testing.T) {
 	require.LessOrEqual(t, most.Load(), int64(2), "the client's concurrency")
 }
 
-// Traces of the first search are read during the pause, and the pause ends with the
-// context.
+// Traces of the first search are read during the pause, and the pause ends with the context.
 func TestThePauseBeforeTheSecondSearchIsNotIdleAndEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	f := (&fake{search: finds(id(1), id(2))}).start(t)
@@ -235,8 +234,8 @@ func TestWhatTheCallerWroteOrDoesNotWantIsNotAddedByTheSecondSearch(t *testing.T
 	require.Equal(t, 1, report.OutsideRange)
 }
 
-// hideTraces takes the traces out of an answer to a search, as a Tempo answers while
-// it moves a block: all jobs completed, no error.
+// hideTraces removes the traces from an answer to a search. Tempo returns such an answer while it moves a
+// block: all jobs completed, no error.
 func hideTraces(a *answered, grpc bool) error {
 	if !grpc {
 		var answer map[string]json.RawMessage
@@ -279,7 +278,7 @@ func TestTracesThatTempoHidesFromTheFirstSearchAreFoundByTheSecond(t *testing.T)
 	}
 	f.store(t, sent)
 	for _, way := range []string{"streamed", "over HTTP"} {
-		for hidden, added := range []int{0, 24, 0} { // which search is hidden, from 1; 0: none
+		for hidden, added := range []int{0, 24, 0} { // the number of the search to hide, from 1; 0: none
 			var searches atomic.Int64
 			p, stop := startProxy(t, func(path string, grpc bool) happening {
 				isSearch := grpc || strings.HasSuffix(path, "/api/search")

@@ -7,20 +7,19 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// A span ID below this is taken for one that Tempo made: a random one is, once in
-// 2^44 spans.
+// A span ID below maxMadeID is considered to be made by Tempo. A random ID is below it once in 2^44
+// spans.
 const maxMadeID = 1 << 20
 
-// restoreSharedIDs undoes what Tempo does to a trace that it gives by its ID: a
-// server span that shares the ID of its client (Zipkin's way) gets the next free of
-// the IDs 1, 2, 3, …, its client as its parent, and, as its children, those that
-// named the shared ID (modules/frontend/combiner/trace_by_id_deduper.go of Tempo
-// 2.8). So one span that arrived twice becomes two.
+// restoreSharedIDs undoes a change that Tempo makes when it returns a trace by its ID. In Zipkin's scheme
+// a server span shares the ID of its client. Tempo gives such a server span the next free of the IDs 1,
+// 2, 3, …, makes its client its parent, and makes the spans whose parent was the shared ID its children
+// (modules/frontend/combiner/trace_by_id_deduper.go of Tempo 2.8). Thus one span that arrived twice
+// becomes two.
 //
-// A span is taken back only if it looks in all ways like one so made: all IDs up to
-// its own are there, and its client's is not of that sort, as it would be where IDs
-// are counted and not random. The parent that the server span had named is lost; it
-// gets its client's, which is what Zipkin's way means.
+// A span is restored only if all signs indicate such a change: all IDs up to its own exist, and its
+// client's ID is not small, as it would be if IDs were counted and not random. The original parent of the
+// server span is lost. It gets its client's parent, which is the meaning of Zipkin's scheme.
 func restoreSharedIDs(td ptrace.Traces) {
 	byID := map[pcommon.SpanID]ptrace.Span{}
 	clients := map[pcommon.SpanID]ptrace.Span{}
@@ -36,7 +35,7 @@ func restoreSharedIDs(td ptrace.Traces) {
 			}
 		}
 	}
-	shared := map[pcommon.SpanID]pcommon.SpanID{} // what Tempo made → what it was
+	shared := map[pcommon.SpanID]pcommon.SpanID{} // new ID → original ID
 	for n := uint64(1); n < maxMadeID; n++ {
 		var id pcommon.SpanID
 		binary.BigEndian.PutUint64(id[:], n)
@@ -47,7 +46,7 @@ func restoreSharedIDs(td ptrace.Traces) {
 		if s.Kind() != ptrace.SpanKindServer {
 			continue
 		}
-		// The copies of a span that arrived twice hang on the last of them.
+		// The copies of a span that arrived twice are children of the last copy.
 		up := s.ParentSpanID()
 		if last := byID[up]; number(up) < maxMadeID && number(up) > n && last != (ptrace.Span{}) && last.Kind() == ptrace.SpanKindServer {
 			up = last.ParentSpanID()

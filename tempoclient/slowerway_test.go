@@ -7,14 +7,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Which way is faster is measured while reading; here the measurements are given, since
-// those of a loaded machine are not those that a test expects.
+// The faster method is measured while reading. Here the measurements are given, because real ones on a
+// loaded machine are not predictable.
 func TestTheSlowerWayIsLeft(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name           string
-		bySearch, byID time.Duration // for a trace
-		batches, byIDs int           // how many were measured
+		bySearch, byID time.Duration // for one trace
+		batches, byIDs int           // numbers of measurements
 		left           bool
 	}{
 		{"search is slower", 40 * time.Millisecond, time.Millisecond, 3, 5, true},

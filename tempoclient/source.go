@@ -14,91 +14,90 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// maxProblems bounds the problems that a report names; the others it counts.
+// maxProblems bounds the listed problems of a report. Further ones are counted.
 const maxProblems = 100
 
-// Request asks for the traces that start in a range.
+// Request selects the traces that start in a range.
 type Request struct {
-	// From and To bound when traces start: From counts, To does not.
+	// From and To bound the start of traces: From is inclusive, To is exclusive.
 	From, To time.Time
-	// Filter is what a span of a trace has to match; Tempo is sent its Prefilter, so
-	// that more may come. Nil: all.
+	// Filter must match a span of each trace. Tempo receives only its Prefilter, so other traces may be
+	// delivered too. If nil, all traces match.
 	Filter *traceql.Filter
-	// SettledBefore is the time before which Tempo has moved all data from its
-	// ingesters to the storage. The part of the range after it is searched twice, see
-	// [SecondSearch]. If zero, it is [DefaultSettle] ago.
+	// SettledBefore is the time before which Tempo has moved all data from its ingesters to the storage.
+	// The part of the range after it is searched twice, see [SecondSearch]. If zero, it is
+	// [DefaultSettle] ago.
 	SettledBefore time.Time
-	// Skip, if not nil, tells IDs of traces that are not wanted. It is called by
-	// several goroutines.
+	// Skip, if not nil, reports whether a trace is not wanted. It is called by several goroutines.
 	Skip func(trace.ID) bool
-	// SkipAdded, if not nil, reports traces that are not wanted if only the second
-	// search finds them: those that the caller has written in between. It is called by
-	// several goroutines.
+	// SkipAdded, if not nil, reports whether a trace is not wanted if only the second search finds it.
+	// Such traces may have been written by the caller in between. It is called by several goroutines.
 	SkipAdded func(trace.ID) bool
-	// Needs are what is read of the traces' spans. Of others it may be that they come
-	// without what is not needed. Zero: everything.
+	// Needs are the data that must be read. Delivered traces may lack all other data. If zero, everything
+	// is read.
 	Needs columnar.Needs
-	// ByIDWith are attributes of which traces that have them are read by ID, whatever
-	// search could give of them. Where search does not find one, it counts as absent:
-	// name those of which only a text, a number or a truth value matters.
+	// ByIDWith are attributes. Traces that have any of them are read by ID, even if search could return
+	// them. An attribute that search does not find counts as absent, so list only attributes of which
+	// strings, numbers and booleans matter.
 	ByIDWith []columnar.AttributeKey
-	// Progress, if not nil, is told what was done, from one goroutine at a time.
+	// Progress, if not nil, receives the progress, from one goroutine at a time.
 	Progress func(Progress)
 }
 
-// Progress is how far a reading is.
+// Progress is the progress of a reading.
 type Progress struct {
-	// Searched is the share of the range that has been searched, 0 to 1. The
-	// part that is searched twice counts twice.
+	// Searched is the share of the range that has been searched, 0 to 1. The part that is searched twice
+	// counts twice.
 	Searched float64
-	// Found counts traces found, Read those read whole.
+	// Found counts the found traces, Read those that were read whole.
 	Found, Read int
 }
 
-// Problem is something that was not read, and why.
+// Problem is a part that was not read, with the reason.
 type Problem struct {
 	What string
 	Err  error
 }
 
-// Report says what a reading read, and what it did not.
+// Report describes the read and the unread data of a reading.
 type Report struct {
-	// Found counts the traces that search found, Delivered those read and delivered,
-	// OutsideRange those read that start outside the range.
+	// Found counts the traces that search found, Delivered the delivered traces, and OutsideRange the
+	// read traces that start outside the range.
 	Found, Delivered, OutsideRange int
-	// BySearch and ByID count those read by the way they came; ByIDWhy counts, of those
-	// by ID, why search was not relied upon for them, and has a reason why it was not, or
-	// no longer, used at all.
+	// BySearch and ByID count the traces by the method of reading. ByIDWhy counts traces that were read
+	// by ID although search was used, by reason. If search was not used, or was given up, it contains the
+	// reason with the count 0.
 	BySearch, ByID int
 	ByIDWhy        map[string]int
-	// SecondSearch is nil if there was none: the whole range has settled, or the first
-	// search failed somewhere.
+	// SecondSearch is nil if there was no second search: the whole range has settled, or a part of the
+	// first search failed.
 	SecondSearch *SecondSearch
-	// Skipped counts traces that were found and not read; Problems say why.
+	// Skipped counts traces that were found but not read. Problems hold the reasons.
 	Skipped int
-	// Problems are all parts that were not read, at most 100; MoreProblems counts
-	// the others. Without any, all that Tempo's search finds was delivered.
+	// Problems are the parts that were not read, at most 100; MoreProblems counts the others. If there
+	// are none, all traces that Tempo's search finds were delivered.
 	Problems     []Problem
 	MoreProblems int
 	// SearchedBy is "grpc" or "http".
 	SearchedBy string
-	// Requests and Retries count what was asked, ReadBytes what was answered. Slowed
-	// counts how often fewer requests at a time were sent because Tempo was overloaded.
+	// Requests and Retries count requests, ReadBytes the bytes of answers. Slowed counts how often the
+	// number of concurrent requests was reduced because Tempo was overloaded.
 	Requests, Retries, ReadBytes, Slowed int64
 }
 
-// Traces reads every trace that starts in the range, matches the filter and can
-// be found by Tempo's search, and gives each, whole, to deliver, once, in no
-// order, from one goroutine at a time. It reads traces by the faster of the ways
-// that give what is needed of them: by search, many at once, or each by its ID. It ends early, with an error, if Tempo
-// cannot be asked at all, deliver fails or the context ends; other failures are
-// problems in the report, which is there in any case.
+// Traces reads every trace that starts in the range, matches the filter and can be found by Tempo's
+// search. It calls deliver with each whole trace once, in any order, from one goroutine at a time. It
+// uses the faster method that returns all needed data: search, with many traces in one request, or each
+// trace by its ID.
+//
+// Traces ends early with an error if Tempo cannot be queried, deliver fails or the context ends. Other
+// failures are problems in the report, which is valid in any case.
 func (c *Client) Traces(ctx context.Context, req Request, deliver func(*trace.Trace) error) (Report, error) {
 	if req.Filter == nil {
 		req.Filter = traceql.All
 	}
 	if !req.From.Before(req.To) {
-		return Report{}, fmt.Errorf("range %s/%s: it ends before it starts", req.From.Format(time.RFC3339), req.To.Format(time.RFC3339))
+		return Report{}, fmt.Errorf("range %s/%s: the range ends before it starts", req.From.Format(time.RFC3339), req.To.Format(time.RFC3339))
 	}
 	if req.SettledBefore.IsZero() {
 		req.SettledBefore = time.Now().Add(-DefaultSettle)
@@ -122,17 +121,16 @@ func (c *Client) Traces(ctx context.Context, req Request, deliver func(*trace.Tr
 	return r.report, err
 }
 
-// reading is one call of Traces: searches find IDs, readers read traces, and one
-// goroutine delivers them.
+// reading is one call of Traces: searches find IDs, readers read traces, and one goroutine delivers them.
 type reading struct {
 	client *Client
 	req    Request
-	search *wholeSearch // nil if search is not relied upon for what is needed
+	search *wholeSearch // nil if search cannot return all needed data
 	ways   *ways
 	ids    chan listed
 	// firstDone separates the IDs of the first search from those of the second.
 	firstDone chan struct{}
-	work      chan []trace.ID // one is read by ID
+	work      chan []trace.ID // a single trace is read by ID
 	traces    chan *trace.Trace
 
 	mu       sync.Mutex
@@ -191,10 +189,10 @@ func (r *reading) run(ctx context.Context, deliver func(*trace.Trace) error) err
 	return group.Wait()
 }
 
-// end is how far search runs: a match may come late in a trace.
+// end returns the end of the search. A match may be late in a trace.
 func (r *reading) end() time.Time { return r.req.To.Add(r.client.config.MaxTraceDuration) }
 
-// found takes a trace that the first or the second search found. It is read once.
+// found accepts a trace that the first or the second search found, and sends it to the readers once.
 func (r *reading) found(ctx context.Context, l listed, second bool) error {
 	skip := second && r.req.SkipAdded != nil && r.req.SkipAdded(l.id)
 	r.mu.Lock()
@@ -223,7 +221,7 @@ func send[T any](ctx context.Context, to chan<- T, v T) error {
 	}
 }
 
-// batches gathers what is searched for together.
+// batches collects the traces that are read by one search.
 func (r *reading) batches(ctx context.Context) error {
 	var batch []trace.ID
 	rest := func() error { // sends the last IDs of a search
@@ -265,8 +263,8 @@ func (r *reading) batches(ctx context.Context) error {
 	}
 }
 
-// foundTrace reads a trace that search has found. Tempo does not find it by its ID for
-// the moment in which it moves it from memory to a block, so it is asked again.
+// foundTrace reads a trace that search has found. While Tempo moves a trace from memory to a block, it
+// briefly does not find the trace by its ID, so the request is repeated.
 func (c *Client) foundTrace(ctx context.Context, id trace.ID) (*trace.Trace, error) {
 	for again := 0; ; again++ {
 		t, err := c.Trace(ctx, id)
@@ -281,8 +279,8 @@ func (c *Client) foundTrace(ctx context.Context, id trace.ID) (*trace.Trace, err
 	}
 }
 
-// read reads traces: one by its ID, several by search, and by their IDs those that
-// search is not relied upon for.
+// read reads traces: a single one by its ID, several by search. Traces for which the search result is not
+// sufficient are then read by their IDs.
 func (r *reading) read(ctx context.Context, ids []trace.ID) error {
 	search := r.ways.use()
 	if len(ids) == 1 || search == nil {
@@ -322,7 +320,7 @@ func (r *reading) read(ctx context.Context, ids []trace.ID) error {
 		rest, why[id] = append(rest, id), reason
 	}
 	r.ways.searched(len(ids), spans, time.Since(began))
-	// Those first by which it may turn out that search is not to be relied upon.
+	// First read the traces that may show that search is unreliable.
 	if err := r.fetchEach(ctx, rest, why, audited); err != nil {
 		return err
 	}
@@ -353,8 +351,8 @@ func (r *reading) fetchEach(ctx context.Context, ids []trace.ID, why map[trace.I
 	return group.Wait()
 }
 
-// fetch reads a trace by its ID. What it is tells whether search can be relied upon;
-// bySearch is what that gave of the trace, if it is to be compared.
+// fetch reads a trace by its ID, which also shows whether search is reliable. bySearch, if not nil, is
+// the trace as search returned it, for comparison.
 func (r *reading) fetch(ctx context.Context, id trace.ID, why string, bySearch *trace.Trace) error {
 	began := time.Now()
 	t, err := r.client.foundTrace(ctx, id)
@@ -380,7 +378,7 @@ func (r *reading) fetch(ctx context.Context, id trace.ID, why string, bySearch *
 	return r.give(ctx, t, false)
 }
 
-// give has a trace delivered, if it starts in the range.
+// give sends a trace to be delivered, if it starts in the range.
 func (r *reading) give(ctx context.Context, t *trace.Trace, bySearch bool) error {
 	outside := t.Start() < trace.TimeOf(r.req.From) || t.Start() >= trace.TimeOf(r.req.To)
 	r.mu.Lock()

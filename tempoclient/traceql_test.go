@@ -30,40 +30,40 @@ import (
 	"github.com/betracehq/betrace/traceql/traceqltest"
 )
 
-// promise is what holds between our answer to a filter and Tempo's. Whatever it
-// is, Tempo's answer to the filter's Prefilter holds ours.
+// promise is the relation between our answer to a filter and Tempo's. In any case Tempo's answer to the
+// filter's Prefilter contains our answer.
 type promise int
 
 const (
 	equal promise = iota
-	// wider: ours holds Tempo's, since numbers compare by value, and a boolean attribute
-	// may be a list.
+	// wider: our answer contains Tempo's, since numbers compare by value, and a boolean attribute may be
+	// a list.
 	wider
 	// prefilterOnly: the filter itself is never sent.
 	prefilterOnly
 	promises
 )
 
-// promised is a filter and its promise.
+// promised is a filter with its promise.
 type promised struct {
 	filter *traceql.Filter
 	promise
 }
 
-// Both seeds decide the test: what is sent, and which filters are asked.
+// The seeds determine the test: the sent traces and the compared filters.
 const traceSeed, filterSeed = 61, 17
 
 func TestOurAnswersToFiltersAreTemposAndPrefiltersMissNothing(t *testing.T) {
 	c := newCorpus(t, nil)
 	c.send(t, tracetest.Mixed(traceSeed, 400).ForTempo())
 	list := append(writtenFilters(t), c.randomFilters(rand.New(rand.NewPCG(filterSeed, 0)), 300)...)
-	t.Run("what was just written", func(t *testing.T) { c.compare(t, list) })
+	t.Run("recently written traces", func(t *testing.T) { c.compare(t, list) })
 	c.flush(t)
 	t.Run("blocks", func(t *testing.T) { c.compare(t, some(list)) })
 }
 
-// Where attributes have columns of their own, prefilters find the strings in these, and
-// the lists of all other attributes.
+// If attributes have dedicated columns, prefilters find the strings in these columns, and the lists of
+// all other attributes.
 func TestPrefiltersMissNothingButListsOfDedicatedColumns(t *testing.T) {
 	c := newCorpus(t, dedicated)
 	c.send(t, tracetest.Mixed(traceSeed, 400).ForTempo())
@@ -72,12 +72,12 @@ func TestPrefiltersMissNothingButListsOfDedicatedColumns(t *testing.T) {
 		list[i].promise = prefilterOnly // raw answers are compared on the plain columns
 	}
 	list = some(list)
-	t.Run("what was just written", func(t *testing.T) { c.compare(t, list) })
+	t.Run("recently written traces", func(t *testing.T) { c.compare(t, list) })
 	c.flush(t)
 	t.Run("blocks", func(t *testing.T) { c.compare(t, list) })
 }
 
-// some are a third of the filters, and those of trace IDs.
+// some returns a third of the filters, and those on trace IDs.
 func some(list []promised) (some []promised) {
 	for i, f := range list {
 		if i%3 == 0 || strings.Contains(f.filter.String(), "trace:id") {
@@ -87,7 +87,7 @@ func some(list []promised) (some []promised) {
 	return some
 }
 
-// compare holds our answers against Tempo's.
+// compare compares our answers with Tempo's.
 func (c *corpus) compare(t *testing.T, list []promised) {
 	var mu sync.Mutex
 	var count [promises]int
@@ -134,8 +134,8 @@ func (c *corpus) compare(t *testing.T, list []promised) {
 	require.GreaterOrEqual(t, narrow, len(list)/2)
 }
 
-// comparePrefilter requires that Tempo's answer to the prefilter holds ours, but
-// for what matches by a list that Tempo does not see as it is.
+// comparePrefilter requires that Tempo's answer to the prefilter contains our answer, except for traces
+// that match by a list that Tempo does not read correctly.
 func (c *corpus) comparePrefilter(t *testing.T, filter, prefilter *traceql.Filter, ours map[trace.ID]bool) error {
 	query := prefilter.String()
 	found, err := c.ask(query)
@@ -157,13 +157,13 @@ func (c *corpus) comparePrefilter(t *testing.T, filter, prefilter *traceql.Filte
 			c.count(&c.excused)
 			continue
 		}
-		t.Errorf("%s matches trace %s, which Tempo does not find with %s (%d found)", filter, tr.ID, query, len(found))
+		t.Errorf("%s matches trace %s, but Tempo does not find it with %s (%d found)", filter, tr.ID, query, len(found))
 	}
 	return nil
 }
 
-// compareRaw compares the answers to the filter as it is. Traces with lists that
-// Tempo does not see as they are, are left out.
+// compareRaw compares the answers to the unchanged filter. Traces with lists that Tempo does not read
+// correctly are excluded.
 func (c *corpus) compareRaw(t *testing.T, f promised, ours map[trace.ID]bool) error {
 	query := f.filter.String()
 	found, err := c.ask(query)
@@ -182,8 +182,8 @@ func (c *corpus) compareRaw(t *testing.T, f promised, ours map[trace.ID]bool) er
 	return nil
 }
 
-// unsafeLists returns a function that reports whether Tempo may not see an attribute as
-// it is, if the filter is sent as it is.
+// unsafeLists returns a function that reports whether Tempo may misread an attribute if it receives the
+// unchanged filter.
 func unsafeLists(filter *traceql.Filter) func(trace.Attribute) bool {
 	fields := attributesIn(filter.Expr())
 	return func(a trace.Attribute) bool {
@@ -194,7 +194,7 @@ func unsafeLists(filter *traceql.Filter) func(trace.Attribute) bool {
 	}
 }
 
-// attributesIn returns the attributes in an expression, as often as it names them.
+// attributesIn returns the attributes in an expression, including repetitions.
 func attributesIn(x traceql.Expr) (fields []traceql.Field) {
 	switch x := x.(type) {
 	case traceql.Field:
@@ -209,7 +209,7 @@ func attributesIn(x traceql.Expr) (fields []traceql.Field) {
 	return fields
 }
 
-// writtenFilters are of every construct at least one, by what Tempo promises.
+// writtenFilters returns at least one filter for every construct, with Tempo's promise.
 func writtenFilters(t *testing.T) []promised {
 	t.Helper()
 	var list []promised
@@ -241,7 +241,7 @@ func writtenFilters(t *testing.T) []promised {
 			`{ .db.collection.name = "cards" && .tls.established = true }`,
 		},
 		wider: {
-			`{ .tls.established }`, // Tempo does not see lists here
+			`{ .tls.established }`, // Tempo does not evaluate lists here
 			`{ span.payment.amount > 1000 }`, `{ .http.response.status_code = 404 }`, `{ .http.response.status_code != 200 }`, `{ 400 <= .http.response.status_code }`,
 			`{ span.app.size = 7 }`, `{ span.app.size != 7 }`, `{ span.app.size < 8 }`, `{ span.app.sizes = 9007199254740993 }`, `{ span.app.sizes < 0 }`, `{ span.app.ratios = 1 }`,
 			`{ span.app.number > 9007199254740992 }`, `{ span.app.number = 9223372036854775807 }`, `{ span.app.double = 9007199254740992 }`, `{ span.app.double > 5 }`,
@@ -263,7 +263,7 @@ func writtenFilters(t *testing.T) []promised {
 			`{ .name = "its own" }`, `{ .status = "its own" }`, `{ .kind = "its own" && name = "quirk" }`, `{ .duration = "its own" }`, `{ .id = "its own" }`, `{ .parent = "its own" }`,
 			`{ .same = "span" }`, `{ .same = "resource" }`, `{ .same != "span" }`,
 			`{ trace:id = "` + quirkID(0).String() + `" }`, `{ trace:id = "` + strings.TrimLeft(quirkID(0).String(), "0") + `" }`, `{ trace:id =~ "a.*" }`, `{ trace:id != "ab" && name = "quirk" }`, `{ span:id =~ "0000.*" }`,
-			`{ span:id = "00000000000000aa" }`, `{ span:parentID = "00000000000000ab" }`, // Tempo may leave out pages by bounds of IDs without their leading zeros
+			`{ span:id = "00000000000000aa" }`, `{ span:parentID = "00000000000000ab" }`, // Tempo may skip pages by bounds of IDs without their leading zeros
 			`{ .http.request.method = .http.request.method }`, `{ span.refund.amount + 1 > 100 }`, `{ span.gen_ai.usage.input_tokens > span.gen_ai.usage.output_tokens }`, `{ -.server.port < -5000 && kind = client }`,
 			`{ resource.service.name = "listed" }`, `{ span.http.method = "LIST" }`, `{ span.list1 = "b" && span.list2 = "d" }`, `{ span.list1 = "b" || span.list2 = "c" || span.amount = 7 }`, `{ span.list1 = "c" && span.amount = 7 }`,
 		},
@@ -277,11 +277,11 @@ func writtenFilters(t *testing.T) []promised {
 	return list
 }
 
-// quirkID returns the trace ID of a quirk. That of the first begins with zeros.
+// quirkID returns the trace ID of a quirk. The first ID begins with zeros.
 func quirkID(n int) trace.ID { return id(3000 + n) }
 
-// quirks are traces of one span, each with something that one column, or one list
-// of values, is easily read wrongly for.
+// quirks returns traces of one span, each with a property that is easily misread from a column or a list
+// of values.
 func quirks(start time.Time) []ptrace.Traces {
 	events := func(s ptrace.Span, names ...string) {
 		for i, name := range names {
@@ -351,7 +351,7 @@ func quirks(start time.Time) []ptrace.Traces {
 			func(s ptrace.Span, _ pcommon.Map) { s.Attributes().PutStr(key, "its own") },
 			func(_ ptrace.Span, r pcommon.Map) { r.PutStr(key, "its own") })
 	}
-	// A NaN among its neighbours makes bounds of a page wrong.
+	// A NaN makes the bounds of a page wrong.
 	for _, v := range []float64{1, 5, math.NaN(), 3, math.Inf(1), math.NaN(), -1} {
 		changes = append(changes, func(s ptrace.Span, _ pcommon.Map) { s.Attributes().PutDouble("neighbour", v) })
 	}
@@ -375,7 +375,7 @@ func quirks(start time.Time) []ptrace.Traces {
 	return list
 }
 
-// corpus is what was sent, and what a Tempo answers about it.
+// corpus is the sent traces, and Tempo's answers about them.
 type corpus struct {
 	fixture
 	stack  *stack.Stack
@@ -383,16 +383,16 @@ type corpus struct {
 	traces []*trace.Trace
 	spans  int64
 	from   time.Time
-	// shadowed are the keys of spans that have them in both scopes. Tempo takes the
-	// resource's value where the span's does not match.
+	// shadowed are the keys that a span has in both scopes. Tempo uses the resource's value if the span's
+	// does not match.
 	shadowed map[string]bool
-	// dedicated are keys that have a column of their own.
+	// dedicated are the keys with a dedicated column.
 	dedicated []string
 
 	mu      sync.Mutex
 	answers map[string]map[trace.ID]bool
-	// listed counts traces that were found and match by their lists only, excused those
-	// that were not found and match by hidden lists only.
+	// listed counts found traces that match by their lists only, excused the traces that were not found
+	// and match by hidden lists only.
 	listed, excused int
 }
 
@@ -402,11 +402,10 @@ func (c *corpus) count(n *int) {
 	*n++
 }
 
-// dedicated are attributes of spans that get columns of their own.
+// dedicated are attributes of spans that get dedicated columns.
 var dedicated = []string{"tags", "app.tags", "app.note", "user.roles", "db.system.name", "messaging.system", "payment.currency", "error.type", "url.path", "list1"}
 
-// newCorpus returns an empty one, in a Tempo that gives attributes of spans columns of
-// their own.
+// newCorpus returns an empty corpus, in a Tempo with dedicated columns for attributes of spans.
 func newCorpus(t *testing.T, dedicated []string) *corpus {
 	t.Helper()
 	o := still
@@ -424,7 +423,7 @@ func newCorpus(t *testing.T, dedicated []string) *corpus {
 	return c
 }
 
-// send returns when search sees all that was generated.
+// send sends generated traces, and returns after search finds all of them.
 func (c *corpus) send(t *testing.T, o tracetest.Options) {
 	t.Helper()
 	o.Start, o.Window = time.Now().Add(-50*time.Second), 10*time.Second
@@ -464,9 +463,9 @@ func (c *corpus) sendBatches(t *testing.T, start time.Time, batches [][]ptrace.T
 			require.NoError(t, c.writer.Export(c.ctx, tracetest.Merge(chunk...)))
 		}
 	}
-	// Tempo cuts traces in passes, one after another, by when they were written: once a
-	// trace is found that was written after the pass that cut the first one had begun,
-	// that pass, which cut all that was written before, has ended.
+	// Tempo cuts traces in passes, one after another, in the order of writing. A trace is written after
+	// the start of the pass that cut the first one. When it is found, that pass has ended, and it has cut
+	// all traces that were written before.
 	for n := range 2 {
 		last := ptrace.NewTraces()
 		addTrace(last, id(1+n), time.Now(), 1, "last")
@@ -482,14 +481,14 @@ func (c *corpus) sendBatches(t *testing.T, start time.Time, batches [][]ptrace.T
 	require.Len(t, ids, len(c.traces)+2)
 }
 
-// flush returns when all was written to blocks and search knows them.
+// flush returns after all traces are in blocks that search reads.
 func (c *corpus) flush(t *testing.T) {
 	t.Helper()
 	require.NoError(t, c.stack.Flush(c.ctx))
 	store, err := blocks.OpenFolder(c.ctx, c.stack.TempoBlocks)
 	require.NoError(t, err)
 	defer store.Close()
-	c.until(t, "all is in blocks, and search knows these", func() bool {
+	c.until(t, "all traces are in blocks that search reads", func() bool {
 		listing, err := store.List(c.ctx, c.config.Access.Tenant)
 		require.NoError(t, err)
 		stored := int64(0)
@@ -508,7 +507,7 @@ func (c *corpus) flush(t *testing.T) {
 
 type searchMetrics struct{ CompletedJobs, TotalJobs, TotalBlocks int }
 
-// ask is search, but equal queries are sent once.
+// ask returns the result of search, but sends equal queries only once.
 func (c *corpus) ask(query string) (map[trace.ID]bool, error) {
 	c.mu.Lock()
 	ids := c.answers[query]
@@ -572,7 +571,7 @@ func (c *corpus) search(query string, metrics *searchMetrics) (map[trace.ID]bool
 	return ids, nil
 }
 
-// randomFilters makes n different filters of what the traces have.
+// randomFilters returns n different filters on the data of the traces.
 func (c *corpus) randomFilters(rng *rand.Rand, n int) []promised {
 	g := filterGenerator{c, rng}
 	seen := map[string]bool{}
@@ -604,7 +603,7 @@ func (g filterGenerator) span() *trace.Span {
 
 func pick[T any](g filterGenerator, list ...T) T { return list[g.rng.IntN(len(list))] }
 
-// expr makes an expression that has a chance to be true of the span.
+// expr returns an expression that may be true of the span.
 func (g filterGenerator) expr(s *trace.Span, depth int) (traceql.Expr, promise) {
 	if depth > 0 {
 		switch g.rng.IntN(10) {
@@ -678,7 +677,7 @@ func (g filterGenerator) comparison(s *trace.Span) (traceql.Expr, promise) {
 	return g.attribute(scope, attrs)
 }
 
-// attribute compares one of the attributes.
+// attribute returns a comparison of one of the attributes.
 func (g filterGenerator) attribute(scope traceql.Scope, attrs trace.Attributes) (traceql.Expr, promise) {
 	a := attrs[g.rng.IntN(len(attrs))]
 	f := traceql.Attribute(scope, a.Key)
@@ -742,7 +741,7 @@ func (g filterGenerator) text(f traceql.Field, text string) (traceql.Expr, promi
 	from := g.rng.IntN(len(runes) + 1)
 	to := from + g.rng.IntN(len(runes)-from+1)
 	quoted := func(runes []rune) string { return regexp.QuoteMeta(string(runes)) }
-	// Where it is absent, Tempo has "".
+	// Tempo stores "" for an absent value.
 	emptyIfAbsent := f.Key == trace.ServiceName || f.Scope == traceql.ScopeIntrinsic && f.Key == "event:name"
 	op, c := traceql.OpEqual, text
 	switch g.rng.IntN(12) {

@@ -17,8 +17,7 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// exact are traces of no duration, by when they start. Unlike a store it compares
-// to the nanosecond.
+// exact are traces without duration, by their start. Unlike store it compares to the nanosecond.
 type exact map[trace.ID]time.Time
 
 func (e exact) server(t *testing.T) *fake {
@@ -67,15 +66,15 @@ func TestTracesBetweenTwoSecondsAreFoundHoweverOftenTheRangeIsCut(t *testing.T) 
 	}
 	f := traces.server(t).start(t)
 	got := map[trace.ID]int{}
-	// No second holds as many as the limit, so that windows are cut by time alone.
+	// No second contains as many traces as the limit, so that windows are divided by time only.
 	report, err := f.client(t, func(c *tempoclient.Config) { c.SearchLimit = 6 }).Traces(t.Context(), theRange(), collect(got))
 	require.NoError(t, err)
 	require.Empty(t, report.Problems)
 	require.Equal(t, want, got)
 }
 
-// A trace's match may come as late after the range as a trace may last, also
-// within the second in which that ends.
+// The match of a trace may be as late after the range as the maximum duration of a trace, including the
+// second in which that duration ends.
 func TestAsMuchIsSearchedAsATraceMayLast(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -92,7 +91,7 @@ func TestAsMuchIsSearchedAsATraceMayLast(t *testing.T) {
 	require.Equal(t, at.Unix()+21, last)
 }
 
-// What Tempo gives has the IDs that it made for spans that share one.
+// Tempo returns the IDs that it made for spans that share one.
 func TestATraceWhoseSpansShareAnIDIsReadAsItWasSent(t *testing.T) {
 	t.Parallel()
 	const client, made = 0xa0, 1
@@ -122,7 +121,7 @@ func TestATraceWhoseSpansShareAnIDIsReadAsItWasSent(t *testing.T) {
 	}
 }
 
-// Tempo's own bound is lower, but it can be raised.
+// Tempo's own bound is lower, but can be raised.
 func TestAnAnswerOverOurBoundIsAskedForInParts(t *testing.T) {
 	t.Parallel()
 	f := (&fake{search: func(n int, w http.ResponseWriter, r *http.Request) {
@@ -131,7 +130,7 @@ func TestAnAnswerOverOurBoundIsAskedForInParts(t *testing.T) {
 			space := bytes.Repeat([]byte{' '}, 1<<20)
 			for range 65 { // MiB
 				if _, err := w.Write(space); err != nil {
-					return // the client has seen enough
+					return // the client has read enough
 				}
 			}
 			return

@@ -16,22 +16,22 @@ import (
 	"google.golang.org/grpc"
 )
 
-// maxExportBytes bounds one OTLP message; OTLP receivers take 4 MiB by default.
+// maxExportBytes bounds one OTLP message. OTLP receivers accept 4 MiB by default.
 const maxExportBytes = 3 << 20
 
-// WriterConfig says where spans are written. Zero fields have defaults.
+// WriterConfig configures the endpoint for spans. Zero fields have defaults.
 type WriterConfig struct {
-	// Addr is host:port for OTLP over gRPC, or the URL of an OTLP/HTTP endpoint, to
-	// which /v1/traces is added if it has no path.
+	// Addr is host:port for OTLP over gRPC, or the URL of an OTLP/HTTP endpoint. If the URL has no path,
+	// /v1/traces is added.
 	Addr   string
 	Access Access
-	// RequestTimeout bounds one try of a request. Default 30 s.
+	// RequestTimeout bounds one attempt of a request. Default 30 s.
 	RequestTimeout time.Duration
-	// Tries is how often a request is tried that fails in a way that may pass. Default 5.
+	// Tries is the maximum number of attempts for a retryable request. Default 5.
 	Tries int
 }
 
-// Writer writes spans to Tempo, or to anything else that takes OTLP.
+// Writer writes spans to Tempo or another OTLP receiver.
 type Writer struct {
 	addr    string
 	retrier retrier
@@ -39,7 +39,7 @@ type Writer struct {
 	conn    *grpc.ClientConn
 }
 
-// NewWriter returns a writer. It connects when it is first used.
+// NewWriter returns a writer. It connects on its first request.
 func NewWriter(config WriterConfig) (*Writer, error) {
 	setDefault(&config.RequestTimeout, 30*time.Second)
 	setDefault(&config.Tries, 5)
@@ -48,7 +48,7 @@ func NewWriter(config WriterConfig) (*Writer, error) {
 	if strings.Contains(config.Addr, "://") {
 		u, err := url.Parse(config.Addr)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return nil, fmt.Errorf("OTLP address %q: want host:port, or http://host:port for OTLP/HTTP", config.Addr)
+			return nil, fmt.Errorf("OTLP address %q: use host:port, or http://host:port for OTLP/HTTP", config.Addr)
 		}
 		if strings.Trim(u.Path, "/") == "" {
 			u.Path = "/v1/traces"
@@ -61,7 +61,7 @@ func NewWriter(config WriterConfig) (*Writer, error) {
 		return w, nil
 	}
 	if host, port, ok := strings.Cut(config.Addr, ":"); !ok || host == "" || port == "" {
-		return nil, fmt.Errorf("OTLP address %q: want host:port, or http://host:port for OTLP/HTTP", config.Addr)
+		return nil, fmt.Errorf("OTLP address %q: use host:port, or http://host:port for OTLP/HTTP", config.Addr)
 	}
 	if w.conn, err = config.Access.dial(config.Addr); err != nil {
 		return nil, fmt.Errorf("OTLP: %w", err)
@@ -78,9 +78,8 @@ func (w *Writer) Close() error {
 	return nil
 }
 
-// Export sends the spans, in as many messages as their size asks for. An error
-// says that some may not have been taken; that it returns nil does not say that
-// they are stored: read them back.
+// Export sends the spans, in as many messages as their size requires. An error means that some spans may
+// not have been accepted. A nil error does not mean that they are stored: read them back.
 func (w *Writer) Export(ctx context.Context, td ptrace.Traces) error {
 	if n := td.ResourceSpans().Len(); n > 1 && (&ptrace.ProtoMarshaler{}).TracesSize(td) > maxExportBytes {
 		first, second := ptrace.NewTraces(), ptrace.NewTraces()
@@ -134,7 +133,7 @@ func (w *Writer) post(ctx context.Context, request ptraceotlp.ExportRequest) (pt
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
-		return response, fmt.Errorf("404 Not Found: is %s an OTLP/HTTP endpoint?", w.addr)
+		return response, fmt.Errorf("404 Not Found: check that %s is an OTLP/HTTP endpoint", w.addr)
 	}
 	if resp.StatusCode >= 300 {
 		return response, ofHTTP(resp)
@@ -144,7 +143,7 @@ func (w *Writer) post(ctx context.Context, request ptraceotlp.ExportRequest) (pt
 		return response, &failure{err: fmt.Errorf("the answer broke off: %w", err), retry: true}
 	}
 	if err := response.UnmarshalProto(answer); err != nil {
-		return response, fmt.Errorf("the answer is no OTLP: is %s an OTLP/HTTP endpoint? %w", w.addr, err)
+		return response, fmt.Errorf("the answer is not OTLP: check that %s is an OTLP/HTTP endpoint: %w", w.addr, err)
 	}
 	return response, nil
 }
