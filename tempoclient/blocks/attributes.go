@@ -14,7 +14,7 @@ import (
 	"github.com/betracehq/betrace/trace/otlp"
 )
 
-// Paths of the schema, without "list" and "element".
+// Paths of the schema, without the groups "list" and "element".
 const (
 	pathResource = "rs.Resource."
 	pathScope    = "rs.ss.Scope."
@@ -23,8 +23,7 @@ const (
 	pathLink     = "rs.ss.Spans.Links."
 )
 
-// wellKnown are the attributes that vParquet4 gives columns of their own, whatever
-// the configuration.
+// wellKnown are the attributes that always have columns of their own in vParquet4.
 var wellKnown = map[string]map[string]string{
 	pathResource: {
 		"Cluster": "cluster", "Namespace": "namespace", "Pod": "pod", "Container": "container",
@@ -33,14 +32,14 @@ var wellKnown = map[string]map[string]string{
 	pathSpan: {"HttpMethod": "http.method", "HttpUrl": "http.url", "HttpStatusCode": "http.status_code"},
 }
 
-// attributeScopes are the paths of what has attributes.
+// attributeScopes are the paths of the groups that have attributes.
 var attributeScopes = []struct {
 	scope columnar.Scope
 	path  string
 }{{columnar.ScopeSpan, pathSpan}, {columnar.ScopeResource, pathResource}, {columnar.ScopeEvent, pathEvent}, {columnar.ScopeLink, pathLink}}
 
-// eachDedicated gives a scope's dedicated columns, by their names below its path: the
-// n-th of a type is StringN or IntN.
+// eachDedicated calls yield for a scope's dedicated columns, with their names below its path: the n-th
+// column of a type is StringN or IntN.
 func eachDedicated(all []DedicatedColumn, scope columnar.Scope, yield func(column string, c DedicatedColumn)) {
 	count := map[string]int{}
 	for _, c := range all {
@@ -66,17 +65,17 @@ func columnScope(c DedicatedColumn) columnar.Scope {
 	return columnar.ScopeSpan
 }
 
-// owners are what has attributes in a segment: spans, resources, events or links.
+// owners are the elements of a segment that have attributes: spans, resources, events or links.
 type owners struct {
 	scope columnar.Scope
 	path  string
-	depth int     // of their list
+	depth int     // nesting depth of their list
 	rows  []int32 // by slot, -1: none
-	n     int     // rows of their columns
+	n     int     // number of rows in their columns
 }
 
-// attributes reads the needed attributes of the owners: from key and value columns,
-// from the well-known and from the dedicated columns.
+// attributes reads the needed attributes of the owners from the key and value columns, the well-known
+// columns and the dedicated columns.
 func (f *filling) attributes(s *segment, o owners) error {
 	need := f.needed[o.scope]
 	if need.none() {
@@ -102,17 +101,16 @@ func (f *filling) attributes(s *segment, o owners) error {
 	return err
 }
 
-// put gives a row a value that may have one already.
+// put sets the value of a row, which may already have one.
 func (f *filling) put(o owners, c *columnar.Column, row int32, v trace.Value) {
 	if c.Put(row, v) && o.scope == columnar.ScopeSpan {
 		f.filler.FlagSpan(row, trace.FlagRepeatedKey)
 	}
 }
 
-// ownColumn reads a column of one attribute: optional in vParquet4, a list in
-// vParquet5, where an attribute that is a list of texts has several values, if the
-// column is for lists. Such a column does not tell a text from a list of that one
-// text: it is read as the text.
+// ownColumn reads the column of one attribute. It is optional in vParquet4, and a list in vParquet5,
+// where a list of strings has several values if the column has the option for lists. Such a column does
+// not distinguish a string from a list of this one string; both are read as the string.
 func (f *filling) ownColumn(s *segment, o owners, path, key string, options []string) error {
 	to := f.filler.Column(o.scope, key, o.n)
 	f.codes.reset()
@@ -155,7 +153,7 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 			return nil
 		}
 		at := 0
-		listRow, list := int32(-1), []trace.Value(nil) // the list that a slot has begun
+		listRow, list := int32(-1), []trace.Value(nil) // the current list of a slot
 		flush := func() {
 			if list != nil {
 				f.put(o, to, listRow, trace.ArrayValue(list...))
@@ -217,12 +215,12 @@ func (f *filling) ownColumn(s *segment, o owners, path, key string, options []st
 	return err
 }
 
-// ownWords reads a page of a column of one attribute whose texts are words.
+// ownWords reads a page of the column of one attribute if its strings are dictionary words.
 func (f *filling) ownWords(p *page, o owners, to *columnar.Column, rows []int32) {
 	known, codes := f.codes.of(p.dict), to.Text.Codes
 	words := p.codes
 	if len(words) == len(rows) && !f.dropped {
-		// All there, and all wanted.
+		// All values exist, and all are wanted.
 		for i, row := range rows {
 			code := known[words[i]]
 			if code == 0 {
@@ -275,19 +273,19 @@ func (p *page) value(i int) trace.Value {
 	return trace.BoolValue(p.bool(i))
 }
 
-// jsonValue reads an AnyValue in protobuf's JSON, which is OTLP's.
+// jsonValue parses an AnyValue in protobuf's JSON, as in OTLP.
 func jsonValue(text string) (trace.Value, error) {
 	if !json.Valid([]byte(text)) {
-		return trace.Value{}, fmt.Errorf("%.100q is no JSON", text)
+		return trace.Value{}, fmt.Errorf("%.100q is not JSON", text)
 	}
 	doc := `{"resourceSpans":[{"resource":{"attributes":[{"key":"k","value":` + text + `}]},"scopeSpans":[{"spans":[{"traceId":"00000000000000000000000000000001","spanId":"0000000000000001"}]}]}]}`
 	td, err := (&ptrace.JSONUnmarshaler{}).UnmarshalTraces([]byte(doc))
 	if err != nil {
-		return trace.Value{}, fmt.Errorf("%.100q is no AnyValue: %w", text, err)
+		return trace.Value{}, fmt.Errorf("%.100q is not an AnyValue: %w", text, err)
 	}
 	traces, err := otlp.ToTraces(td)
 	if err != nil || len(traces) != 1 {
-		return trace.Value{}, fmt.Errorf("%.100q is no AnyValue: %w", text, err)
+		return trace.Value{}, fmt.Errorf("%.100q is not an AnyValue: %w", text, err)
 	}
 	return traces[0].Spans[0].Resource.Get("k"), nil
 }

@@ -15,22 +15,22 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// sampleEvery is how many rows lie between two of a block's trace IDs that are kept:
-// enough to find any row, and little memory for many blocks.
+// sampleEvery is the distance, in rows, between the trace IDs of a block that are kept. They suffice to
+// find any row, and need little memory for many blocks.
 const sampleEvery = 32
 
-// formats are the versions of Tempo's blocks that are read.
+// formats are the supported versions of Tempo's blocks.
 var formats = []string{"vParquet4", "vParquet5"}
 
-// readStats counts what is asked of the storage.
+// readStats counts the requests to the storage.
 type readStats struct {
 	requests, bytes atomic.Int64
-	// words counts the bytes of the dictionaries that are kept, of mostWords.
+	// words counts the bytes of the kept dictionaries, up to mostWords.
 	words     atomic.Int64
 	mostWords int64
 }
 
-// block is an open block: what its footer says, and where its trace IDs are.
+// block is an open block: the contents of its footer, and a sample of its trace IDs.
 type block struct {
 	Meta
 	object *objectReader
@@ -38,14 +38,15 @@ type block struct {
 	rowsIn []int64   // by row group
 	chunks [][]chunk // by row group and column
 	cols   columns
-	// groups hold, for each row group, every sampleEvery-th trace ID.
+	// groups hold every sampleEvery-th trace ID of each row group.
 	groups [][]trace.ID
-	// earliest and latest bound its rows' starts and ends; latest is 0 if unknown.
+	// earliest is a lower bound of its rows' starts, latest an upper bound of their ends; latest is 0 if
+	// unknown.
 	earliest, latest trace.Time
 	spans            int64
 
-	// without are the paths of what has none of the needed attributes in the columns that
-	// attributes share, as far as it was looked for.
+	// without are the paths of the groups whose shared attribute columns contain none of the needed
+	// attributes, as far as this was determined.
 	without map[string]bool
 
 	dictionaries dictionaries
@@ -55,7 +56,7 @@ type block struct {
 func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, err error) {
 	defer recovered(&err)
 	if !slices.Contains(formats, m.Version) {
-		return nil, fmt.Errorf("its format is %s; %v are read: have Tempo compact or rewrite it", m.Version, formats)
+		return nil, fmt.Errorf("its format is %s: let Tempo rewrite it in one of the supported formats %v", m.Version, formats)
 	}
 	r := &objectReader{ctx: ctx, store: s, key: path.Join(m.Tenant, m.ID, "data.parquet"), stats: stats}
 	size := m.stored
@@ -73,9 +74,9 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, e
 			return nil, fmt.Errorf("%s: %w", r.key, err)
 		}
 	}
-	// Tempo opens a block with the size that it noted.
+	// Tempo opens a block with the size in meta.json.
 	if size != m.Size {
-		return nil, fmt.Errorf("%s has %d bytes, and should have %d as meta.json says", r.key, size, m.Size)
+		return nil, fmt.Errorf("%s has %d bytes, but by meta.json it must have %d", r.key, size, m.Size)
 	}
 	tail, err := readTail(r, size, m.FooterSize)
 	if err != nil {
@@ -86,7 +87,7 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, e
 		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}
 	if rows := file.NumRows(); rows != int64(m.Traces) {
-		return nil, fmt.Errorf("%s has %d rows, and should have %d as meta.json says", r.key, rows, m.Traces)
+		return nil, fmt.Errorf("%s has %d rows, but by meta.json it must have %d", r.key, rows, m.Traces)
 	}
 	b = &block{Meta: m, object: r, size: size, cols: s.sameColumns(columnsOf(file.Schema()))}
 	if b.chunks, err = chunksOf(file); err != nil {
@@ -103,21 +104,21 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, e
 	return b, nil
 }
 
-// openParquet reads a footer. The library panics on some that are damaged.
+// openParquet reads a footer. The library panics on some damaged footers.
 func openParquet(r io.ReaderAt, size int64) (f *parquet.File, err error) {
 	defer recovered(&err)
-	// With the page index a row is found without reading the pages before it.
+	// The page index allows finding a row without reading the pages before it.
 	return parquet.OpenFile(r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(16<<10))
 }
 
-// tailReader has the end of a file, where its footer and the indexes of its pages are.
+// tailReader caches the end of a file, which contains its footer and page indexes.
 type tailReader struct {
 	io.ReaderAt
 	tail byteRange
 	kept []byte
 }
 
-// indexBytes is about what the indexes of a file's pages take before its footer.
+// indexBytes is the approximate size of a file's page indexes before its footer.
 const indexBytes = 192 << 10
 
 func readTail(r *objectReader, size, footer int64) (*tailReader, error) {
@@ -129,26 +130,26 @@ func readTail(r *objectReader, size, footer int64) (*tailReader, error) {
 	return t, nil
 }
 
-// ReadAt reads from what is kept, or from the file.
+// ReadAt reads from the cached end, or from the file.
 func (t *tailReader) ReadAt(p []byte, off int64) (int, error) {
 	switch {
 	case off >= t.tail.from && off+int64(len(p)) <= t.tail.to:
 		return copy(p, t.kept[off-t.tail.from:]), nil
-	case off == 0 && len(p) == 4: // a file begins as it ends
+	case off == 0 && len(p) == 4: // the magic number at the start equals that at the end
 		return copy(p, "PAR1"), nil
 	}
 	return t.ReaderAt.ReadAt(p, off)
 }
 
-// recovered makes an error of a panic over a damaged file.
+// recovered converts a panic about a damaged file to an error.
 func recovered(err *error) {
 	if r := recover(); r != nil {
 		*err = fmt.Errorf("the file is damaged: %v", r)
 	}
 }
 
-// times returns what the statistics of the start and end columns say of all rows;
-// meta.json does not know: late data is dated when it arrived.
+// times returns bounds of the times of all rows from the statistics of the start and end columns.
+// meta.json is no source, because late data has its time of arrival there.
 func (b *block) times(file *parquet.File) (earliest, latest trace.Time) {
 	start, ok1 := b.cols["StartTimeUnixNano"]
 	end, ok2 := b.cols["EndTimeUnixNano"]
@@ -180,13 +181,12 @@ func bounds(c parquet.ColumnChunk) (low, high trace.Time, ok bool) {
 	return trace.Time(lowest.Uint64()), trace.Time(highest.Uint64()), true
 }
 
-// overlaps says whether a row of the block could be of a time in [from, to].
+// overlaps reports whether a row of the block may have a time in [from, to].
 func (b *block) overlaps(from, to trace.Time) bool {
 	return b.latest == 0 || b.earliest <= to && b.latest >= from
 }
 
-// sample reads the trace IDs and keeps some. They must be sorted, or rows cannot be
-// found by them.
+// sample reads the trace IDs and keeps some of them. They must be sorted, because rows are found by them.
 func (b *block) sample(in io.ReaderAt) (err error) {
 	defer recovered(&err)
 	id, ok := b.cols["TraceID"]
@@ -206,7 +206,7 @@ func (b *block) sample(in io.ReaderAt) (err error) {
 				var at trace.ID
 				pad(at[:], text)
 				if at.Compare(last) < 0 {
-					unsorted = fmt.Errorf("trace %s stands after %s: the rows are not sorted by trace ID", at, last)
+					unsorted = fmt.Errorf("trace %s follows %s: the rows are not sorted by trace ID", at, last)
 				}
 				last = at
 				if row%sampleEvery == 0 {
@@ -222,11 +222,11 @@ func (b *block) sample(in io.ReaderAt) (err error) {
 	return nil
 }
 
-// rows returns rows of a row group that hold all of those with IDs in the range, and
-// up to sampleEvery-1 more at either end.
+// rows returns rows of a row group that include all rows with IDs in the range, and up to sampleEvery-1
+// more at either end.
 func (b *block) rows(group int, ids idRange) (from, to int64) {
 	sample := b.groups[group]
-	// The last sample below the range: rows before it are below as well.
+	// The last sample below the range: all rows before it are below the range, too.
 	first := sort.Search(len(sample), func(i int) bool { return sample[i].Compare(ids.from) >= 0 })
 	if first > 0 {
 		from = int64(first-1) * sampleEvery
@@ -239,7 +239,7 @@ func (b *block) rows(group int, ids idRange) (from, to int64) {
 	return from, max(from, to)
 }
 
-// idRange is a range of trace IDs: from counts, to does not; the last has no end.
+// idRange is a range of trace IDs: from is inclusive, to is exclusive. The last range has no end.
 type idRange struct {
 	from, to trace.ID
 	last     bool

@@ -9,14 +9,13 @@ import (
 
 // children are the events or the links of a segment's spans.
 type children struct {
-	from, to []int32 // by span, counted from the segment's first
-	slots    []int32 // by entry of their columns: which it is, -1: an empty list
+	from, to []int32 // by span, relative to the segment's first span
+	slots    []int32 // by entry of their columns: the child's number; -1: an empty list
 	parents  []int32 // by child: its span
-	n, first int32   // how many, and the number of the first in the batch
+	n, first int32   // their number, and the number of the first child in the batch
 }
 
-// childrenOf works out how many events and links the spans have, as far as they are
-// needed, and numbers them.
+// childrenOf counts the needed events and links of the spans, and numbers them.
 func (f *filling) childrenOf(s *segment, events, links *int) error {
 	s.events.n, s.links.n = 0, 0
 	if f.needs.ReadsEvents() {
@@ -36,7 +35,7 @@ func (f *filling) childrenOf(s *segment, events, links *int) error {
 	return nil
 }
 
-// nested reads from a column's levels which of its elements are whose.
+// nested assigns the elements of a column to spans, by the column's levels.
 func (s *segment) nested(path string, c *children) error {
 	spans := s.spans
 	c.from, c.to = sized(c.from, int(spans)), sized(c.to, int(spans))
@@ -92,7 +91,7 @@ func (c *children) rows() []int32 {
 	return rows
 }
 
-// place says which children are whose in the batch.
+// place stores the range of children of each span in the batch.
 func (c *children) place(place, from, to []int32) {
 	for span, row := range place {
 		if row >= 0 && c.n > 0 {

@@ -9,35 +9,34 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// chunk is a column's part of a row group: what the file's footer and the index of its
-// pages tell of it. An open file of the library takes much more, whatever it holds; this takes
-// little, so that of a thousand blocks all is known at once.
+// chunk is a column's part of a row group, from the file's footer and the page index. An open file of the
+// library needs much more memory. A chunk is small, so that the chunks of a thousand blocks can be kept.
 type chunk struct {
 	codec format.CompressionCodec
-	// begin is where its bytes begin, with the dictionary if it has one; data where its data
-	// pages do; end where they end.
+	// begin is the offset of its first byte, including a dictionary; data the offset of its data pages;
+	// end the offset after its last byte.
 	begin, data, end int64
 	entries          int64
-	// What its statistics tell: that no entry has a value, that no truth value is true.
+	// The statistics: no entry has a value; no boolean is true.
 	noValue, allFalse bool
-	// onlyWords says that all data pages are words of its dictionary. A writer goes over to
-	// plain pages when a dictionary gets too large.
+	// onlyWords reports that all data pages consist of words of the dictionary. A writer changes to plain
+	// pages when a dictionary becomes too large.
 	onlyWords bool
-	// encodings are those of its pages, a bit each: a page's header has no sum.
+	// encodings has a bit for each encoding of its pages, because a page's header has no checksum.
 	encodings uint32
-	pages     []pageAt // empty if the file has no index of them
+	pages     []pageAt // empty if the file has no page index
 }
 
-// pageAt is a page, with its first row.
+// pageAt is a page with its first row.
 type pageAt struct {
 	offset    int64
 	size, row int32
 }
 
-// hasDictionary says whether the chunk begins with one.
+// hasDictionary reports whether the chunk begins with a dictionary.
 func (c *chunk) hasDictionary() bool { return c.begin < c.data }
 
-// bytes returns how large it is.
+// bytes returns the size of the chunk.
 func (c *chunk) bytes() int64 { return c.end - c.begin }
 
 // pagesOf returns the first and the last page with rows [from, to). There must be pages.
@@ -74,7 +73,7 @@ func chunksOf(file *parquet.File) ([][]chunk, error) {
 func chunkOf(column parquet.ColumnChunk, meta *format.ColumnMetaData) (chunk, error) {
 	in, ok := column.(*parquet.FileColumnChunk)
 	if !ok {
-		return chunk{}, fmt.Errorf("it is no part of a file: %T", column)
+		return chunk{}, fmt.Errorf("it is not part of a file: %T", column)
 	}
 	c := chunk{codec: meta.Codec, begin: meta.DataPageOffset, data: meta.DataPageOffset, entries: in.NumValues(), onlyWords: onlyWords(meta)}
 	for _, e := range meta.Encoding {
@@ -109,8 +108,8 @@ func chunkOf(column parquet.ColumnChunk, meta *format.ColumnMetaData) (chunk, er
 	return c, nil
 }
 
-// check says whether what the footer tells can be, in a file of that size and for so many
-// rows: of footers there are no sums, and memory is taken and rows are found by it.
+// check returns an error if the footer contradicts a file of this size with this number of rows. Footers
+// have no checksum, and they determine allocations and the position of rows.
 func (c *chunk) check(size, rows int64) error {
 	if c.begin < 0 || c.data < c.begin || c.end < c.data || c.end > size {
 		return fmt.Errorf("it begins at byte %d, its data at %d, and it ends at %d, in a file of %d bytes", c.begin, c.data, c.end, size)

@@ -25,7 +25,7 @@ type gcsConfig struct {
 	Insecure bool
 }
 
-// open opens a bucket that has an endpoint of its own.
+// open opens a bucket with a configured endpoint.
 func (c *gcsConfig) open(ctx context.Context) (*blob.Bucket, error) {
 	client := gcp.NewAnonymousHTTPClient(gcp.DefaultTransport())
 	if !c.Insecure {
@@ -66,7 +66,7 @@ func (c *azureConfig) open(ctx context.Context, address string) (*blob.Bucket, e
 	}
 	key, err := container.NewSharedKeyCredential(account, c.AccountKey)
 	if err != nil {
-		return nil, fmt.Errorf("storage.trace.azure.storage_account_key is not base64") // the error may hold it
+		return nil, fmt.Errorf("storage.trace.azure.storage_account_key is not base64") // the wrapped error may contain the key
 	}
 	client, err := container.NewClientWithSharedKeyCredential(string(service)+"/"+c.ContainerName, key, nil)
 	if err != nil {

@@ -9,17 +9,16 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// leaf is one column of a file: where it is, and how its levels are read.
+// leaf is a column of a file: its position, and the meaning of its levels.
 //
-// Dremel's levels, in short: each entry of a column has a repetition level, which
-// says at which of the nested lists it starts a new element (0: a new row), and a
-// definition level, which says how much of its path is there.
+// Dremel's levels, in short: each entry of a column has a repetition level and a definition level. The
+// repetition level is the depth of the nested list in which it starts a new element (0: a new row). The
+// definition level is the length of the existing part of its path.
 type leaf struct {
 	index int
 	kind  parquet.Kind
-	// depth is how many lists the column is nested in; present[d] is the definition
-	// level from which on an element of the list at depth d is there; defined that of
-	// a value.
+	// depth is the number of lists around the column. present[d] is the least definition level at which
+	// an element of the list at depth d exists, defined that of a value.
 	depth   int
 	present []byte
 	defined byte
@@ -29,8 +28,8 @@ func (l leaf) equal(m leaf) bool {
 	return l.index == m.index && l.kind == m.kind && l.depth == m.depth && l.defined == m.defined && slices.Equal(l.present, m.present)
 }
 
-// columns are the leaves of a file by their paths, without the groups "list" and
-// "element" that vParquet4 has around what is repeated.
+// columns are the leaves of a file by their paths, without the groups "list" and "element" around
+// repeated fields in vParquet4.
 type columns map[string]leaf
 
 func columnsOf(schema *parquet.Schema) columns {
@@ -62,7 +61,7 @@ func columnsOf(schema *parquet.Schema) columns {
 	return cols
 }
 
-// keySet says which attributes of one scope are needed.
+// keySet is the set of needed attributes in one scope.
 type keySet struct {
 	all  bool
 	keys map[string]bool
@@ -77,7 +76,7 @@ func keysOf(needs *columnar.Needs, scope columnar.Scope) keySet {
 	return set
 }
 
-// hasOne says whether one of the words is a key of the set.
+// hasOne reports whether one of the words is a key of the set.
 func (s keySet) hasOne(words *dictionary) bool {
 	for i := range words.len() {
 		if s.has(string(words.word(int32(i)))) {

@@ -8,19 +8,19 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// dictionary are the words of a column's part of a row group. It is not changed.
+// dictionary contains the words of a column's part of a row group. It is immutable.
 type dictionary struct {
 	bytes []byte
 	ends  []uint32 // word i is bytes[ends[i]:ends[i+1]]
 }
 
-// len returns how many words there are.
+// len returns the number of words.
 func (d *dictionary) len() int { return max(len(d.ends)-1, 0) }
 
 // word returns word i.
 func (d *dictionary) word(i int32) []byte { return d.bytes[d.ends[i]:d.ends[i+1]] }
 
-// has says whether a text is one of the words.
+// has reports whether a string is one of the words.
 func (d *dictionary) has(text string) bool {
 	for i := range d.len() {
 		if string(d.word(int32(i))) == text {
@@ -30,7 +30,7 @@ func (d *dictionary) has(text string) bool {
 	return false
 }
 
-// dictionaries are those of a block that are kept, since each range reads them.
+// dictionaries are the kept dictionaries of a block. They are kept because each range reads them.
 type dictionaries struct {
 	mu   sync.Mutex
 	kept map[dictionaryKey]*dictionary
@@ -38,7 +38,7 @@ type dictionaries struct {
 
 type dictionaryKey struct{ group, column int }
 
-// words returns a column's dictionary, nil unless all its pages are made of it.
+// words returns a column's dictionary, or nil unless all its pages consist of its words.
 func (l leaf) words(s *segment) (*dictionary, error) {
 	c := s.chunk(l)
 	if !c.onlyWords {
@@ -47,7 +47,7 @@ func (l leaf) words(s *segment) (*dictionary, error) {
 	return l.dictionary(s.b, s.group, s.in, c)
 }
 
-// dictionary returns a column's dictionary, which it reads if it is not kept.
+// dictionary returns a column's dictionary, and reads it unless it is kept.
 func (l leaf) dictionary(b *block, group int, in *pageReader, c *chunk) (*dictionary, error) {
 	if d := b.keptDictionary(group, l); d != nil {
 		return d, nil
@@ -69,13 +69,13 @@ func (b *block) keptDictionary(group int, l leaf) *dictionary {
 	return b.dictionaries.kept[dictionaryKey{group, l.index}]
 }
 
-// decodeDictionary decodes a dictionary's page, and keeps it while there is room.
+// decodeDictionary decodes a dictionary page, and keeps it if there is room.
 func (l leaf) decodeDictionary(b *block, group int, in *pageReader, c *chunk, header *format.PageHeader, body []byte) (*dictionary, error) {
 	if header.Type != format.DictionaryPage || !header.DictionaryPageHeader.Valid {
-		return nil, fmt.Errorf("a page of the type %s stands where its dictionary should", header.Type)
+		return nil, fmt.Errorf("its first page has the type %s instead of a dictionary", header.Type)
 	}
 	if l.kind != parquet.ByteArray {
-		return nil, fmt.Errorf("values of the type %s in a dictionary are not read", l.kind)
+		return nil, fmt.Errorf("values of the type %s in a dictionary are not supported", l.kind)
 	}
 	data, err := in.decompress(c.codec, body, int(header.UncompressedPageSize))
 	if err != nil {
@@ -87,7 +87,7 @@ func (l leaf) decodeDictionary(b *block, group int, in *pageReader, c *chunk, he
 		return nil, fmt.Errorf("its dictionary: %w", err)
 	}
 	if d.len() != n {
-		return nil, fmt.Errorf("its dictionary has %d words, and should have %d", d.len(), n)
+		return nil, fmt.Errorf("its dictionary has %d words, but must have %d", d.len(), n)
 	}
 	size := int64(cap(d.bytes) + 4*cap(d.ends))
 	if b.object.stats.words.Add(size) > b.object.stats.mostWords {

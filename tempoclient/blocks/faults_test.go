@@ -79,7 +79,7 @@ func TestADamagedBlockIsSaidAndNoHalfTraceIsGiven(t *testing.T) {
 				return b
 			})
 		}},
-		{"meta.json that is none", "is no meta.json", func(dir string) {
+		{"meta.json that is none", "is not a meta.json", func(dir string) {
 			change(t, filepath.Join(dir, firstBlock, "meta.json"), func([]byte) []byte { return []byte("{") })
 		}},
 		{"meta.json of another block", "it was copied from there", func(dir string) {
@@ -199,7 +199,7 @@ func TestTheStorageIsFoundInTemposConfiguration(t *testing.T) {
 		"azure":          {"backend: azure, azure: {container_name: traces, storage_account_name: acc, endpoint_suffix: blob.core.windows.net}", "azblob://traces?domain=blob.core.windows.net&storage_account=acc", ""},
 		"azure, Azurite": {"backend: azure, azure: {container_name: traces, storage_account_name: acc, endpoint_suffix: 'azurite:10000'}", "azblob://traces?domain=azurite%3A10000&localemu=true&protocol=http&storage_account=acc", ""},
 		"gcs, emulator":  {"backend: gcs, gcs: {bucket_name: traces, insecure: true}", "gs://traces?anonymous=true", ""},
-		"another":        {"backend: tape", "", `storage.trace.backend is "tape": want local, s3, gcs or azure`},
+		"another":        {"backend: tape", "", `storage.trace.backend is "tape": use local, s3, gcs or azure`},
 	} {
 		path := filepath.Join(dir, "tempo.yaml")
 		require.NoError(t, os.WriteFile(path, []byte("server: {http_listen_port: 3200}\nstorage: {trace: {"+tt.config+"}}\n"), 0o644))

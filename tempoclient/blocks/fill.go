@@ -13,16 +13,17 @@ import (
 
 // filling reads ranges of trace IDs from blocks into batches, one after another.
 //
-// It reads a batch's columns one by one, each through all blocks: first those that
-// say which spans there are and where they stand in their traces, then the others,
-// whose values go straight to their places. So it holds one page at a time, however
+// It reads the columns of a batch one by one, each from all blocks. First it reads the columns that
+// determine the spans and their positions in the traces, then the others, whose values are written
+// directly to these positions. Thus it holds only one page at a time, for any number of blocks and
+// columns.
 // many blocks and columns there are.
 type filling struct {
 	ctx      context.Context
 	needs    columnar.Needs
-	from, to trace.Time           // when traces start
-	filter   *condition           // what traces must meet; nil: nothing
-	judged   func(id string) bool // blocks that hold nothing new; nil: all do
+	from, to trace.Time           // bounds of the traces' starts
+	filter   *condition           // condition on traces; nil: none
+	judged   func(id string) bool // blocks without new data; nil: none
 	filler   *columnar.Filler
 	batch    *columnar.Batch
 
@@ -31,20 +32,20 @@ type filling struct {
 	in       pageReader
 	store    *Store
 	spoolDir string
-	spool    *spool // what was read ahead; nil: nothing
-	whole    *spool // the blocks that are read as a whole; nil: none
+	spool    *spool // data that was read ahead; nil: none
+	whole    *spool // blocks that are read as a whole; nil: none
 	heap     rowHeap
 	shared   []nextRow
 	runs     []columnar.SpanRun             // of one trace
-	needed   [columnar.ScopeLink + 1]keySet // which attributes are needed, by scope
+	needed   [columnar.ScopeLink + 1]keySet // needed attributes, by scope
 	codes    translator
 	generics generics
-	// dropped is set if a span has no place, or an entry is none.
+	// dropped is set if a span has no position, or an entry stands for an empty list.
 	dropped bool
 }
 
-// read makes a batch of the traces with IDs in the range that start in the time asked
-// for. Of what cannot be read it says which block it is in.
+// read fills a batch with the traces whose IDs are in the range and whose start is in the requested time.
+// If a block cannot be read, it returns the block with the error.
 func (f *filling) read(blocks []*block, ids idRange) (b *columnar.Batch, outside int, failed *block, err error) {
 	defer recovered(&err)
 	f.spare, f.segments = append(f.spare, f.segments...), f.segments[:0]
@@ -124,7 +125,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *columnar.Batch, outside
 	return f.batch, outside, nil, nil
 }
 
-// spansAbout returns about how many spans the segments have, or a few more.
+// spansAbout returns the approximate number of spans in the segments, rounded up.
 func (f *filling) spansAbout() int {
 	n := 0.0
 	for _, s := range f.segments {
@@ -133,14 +134,13 @@ func (f *filling) spansAbout() int {
 	return int(n * 1.1)
 }
 
-// turn turns to a block.
+// turn switches to another block.
 func (f *filling) turn(b *block) { f.in.turn(f.readerOf(b)) }
 
-// readerOf returns the reader of a block: a spool that has the block, or its storage.
+// readerOf returns a reader of a block: a spool that contains the block, or its storage.
 func (f *filling) readerOf(b *block) io.ReaderAt { return readerOf(f.ctx, b, f.whole, f.spool) }
 
-// readerOf returns a reader of the block: from the first spool that has it, else from its
-// storage.
+// readerOf returns a reader of the block: the first spool that contains it, or its storage.
 func readerOf(ctx context.Context, b *block, spools ...*spool) io.ReaderAt {
 	for _, s := range spools {
 		if s.has(b) {
@@ -159,14 +159,14 @@ func (f *filling) segment() *segment {
 	return &segment{}
 }
 
-// arrange gives all spans their places, trace by trace, and leaves out the traces that
-// start at another time than asked for.
+// arrange assigns positions to all spans, trace by trace, and omits the traces whose start is not in the
+// requested time.
 func (f *filling) arrange() (outside int) {
 	f.filler.Reset()
 	f.dropped = false
 	f.findShared()
-	// A segment's traces stand together, so that its columns are written from front to
-	// back; those that are in several segments stand with the first.
+	// The traces of a segment are adjacent, so that its columns are written from front to back. Traces in
+	// several segments are placed with the first one.
 	for i, s := range f.segments {
 		for row, id := range s.ids {
 			if s.wanted != nil && !s.wanted[id] {
@@ -206,11 +206,11 @@ func (f *filling) arrange() (outside int) {
 	return outside
 }
 
-// alone is the group of a row whose trace has no other.
+// alone marks a row whose trace has no other row.
 const alone = -1
 
-// findShared finds the traces that have several rows: in f.shared they stand next to
-// each other, and the rows' shared says where.
+// findShared finds the traces with several rows. In f.shared the rows of each trace are adjacent, and the
+// rows' shared is their position.
 func (f *filling) findShared() {
 	f.shared = f.shared[:0]
 	for _, s := range f.segments {
@@ -285,7 +285,7 @@ func (f *filling) values(s *segment, resources, events, links int) error {
 	}
 	service := b.Service()
 	service.NeedTexts()
-	if err := f.texts(s, pathResource+"ServiceName", &service.Text, resourceRows); err != nil { // "" stands for absent
+	if err := f.texts(s, pathResource+"ServiceName", &service.Text, resourceRows); err != nil { // "" means absent
 		return err
 	}
 	if err := f.attributes(s, owners{columnar.ScopeResource, pathResource, 1, f.bySlot(resourceRows, s.resourceSlots), resources}); err != nil {
@@ -324,7 +324,7 @@ func sized[S ~[]E, E any](s S, n int) S {
 	return make(S, n, n+n/8)
 }
 
-// cut returns which of sorted IDs lie in the range.
+// cut returns the part of the sorted IDs that is in the range.
 func (r idRange) cut(ids []trace.ID) (first, end int) {
 	first, _ = slices.BinarySearchFunc(ids, r.from, trace.ID.Compare)
 	end = len(ids)

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Tempo writes data.parquet, then the bloom filters, then meta.json, and ignores a block
-// until it has its meta.json. So data without a meta.json is a block that is being written,
-// or one that was damaged or left behind, whose spans nothing reads.
+// Tempo writes data.parquet, then the bloom filters, then meta.json, and ignores a block until it has its
+// meta.json. Data without a meta.json therefore belongs to a block that is being written, or to a damaged
+// or abandoned one, whose spans cannot be read.
 const (
 	// headlessRest is the time without a change after which the next object of a block
 	// that is being written is overdue.
@@ -23,17 +23,17 @@ const (
 	// unfinishedRest is the same for data.parquet itself, which Tempo extends by one row
 	// group at a time on a local disk. Elsewhere it appears when it is complete.
 	unfinishedRest = 15 * time.Minute
-	// headlessPause is the time between two looks at such blocks, headlessLooks their
-	// number for a block that changed within headlessRest. Each other block is looked at
-	// once more, since Tempo deletes the objects of a block in no fixed order.
+	// headlessPause is the time between two checks of such blocks, headlessLooks the number of checks for
+	// a block that changed within headlessRest. Each other block is checked once more, since Tempo
+	// deletes the objects of a block in any order.
 	headlessPause = time.Second
 	headlessLooks = 8
 )
 
 var errNoMeta = errors.New("it has a data.parquet and no meta.json, so neither Tempo nor BeTrace can read it: if Tempo was about to write meta.json, read again; otherwise restore meta.json, or delete the block if a crash left it behind")
 
-// headless returns the IDs of the blocks that have data and no meta.json in both listings,
-// and are not being written. It reports changed, and no ID, if one of them changed since.
+// headless returns the IDs of the blocks that have data but no meta.json in both listings, and are not
+// being written. If one of them changed since, it reports changed and returns no ID.
 func (s *Store) headless(ctx context.Context, tenant string, before, after map[string]objectSet) (ids []string, changed bool, err error) {
 	found := map[string]objectSet{}
 	for id, set := range after {
@@ -80,7 +80,7 @@ func (s *Store) headlessPause() time.Duration {
 	return headlessPause
 }
 
-// dropUnfinished removes the blocks whose data.parquet has no end yet.
+// dropUnfinished removes the blocks whose data.parquet is incomplete.
 func (s *Store) dropUnfinished(ctx context.Context, tenant string, found map[string]objectSet) error {
 	ids := slices.Sorted(maps.Keys(found))
 	unfinished := make([]bool, len(ids))
@@ -91,7 +91,7 @@ func (s *Store) dropUnfinished(ctx context.Context, tenant string, found map[str
 		if !within(set.newest, unfinishedRest) {
 			continue
 		}
-		if set.size < 8 { // a Parquet file begins and ends with four letters
+		if set.size < 8 { // a Parquet file begins and ends with four bytes
 			unfinished[i] = true
 			continue
 		}
@@ -99,7 +99,7 @@ func (s *Store) dropUnfinished(ctx context.Context, tenant string, found map[str
 			r := &objectReader{ctx: ctx, store: s, key: path.Join(tenant, id, "data.parquet"), stats: &readStats{}}
 			magic := make([]byte, 4)
 			_, err := r.ReadAt(magic, set.size-4)
-			// An object that cannot be read is not taken for one that is being written.
+			// An unreadable object does not count as being written.
 			unfinished[i] = err == nil && string(magic) != "PAR1"
 			return context.Cause(ctx)
 		})
@@ -115,8 +115,8 @@ func (s *Store) dropUnfinished(ctx context.Context, tenant string, found map[str
 	return nil
 }
 
-// changed lists each of the blocks again. It reports whether one has a meta.json now, or is
-// gone.
+// changed lists each of the blocks again. It reports whether one of them now has a meta.json, or no
+// longer exists.
 func (s *Store) changed(ctx context.Context, tenant string, found map[string]objectSet) (bool, error) {
 	var changed atomic.Bool
 	var group errgroup.Group

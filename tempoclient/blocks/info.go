@@ -13,24 +13,24 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// Info is what a block's footer says of it.
+// Info contains information from a block's footer.
 type Info struct {
 	Meta
-	// Spans counts its spans, copies of one too; RowGroups its row groups.
+	// Spans counts its spans including copies, RowGroups its row groups.
 	Spans     int64
 	RowGroups int
-	// Earliest and Latest bound the times of its spans; zero if the file does not say.
+	// Earliest and Latest bound the times of its spans. They are zero if the file does not contain them.
 	Earliest, Latest time.Time
 	// Bytes is the size of its data.
 	Bytes int64
 
-	columnBytes map[string]int64 // by path, compressed
-	// shared are the keys in the columns that attributes share, of spans and resources;
-	// nil where the file does not list them.
+	columnBytes map[string]int64 // compressed, by path
+	// shared are the keys in the shared attribute columns of spans and resources. It is nil if the file
+	// does not list them.
 	shared map[columnar.Scope]map[string]bool
 }
 
-// Inspect reads a block's footer, and which attributes it has.
+// Inspect reads a block's footer, and the keys of its attributes.
 func (s *Store) Inspect(ctx context.Context, m Meta) (Info, error) {
 	b, err := s.open(ctx, m, &readStats{})
 	if err != nil {
@@ -51,8 +51,7 @@ func (s *Store) Inspect(ctx context.Context, m Meta) (Info, error) {
 	return info, nil
 }
 
-// sharedKeys reads which keys are in the columns that attributes share, from the
-// dictionaries of the keys.
+// sharedKeys reads the keys in the shared attribute columns from the dictionaries of the key columns.
 func (b *block) sharedKeys() (shared map[columnar.Scope]map[string]bool, err error) {
 	defer recovered(&err)
 	shared = map[columnar.Scope]map[string]bool{}
@@ -81,15 +80,15 @@ func (b *block) sharedKeys() (shared map[columnar.Scope]map[string]bool, err err
 	return shared, nil
 }
 
-// Needed returns how many bytes of the block are read for the needs, without its footer
-// and page indexes, if no filter leaves traces out.
+// Needed returns the number of bytes that are read from the block for the needs if no filter excludes
+// traces, without its footer and page indexes.
 func (i *Info) Needed(needs columnar.Needs) int64 {
 	sum := int64(0)
 	for path := range i.neededColumns(needs) {
 		sum += i.columnBytes[path]
 	}
 	for _, scope := range attributeScopes[:2] {
-		// Where no needed key is among them, only the keys are read.
+		// If no needed key is among them, only the keys are read.
 		need, keys := keysOf(&needs, scope.scope), i.shared[scope.scope]
 		if !need.none() && keys != nil && !slices.ContainsFunc(slices.Collect(maps.Keys(keys)), need.has) {
 			sum -= i.sharedBytes(scope.path)
@@ -98,8 +97,7 @@ func (i *Info) Needed(needs columnar.Needs) int64 {
 	return sum
 }
 
-// sharedBytes returns how large the columns are that a scope's attributes share, but for
-// the keys.
+// sharedBytes returns the size of a scope's shared attribute columns without the column of keys.
 func (i *Info) sharedBytes(path string) int64 {
 	sum := int64(0)
 	for column, n := range i.columnBytes {
@@ -110,9 +108,9 @@ func (i *Info) sharedBytes(path string) int64 {
 	return sum
 }
 
-// Shared returns how many of the needed bytes are in the columns that all attributes
-// without a column of their own share, and would not be read if those of [Info.Generic]
-// had one. The keys are not counted: values of other types are looked for there.
+// Shared returns how many of the needed bytes are in the shared columns of attributes without dedicated
+// columns. They would not be read if the attributes of [Info.Generic] had dedicated columns. The column
+// of keys does not count, because it is also read to look for values of other types.
 func (i *Info) Shared(needs columnar.Needs) int64 {
 	sum := int64(0)
 	for _, scope := range attributeScopes[:2] {
@@ -130,7 +128,7 @@ func (i *Info) neededColumns(needs columnar.Needs) map[string]bool {
 	return neededColumns(slices.Collect(maps.Keys(i.columnBytes)), i.DedicatedColumns, needs)
 }
 
-// neededColumns returns which of a file's columns are read for the needs.
+// neededColumns returns the columns of a file that are read for the needs.
 func neededColumns(all []string, dedicated []DedicatedColumn, needs columnar.Needs) map[string]bool {
 	paths := map[string]bool{"TraceID": true, pathResource + "ServiceName": true}
 	for _, name := range []string{"SpanID", "ParentSpanID", "StartTimeUnixNano", "DurationNano", "Kind", "StatusCode", "Name"} {
@@ -166,8 +164,8 @@ func neededColumns(all []string, dedicated []DedicatedColumn, needs columnar.Nee
 	return paths
 }
 
-// Generic returns the needed attributes, as TraceQL names them, that the block has and
-// that have no column of their own: they are read from the columns that all share.
+// Generic returns the needed attributes, named as in TraceQL, that the block contains and that have no
+// dedicated column. They are read from the shared columns.
 func (i *Info) Generic(needs columnar.Needs) []string {
 	var names []string
 	for _, scope := range attributeScopes[:2] { // spans and resources
@@ -185,7 +183,7 @@ func (i *Info) genericOf(needs columnar.Needs, scope columnar.Scope) []string {
 	keys := i.shared[scope]
 	var names []string
 	for _, f := range needs.Attributes {
-		// What is asked of either is nearly always the span's.
+		// Attributes of either scope nearly always belong to the span.
 		isHere := f.Scope == scope || f.Scope == columnar.ScopeAny && scope == columnar.ScopeSpan
 		if isHere && !own[f.Key] && (keys == nil || keys[f.Key]) {
 			names = append(names, traceql.Attribute(scope, f.Key).String())
@@ -194,7 +192,7 @@ func (i *Info) genericOf(needs columnar.Needs, scope columnar.Scope) []string {
 	return names
 }
 
-// ownColumns returns the columns of single attributes of a scope, by their paths.
+// ownColumns returns the columns for single attributes of a scope, by their paths.
 func ownColumns(all []string, dedicated []DedicatedColumn, scope columnar.Scope) map[string]string {
 	own := map[string]string{}
 	for _, s := range attributeScopes {

@@ -13,58 +13,58 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// generics is what is being read of the key and value columns of one segment.
+// generics is the state of reading the key and value columns of one segment.
 //
-// An entry of the keys' column is one attribute of one owner. Each value column has one
-// entry for it too (more only for lists), defined in the column of its type. Values
-// are gone through key by key: those of one key nearly all have one type, so that a
-// processor foresees what comes, where from entry to entry it would guess wrong.
+// An entry of the key column is one attribute of one owner. Each value column has one entry for it, too
+// (more only for lists), which is defined in the column of its type. Values are processed key by key:
+// those of one key nearly all have one type, so that branches are predictable, unlike when processed
+// entry by entry.
 type generics struct {
 	keys    []neededKey
 	byKey   map[string]int32
-	byWord  []int32                       // by word of the keys' dictionary: the number of its key, 0: not needed
-	entries int                           // of the keys' column
-	numbers []int32                       // by entry, after 64 that are none: the number of its key, from 1; 0: not needed
-	counts  []int32                       // by number: how many entries it has
+	byWord  []int32                       // by word of the keys' dictionary: the number of its key; 0: not needed
+	entries int                           // of the key column
+	numbers []int32                       // by entry, after 64 entries of padding: the number of its key, from 1; 0: not needed
+	counts  []int32                       // by number: the number of its entries
 	begins  marks                         // entries that begin an owner
 	rowOf   []int32                       // by slot of owners
-	firsts  []int32                       // by row of the segment, and for the end: the entry with which it begins; none if that is not known
-	types   map[columnar.AttributeKey]int // the value column in which a key's values were found last
-	// Of the page that is being read: which entries begin an owner, and which have a value.
+	firsts  []int32                       // by row of the segment, and for the end: its first entry; empty if unknown
+	types   map[columnar.AttributeKey]int // the value column in which a key's values were last found
+	// For the current page: the entries that begin an owner, and those with a value.
 	ownerStarts, defined marks
 	equal                columnar.Bits
-	hits                 [1024]hit // few enough to stay in the cache
-	// Where there are many keys, sorted are the page's entries by number: those of n lie
-	// between starts[n-1] and starts[n]. Otherwise there are none.
+	hits                 [1024]hit // small enough to stay in the cache
+	// If there are many keys, sorted are the page's entries by number: those of n are between starts[n-1]
+	// and starts[n]. Otherwise both are empty.
 	sorted, starts []int32
-	// lists are, by entry, the elements of values that are lists; owners says whose an
-	// entry is, for those and other rare values.
+	// lists are, by entry, the elements of values that are lists. owners are the owners of entries, for
+	// lists and other rare values.
 	lists  map[int32][]trace.Value
 	owners map[int32]owner
 }
 
-// neededKey is a key of which values are read.
+// neededKey is a key whose values are read.
 type neededKey struct {
 	column *columnar.Column
 	number int32
-	left   int   // how many of its entries have no value yet
-	before int   // and before the column that is being read
-	last   int32 // the row that was given a value last, for a key that comes twice; -1: none
-	likely int   // the value column in which its values probably are
+	left   int   // number of its entries without a value
+	before int   // the same before the current column
+	last   int32 // the row that last received a value, to detect a repeated key; -1: none
+	likely int   // the value column that probably contains its values
 	words  translator
 }
 
-// hit is an entry of a key that has a value in the page: the value's number, and the row of its
+// hit is an entry of a key that has a value in the page: the number of the value, and the row of the
 // owner.
 type hit struct{ at, row int32 }
 
-// owner is whose an entry is.
+// owner is the owner of an entry.
 type owner struct {
 	row    int32
 	column *columnar.Column
 }
 
-// valueColumns are the columns of values by type, but for those of rare types.
+// valueColumns are the columns of values by type, except those of rare types.
 var valueColumns = [...]struct {
 	name string
 	kind parquet.Kind
@@ -82,7 +82,7 @@ func (f *filling) generic(s *segment, o owners, need keySet) error {
 	if err := f.listFlags(s, path+"IsArray"); err != nil {
 		return err
 	}
-	// Each key's values are looked for first where those before were.
+	// Each key's values are first searched for in the column of its earlier values.
 	for _, likely := range []bool{true, false} {
 		for c := range valueColumns {
 			if err := f.valueColumn(s, o, c, likely); err != nil {
@@ -90,7 +90,7 @@ func (f *filling) generic(s *segment, o owners, need keySet) error {
 			}
 		}
 		if len(g.lists) > 0 {
-			break // all keys were looked for in all columns
+			break // all keys were searched for in all columns
 		}
 	}
 	for entry, list := range g.lists {
@@ -134,7 +134,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 		n, ok := g.byKey[string(key)]
 		if !ok {
 			g.keys = slices.Grow(g.keys, 1)[:len(g.keys)+1]
-			k := &g.keys[len(g.keys)-1] // its memory is used again
+			k := &g.keys[len(g.keys)-1] // its memory is reused
 			n = int32(len(g.keys))
 			k.column, k.number = f.filler.Column(o.scope, string(key), o.n), n
 			k.likely = g.types[columnar.AttributeKey{Scope: o.scope, Key: k.column.Key}]
@@ -207,7 +207,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 	if slices.Contains(o.rows, -1) {
 		g.dropUnwanted()
 	}
-	// Owners begin rows where spans do, if each is a span: then entries of rows are known.
+	// If each owner is a span, owners begin rows where spans do. Then the entries of rows are known.
 	if o.scope == columnar.ScopeSpan && !s.gaps {
 		g.firsts = g.begins.eachSet(g.firsts, s.first[:len(s.first)-1])
 		if len(g.firsts) > 0 {
@@ -223,7 +223,7 @@ func (f *filling) keyColumn(s *segment, o owners, need keySet) error {
 
 var noEntries [64]int32
 
-// numbersFrom returns the numbers of entries from one on, which may be up to 64 before the first.
+// numbersFrom returns the numbers of entries from entry on, which may be up to 64 before the first.
 func (g *generics) numbersFrom(entry int) []int32 { return g.numbers[len(noEntries)+entry:] }
 
 // row returns the row of an entry's owner.
@@ -232,7 +232,7 @@ func (g *generics) row(entry int) int32 {
 	return g.rowOf[word.before+bits.OnesCount64(word.bits<<(63-entry&63))-1]
 }
 
-// dropUnwanted makes none of the entries whose owner has no row.
+// dropUnwanted removes the entries whose owner has no row.
 func (g *generics) dropUnwanted() {
 	at := g.begins.next(0, g.entries)
 	for _, row := range g.rowOf {
@@ -248,7 +248,7 @@ func (g *generics) dropUnwanted() {
 	}
 }
 
-// findOwners works out whose each entry is. Few segments need it.
+// findOwners determines the owner of each entry. Few segments need it.
 func (g *generics) findOwners() {
 	if len(g.owners) > 0 {
 		return
@@ -264,7 +264,7 @@ func (g *generics) findOwners() {
 	}
 }
 
-// listFlags notes which values are lists. Nearly none is.
+// listFlags records which values are lists. Lists are rare.
 func (f *filling) listFlags(s *segment, path string) error {
 	g := &f.generics
 	if l, ok := s.b.cols[path]; ok && s.chunk(l).allFalse {
@@ -291,7 +291,7 @@ func (f *filling) listFlags(s *segment, path string) error {
 	return g.wantEntries(err, path, at)
 }
 
-// wantEntries makes an error of a column that has other entries than the keys'.
+// wantEntries returns an error if a column has another number of entries than the key column.
 func (g *generics) wantEntries(err error, path string, entries int) error {
 	if err == nil && entries != g.entries {
 		err = fmt.Errorf("column %s has %d elements, others have %d", path, entries, g.entries)
@@ -299,9 +299,9 @@ func (g *generics) wantEntries(err error, path string, entries int) error {
 	return err
 }
 
-// valueColumn reads the values of one type, of those keys whose values are likely of it,
-// or of those of which some were not found where they were likely. An entry has none, one
-// or, if it is a list, several.
+// valueColumn reads the values of one type, for the keys whose values likely have this type, or for keys
+// with values that were not found in their likely column. An entry has no value, one value or, if it is a
+// list, several values.
 func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) error {
 	g := &f.generics
 	path := o.path + "Attrs." + valueColumns[column].name
@@ -321,13 +321,13 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 	if !asked || s.chunk(l).noValue {
 		return nil
 	}
-	// Where no value is a list, values' entries are as those of the keys.
+	// If no value is a list, the entries of values correspond to those of the keys.
 	same := len(g.lists) == 0 && s.chunk(l).entries == s.chunk(s.b.cols[o.path+"Attrs.Key"]).entries
 	var rows []int32
 	if same && len(g.firsts) > 0 {
 		rows = g.firsts
 	}
-	begun := 0 // entries that have begun
+	begun := 0 // number of begun entries
 	depth := byte(o.depth + 1)
 	err = s.pages(path, l, rows, func(p *page) error {
 		if !same {
@@ -369,8 +369,8 @@ func (f *filling) valueColumn(s *segment, o owners, column int, likely bool) err
 	return g.wantEntries(err, path, begun)
 }
 
-// manyKeys is with how many keys the entries of a page are sorted by key, instead of looking
-// through all of them for each.
+// manyKeys is the number of keys from which the entries of a page are sorted by key, instead of scanning
+// all entries for each key.
 var manyKeys = 4
 
 func init() {
@@ -379,7 +379,7 @@ func init() {
 	}
 }
 
-// sortPage sorts the entries of a page by key, if there are many keys.
+// sortPage sorts the entries of a page by key if there are many keys.
 func (g *generics) sortPage(first, entries int) {
 	g.starts = g.starts[:0]
 	if len(g.keys) <= manyKeys {
@@ -396,12 +396,11 @@ func (g *generics) sortPage(first, entries int) {
 	}
 	for i, n := range numbers {
 		g.sorted[g.starts[n]] = int32(i)
-		g.starts[n]++ // in the end it is where the next number's begin
+		g.starts[n]++ // finally the start of the next number's entries
 	}
 }
 
-// valuesOf reads the values of one key in a page whose first entry has the number
-// first. The page has no lists.
+// valuesOf reads the values of one key in a page without lists, whose first entry has the number first.
 func (f *filling) valuesOf(k *neededKey, p *page, o owners, first int) {
 	g := &f.generics
 	n := 0
@@ -419,7 +418,7 @@ func (f *filling) valuesOf(k *neededKey, p *page, o owners, first int) {
 		f.take(k, p, o, g.hits[:n])
 		return
 	}
-	// A bit for each of the page's entries, from a whole word on.
+	// One bit for each entry of the page, starting at a whole word.
 	from, end := p.first&^63, p.first+p.entries
 	g.equal = g.equal.Resized(end - from)
 	columnar.SetEqual(g.equal, g.numbersFrom(first + from - p.first)[:end-from], k.number)
@@ -441,7 +440,7 @@ func (f *filling) valuesOf(k *neededKey, p *page, o owners, first int) {
 	f.take(k, p, o, g.hits[:n])
 }
 
-// take gives the rows of hits their values.
+// take stores the values of hits in their rows.
 func (f *filling) take(k *neededKey, p *page, o owners, hits []hit) {
 	if len(hits) == 0 {
 		return
@@ -506,14 +505,14 @@ func (f *filling) take(k *neededKey, p *page, o owners, hits []hit) {
 			}
 			last = h.row
 			c.IsBool.Set(h.row)
-			at := int(h.at) + p.bit // a bit is not foreseen: it is added, whatever it is
+			at := int(h.at) + p.bit // branch-free, because the bit is unpredictable
 			c.Bools[h.row>>6] |= uint64(p.bits[at>>3]>>(at&7)&1) << (h.row & 63)
 		}
 	}
 	k.last = last
 }
 
-// listValues reads a page some of whose entries may have several values.
+// listValues reads a page in which entries may have several values.
 func (f *filling) listValues(p *page, o owners, depth byte, begun *int) error {
 	g := &f.generics
 	at := 0
@@ -540,8 +539,7 @@ func (f *filling) listValues(p *page, o owners, depth byte, begun *int) error {
 	return nil
 }
 
-// unsupported reads the values that Tempo keeps as JSON: bytes, maps, lists of
-// several types.
+// unsupported reads the values that Tempo stores as JSON: bytes, maps, and lists of several types.
 func (f *filling) unsupported(s *segment, o owners, path string) error {
 	g := &f.generics
 	l, err := s.leaf(path)

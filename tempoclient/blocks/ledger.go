@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// CompactedRetention is how long Tempo keeps compacted blocks if it is not told
-// otherwise (compactor.compaction.compacted_block_retention).
+// CompactedRetention is Tempo's default time for which compacted blocks are kept
+// (compactor.compaction.compacted_block_retention).
 const CompactedRetention = time.Hour
 
-// Ledger knows which of a tenant's blocks were judged, so that each span is judged, and
-// a block that compaction wrote is not read for what was judged before. The zero Ledger
-// knows of none.
+// Ledger records which of a tenant's blocks were judged. It ensures that each span is judged, and that a
+// block written by a compaction is not read only for spans that were judged before. The zero Ledger
+// contains no block.
 //
-// A caller lists, has [Ledger.Next] take the listing in, reads what [Ledger.New] names
-// (with [Request].Listing and [Request].Judged), and gives [Ledger.Judge] the report. After
-// a reading with problems all that was new is new still, and what came of it comes again.
-// After one that ended with an error Judge is not told; what Next returned is kept.
+// A caller lists the blocks, calls [Ledger.Next] with the listing, reads the blocks of [Ledger.New] (with
+// [Request].Listing and [Request].Judged), and calls [Ledger.Judge] with the report. After a reading with
+// problems the blocks stay new and are judged again. After a reading that ended with an error the caller
+// does not call Judge, and keeps the result of Next.
 //
-// Ledgers are values: what a method returns shares nothing with its receiver. They are
+// Ledgers are values: the result of a method shares no memory with its receiver. They are stored as JSON,
+// and contain only the blocks of the last listing.
 // kept as JSON, and know of no blocks but those of the last listing.
 //
 //	            first seen                      Judge
@@ -31,45 +32,47 @@ const CompactedRetention = time.Hour
 //	            first   was not judged  │     the sources were  │
 //	otherwise ───────────────────────▶ implied ─────────────────┘
 type Ledger struct {
-	// Listings counts those taken in; ListedAt is when the last began in which no block
-	// was compacted meanwhile.
+	// Listings counts the listings passed to Next. ListedAt is the start of the last listing during which
+	// no block was compacted.
 	Listings int       `json:"listings"`
 	ListedAt time.Time `json:"listedAt"`
-	// Blocks are those of the last listing, by ID: live, and compacted ones not deleted yet.
+	// Blocks are the blocks of the last listing, by ID: live blocks, and compacted ones that are not yet
+	// deleted.
 	Blocks map[string]LedgerBlock `json:"blocks"`
 }
 
-// LedgerBlock is what is known of a block.
+// LedgerBlock is the state of a block.
 type LedgerBlock struct {
 	State BlockState `json:"state"`
 	// Since is the number of the listing in which it was first seen.
 	Since int `json:"since"`
-	// Compacted: it is not read any more.
+	// Compacted reports that the block is no longer read.
 	Compacted bool `json:"compacted,omitempty"`
 }
 
-// BlockState says whether a block holds something new.
+// BlockState reports whether a block contains new spans.
 type BlockState string
 
 const (
-	// BlockNew may hold spans that were not judged.
+	// BlockNew may contain spans that were not judged.
 	BlockNew BlockState = "new"
-	// BlockImplied holds no span that is not in a judged block, or in a new one that is
-	// live and was seen no later.
+	// BlockImplied contains only spans that are in a judged block, or in a new one that is live and was
+	// not seen later.
 	BlockImplied BlockState = "implied"
-	// BlockJudged holds no span that was not judged.
+	// BlockJudged contains only spans that were judged.
 	BlockJudged BlockState = "judged"
 )
 
-// Next takes a listing in. What a compaction wrote is implied by its sources, unless one
-// may not have been judged: one that is known and was not, or one that came and went
-// since the last listing. Which those are is not known, so it is asked of all that went.
-// Retention is how long Tempo keeps compacted blocks, or less (0: [CompactedRetention]):
-// after a longer time without a listing, blocks may have gone that nobody saw.
+// Next returns the ledger after a listing. A block written by a compaction is implied by its sources,
+// unless one of them may not have been judged: a known block that was not judged, or a block that was
+// written and deleted since the last listing. The sources are unknown, so all removed blocks are
+// considered. retention is at most the time for which Tempo keeps compacted blocks; if 0, it is
+// [CompactedRetention]. If more time has passed without a listing, blocks may have been deleted that no
+// listing contained.
 func (l Ledger) Next(listing Listing, retention time.Duration) Ledger {
 	next := Ledger{Listings: l.Listings + 1, ListedAt: listing.Began, Blocks: map[string]LedgerBlock{}}
 	if listing.Unstable {
-		// It may lack blocks, so it is not compared with: it only adds.
+		// The listing may lack blocks, so blocks are only added, and no conclusions are drawn from it.
 		next.ListedAt = l.ListedAt
 		maps.Copy(next.Blocks, l.Blocks)
 		for _, id := range listing.present() {
@@ -80,7 +83,7 @@ func (l Ledger) Next(listing Listing, retention time.Duration) Ledger {
 		return next
 	}
 
-	// lost: spans that were not judged may be in any block that a compaction wrote since.
+	// lost: any block that a compaction wrote since may contain spans that were not judged.
 	lost := l.ListedAt.IsZero() || listing.Ended.Sub(l.ListedAt) >= cmp.Or(retention, CompactedRetention)
 	for _, id := range listing.Compacted {
 		b, known := l.Blocks[id]
@@ -97,7 +100,7 @@ func (l Ledger) Next(listing Listing, retention time.Duration) Ledger {
 			next.Blocks[id] = b
 		}
 	}
-	// gone is the least listing whose implied blocks lost one that implies them.
+	// gone is the least number of a listing whose implied blocks lost a block that implies them.
 	gone := next.Listings
 	for id, b := range l.Blocks {
 		if now, there := next.Blocks[id]; b.State == BlockNew && !b.Compacted && (!there || now.Compacted) {
@@ -111,7 +114,7 @@ func (l Ledger) Next(listing Listing, retention time.Duration) Ledger {
 			next.Blocks[id] = b
 		}
 	}
-	level := map[string]int{} // of those unread it is not known, and 0
+	level := map[string]int{} // unknown and 0 for unread blocks
 	for _, m := range listing.Live {
 		level[m.ID] = m.CompactionLevel
 	}
@@ -138,7 +141,7 @@ func (l *Listing) present() []string {
 	return ids
 }
 
-// New returns the IDs of the live blocks that hold something new, sorted.
+// New returns the sorted IDs of the live blocks with new spans.
 func (l Ledger) New() []string {
 	var ids []string
 	for id, b := range l.Blocks {
@@ -150,16 +153,16 @@ func (l Ledger) New() []string {
 	return ids
 }
 
-// Judged reports whether a block holds nothing new, or nothing that is not in a new
-// block, too: it is what [Request].Judged asks for.
+// Judged reports whether a block contains no new spans, or only new spans that are in a new block, too.
+// It is meant for [Request].Judged.
 func (l Ledger) Judged(id string) bool {
 	b, known := l.Blocks[id]
 	return known && b.State != BlockNew
 }
 
-// Judge notes that all spans of the blocks were judged, by a reading that ended without an
-// error. It notes no more than the report bears out: no block that was left unread, and
-// none at all if there was a problem, or a trace outside the range.
+// Judge records that all spans of the blocks were judged, by a reading that ended without an error. It
+// records only what the report supports: no block that was not read, and no block at all if there was a
+// problem or a trace outside the range.
 func (l Ledger) Judge(report Report, ids ...string) Ledger {
 	next := l
 	next.Blocks = maps.Clone(l.Blocks)
@@ -178,7 +181,7 @@ func (l Ledger) Judge(report Report, ids ...string) Ledger {
 
 // conclude finds the implied blocks whose sources were all judged.
 func (l *Ledger) conclude() {
-	oldest := l.Listings + 1 // of what is new
+	oldest := l.Listings + 1 // of the new blocks
 	for _, b := range l.Blocks {
 		if b.State == BlockNew && !b.Compacted {
 			oldest = min(oldest, b.Since)

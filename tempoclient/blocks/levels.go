@@ -12,7 +12,7 @@ import (
 	"github.com/parquet-go/parquet-go/encoding/rle"
 )
 
-// decodeLevels decodes n levels of up to most, a byte each, into the memory of dst.
+// decodeLevels decodes n levels of up to most, one byte each, into the memory of dst.
 func decodeLevels(dst, src []byte, n int, most byte) ([]byte, error) {
 	if most == 0 {
 		return nil, nil
@@ -27,19 +27,19 @@ func decodeLevels(dst, src []byte, n int, most byte) ([]byte, error) {
 	return dst[:n], nil
 }
 
-// marks are a bit for each of a page's entries, and how many are set before each 64.
+// marks have a bit for each of a page's entries, and the number of bits that are set before each word.
 type marks []struct {
 	bits   uint64
 	before int
 }
 
-// rank returns how many bits are set before bit i, and whether that is set.
+// rank returns the number of bits that are set before bit i, and whether bit i is set.
 func (m marks) rank(i int32) (int, bool) {
 	word, bit := &m[i>>6], uint64(1)<<(i&63)
 	return word.before + bits.OnesCount64(word.bits&(bit-1)), word.bits&bit != 0
 }
 
-// count returns how many bits are set before bit i, which may be the end.
+// count returns the number of bits that are set before bit i, which may be the end.
 func (m marks) count(i int) int {
 	if i>>6 == len(m) {
 		if len(m) == 0 {
@@ -52,9 +52,9 @@ func (m marks) count(i int) int {
 	return n
 }
 
-// set returns the number of the bit that is set and has n set before it, -1 if none is.
+// set returns the number of the bit that is set and has n set bits before it, or -1 if there is none.
 func (m marks) set(n int) int {
-	low, high := 0, len(m) // the last word with no more than n before it
+	low, high := 0, len(m) // the last word with at most n before it
 	for low < high {
 		if mid := (low + high) / 2; m[mid].before <= n {
 			low = mid + 1
@@ -76,7 +76,7 @@ func (m marks) set(n int) int {
 	return (low-1)*64 + bits.TrailingZeros64(rest)
 }
 
-// next returns the first bit from i on that is set, end if none is before it.
+// next returns the first bit from i on that is set, or end if there is none before it.
 func (m marks) next(i, end int) int {
 	for w := i >> 6; w < len(m) && w*64 < end; w++ {
 		rest := m[w].bits
@@ -90,7 +90,7 @@ func (m marks) next(i, end int) int {
 	return end
 }
 
-// index works out how many bits are set before each word, and returns how many are in all.
+// index computes the number of bits that are set before each word, and returns their total number.
 func (m marks) index() (all int) {
 	for w := range m {
 		m[w].before = all
@@ -99,15 +99,14 @@ func (m marks) index() (all int) {
 	return all
 }
 
-// add adds n bits of another from bit first on behind the bits that there are. Then index has to be
-// called again.
+// add appends n bits of another from bit first on. index must be called again afterwards.
 func (m *marks) add(have int, of marks, first, n int) {
 	old := len(*m)
 	*m = slices.Grow(*m, (have+n+63)/64-old)[:(have+n+63)/64]
 	clear((*m)[old:])
 	to := *m
 	for n > 0 {
-		some := min(n, 64-first&63) // of one word
+		some := min(n, 64-first&63) // within one word
 		word := of[first>>6].bits >> (first & 63) & (^uint64(0) >> (64 - some))
 		to[have>>6].bits |= word << (have & 63)
 		if rest := 64 - have&63; rest < some {
@@ -117,8 +116,8 @@ func (m *marks) add(have int, of marks, first, n int) {
 	}
 }
 
-// eachSet returns the numbers of those bits that have so many set before them: numbers that grow.
-// It returns none if one of them is not there or they do not grow.
+// eachSet returns the numbers of the bits with the given, increasing numbers of set bits before them. It
+// returns nil if one of them does not exist or the numbers do not increase.
 func (m marks) eachSet(into, before []int32) []int32 {
 	w, last := 0, int32(-1)
 	for _, n := range before {
@@ -152,8 +151,8 @@ func (m *marks) setAll(n int) {
 	}
 }
 
-// areAll says whether the levels are runs of one level, n entries in all, as a writer has
-// it where no entry differs.
+// areAll reports whether the levels are runs of one level with n entries in total, as writers encode
+// equal entries.
 func areAll(src []byte, n int, level byte) bool {
 	left := uint64(n)
 	for len(src) > 0 {
@@ -167,8 +166,8 @@ func areAll(src []byte, n int, level byte) bool {
 	return left == 0
 }
 
-// haveLevels says whether src has levels of n entries and nothing else, whatever they are: the
-// heads of runs tell.
+// haveLevels reports whether src consists of exactly n levels, of any value. It reads only the headers of
+// runs.
 func haveLevels(src []byte, n int, most byte) bool {
 	width := bits.Len8(most)
 	for n > 0 {
@@ -182,13 +181,13 @@ func haveLevels(src []byte, n int, most byte) bool {
 			}
 			src = src[size:]
 		}
-		count, bytes := int(min(header>>1, uint64(n)+7)), 1 // of a run
+		count, bytes := int(min(header>>1, uint64(n)+7)), 1 // number of entries in the run
 		if header&1 != 0 {
 			count, bytes = 8*count, count*width
 			if count >= n+8 {
 				return false
 			}
-			count = min(count, n) // the last group is filled up
+			count = min(count, n) // the last group is padded
 		}
 		if bytes > len(src) || count > n {
 			return false
@@ -199,24 +198,24 @@ func haveLevels(src []byte, n int, most byte) bool {
 	return len(src) == 0
 }
 
-// levelSet are levels that are looked for, a bit for each.
+// levelSet is a set of levels with a bit for each.
 type levelSet uint32
 
 func exactly(level byte) levelSet { return 1 << level }
 func upTo(level byte) levelSet    { return 1<<(level+1) - 1 }
 
-// find sets the bits of those of n entries whose level, of up to most, is in the set. It
-// reads the encoding itself (Parquet's RLE/bit-packing hybrid), since most levels are
-// asked for one thing only: eight of them are looked up in a table at once or twice,
-// and runs are set as a whole, where decoded levels would be a byte each. It is an error
-// if there are other than n: that number is from where no sum protects it.
+// find sets the bits of those of n entries whose level, of up to most, is in the set. It reads the
+// encoding itself (Parquet's RLE/bit-packing hybrid), since most levels are needed for one test only:
+// eight levels are looked up in a table at once or twice, and runs are set as a whole, whereas decoded
+// levels would need a byte each. Another number of levels than n is an error, because no checksum
+// protects n.
 func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 	width := uint(bits.Len8(most))
 	table := tableOf(width, set)
 	mask := table.mask & (1<<12 - 1)
 	*m = sized(*m, (n+63)/64)
 	words := *m
-	acc, fill, at := uint64(0), uint(0), 0 // bits not yet in words, how many, and the next word
+	acc, fill, at := uint64(0), uint(0), 0 // bits that are not yet in words, their number, and the next word
 	end := 0
 	for i, left := 0, n; left > 0; {
 		var header uint64
@@ -268,7 +267,7 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 		}
 		more := groups
 		for ; width == 3 && more >= 4 && i+16 <= len(src) && at < len(words); more -= 4 {
-			// Most levels have three bits: half a word of bits at once.
+			// Most levels have three bits: half a word of result bits at once.
 			half := table.lookUp32(binary.LittleEndian.Uint64(src[i:]), binary.LittleEndian.Uint64(src[i+8:]))
 			acc |= half << fill
 			if fill += 32; fill >= 64 {
@@ -305,7 +304,7 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 				acc = eight >> (8 - fill)
 			}
 		}
-		if left -= groups * 8; left < 0 { // the last group is filled up with zeros
+		if left -= groups * 8; left < 0 { // the last group is padded with zeros
 			for bit := (8 + left) * int(width); bit < 8*int(width); bit++ {
 				if src[i-int(width)+bit/8]>>(bit&7)&1 != 0 {
 					return fmt.Errorf("there are levels of more than %d entries: %w", n, parquet.ErrCorrupted)
@@ -327,11 +326,11 @@ func (m *marks) find(src []byte, n int, most byte, set levelSet) error {
 	return nil
 }
 
-// levelTable tells of several packed levels at once which are in a set.
+// levelTable maps several packed levels to bits for those in a set.
 type levelTable struct {
-	bits  [1 << 12]uint8 // by so many packed levels as fit into 12 bits
-	each  uint           // how many those are: 8, 4, 2 or 1
-	shift uint           // how many bits they take
+	bits  [1 << 12]uint8 // by the packed levels that fit into 12 bits
+	each  uint           // the number of these levels: 8, 4, 2 or 1
+	shift uint           // the number of their bits
 	mask  uint64
 }
 
@@ -344,8 +343,8 @@ func (t *levelTable) lookUp(packed uint64) (eight uint64) {
 	return eight
 }
 
-// lookUp32 returns which of 32 levels of three bits each are in the set: those of a, and of
-// the first half of b.
+// lookUp32 returns which of 32 levels of three bits each are in the set: the levels in a and in the first
+// half of b.
 func (t *levelTable) lookUp32(a, b uint64) uint64 {
 	look := func(packed uint64) uint64 { return uint64(t.bits[packed&(1<<12-1)]) }
 	return look(a) | look(a>>12)<<4 | look(a>>24)<<8 | look(a>>36)<<12 | look(a>>48)<<16 | look(a>>60|b<<4)<<20 |

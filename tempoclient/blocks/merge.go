@@ -6,9 +6,9 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// rowHeap gives the rows of segments, which are sorted, in the order of their trace
-// IDs: a binary heap of each segment's next row, the least first. Of one ID the first
-// segment's comes first.
+// rowHeap iterates over the sorted rows of segments in the order of their trace IDs. It is a binary heap
+// with the next row of each segment, least first. Of rows with one ID, that of the first segment is
+// returned first.
 type rowHeap []nextRow
 
 type nextRow struct {
@@ -34,7 +34,7 @@ func (h *rowHeap) begin(segments []*segment) {
 	}
 }
 
-// next takes the least row away and takes in the one behind it.
+// next removes the least row and adds the next row of its segment.
 func (h *rowHeap) next(segments []*segment) {
 	least := &(*h)[0]
 	least.row++

@@ -2,16 +2,16 @@ package blocks
 
 import "bytes"
 
-// nesting says how the spans of a segment are nested: rows, resources, scopes, spans.
+// nesting describes the nesting of a segment's rows, resources, scopes and spans.
 type nesting struct {
-	// first is by row the first span, and the end.
+	// first is the first span of each row, followed by the end.
 	first []int32
-	// resource and scope are by resource and by scope the first of its spans; the last are
-	// those before the first of the next.
+	// resource and scope are the first spans of each resource and scope. Their last span is the one
+	// before the first span of the next.
 	resource, scope []int32
 	spans           int32
-	// slots say which span, or resource, or scope, an entry of their columns is, -1 for
-	// one that stands for an empty list; nil where entry i is i.
+	// slots map an entry of their columns to its span, resource or scope, or to -1 if it stands for an
+	// empty list. They are nil if entry i is always element i.
 	spanSlots, resourceSlots, scopeSlots []int32
 
 	gaps bool // a list was empty
@@ -27,7 +27,7 @@ func (n *nesting) add(l leaf, rep, def []byte) {
 		n.addFull(rep)
 		return
 	}
-	if !n.gaps { // until here nothing was empty
+	if !n.gaps { // no list was empty so far
 		n.gaps = true
 		n.spanSlots, n.resourceSlots, n.scopeSlots = iota32(n.spans), iota32(int32(len(n.resource))), iota32(int32(len(n.scope)))
 	}
@@ -54,7 +54,7 @@ func (n *nesting) add(l leaf, rep, def []byte) {
 	}
 }
 
-// addFull is add where no list is empty, as nearly always: scope by scope.
+// addFull is add for pages without empty lists, which is nearly always the case. It works scope by scope.
 func (n *nesting) addFull(rep []byte) {
 	for i := 0; i < len(rep); {
 		if rep[i] == 0 {
@@ -74,8 +74,8 @@ func (n *nesting) addFull(rep []byte) {
 // end ends the last row.
 func (n *nesting) end() { n.first = append(n.first, n.spans) }
 
-// slot appends to slots the number of the next element, which begins with the span, or
-// that there is none.
+// slot appends to slots the number of the next element, which begins with the span, or -1 if there is no
+// element.
 func slot(slots, elements []int32, isThere bool, span int32) (newSlots, newElements []int32) {
 	if !isThere {
 		return append(slots, -1), elements
@@ -83,7 +83,7 @@ func slot(slots, elements []int32, isThere bool, span int32) (newSlots, newEleme
 	return append(slots, int32(len(elements))), append(elements, span)
 }
 
-// of returns the spans from the first of element i, of resources or of scopes, to that of
+// of returns the range of spans from the first span of element i, of resources or of scopes, to that of
 // the next.
 func (n *nesting) of(elements []int32, i int) (from, to int32) {
 	if i+1 < len(elements) {

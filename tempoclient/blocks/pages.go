@@ -13,33 +13,31 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// page is a data page of a column, and the part of it in the rows that are read. Its
-// levels and values are decoded when they are asked for. It is valid until the next is
-// read.
+// page is a data page of a column, with the part of it in the read rows. Its levels and values are
+// decoded on request. It is valid until the next page is read.
 type page struct {
 	l      leaf
 	in     *pageReader
 	codec  format.CompressionCodec
 	header *format.DataPageHeaderV2
-	dict   *dictionary // nil unless the values are words of it
+	dict   *dictionary // nil unless the values are dictionary words
 
-	// As encoded: the levels, and the values, which take size bytes if they are not
-	// compressed.
+	// Encoded data: the levels, and the values, which have size bytes when they are not compressed.
 	repData, defData, data []byte
 	size                   int
 	compressed             bool
 
-	all, nulls int // how many entries the whole page has, and how many of them no value
-	// What lies in the rows that are read are entries from first on.
+	all, nulls int // number of entries in the whole page, and number of those without a value
+	// The entries in the read rows begin at first.
 	first, entries int
 
-	// rep and def are the levels of those entries, once levels was called; rep is nil
-	// where the column is in no list, def where all have a value.
+	// rep and def are the levels of these entries after a call of levels. rep is nil if the column is in
+	// no list, def if all entries have a value.
 	rep, def []byte
 
-	// Values are texts by code of dict (codes), plain texts (bytes, ends: text i is
-	// bytes[ends[i]:ends[i+1]]), or numbers, or bits from bit on: once decodeAll was called
-	// those of the whole page, after decode those of the entries that are read.
+	// Values are codes of strings in dict (codes), plain strings (bytes, ends: string i is
+	// bytes[ends[i]:ends[i+1]]), numbers, or bits starting at bit. After decodeAll they are those of the
+	// whole page, after decode those of the read entries.
 	codes   []int32
 	bytes   []byte
 	ends    []uint32
@@ -50,11 +48,10 @@ type page struct {
 	bit     int
 }
 
-// full says whether all the page's entries have a value.
+// full reports whether all entries of the page have a value.
 func (p *page) full() bool { return p.nulls == 0 }
 
-// values returns how many values the entries have that are read. Levels must have been
-// called.
+// values returns the number of values of the read entries. levels must have been called.
 func (p *page) values() int {
 	if p.def == nil {
 		return p.entries
@@ -62,10 +59,10 @@ func (p *page) values() int {
 	return bytes.Count(p.def, []byte{p.l.defined})
 }
 
-// has says whether entry i has a value. Levels must have been called.
+// has reports whether entry i has a value. levels must have been called.
 func (p *page) has(i int) bool { return p.def == nil || p.def[i] == p.l.defined }
 
-// level returns the definition level of entry i. Levels must have been called.
+// level returns the definition level of entry i. levels must have been called.
 func (p *page) level(i int) byte {
 	if p.def == nil {
 		return p.l.defined
@@ -73,16 +70,16 @@ func (p *page) level(i int) byte {
 	return p.def[i]
 }
 
-// text returns plain text i.
+// text returns plain string i.
 func (p *page) text(i int) []byte { return p.bytes[p.ends[i]:p.ends[i+1]] }
 
-// bool returns truth value i.
+// bool returns boolean i.
 func (p *page) bool(i int) bool {
 	i += p.bit
 	return p.bits[i>>3]&(1<<(i&7)) != 0
 }
 
-// levels decodes the levels of the entries that are read.
+// levels decodes the levels of the read entries.
 func (p *page) levels() (err error) {
 	p.rep, p.def = nil, nil
 	if p.l.depth > 0 {
@@ -100,10 +97,10 @@ func (p *page) levels() (err error) {
 	return nil
 }
 
-// check compares the page's header, of which there is no sum, with its levels, and finds
-// which entries have a value.
+// check compares the page's header, which has no checksum, with its levels, and finds the entries with a
+// value.
 func (p *page) check() error {
-	// Of compressed values a shifted beginning does not pass.
+	// Compressed values with a wrong start would fail to decompress.
 	if p.l.depth > 0 && !p.compressed && !haveLevels(p.repData, p.all, byte(p.l.depth)) {
 		return fmt.Errorf("repetition levels: they are not those of %d entries: %w", p.all, parquet.ErrCorrupted)
 	}
@@ -115,13 +112,12 @@ func (p *page) check() error {
 		return fmt.Errorf("definition levels: %w", err)
 	}
 	if n := m.count(p.all); n != p.all-p.nulls {
-		return fmt.Errorf("a page has %d values by its levels, and %d by its header", n, p.all-p.nulls)
+		return fmt.Errorf("a page has %d values by its levels, but %d by its header", n, p.all-p.nulls)
 	}
 	return nil
 }
 
-// defined returns which of the page's entries have a value. They are valid as long as the
-// page is.
+// defined returns the page's entries that have a value. The result is valid as long as the page.
 func (p *page) defined() marks {
 	if p.full() {
 		p.in.defined.setAll(p.all)
@@ -129,7 +125,7 @@ func (p *page) defined() marks {
 	return p.in.defined
 }
 
-// decode decodes the values of the entries that are read. Levels must have been called.
+// decode decodes the values of the read entries. levels must have been called.
 func (p *page) decode() error {
 	if err := p.decodeAll(); err != nil {
 		return err
@@ -159,8 +155,8 @@ func (p *page) decode() error {
 	return nil
 }
 
-// fixedTexts returns the texts of a page whose texts all have n bytes, one behind the
-// other, nil if they have not or cannot be told to have. Levels must have been called.
+// fixedTexts returns the concatenated strings of a page if all have n bytes, and nil otherwise or if this
+// cannot be determined. levels must have been called.
 func (p *page) fixedTexts(n int) ([]byte, error) {
 	if p.header.Encoding != format.DeltaLengthByteArray || !p.full() {
 		return nil, nil
@@ -179,10 +175,10 @@ func (p *page) fixedTexts(n int) ([]byte, error) {
 	return texts[p.first*n : (p.first+p.entries)*n], nil
 }
 
-// equalLengths returns what stands behind the lengths of count texts, if they are all n:
-// packed as deltas (Parquet's DELTA_BINARY_PACKED), such lengths are their first and zeros.
+// equalLengths returns the data after the lengths of count strings, if all lengths are n. Such lengths
+// are packed as deltas (Parquet's DELTA_BINARY_PACKED): the first length, then zeros.
 func equalLengths(src []byte, count, n int) (rest []byte, ok bool) {
-	var header [3]uint64 // the size of a block, its parts, how many numbers
+	var header [3]uint64 // the size of a block, the number of its parts, the number of values
 	for i := range header {
 		v, size := binary.Uvarint(src)
 		if size <= 0 {
@@ -207,7 +203,7 @@ func equalLengths(src []byte, count, n int) (rest []byte, ok bool) {
 			if left <= 0 {
 				break
 			}
-			// Of the last part only the first are numbers, and its least is one of the others.
+			// The last part may contain fewer values; its minimum is among them.
 			size := inPart * int(width) / 8
 			if width > 32 || len(src) < size || !allPacked(src[:size], min(left, inPart), uint(width), uint64(-least)) {
 				return nil, false
@@ -219,7 +215,7 @@ func equalLengths(src []byte, count, n int) (rest []byte, ok bool) {
 	return src, true
 }
 
-// allPacked says whether the first n numbers, of so many bits each, are all v.
+// allPacked reports whether the first n numbers, of width bits each, are all v.
 func allPacked(src []byte, n int, width uint, v uint64) bool {
 	if width == 0 {
 		return v == 0
@@ -275,15 +271,15 @@ func (p *page) decodeAll() (err error) {
 			p.bits, decoded = in.bits, 8*len(in.bits)
 		}
 	default:
-		err = fmt.Errorf("values of the type %s are not read", p.l.kind)
+		err = fmt.Errorf("values of the type %s are not supported", p.l.kind)
 	}
 	if err == nil && decoded < n {
-		err = fmt.Errorf("a page has %d values, and should have %d", decoded, n)
+		err = fmt.Errorf("a page has %d values, but must have %d", decoded, n)
 	}
 	if err != nil {
 		return err
 	}
-	switch { // the last of packed values are padding
+	switch { // the last packed values are padding
 	case p.codes != nil:
 		p.codes = p.codes[:n]
 	case p.ints != nil:
@@ -296,14 +292,14 @@ func (p *page) decodeAll() (err error) {
 	return nil
 }
 
-// word returns the text of value i, which is a word of the dictionary.
+// word returns the string of value i, which is a dictionary word.
 func (p *page) word(i int) []byte { return p.dict.word(p.codes[i]) }
 
-// pageReader reads the pages of one column after another, into memory that it uses again.
+// pageReader reads the pages of one column after another into reused memory.
 type pageReader struct {
 	in         io.ReaderAt
-	run, words []byte // pages, and a dictionary, as they are stored
-	data       []byte // values that were compressed
+	run, words []byte // stored pages, and a stored dictionary
+	data       []byte // decompressed values
 	rep, def   []byte
 	codes      []int32
 	texts      []byte
@@ -317,10 +313,10 @@ type pageReader struct {
 	page       page
 }
 
-// turn turns to another file.
+// turn switches to another file.
 func (r *pageReader) turn(in io.ReaderAt) { r.in = in }
 
-// read reads bytes [from, to) of the file into memory that grows as it must.
+// read reads bytes [from, to) of the file into memory, which grows if needed.
 func (r *pageReader) read(memory *[]byte, from, to int64) ([]byte, error) {
 	if to < from {
 		return nil, fmt.Errorf("its pages begin at byte %d and end at %d", from, to)
@@ -333,7 +329,7 @@ func (r *pageReader) read(memory *[]byte, from, to int64) ([]byte, error) {
 	return *memory, err
 }
 
-// next returns the first page of raw bytes, and those behind it.
+// next returns the first page of raw bytes, and the bytes after it.
 func (r *pageReader) next(raw []byte) (header *format.PageHeader, body, rest []byte, err error) {
 	var protocol thrift.CompactProtocol
 	bytesOf := protocol.NewReaderFromBytes(raw)
@@ -343,7 +339,7 @@ func (r *pageReader) next(raw []byte) (header *format.PageHeader, body, rest []b
 	}
 	left, ok := bytesOf.Reader().(*bytes.Reader)
 	if !ok {
-		return nil, nil, nil, fmt.Errorf("the end of a page's header: %T is no *bytes.Reader", bytesOf.Reader())
+		return nil, nil, nil, fmt.Errorf("the end of a page's header: %T is not a *bytes.Reader", bytesOf.Reader())
 	}
 	body = raw[len(raw)-left.Len():]
 	size := int(header.CompressedPageSize)
@@ -353,13 +349,13 @@ func (r *pageReader) next(raw []byte) (header *format.PageHeader, body, rest []b
 	body, rest = body[:size], body[size:]
 	if header.CRC != 0 {
 		if sum := crc32.ChecksumIEEE(body); sum != uint32(header.CRC) {
-			return nil, nil, nil, fmt.Errorf("a page's checksum is %08x, and should be %08x: %w", sum, uint32(header.CRC), parquet.ErrCorrupted)
+			return nil, nil, nil, fmt.Errorf("a page's checksum is %08x, but must be %08x: %w", sum, uint32(header.CRC), parquet.ErrCorrupted)
 		}
 	}
 	return header, body, rest, nil
 }
 
-// decompress returns what was compressed, size bytes of it.
+// decompress returns size decompressed bytes.
 func (r *pageReader) decompress(codec format.CompressionCodec, data []byte, size int) ([]byte, error) {
 	if codec == format.Uncompressed {
 		return data, nil
@@ -372,24 +368,24 @@ func (r *pageReader) decompress(codec format.CompressionCodec, data []byte, size
 		r.data = decoded
 	}
 	if len(decoded) != size {
-		return nil, fmt.Errorf("a page has %d bytes when it is decompressed, and should have %d", len(decoded), size)
+		return nil, fmt.Errorf("a decompressed page has %d bytes, but must have %d", len(decoded), size)
 	}
 	return decoded, nil
 }
 
-// smallChunk is up to how many bytes a column of a row group is read whole, without
-// looking for the pages that hold the rows.
+// smallChunk is the size up to which a column of a row group is read whole, without searching for the
+// pages with the rows.
 const smallChunk = 16 << 10
 
-// rowRange are rows of a row group that are read.
+// rowRange is a range of rows to read in a row group.
 type rowRange struct {
 	from, to int64
-	// entries, if not nil, says of each row, and of the end, with which entry of the column
-	// it begins, counted from the first row. So levels need not be decoded for it.
+	// entries, if not nil, contains the first entry of each row in the column, and the end, relative to
+	// the first row. Then levels need not be decoded to find rows.
 	entries []int32
 }
 
-// eachPage reads rows of a column of a row group, a page at a time.
+// eachPage reads rows of a column of a row group, page by page.
 func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do func(*page) error) error {
 	c := &b.chunks[group][l.index]
 	var dict *dictionary
@@ -432,19 +428,19 @@ func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do fu
 			return err
 		}
 		if e := p.header.Encoding; e < 0 || e >= 32 || c.encodings>>e&1 == 0 {
-			return fmt.Errorf("a page has the encoding %s, and by the footer the column does not", e)
+			return fmt.Errorf("a page has the encoding %s, but by the footer the column does not", e)
 		}
 		if int64(p.all) > c.entries {
-			return fmt.Errorf("a page has %d entries, and the column only %d", p.all, c.entries)
+			return fmt.Errorf("a page has %d entries, but the column only %d", p.all, c.entries)
 		}
 		next := row + int64(p.header.NumRows)
-		if number++; number <= len(c.pages) { // a header has no sum, and rows are found by the index
+		if number++; number <= len(c.pages) { // a header has no checksum, and rows are found by the index
 			want := b.rowsIn[group]
 			if number < len(c.pages) {
 				want = int64(c.pages[number].row)
 			}
 			if next != want {
-				return fmt.Errorf("a page has the rows %d to %d by its header, and to %d by the index of pages", row, next, want)
+				return fmt.Errorf("a page has the rows %d to %d by its header, but to %d by the page index", row, next, want)
 			}
 		}
 		if next > rows.from {
@@ -465,10 +461,10 @@ func (l leaf) eachPage(b *block, group int, in *pageReader, rows rowRange, do fu
 	return nil
 }
 
-// set sets the page to what its header says.
+// set sets the page from its header.
 func (p *page) set(l leaf, in *pageReader, codec format.CompressionCodec, dict *dictionary, header *format.PageHeader, body []byte) error {
 	if header.Type != format.DataPageV2 || !header.DataPageHeaderV2.Valid {
-		return fmt.Errorf("a page has the type %s; Tempo writes, and here are read, only %s", header.Type, format.DataPageV2)
+		return fmt.Errorf("a page has the type %s, but Tempo writes only %s", header.Type, format.DataPageV2)
 	}
 	h := &header.DataPageHeaderV2.V
 	*p = page{l: l, in: in, codec: codec, header: h, all: int(h.NumValues), nulls: int(h.NumNulls)}
@@ -487,17 +483,17 @@ func (p *page) set(l leaf, in *pageReader, codec format.CompressionCodec, dict *
 	switch h.Encoding {
 	case format.RLEDictionary:
 		if dict == nil {
-			return errors.New("a page has words of a dictionary, and the column has none")
+			return errors.New("a page has dictionary words, but the column has no dictionary")
 		}
 		p.dict = dict
 	case format.Plain, format.RLE, format.DeltaBinaryPacked, format.DeltaLengthByteArray, format.DeltaByteArray, format.ByteStreamSplit:
-	default: // among them what was deprecated before there was a Tempo
-		return fmt.Errorf("a page has the encoding %s, which is not read", h.Encoding)
+	default: // including encodings that were deprecated before Tempo existed
+		return fmt.Errorf("a page has the unsupported encoding %s", h.Encoding)
 	}
 	return nil
 }
 
-// cut finds the page's entries in the rows that are read; its own are [row, next).
+// cut finds the page's entries in the read rows. Its own rows are [row, next).
 func (p *page) cut(row, next int64, rows rowRange) error {
 	p.first, p.entries = 0, p.all
 	if row >= rows.from && next <= rows.to {
@@ -518,7 +514,7 @@ func (p *page) cut(row, next int64, rows rowRange) error {
 			return fmt.Errorf("repetition levels: %w", err)
 		}
 		if n := starts.count(p.all); int64(n) != next-row {
-			return fmt.Errorf("a page has %d rows by its levels, and %d by its header", n, next-row)
+			return fmt.Errorf("a page has %d rows by its levels, but %d by its header", n, next-row)
 		}
 		p.first = starts.set(int(begin - row))
 		if end < next {
@@ -526,7 +522,7 @@ func (p *page) cut(row, next int64, rows rowRange) error {
 		}
 	}
 	if p.first < 0 || last < p.first || last > p.all {
-		return fmt.Errorf("of %d entries of a page those from %d to %d are in the rows: it has others than the other columns", p.all, p.first, last)
+		return fmt.Errorf("the rows need entries %[2]d to %[3]d of a page with %[1]d entries, unlike in the other columns", p.all, p.first, last)
 	}
 	p.entries = last - p.first
 	return nil

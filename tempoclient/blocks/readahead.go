@@ -7,20 +7,19 @@ import (
 )
 
 const (
-	// wholeShare is the share of a block's bytes from which on the block is read as a
-	// whole: in few large requests, from the first needed column to the last.
+	// wholeShare is the share of a block's bytes from which the block is read as a whole, in few large
+	// requests, from the first needed column to the last.
 	wholeShare = 0.5
-	// wholeGap is the largest run of unneeded bytes that is read too, or a tenth of the
-	// block: a request takes about as long as 2.4 MB of a stream (30 ms, 80 MB/s), and is
-	// paid for.
+	// wholeGap is the largest run of unneeded bytes that is read too, unless a tenth of the block is
+	// more. A request takes about as long as 2.4 MB of a stream (30 ms, 80 MB/s), and costs money.
 	wholeGap = 4 << 20
-	// wholePart is the largest part that one request reads, or a quarter of the block.
-	// SeaweedFS spends 35 ms of CPU on a request for a part of an object of any size.
+	// wholePart is the largest part for one request, unless a quarter of the block is more. SeaweedFS
+	// needs 35 ms of CPU for a request for a part of an object of any size.
 	wholePart = 16 << 20
 )
 
-// readWhole begins to read the blocks of which most is needed, as many as half of the spool
-// can hold. The rest of the spool is for the others.
+// readWhole begins to read the mostly needed blocks as a whole, as many as fit into half of the spool.
+// The rest of the spool is for the others.
 func (r *reading) readWhole(ctx context.Context, opened []*block, errs []error) (err error) {
 	if r.store.near || conditionOf(r.req.Filter) != nil || r.req.Judged != nil {
 		return nil
@@ -47,14 +46,14 @@ func (r *reading) readWhole(ctx context.Context, opened []*block, errs []error) 
 	return err
 }
 
-// wholeParts returns the parts in which the ranges are read, nine at most if they are half of
-// the block's size; partBytes bounds a part if it is not 0.
+// wholeParts returns the parts in which the ranges are read, at most nine if the ranges are half of the
+// block's size. partBytes, if not 0, bounds a part.
 func wholeParts(ranges []byteRange, size, partBytes int64) []byteRange {
 	return divided(coalesced(ranges, max(wholeGap, size/10)), cmp.Or(partBytes, max(wholePart, size/4)))
 }
 
-// wholeRanges returns the needed ranges of a block, and whether they are most of it. Columns
-// that may turn out to hold none of the needed attributes are read, but do not count.
+// wholeRanges returns the needed ranges of a block, and whether they are most of it. Columns that may
+// turn out to contain none of the needed attributes are read, but do not count.
 func (r *reading) wholeRanges(b *block) (ranges []byteRange, most bool) {
 	perhaps := b.perhapsWithout(r.req.Needs)
 	certain := int64(0)

@@ -13,8 +13,8 @@ import (
 // defaultRetention is Tempo's (RegisterFlagsAndApplyDefaults in tempodb/config.go).
 const defaultRetention = 14 * 24 * time.Hour
 
-// retentionConfig is what of Tempo's configuration says how long blocks are kept: the
-// compactor does away with them in Tempo 2, the backend worker in 3.
+// retentionConfig is the part of Tempo's configuration that determines the retention of blocks. The
+// compactor deletes them in Tempo 2, the backend worker in 3.
 type retentionConfig struct {
 	Compactor struct {
 		Disabled   bool
@@ -30,11 +30,11 @@ type retentionConfig struct {
 
 type blockRetention struct {
 	BlockRetention tempoDuration `yaml:"block_retention"`
-	// Disabled is an override's only: such a tenant's blocks do not expire either.
+	// Disabled can only be set in an override. Blocks of such a tenant are not deleted either.
 	Disabled bool `yaml:"compaction_disabled"`
 }
 
-// tenantRetention is what is said of tenants, as of now or as Tempo 1 had it.
+// tenantRetention is the part for tenants, in the current form or in that of Tempo 1.
 type tenantRetention struct {
 	Compaction blockRetention
 	Flat       blockRetention `yaml:",inline"`
@@ -44,9 +44,9 @@ func (r *tenantRetention) retention() blockRetention {
 	return blockRetention{cmp.Or(r.Compaction.BlockRetention, r.Flat.BlockRetention), r.Compaction.Disabled || r.Flat.Disabled}
 }
 
-// TempoConfigRetention reads the configuration file of a Tempo and returns how long a
-// block of a tenant is kept after its end; 0: for good. The file that overrides settings
-// per tenant is read if it is where Tempo's configuration says, on this machine.
+// TempoConfigRetention reads the configuration file of a Tempo and returns the time for which a block of
+// a tenant is kept after its end; 0 means forever. The file with overrides for tenants is read if it
+// exists at the configured path on this machine.
 func TempoConfigRetention(path, tenant string) (time.Duration, error) {
 	var c retentionConfig
 	if err := readTempoConfig(path, &c); err != nil {
@@ -61,7 +61,7 @@ func TempoConfigRetention(path, tenant string) (time.Duration, error) {
 		if err := readTempoConfig(file, &tenants); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return 0, err
 		}
-		// A tenant that has overrides has none of the defaults'.
+		// A tenant with overrides does not inherit any of the defaults.
 		if own := cmp.Or(tenants.Overrides[cmp.Or(tenant, "single-tenant")], tenants.Overrides["*"]); own != nil {
 			override = own.retention()
 		}
@@ -72,13 +72,12 @@ func TempoConfigRetention(path, tenant string) (time.Duration, error) {
 	return time.Duration(cmp.Or(override.BlockRetention, c.Compactor.Compaction.BlockRetention, c.BackendWorker.Compaction.BlockRetention, tempoDuration(defaultRetention))), nil
 }
 
-// tempoDuration is written as Go's or as Prometheus' durations are, which has days, weeks
-// and years.
+// tempoDuration is a duration in the syntax of Go or of Prometheus, which has days, weeks and years.
 type tempoDuration time.Duration
 
 var longUnits = regexp.MustCompile(`^(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(.*)$`)
 
-// UnmarshalText reads one.
+// UnmarshalText parses a duration.
 func (d *tempoDuration) UnmarshalText(text []byte) error {
 	m := longUnits.FindStringSubmatch(string(text))
 	days := 0

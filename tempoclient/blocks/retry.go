@@ -12,15 +12,15 @@ import (
 	"gocloud.dev/gcerrors"
 )
 
-// Storage fails for moments. What is asked of it is asked a few times, after growing
-// pauses, and a request that stands still is given up.
+// Storage has temporary failures. A request is tried a few times, after growing pauses, and ended if it
+// stalls.
 const (
 	storageTries = 4
 	storagePause = 100 * time.Millisecond // before the second try
 	storageStall = time.Minute
 )
 
-// mayPass says whether the same request may succeed a moment later.
+// mayPass reports whether the same request may succeed a moment later.
 func mayPass(err error) bool {
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound, gcerrors.PermissionDenied, gcerrors.InvalidArgument, gcerrors.FailedPrecondition, gcerrors.Unimplemented:
@@ -29,13 +29,12 @@ func mayPass(err error) bool {
 	return true
 }
 
-// retried calls try until it succeeds, fails for good, failed often enough or the
-// context ends.
+// retried calls try until it succeeds, fails permanently, the attempts are used up or the context ends.
 func (s *Store) retried(ctx context.Context, try func() error) error {
 	return s.retriedOn(ctx, func() (bool, error) { return false, try() })
 }
 
-// retriedOn is retried for what goes on where it ended: a try that got on does not count.
+// retriedOn is retried for requests that are resumed: an attempt that made progress does not count.
 func (s *Store) retriedOn(ctx context.Context, try func() (gotOn bool, err error)) error {
 	pause := cmp.Or(s.pause, storagePause)
 	wait := backoff.New(ctx, backoff.Config{MinBackoff: pause, MaxBackoff: 16 * pause})
@@ -59,8 +58,8 @@ func (s *Store) retriedOn(ctx context.Context, try func() (gotOn bool, err error
 	}
 }
 
-// fill reads a range of the object with take, which is given its body, and returns how
-// many bytes it took. Where a body breaks off the next try goes on behind that.
+// fill reads a range of the object with take, which receives the body and returns the number of bytes
+// that it read. If a body breaks off, the next attempt resumes after these bytes.
 func (r *objectReader) fill(ctx context.Context, off, length int64, take func(in io.Reader, done int64) (int64, error)) (int64, error) {
 	done := int64(0)
 	err := r.store.retriedOn(ctx, func() (bool, error) {
@@ -76,7 +75,7 @@ func (r *objectReader) fill(ctx context.Context, off, length int64, take func(in
 	return done, nil
 }
 
-// request is one try.
+// request makes one attempt.
 func (r *objectReader) request(ctx context.Context, off, length int64, take func(io.Reader) (int64, error)) (int64, error) {
 	ctx, w := r.store.watch(ctx)
 	defer w.end()
@@ -95,7 +94,7 @@ func (r *objectReader) request(ctx context.Context, off, length int64, take func
 	return n, nil
 }
 
-// watch ends a request that stands still.
+// watch ends a request that stalls.
 type watch struct {
 	ctx    context.Context // of the request
 	cancel context.CancelCauseFunc
@@ -106,11 +105,11 @@ type watch struct {
 func (s *Store) watch(ctx context.Context) (context.Context, *watch) {
 	w := &watch{stall: cmp.Or(s.stall, storageStall)}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
-	w.timer = time.AfterFunc(w.stall, func() { w.cancel(fmt.Errorf("nothing came for %s", w.stall)) })
+	w.timer = time.AfterFunc(w.stall, func() { w.cancel(fmt.Errorf("no data for %s", w.stall)) })
 	return w.ctx, w
 }
 
-// moved says that something came.
+// moved records that data was received.
 func (w *watch) moved() { w.timer.Reset(w.stall) }
 
 func (w *watch) end() {
@@ -118,15 +117,15 @@ func (w *watch) end() {
 	w.cancel(nil)
 }
 
-// why says why the request failed, where it was ended.
+// why returns the cause if the request was ended, and err otherwise.
 func (w *watch) why(err error) error {
 	if cause := context.Cause(w.ctx); err != nil && cause != nil {
-		return fmt.Errorf("%w: %v", cause, err) //nolint:errorlint // the cause is what is acted on
+		return fmt.Errorf("%w: %v", cause, err) //nolint:errorlint // callers decide by the cause
 	}
 	return err
 }
 
-// watched is a body that is watched.
+// watched is a body that is monitored for stalls.
 type watched struct {
 	in io.Reader
 	w  *watch

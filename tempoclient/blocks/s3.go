@@ -25,8 +25,8 @@ import (
 	"gocloud.dev/blob/s3blob"
 )
 
-// s3Config is storage.trace.s3 of Tempo's configuration (tempodb/backend/s3/config.go),
-// without the settings that matter for writing only.
+// s3Config is storage.trace.s3 of Tempo's configuration (tempodb/backend/s3/config.go), without the
+// settings for writing.
 type s3Config struct {
 	TLS tls.ClientConfig `yaml:",inline"`
 
@@ -37,7 +37,7 @@ type s3Config struct {
 	SessionToken   string `yaml:"session_token"`
 	Insecure       bool
 	ForcePathStyle bool `yaml:"forcepathstyle"`
-	// BucketLookup is how the bucket is addressed: 0 by the endpoint, 1 in the host's
+	// BucketLookup is the method of addressing the bucket: 0 depends on the endpoint, 1 is in the host
 	// name, 2 in the path.
 	BucketLookup int  `yaml:"bucket_lookup_type"`
 	SignatureV2  bool `yaml:"signature_v2"`
@@ -54,8 +54,8 @@ func (c *s3Config) endpoint() string {
 	return "https://" + c.Endpoint
 }
 
-// pathStyle reports whether the bucket's name is in the path: few servers but those of AWS
-// have a host name for each bucket.
+// pathStyle reports whether the bucket's name is in the path. Few servers except those of AWS have a host
+// name for each bucket.
 func (c *s3Config) pathStyle() bool {
 	return c.ForcePathStyle || c.BucketLookup == 2 || c.BucketLookup == 0 && c.Endpoint != "" && !strings.Contains(c.Endpoint, "amazonaws.com")
 }
@@ -63,12 +63,12 @@ func (c *s3Config) pathStyle() bool {
 // awsRegion finds the region in the host name of an endpoint of AWS.
 var awsRegion = regexp.MustCompile(`\bs3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-[0-9])\.(?:vpce\.)?amazonaws\.com`)
 
-// region returns the region that requests are signed for, if the environment has none.
+// region returns the region for signing requests if the environment sets none.
 func (c *s3Config) region() string {
 	if m := awsRegion.FindStringSubmatch(c.Endpoint); m != nil {
 		return m[1]
 	}
-	return "us-east-1" // most other servers take any
+	return "us-east-1" // most other servers accept any region
 }
 
 // open opens the bucket as Tempo does.
@@ -85,7 +85,7 @@ func (c *s3Config) open(ctx context.Context) (*blob.Bucket, error) {
 			t.TLSClientConfig = tlsConfig
 			t.MaxIdleConnsPerHost = spoolStreams
 		})),
-		// Requests are repeated by the store, which does not spare them.
+		// The rate of retries is not limited, because the store repeats requests anyway.
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None })
 		}),
@@ -113,7 +113,7 @@ func (c *s3Config) open(ctx context.Context) (*blob.Bucket, error) {
 	})
 }
 
-// openS3URL opens a bucket by a URL as gocloud.dev/blob does (s3blob.URLOpener).
+// openS3URL opens a bucket by a URL in the form of gocloud.dev/blob (s3blob.URLOpener).
 func openS3URL(ctx context.Context, u *url.URL) (*blob.Bucket, error) {
 	query := u.Query()
 	take := func(name string) string {
@@ -155,8 +155,8 @@ func openS3URL(ctx context.Context, u *url.URL) (*blob.Bucket, error) {
 	return bucket, err
 }
 
-// openS3 opens a bucket. The SDK logs nothing for objects that have no checksum, as those
-// of many servers.
+// openS3 opens a bucket. The SDK must not log that objects have no checksum, which is usual for many
+// servers.
 func openS3(ctx context.Context, name string, loaded aws.Config, options func(*s3.Options)) (*blob.Bucket, error) {
 	client := s3.NewFromConfig(loaded, options, func(o *s3.Options) { o.DisableLogOutputChecksumValidationSkipped = true })
 	if err := requireCredentials(ctx, loaded.Credentials); err != nil {
@@ -165,7 +165,7 @@ func openS3(ctx context.Context, name string, loaded aws.Config, options func(*s
 	return s3blob.OpenBucket(ctx, client, name, nil)
 }
 
-// credentials returns the first that Tempo finds before those that the SDK finds, too
+// credentials returns the first credentials that Tempo tries before those that the SDK finds, too
 // (fetchCreds in tempodb/backend/s3/s3.go), or nil.
 func (c *s3Config) credentials() (aws.CredentialsProvider, error) {
 	for _, pair := range [][2]string{{"access_key", "secret_key"}, {"secret_key", "access_key"}} {
@@ -188,8 +188,8 @@ func (c *s3Config) credentials() (aws.CredentialsProvider, error) {
 	return nil, nil
 }
 
-// requireCredentials returns an error if no credentials are found: the first request would
-// fail for that only after its repetitions.
+// requireCredentials returns an error if no credentials are found. Otherwise the first request would fail
+// only after its retries.
 func requireCredentials(ctx context.Context, provider aws.CredentialsProvider) error {
 	if provider == nil || aws.IsCredentialsProvider(provider, aws.AnonymousCredentials{}) {
 		return nil

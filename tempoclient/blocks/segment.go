@@ -7,20 +7,19 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// segment is what is known of adjacent rows of a row group: which traces, and which
-// spans with what keys.
+// segment is a range of adjacent rows of a row group, with their traces and the keys of their spans.
 type segment struct {
 	b        *block
-	judged   bool              // the block holds nothing new
-	wanted   map[trace.ID]bool // nil: all its traces are
+	judged   bool              // the block contains no new spans
+	wanted   map[trace.ID]bool // nil: all its traces
 	in       *pageReader
 	group    int
 	from, to int64
 
 	ids    []trace.ID
-	shared []int32 // by row: alone, or where in filling.shared its trace's rows are
+	shared []int32 // by row: alone, or the position of its trace's rows in filling.shared
 	nesting
-	// Numbers of the segment's first span, and resource, in the batch.
+	// Numbers of the segment's first span and first resource in the batch.
 	firstSpan, firstResource int32
 	events, links            children
 }
@@ -28,7 +27,7 @@ type segment struct {
 func (s *segment) leaf(path string) (leaf, error) {
 	l, ok := s.b.cols[path]
 	if !ok {
-		return leaf{}, fmt.Errorf("the file has no column %s: it is no %s that is read here", path, s.b.Version)
+		return leaf{}, fmt.Errorf("the file has no column %s: its %s schema is not supported", path, s.b.Version)
 	}
 	return l, nil
 }
@@ -53,8 +52,7 @@ func (s *segment) column(path string, do func(leaf, *page) error) error {
 	})
 }
 
-// pages reads the pages of a column of the segment, without decoding them. What is known
-// of how many entries the rows have saves work.
+// pages reads the pages of a column of the segment without decoding them. entries, if known, saves work.
 func (s *segment) pages(path string, l leaf, entries []int32, do func(*page) error) error {
 	if err := l.eachPage(s.b, s.group, s.in, rowRange{s.from, s.to, entries}, do); err != nil {
 		return fmt.Errorf("column %s: %w", path, err)
@@ -62,16 +60,16 @@ func (s *segment) pages(path string, l leaf, entries []int32, do func(*page) err
 	return nil
 }
 
-// entriesOf returns with which entry of a column each row begins, if that is known.
+// entriesOf returns the first entry of each row in a column, if known.
 func (s *segment) entriesOf(l leaf) []int32 {
 	if l.depth == 3 && !s.gaps {
-		return s.first // as the spans
+		return s.first // as for the spans
 	}
 	return nil
 }
 
-// required reads a column that has a value for each of n elements; at is the number
-// of a page's first.
+// required reads a column with a value for each of n elements. at is the number of the first value of a
+// page.
 func (s *segment) required(path string, n int, do func(p *page, at int) error) error {
 	at := 0
 	l, err := s.leaf(path)
@@ -101,7 +99,7 @@ func (s *segment) required(path string, n int, do func(p *page, at int) error) e
 	return err
 }
 
-// idsOf reads the trace IDs of a segment, and leaves out its rows outside the range.
+// idsOf reads the trace IDs of a segment, and removes its rows outside the range.
 func (s *segment) idsOf(ids idRange) error {
 	s.ids = s.ids[:0]
 	if err := s.required("TraceID", int(s.to-s.from), func(p *page, _ int) error {
@@ -120,7 +118,7 @@ func (s *segment) idsOf(ids idRange) error {
 	return nil
 }
 
-// keysOf reads what is known of the spans before they have a place.
+// keysOf reads the fields of spans that determine their positions.
 func (f *filling) keysOf(s *segment) error {
 	k := &f.filler.Keys
 	s.firstSpan = int32(k.Len())
@@ -162,7 +160,7 @@ func (f *filling) keysOf(s *segment) error {
 	})
 }
 
-// structure reads the spans' IDs, and from their levels how they are nested.
+// structure reads the spans' IDs, and derives their nesting from the levels.
 func (s *segment) structure(k *columnar.SpanKeys) error {
 	s.nesting.reset()
 	path := pathSpan + "SpanID"
@@ -171,7 +169,7 @@ func (s *segment) structure(k *columnar.SpanKeys) error {
 		return err
 	}
 	if l.depth != 3 {
-		return fmt.Errorf("column %s is nested in %d lists, not 3: it is no %s that is read here", path, l.depth, s.b.Version)
+		return fmt.Errorf("column %s is nested in %d lists, not 3: its %s schema is not supported", path, l.depth, s.b.Version)
 	}
 	if err := s.pages(path, l, nil, func(p *page) error {
 		if err := p.levels(); err != nil {
@@ -200,7 +198,7 @@ func (s *segment) structure(k *columnar.SpanKeys) error {
 	return nil
 }
 
-// spanIDs gives a page's texts as span IDs.
+// spanIDs converts a page's strings to span IDs.
 func (p *page) spanIDs(to []trace.SpanID) error {
 	if p.dict != nil || p.ends == nil {
 		return eachText(p, func(i int, text []byte) { to[i] = spanID(text) })
@@ -218,7 +216,7 @@ func (p *page) spanIDs(to []trace.SpanID) error {
 	return nil
 }
 
-// eachText gives a page's texts, by their number among its values.
+// eachText calls do for each string of a page, with its number among the values.
 func eachText(p *page, do func(i int, text []byte)) error {
 	if p.dict == nil {
 		for i := range max(len(p.ends)-1, 0) {

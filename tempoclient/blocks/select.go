@@ -12,20 +12,20 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// condition is what can be told of a trace from single columns, before its spans are
-// read: whether one of its spans, in whatever block, could match a filter. It never
-// says no to a trace that matches. A nil condition says nothing.
+// condition is a condition on a trace that single columns can decide before its spans are read: whether
+// one of its spans, in any block, may match a filter. It never excludes a trace that matches. A nil
+// condition excludes no trace.
 //
-// It joins what is true of a trace, not of one span: of copies of a span that differ,
-// merged, each field is one copy's, and the copies may be in several blocks.
+// It combines facts about a trace, not about one span. If unequal copies of a span are merged, each field
+// is from one of the copies, and the copies may be in several blocks.
 type condition struct {
-	op          traceql.Op // OpAnd, OpOr; of an atom, its own
+	op          traceql.Op // OpAnd, OpOr; of an atom, its own operator
 	left, right *condition
 	field       traceql.Field
 	holds       func(text []byte) bool
 }
 
-// conditionOf returns the condition of a filter, nil if there is none.
+// conditionOf returns the condition of a filter, or nil if there is none.
 func conditionOf(f *traceql.Filter) *condition {
 	if f == nil {
 		return nil
@@ -72,7 +72,7 @@ func conditionOn(x traceql.Expr) *condition {
 	return &condition{op: b.Op, field: field, holds: holds}
 }
 
-// addPaths adds the columns of a block by which the condition is told.
+// addPaths adds the columns of a block that decide the condition.
 func (c *condition) addPaths(b *block, paths map[string]bool) {
 	if c.left != nil {
 		c.left.addPaths(b, paths)
@@ -98,8 +98,7 @@ func (c *condition) addPaths(b *block, paths map[string]bool) {
 	}
 }
 
-// or joins two conditions. Each column is looked at once, however many texts are looked
-// for in it.
+// or joins two conditions. Each column is read once for any number of strings.
 func (c *condition) or(d *condition) *condition {
 	switch {
 	case d.op == traceql.OpOr:
@@ -110,8 +109,8 @@ func (c *condition) or(d *condition) *condition {
 	return &condition{op: traceql.OpOr, left: c, right: d}
 }
 
-// takeIn adds a condition on one field to one on the same field, if c is that or has
-// one that it could be.
+// takeIn merges a condition on one field into one on the same field, if c is or contains such a
+// condition.
 func (c *condition) takeIn(d *condition) bool {
 	switch {
 	case c.op == traceql.OpOr:
@@ -124,8 +123,7 @@ func (c *condition) takeIn(d *condition) bool {
 	return true
 }
 
-// wanted returns which of the traces of the segments may meet the condition, by ID; nil:
-// all may.
+// wanted returns the IDs of the segments' traces that may meet the condition, or nil if all may.
 func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
 	switch c.op {
 	case traceql.OpAnd, traceql.OpOr:
@@ -165,10 +163,10 @@ func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
 	return ids, nil, nil
 }
 
-// matching adds the IDs of the segment's traces that have a text for which the
-// condition holds. It reports whether its columns can tell.
+// matching adds the IDs of the segment's traces that have a string for which the condition holds. It
+// reports whether its columns can decide the condition.
 func (f *filling) matching(s *segment, c *condition, ids map[trace.ID]bool) (known bool, err error) {
-	defer recovered(&err) // here it is known which block it is
+	defer recovered(&err) // here the block is known
 	var paths []string
 	if c.field.Scope == traceql.ScopeIntrinsic {
 		paths = []string{pathSpan + "Name"}
@@ -191,8 +189,8 @@ func (f *filling) matching(s *segment, c *condition, ids map[trace.ID]bool) (kno
 	return true, nil
 }
 
-// columnsOf returns the columns of its own that an attribute has in a block, and
-// whether its values may be among the generic ones, too: those of another type are.
+// columnsOf returns the dedicated columns of an attribute in a block, and whether its values may be among
+// the generic ones, too, as values of another type are.
 func (s *segment) columnsOf(scope columnar.Scope, path, key string) (own []string, generic bool, err error) {
 	if scope == columnar.ScopeResource && key == trace.ServiceName {
 		own = append(own, path+"ServiceName")
@@ -218,15 +216,15 @@ func (s *segment) columnsOf(scope columnar.Scope, path, key string) (own []strin
 	return own, dict.has(key), nil
 }
 
-// rowsWith gives the rows of a segment in which a column of texts has one for which
-// holds is true.
+// rowsWith calls do for the rows of a segment in which a string column has a value for which holds is
+// true.
 func (s *segment) rowsWith(path string, holds func([]byte) bool, do func(row int)) error {
 	l, err := s.leaf(path)
 	if err != nil {
 		return err
 	}
 	if l.kind != parquet.ByteArray {
-		return nil // numbers: texts for the attribute are among the generic ones
+		return nil // numbers: strings for the attribute are among the generic ones
 	}
 	dict, err := l.words(s)
 	if err != nil {
@@ -269,8 +267,8 @@ func (s *segment) rowsWith(path string, holds func([]byte) bool, do func(row int
 	})
 }
 
-// leaveOut leaves out the rows of traces that need not be read: those of which no span
-// can match the filter, and those without a span in a new block.
+// leaveOut removes the rows of traces that need not be read: traces without a span that may match the
+// filter, and traces without a span in a new block.
 func (f *filling) leaveOut() (failed *block, err error) {
 	var wanted map[trace.ID]bool
 	if f.filter != nil {
@@ -303,13 +301,13 @@ func (f *filling) leaveOut() (failed *block, err error) {
 	return nil, nil
 }
 
-// keepAllFrom is the share of rows from which on all are read: decoding a page costs the
-// same for one row as for all.
+// keepAllFrom is the share of rows from which all rows are read, because decoding a page costs the same
+// for one row as for all.
 const keepAllFrom = 0.2
 
-// keep appends the parts of a segment whose traces are wanted. Parts between which there
-// is less than a page are one; where they are most of the segment, it stays whole. What
-// they hold besides is left out when traces are put together.
+// keep appends the parts of a segment whose traces are wanted. Parts with less than a page between them
+// are joined. If they are most of the segment, it is kept whole. Other traces in them are removed when
+// traces are merged.
 func (f *filling) keep(kept []*segment, s *segment, wanted map[trace.ID]bool) []*segment {
 	n := 0
 	for _, id := range s.ids {
@@ -355,8 +353,8 @@ func (f *filling) keep(kept []*segment, s *segment, wanted map[trace.ID]bool) []
 	return kept
 }
 
-// rowsOfPage returns about how many rows a page of the spans' IDs has: those of texts and
-// of attributes have fewer, those of small numbers more.
+// rowsOfPage returns the approximate number of rows in a page of the span ID column. Pages of strings and
+// attributes have fewer rows, pages of small numbers more.
 func (s *segment) rowsOfPage() int {
 	l, err := s.leaf(pathSpan + "SpanID")
 	if err != nil {
@@ -369,7 +367,7 @@ func (s *segment) rowsOfPage() int {
 	return int(s.b.rowsIn[s.group]) / pages
 }
 
-// markKnown marks the traces of the batch of which a part was in judged blocks.
+// markKnown marks the traces of the batch that have a part in judged blocks.
 func (f *filling) markKnown() {
 	f.batch.Known = f.batch.Known[:0]
 	if f.judged == nil {

@@ -18,77 +18,77 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// DefaultMemoryBytes is [Request.MemoryBytes] unless it is set. With less, pages at the
-// borders of ranges are decoded more often; more brings hardly anything.
+// DefaultMemoryBytes is the default of [Request.MemoryBytes]. With less memory, pages at the borders of
+// ranges are decoded more often; more memory has hardly any effect.
 const DefaultMemoryBytes = 256 << 20
 
-// MemoryLimit returns what a process that reads blocks with so many [Request.MemoryBytes]
-// should set by [runtime/debug.SetMemoryLimit], so that garbage does not double what is held:
-// the spans, and what else it has.
+// MemoryLimit returns the limit that a process should pass to [runtime/debug.SetMemoryLimit] if it reads
+// blocks with this [Request.MemoryBytes], so that garbage does not double the memory of the spans and
+// other data.
 func MemoryLimit(memoryBytes int64) int64 {
 	memoryBytes = cmp.Or(memoryBytes, DefaultMemoryBytes)
 	return memoryBytes + max(memoryBytes/3, 96<<20)
 }
 
-// Request asks for the traces of a tenant.
+// Request selects the traces of a tenant.
 type Request struct {
-	// Tenant: "" is Tempo's own name for none, single-tenant.
+	// Tenant is the tenant. If empty, it is single-tenant, Tempo's name without multitenancy.
 	Tenant string
-	// From and To bound when traces start: From counts, To does not. Zero: no bound.
+	// From and To bound the start of traces: From is inclusive, To is exclusive. If zero, there is no
+	// bound.
 	From, To time.Time
-	// MaxTraceDuration is how long a trace may last: blocks whose rows all lie so far
-	// outside the range are not read. Default 1 h.
+	// MaxTraceDuration is the maximum duration of a trace. Blocks whose rows are all further outside the
+	// range are not read. Default 1 h.
 	MaxTraceDuration time.Duration
 	Needs            columnar.Needs
-	// Filter: traces without a span that matches may be left out; what cannot be told
-	// cheaply comes all the same. Nil: all come.
+	// Filter allows omitting traces without a matching span. Traces that cannot be decided cheaply are
+	// delivered. If nil, all traces are delivered.
 	Filter *traceql.Filter
-	// Judged, if not nil, tells IDs of blocks that hold nothing new: only traces that
-	// have a span in another block come, united with their spans in all blocks. Batches
-	// say which may have come before ([columnar.Batch.Known]).
+	// Judged, if not nil, reports whether a block contains no new spans. Only traces with a span in
+	// another block are delivered, merged with their spans in all blocks. Batches mark traces that may
+	// have been delivered before ([columnar.Batch.Known]).
 	Judged func(blockID string) bool
-	// Listing, if not nil, says which blocks are read: that by which Judged judges. Nil:
-	// the blocks are listed.
+	// Listing, if not nil, contains the blocks to read, on which Judged is based. If nil, the blocks are
+	// listed.
 	Listing *Listing
-	// MemoryBytes is about how much the spans may take that are held at a time. Default
-	// [DefaultMemoryBytes]. One trace is always held whole.
+	// MemoryBytes is the approximate memory for spans at a time. Default [DefaultMemoryBytes]. A trace is
+	// always held as a whole.
 	MemoryBytes int64
-	// SpoolDir is the folder of the temporary files for what is read ahead from storage
-	// that is not on this machine, SpoolBytes about how much they may take. Defaults: the
-	// system's folder for temporary files, 4 GiB.
+	// SpoolDir is the folder of the temporary files for data that is read ahead from remote storage,
+	// SpoolBytes their approximate size. Defaults: the system's folder for temporary files, 4 GiB.
 	SpoolDir   string
 	SpoolBytes int64
-	// Workers is how many parts are read at once. Default: one a core.
+	// Workers is the number of parts that are read concurrently. Default: the number of cores.
 	Workers int
-	// Progress, if not nil, is told what was done, from one goroutine at a time.
+	// Progress, if not nil, receives the progress, from one goroutine at a time.
 	Progress func(Progress)
 }
 
-// Progress is how far a reading is.
+// Progress is the progress of a reading.
 type Progress struct {
 	// Read is the share of the blocks' traces that has been read, 0 to 1.
 	Read float64
-	// Traces counts those delivered.
+	// Traces counts the delivered traces.
 	Traces int
 }
 
-// Report says what a reading read, and what it did not.
+// Report describes the read and the unread data of a reading.
 type Report struct {
-	// Blocks were read; Left counts live blocks without a row near the range.
+	// Blocks are the blocks that were read. Left counts live blocks without a row near the range.
 	Blocks []Meta
 	Left   int
 	// Delivered and OutsideRange count traces.
 	Delivered, OutsideRange int
-	// Skipped counts traces that are known and may lack spans that could not be read.
+	// Skipped counts known traces that may lack spans that could not be read.
 	Skipped int
-	// Problems are all parts that were not read. Without any, all spans that the live
-	// blocks held were read.
+	// Problems are the parts that were not read. If there are none, all spans in the live blocks were
+	// read.
 	Problems []Problem
-	// Requests and Bytes count what was asked of the storage.
+	// Requests and Bytes count requests to the storage and the read bytes.
 	Requests, Bytes int64
 }
 
-// Traces is [Store.Batches] for those who want one trace after another.
+// Traces calls [Store.Batches] and delivers one trace after another.
 func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Trace) error) (Report, error) {
 	return s.Batches(ctx, req, func(b *columnar.Batch) error {
 		for t := range b.NumTraces() {
@@ -100,14 +100,15 @@ func (s *Store) Traces(ctx context.Context, req Request, deliver func(*trace.Tra
 	})
 }
 
-// Batches reads every trace of the tenant's live blocks that starts in the range, and
-// gives each once, whole, to deliver, from one goroutine at a time, in no
-// order. A batch is valid until deliver returns. It ends early, with an error, if
-// the storage cannot be listed, deliver fails or the context ends; what else fails is
-// a problem in the report.
+// Batches reads every trace of the tenant's live blocks that starts in the range. It calls deliver with
+// batches that contain each whole trace once, from one goroutine at a time, in any order. A batch is
+// valid until deliver returns.
 //
-// Work goes by ranges of trace IDs, so that what is held at a time does not grow
-// with the number of blocks.
+// Batches ends early with an error if the storage cannot be listed, deliver fails or the context ends.
+// Other failures are problems in the report.
+//
+// The work is divided into ranges of trace IDs, so that the memory does not grow with the number of
+// blocks.
 func (s *Store) Batches(ctx context.Context, req Request, deliver func(*columnar.Batch) error) (Report, error) {
 	req.MaxTraceDuration = cmp.Or(req.MaxTraceDuration, time.Hour)
 	req.MemoryBytes = cmp.Or(req.MemoryBytes, DefaultMemoryBytes)
@@ -125,10 +126,10 @@ func (s *Store) Batches(ctx context.Context, req Request, deliver func(*columnar
 	return r.report, err
 }
 
-// wordsShare is what share of the memory the dictionaries may take that are kept.
+// wordsShare is the divisor of the memory for the kept dictionaries.
 const wordsShare = 10
 
-// reading is one call of Traces.
+// reading is one call of Batches.
 type reading struct {
 	store    *Store
 	req      Request
@@ -136,12 +137,12 @@ type reading struct {
 	from, to trace.Time
 
 	blocks []*block
-	// whole holds the blocks of which most is needed, or is nil.
+	// whole contains the blocks that are read as a whole, or is nil.
 	whole *spool
-	// torn is set if a block could not be opened: any trace may lack its spans.
+	// torn is set if a block could not be opened. Then any trace may lack spans.
 	torn   bool
 	report Report
-	// release closes what is held open.
+	// release closes open files.
 	release []func() error
 }
 
@@ -179,10 +180,10 @@ func (r *reading) run(ctx context.Context, deliver func(*columnar.Batch) error) 
 	return r.readAll(ctx, deliver)
 }
 
-// heldOpen is of how many blocks their files stay open, if they are files.
+// heldOpen is the number of blocks whose files stay open, if they are files.
 const heldOpen = 500
 
-// open opens the blocks that have rows near the range.
+// open opens the blocks with rows near the range.
 func (r *reading) open(ctx context.Context, metas []Meta) error {
 	opened := make([]*block, len(metas))
 	errs := make([]error, len(metas))
@@ -230,7 +231,7 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 	return nil
 }
 
-// each calls do for the index of each block, several at once, until the context ends.
+// each calls do concurrently for the index of each block, until the context ends.
 func each(ctx context.Context, metas []Meta, do func(i int)) error {
 	var group errgroup.Group
 	group.SetLimit(metaConcurrency)
@@ -243,8 +244,8 @@ func each(ctx context.Context, metas []Meta, do func(i int)) error {
 	return group.Wait()
 }
 
-// look reads a block's trace IDs and the keys of its attributes, by requests of their own
-// unless the block is read as a whole.
+// look reads a block's trace IDs and the keys of its attributes, with separate requests unless the block
+// is read as a whole.
 func (r *reading) look(ctx context.Context, b *block) error {
 	in := readerOf(ctx, b, r.whole)
 	var group errgroup.Group
@@ -253,27 +254,27 @@ func (r *reading) look(ctx context.Context, b *block) error {
 	return group.Wait()
 }
 
-// part is what was read of a range of IDs.
+// part is the result of reading a range of IDs.
 type part struct {
 	batch    *columnar.Batch
-	filling  *filling // to be used again once the batch was delivered
+	filling  *filling // reused after the batch was delivered
 	skipped  int
 	outside  int
 	problems []Problem
 }
 
-// stretch is some adjacent ranges whose columns are read ahead together.
+// stretch is a sequence of adjacent ranges whose columns are read ahead together.
 type stretch struct {
 	ranges []idRange
 	spool  *spool
 	begun  sync.Once
-	err    error // of its beginning
+	err    error // of its start
 }
 
-// stretches divides the ranges so that what is read ahead of two stretches fits into
-// the spool beside the blocks that are read as a whole; while the last ranges of a third are read, it takes as much more. Where nothing is
-// read ahead there is one. If all fits, the first is short: until it has come there is nothing
-// to do.
+// stretches divides the ranges so that the data of two stretches fits into the spool, in addition to the
+// blocks that are read as a whole. While the last ranges of a third one are read, it needs as much more.
+// If nothing is read ahead, there is one stretch. If all data fits, the first stretch is short, because
+// no work can start before it has arrived.
 func (r *reading) stretches(ranges []idRange) []*stretch {
 	n := 1
 	if !r.store.near {
@@ -298,8 +299,8 @@ func (r *reading) stretches(ranges []idRange) []*stretch {
 	return all
 }
 
-// pathsAhead returns the columns of a block that are read ahead of a stretch: all that
-// are needed, or where traces are chosen first, those by which they are.
+// pathsAhead returns the columns of a block that are read ahead for a stretch: all needed columns or, if
+// traces are selected first, the columns for the selection.
 func (r *reading) pathsAhead(b *block) map[string]bool {
 	c := conditionOf(r.req.Filter)
 	if c == nil && r.req.Judged == nil {
@@ -317,7 +318,7 @@ func (r *reading) notWhole() []*block {
 	return slices.DeleteFunc(slices.Clone(r.blocks), r.whole.has)
 }
 
-// begin begins to read ahead of a stretch, if nobody did.
+// begin starts reading ahead for a stretch, unless it was started before.
 func (r *reading) begin(ctx context.Context, s *stretch) error {
 	s.begun.Do(func() {
 		if !r.store.near && len(s.ranges) > 0 {
@@ -327,7 +328,7 @@ func (r *reading) begin(ctx context.Context, s *stretch) error {
 	return s.err
 }
 
-// ahead reads ahead of a stretch.
+// ahead reads ahead for a stretch.
 func (r *reading) ahead(ctx context.Context, s *stretch) (*spool, error) {
 	last := s.ranges[len(s.ranges)-1]
 	ids := idRange{from: s.ranges[0].from, to: last.to, last: last.last}
@@ -344,7 +345,7 @@ func (r *reading) ahead(ctx context.Context, s *stretch) (*spool, error) {
 	return r.store.newSpool(ctx, r.req.SpoolDir, blocks, parts)
 }
 
-// readAll reads range by range, several at once, and delivers in their order.
+// readAll reads the ranges concurrently, and delivers them in order.
 func (r *reading) readAll(ctx context.Context, deliver func(*columnar.Batch) error) (err error) {
 	all := r.stretches(r.plan())
 	defer func() {
@@ -365,7 +366,7 @@ func (r *reading) readAll(ctx context.Context, deliver func(*columnar.Batch) err
 	for i := range results {
 		results[i] = make(chan part, 1)
 	}
-	// A batch's memory is free once it was delivered.
+	// The memory of a batch is free after delivery.
 	free := make(chan *filling, r.req.Workers)
 	for range cap(free) {
 		free <- r.filling(ctx)
@@ -384,7 +385,7 @@ func (r *reading) readAll(ctx context.Context, deliver func(*columnar.Batch) err
 					return err
 				}
 				if ahead := all[k].spool; j == 0 && ahead != nil && k+1 < len(all) {
-					group.Go(func() error { // what is needed later does not delay what is needed now
+					group.Go(func() error { // data for later must not delay data that is needed now
 						select {
 						case <-ahead.asked:
 							return r.begin(ctx, all[k+1])
@@ -445,8 +446,8 @@ func (r *reading) filling(ctx context.Context) *filling {
 	return f
 }
 
-// spanBytes is about how much a span takes in a batch and while it is made: what
-// places it, its fields, and the needed attributes.
+// spanBytes is the approximate memory of a span in a batch and while it is read: its position, its
+// fields, and the needed attributes.
 func (r *reading) spanBytes() float64 {
 	if r.req.Needs.All || len(r.req.Needs.Whole) > 0 {
 		return 4000 // hundreds of keys, most of them absent
@@ -454,7 +455,7 @@ func (r *reading) spanBytes() float64 {
 	return 110 + 6*float64(len(r.req.Needs.Attributes))
 }
 
-// blockBytes is about how much what is known of the blocks takes, and their dictionaries.
+// blockBytes is the approximate memory of the blocks' metadata and dictionaries.
 func (r *reading) blockBytes() int64 {
 	words := int64(0)
 	for _, b := range r.blocks {
@@ -470,15 +471,15 @@ func (r *reading) blockBytes() int64 {
 	return int64(len(r.blocks))*openBlockBytes + min(2*words, r.stats.mostWords)
 }
 
-// openBlockBytes is about how much is kept of an open block: where its columns and its traces
-// are, and what is known of its rows while they are read.
+// openBlockBytes is the approximate memory of an open block: the positions of its columns and traces, and
+// the state of its rows while they are read.
 const openBlockBytes = 50_000
 
-// plan cuts the IDs into ranges whose spans fit into the memory of one worker.
+// plan divides the IDs into ranges whose spans fit into the memory of one worker.
 func (r *reading) plan() []idRange {
 	type sample struct {
 		id    trace.ID
-		spans float64 // that the sample stands for
+		spans float64 // number of spans that the sample represents
 	}
 	var samples []sample
 	total := 0.0
@@ -499,7 +500,7 @@ func (r *reading) plan() []idRange {
 	}
 	slices.SortFunc(samples, func(a, b sample) int { return a.id.Compare(b.id) })
 	most := max(float64(r.req.MemoryBytes-r.blockBytes())/float64(r.req.Workers)/r.spanBytes(), 1000)
-	// Ranges of one size, and as many as keep all workers busy to the end.
+	// Ranges have one size, and their number keeps all workers busy until the end.
 	n := math.Ceil(total / most)
 	if w := float64(r.req.Workers); total > 50_000*w {
 		n = math.Ceil(n/w) * w
@@ -532,7 +533,7 @@ func (r *reading) read(f *filling, ids idRange) part {
 		case err == nil && !torn:
 			p.batch, p.outside = b, outside
 			return p
-		case err == nil: // any trace may have spans in what was not read
+		case err == nil: // any trace may have spans in the unread part
 			if b != nil {
 				p.skipped = b.NumTraces()
 			}

@@ -18,24 +18,25 @@ import (
 )
 
 const (
-	// A request to object storage costs about 30 ms, a stream has about 80 MB/s. Up to so far
-	// apart it is cheaper to read two runs as one.
+	// A request to object storage takes about 30 ms, a stream has about 80 MB/s. Two runs with a gap of
+	// up to this size are cheaper to read as one.
 	spoolGap = 256 << 10
-	// A few rows are read for few bytes, too: it is their number that users pay for then.
+	// If few rows are read, the gap is smaller: there are fewer bytes, and users pay for the number of
+	// requests.
 	selectedGap = 64 << 10
-	// mostInPart is about how much one request asks for: 100 ms of a stream.
+	// mostInPart is the approximate size of one request: 100 ms of a stream.
 	mostInPart = 8 << 20
-	// spoolStreams is how many there are at once, of a store.
+	// spoolStreams is the number of concurrent streams of a store.
 	spoolStreams = 64
 	spoolBuffer  = 256 << 10
-	// spoolFiles share what is written: a file is locked while it is.
+	// spoolFiles is the number of files, because a file is locked while it is written.
 	spoolFiles = 8
 )
 
 // byteRange is a part of a file.
 type byteRange struct{ from, to int64 }
 
-// coalesced joins ranges that lie close together.
+// coalesced joins ranges with small gaps.
 func coalesced(ranges []byteRange, gap int64) []byteRange {
 	slices.SortFunc(ranges, func(a, b byteRange) int { return cmp.Compare(a.from, b.from) })
 	joined := ranges[:0]
@@ -49,7 +50,7 @@ func coalesced(ranges []byteRange, gap int64) []byteRange {
 	return joined
 }
 
-// divided cuts ranges into parts of one size, of up to most bytes.
+// divided cuts ranges into parts of equal size, of at most most bytes.
 func divided(ranges []byteRange, most int64) []byteRange {
 	var parts []byteRange
 	for _, r := range ranges {
@@ -62,32 +63,31 @@ func divided(ranges []byteRange, most int64) []byteRange {
 	return parts
 }
 
-// spool holds parts of blocks that are read ahead from distant storage, many at once, in
-// temporary files: so a scan waits for few requests, and holds little in memory.
+// spool contains parts of blocks that are read ahead from remote storage, many concurrently, in temporary
+// files. Thus a scan waits for few requests, and needs little memory.
 type spool struct {
 	files []*os.File
 	parts map[*block][]*spooled
 	stop  context.CancelFunc
 	group *errgroup.Group
-	// asked is closed once all parts were asked for, or none is any more.
+	// asked is closed after all parts were requested, or no further part will be.
 	asked chan struct{}
 }
 
-// spooled is one part, at a place of a file. What has come of it may be read while the
-// rest comes.
+// spooled is one part, at a position of a file. Received bytes can be read before the rest has arrived.
 type spooled struct {
 	byteRange
 	file *os.File
 	at   int64
 
 	mu   sync.Mutex
-	have int64         // bytes, from its start
-	more chan struct{} // is closed when more came, or it is done
+	have int64         // received bytes, from its start
+	more chan struct{} // closed when more bytes arrive, or the part is complete
 	done bool
 	err  error
 }
 
-// came says that n more bytes came.
+// came records n more received bytes.
 func (p *spooled) came(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,7 +96,7 @@ func (p *spooled) came(n int64) {
 	p.more = make(chan struct{})
 }
 
-// end says that no more comes.
+// end records that no more bytes will arrive.
 func (p *spooled) end(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,7 +104,7 @@ func (p *spooled) end(err error) {
 	close(p.more)
 }
 
-// wait waits until the first n bytes have come.
+// wait waits until the first n bytes have arrived.
 func (p *spooled) wait(ctx context.Context, n int64) error {
 	for {
 		p.mu.Lock()
@@ -124,8 +124,8 @@ func (p *spooled) wait(ctx context.Context, n int64) error {
 	}
 }
 
-// newSpool begins to read the parts of the blocks, the first of each block first. The files are
-// gone when the spool is closed, or the program ends.
+// newSpool begins to read the parts of the blocks, starting with the first part of each block. The files
+// are deleted when the spool is closed or the program ends.
 func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts map[*block][]byteRange) (*spool, error) {
 	sp := &spool{parts: map[*block][]*spooled{}, group: &errgroup.Group{}, asked: make(chan struct{})}
 	numParts := 0
@@ -137,10 +137,10 @@ func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts
 		file, err := os.CreateTemp(dir, "betrace-spool-*")
 		if err == nil {
 			sp.files = append(sp.files, file)
-			err = os.Remove(file.Name()) // it lives until it is closed
+			err = os.Remove(file.Name()) // the data exists until the file is closed
 		}
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("a file for what is read ahead: %w", err), sp.closeFiles())
+			return nil, errors.Join(fmt.Errorf("create a file for reading ahead: %w", err), sp.closeFiles())
 		}
 	}
 	ctx, sp.stop = context.WithCancel(ctx)
@@ -148,8 +148,8 @@ func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts
 		b    *block
 		part *spooled
 	}
-	// A range is read column by column through all blocks, about in the order in which
-	// columns stand in a file: so they come.
+	// A range is read column by column from all blocks, approximately in the order of columns in a file.
+	// Parts are requested in this order.
 	var jobs []job
 	for n, more := 0, true; more; n++ {
 		more = false
@@ -186,7 +186,7 @@ func (s *Store) newSpool(ctx context.Context, dir string, blocks []*block, parts
 	return sp, nil
 }
 
-// close ends what is being read and gives the files back.
+// close ends current reads and closes the files.
 func (sp *spool) close() error {
 	sp.stop()
 	return errors.Join(sp.group.Wait(), sp.closeFiles())
@@ -215,15 +215,14 @@ func (sp *spool) bytes() int64 {
 	return sum
 }
 
-// spoolReader reads a block from the spool, and what the spool does not have from its
-// storage.
+// spoolReader reads a block from the spool, and data that is not in the spool from its storage.
 type spoolReader struct {
 	ctx   context.Context
 	spool *spool
 	block *block
 }
 
-// ReadAt waits until what it reads has come. That may lie in several adjacent parts.
+// ReadAt waits until the requested data has arrived. The data may be in several adjacent parts.
 func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
 	parts := r.spool.parts[r.block]
 	i, found := slices.BinarySearchFunc(parts, off, func(s *spooled, off int64) int { return cmp.Compare(s.from, off) })
@@ -253,8 +252,8 @@ func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// rangesOf returns the bytes of columns that hold the rows, with their dictionaries. A
-// column of no more than gap bytes is taken whole.
+// rangesOf returns the byte ranges of columns with the rows, including dictionaries. A column of at most
+// gap bytes is read whole.
 func (b *block) rangesOf(paths map[string]bool, group int, from, to, gap int64) []byteRange {
 	var ranges []byteRange
 	for path := range paths {
@@ -285,9 +284,9 @@ func (b *block) needed(needs columnar.Needs) map[string]bool {
 	return paths
 }
 
-// findWithout finds out whether the columns that attributes share have to be read where all
-// needed attributes have columns of their own: values of another type would be there. The
-// words of the keys tell, for one small request, of what is by far the most of a block.
+// findWithout determines whether the shared attribute columns must be read if all needed attributes have
+// columns of their own, because values of another type would be there. One small request for the key
+// dictionary decides this, and often avoids by far the largest part of a block.
 func (b *block) findWithout(needs columnar.Needs, from io.ReaderAt) (err error) {
 	defer recovered(&err)
 	b.without = map[string]bool{}
@@ -312,8 +311,8 @@ func (b *block) findWithout(needs columnar.Needs, from io.ReaderAt) (err error) 
 	return nil
 }
 
-// perhapsWithout returns the paths, with their scopes, of which all needed attributes have
-// columns of their own.
+// perhapsWithout returns the paths, with their scopes, for which all needed attributes have columns of
+// their own.
 func (b *block) perhapsWithout(needs columnar.Needs) map[string]columnar.Scope {
 	paths := map[string]columnar.Scope{}
 	for _, scope := range attributeScopes {
@@ -336,8 +335,8 @@ func (b *block) perhapsWithout(needs columnar.Needs) map[string]columnar.Scope {
 	return paths
 }
 
-// aheadOf begins to read what is needed of the segments, if their storage is distant.
-// What it returns ends it.
+// aheadOf begins to read the needed data of the segments if their storage is remote. The returned
+// function ends it.
 func (f *filling) aheadOf(segments []*segment) (end func() error, err error) {
 	if f.store.near {
 		return func() error { return nil }, nil

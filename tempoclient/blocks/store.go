@@ -22,37 +22,35 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// listTries bounds how often a listing is made again because blocks were compacted
-// while it was made.
+// listTries bounds the number of listings if blocks are compacted during a listing.
 const listTries = 5
 
-// metaConcurrency bounds how many meta.json are read at once.
+// metaConcurrency bounds the number of meta.json files that are read concurrently.
 const metaConcurrency = 16
 
-// Store is the object storage in which a Tempo keeps its blocks. It may be used by
-// several goroutines.
+// Store is the object storage in which a Tempo stores its blocks. It is safe for concurrent use.
 type Store struct {
 	bucket *blob.Bucket
 	url    string
-	// folder is the folder of local storage, "" for any other.
+	// folder is the folder of local storage, or empty for other storage.
 	folder string
-	// near says that a request costs next to nothing, so that nothing is read ahead.
+	// near reports that requests have almost no cost, so that nothing is read ahead.
 	near bool
-	// local says that objects are files, which may be read as such.
+	// local reports that objects are files, which can be read directly.
 	local bool
-	// pause is before a request is tried again, stall how long a body may stand still;
-	// 0: as usual.
+	// pause is the time before a request is retried, stall the time for which a body may stall. If 0,
+	// they have their defaults.
 	pause, stall time.Duration
-	// partBytes is about how much one request reads ahead; 0: as usual.
+	// partBytes is the approximate size of one request for reading ahead. If 0, it has its default.
 	partBytes int64
-	// streams has one for each that reads ahead.
+	// streams has an element for each current stream of reading ahead.
 	streams chan struct{}
 
 	mu      sync.Mutex
-	schemas []columns // of the blocks that were opened, each once
+	schemas []columns // distinct schemas of the opened blocks
 }
 
-// sameColumns returns columns that are equal to those given: all blocks of a store have one or
+// sameColumns returns a stored schema that is equal to cols, because all blocks of a store have one or
 // two schemas.
 func (s *Store) sameColumns(cols columns) columns {
 	s.mu.Lock()
@@ -66,8 +64,8 @@ func (s *Store) sameColumns(cols columns) columns {
 	return cols
 }
 
-// CheckURL returns an error if the URL of a storage holds credentials: URLs appear in
-// errors and in the output. The error does not repeat them.
+// CheckURL returns an error if the URL of a storage contains credentials, because URLs are part of errors
+// and of the output. The error does not repeat them.
 func CheckURL(address string) error {
 	u, err := url.Parse(address)
 	var wrong *url.Error
@@ -75,21 +73,20 @@ func CheckURL(address string) error {
 	case errors.As(err, &wrong):
 		return fmt.Errorf("the URL of the storage: %w", wrong.Err)
 	case u.User != nil:
-		return fmt.Errorf("the URL of the storage %s://…@%s holds credentials: remove them, and set them in the environment or in Tempo's configuration", u.Scheme, u.Host)
+		return fmt.Errorf("the URL of the storage %s://…@%s contains credentials: remove them, and set them in the environment or in Tempo's configuration", u.Scheme, u.Host)
 	}
 	for name := range u.Query() {
 		for _, secret := range []string{"secret", "token", "password", "access_key", "accesskey", "account_key"} {
 			if strings.Contains(strings.ToLower(name), secret) {
-				return fmt.Errorf("the URL of the storage %s://%s holds credentials in %s: remove them, and set them in the environment or in Tempo's configuration", u.Scheme, u.Host, name)
+				return fmt.Errorf("the URL of the storage %s://%s contains credentials in %s: remove them, and set them in the environment or in Tempo's configuration", u.Scheme, u.Host, name)
 			}
 		}
 	}
 	return nil
 }
 
-// Open opens the storage at a URL of gocloud.dev/blob: file:///var/tempo/blocks,
-// s3://bucket?region=…, gs://bucket, azblob://container; ?prefix=a/ names the part
-// before the tenants' folders.
+// Open opens the storage at a URL of gocloud.dev/blob: file:///var/tempo/blocks, s3://bucket?region=…,
+// gs://bucket, azblob://container. ?prefix=a/ is the path before the tenants' folders.
 func Open(ctx context.Context, address string) (*Store, error) {
 	if err := CheckURL(address); err != nil {
 		return nil, err
@@ -115,7 +112,7 @@ func Open(ctx context.Context, address string) (*Store, error) {
 	return s, nil
 }
 
-// NewStore returns the storage in a bucket that is open already; Close closes it.
+// NewStore returns the storage in an open bucket. Close closes it.
 func NewStore(bucket *blob.Bucket, name string) *Store {
 	return &Store{bucket: bucket, url: name, streams: make(chan struct{}, spoolStreams)}
 }
@@ -123,8 +120,8 @@ func NewStore(bucket *blob.Bucket, name string) *Store {
 // Close closes the storage.
 func (s *Store) Close() error { return s.bucket.Close() }
 
-// Meta is what a block's meta.json says of it (tempodb/backend/block_meta.go). Its
-// times come from when spans arrived, too, and never exclude a block.
+// Meta is the content of a block's meta.json (tempodb/backend/block_meta.go). Its times may reflect
+// arrival times, so they must not be used to skip a block.
 type Meta struct {
 	Version           string            `json:"format"`
 	ID                string            `json:"blockID"`
@@ -138,11 +135,10 @@ type Meta struct {
 	ReplicationFactor int               `json:"replicationFactor"`
 	FooterSize        int64             `json:"footerSize"`
 
-	stored int64 // the size of its file as it was listed, 0 if it was not
+	stored int64 // the size of its file in the listing, or 0
 }
 
-// DedicatedColumn assigns an attribute to the next free column of its own of its
-// scope and type.
+// DedicatedColumn assigns an attribute to the next free dedicated column of its scope and type.
 type DedicatedColumn struct {
 	Scope   string   `json:"s"` // "span" (also ""), "resource", "event"
 	Name    string   `json:"n"`
@@ -150,25 +146,25 @@ type DedicatedColumn struct {
 	Options []string `json:"o"` // "array", "blob"
 }
 
-// Listing is which blocks a tenant had at one moment.
+// Listing is the set of a tenant's blocks at one time.
 type Listing struct {
 	// Live are the blocks that are not compacted, by ID.
 	Live []Meta
-	// Compacted are the IDs of those that are, and are kept for a while only.
+	// Compacted are the IDs of compacted blocks, which are kept for a limited time only.
 	Compacted []string
-	// Unread are the IDs of blocks whose meta.json could not be read, or is missing while
-	// their data is there: each is a problem, too.
+	// Unread are the IDs of blocks whose meta.json could not be read, or is missing although their data
+	// exists. Each of them is a problem, too.
 	Unread []string
-	// Began and Ended are when the listing was made.
+	// Began and Ended are the start and the end of the listing.
 	Began, Ended time.Time
-	// Problems are blocks that could not be listed, and why.
+	// Problems are the blocks that could not be listed, with the reasons.
 	Problems []Problem
-	// Unstable is set if blocks were compacted during each try to list them: their
-	// spans may be missing, or there twice over.
+	// Unstable is set if blocks were compacted during each attempt to list them. Their spans may be
+	// missing, or duplicated.
 	Unstable bool
 }
 
-// Problem is something that was not read, and why.
+// Problem is a part that was not read, with the reason.
 type Problem struct {
 	What string
 	Err  error
@@ -201,12 +197,11 @@ func (s *Store) tenantsNow(ctx context.Context) ([]string, error) {
 	}
 }
 
-// List returns a tenant's live blocks. The objects of the bucket are the fact; the
-// index that Tempo writes is older. Objects are listed one after another while Tempo
-// writes and compacts, so a listing counts only if the next one shows that no block was
-// compacted meanwhile, or a trace could be in neither the old nor the new block. In one
-// that counts, what a compaction wrote is not without its sources: they are live,
-// compacted, unread, or deleted.
+// List returns a tenant's live blocks. It lists the objects of the bucket, because the index that Tempo
+// writes is older. Objects are listed one after another while Tempo writes and compacts. A listing counts
+// only if the next one shows that no block was compacted meanwhile; otherwise a trace might be in neither
+// the old nor the new block. In a listing that counts, the sources of a block written by a compaction are
+// live, compacted, unread, or deleted.
 func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 	tenant = cmp.Or(tenant, "single-tenant")
 	began := time.Now()
@@ -247,7 +242,7 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 			for _, id := range missing {
 				if after[id].live && !after[id].compacted {
 					listing.Unread = append(listing.Unread, id)
-					listing.Problems = append(listing.Problems, Problem{"block " + id, fmt.Errorf("its meta.json is listed and cannot be found")})
+					listing.Problems = append(listing.Problems, Problem{"block " + id, fmt.Errorf("its meta.json is listed but cannot be found")})
 				}
 			}
 			listing.Live = append(listing.Live, written...)
@@ -260,8 +255,8 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 	}
 }
 
-// metasAndObjects reads the meta.json of blocks and lists them again, both at once. Only if
-// one is missing, the listing has to be later.
+// metasAndObjects reads the meta.json of blocks and lists them again, both concurrently. Only if a
+// meta.json is missing must the listing be later.
 func (s *Store) metasAndObjects(ctx context.Context, tenant string, before map[string]objectSet) (listing Listing, missing []string, after map[string]objectSet, err error) {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
@@ -281,9 +276,9 @@ func (s *Store) metasAndObjects(ctx context.Context, tenant string, before map[s
 	return listing, missing, after, err
 }
 
-// writtenSince returns the blocks that were written between two listings. It is unsure
-// if a compaction may have written one, for then one of its sources may be missing that
-// was written behind the second listing's back.
+// writtenSince returns the blocks that were written between two listings. It is unsure if a compaction
+// may have written one of them. Then a source may be missing, if it was written to a part that the second
+// listing had already passed.
 func (s *Store) writtenSince(ctx context.Context, tenant string, before, after map[string]objectSet) (written []Meta, unsure bool, err error) {
 	found := map[string]objectSet{}
 	for id, set := range after {
@@ -303,17 +298,17 @@ func (s *Store) writtenSince(ctx context.Context, tenant string, before, after m
 
 // objectSet describes the objects in a block's folder.
 type objectSet struct {
-	// live and compacted report which of the two kinds of meta.json it has, one or both.
+	// live and compacted report which of the two kinds of meta.json exist, one or both.
 	live, compacted bool
-	// data reports whether it has data.parquet, size is the size of that.
+	// data reports whether data.parquet exists, size is its size.
 	data bool
 	size int64
 	// newest is the latest modification time of its objects.
 	newest time.Time
 }
 
-// objects lists the blocks of a tenant. indexed reports whether the tenant has an index of
-// Tempo's, which a tenant without blocks may have, too.
+// objects lists the blocks of a tenant. indexed reports whether the tenant has Tempo's index, which may
+// exist without blocks.
 func (s *Store) objects(ctx context.Context, tenant string) (blocks map[string]objectSet, indexed bool, err error) {
 	err = s.retried(ctx, func() error {
 		blocks, indexed, err = s.objectsNow(ctx, tenant, "")
@@ -357,8 +352,7 @@ func (s *Store) objectsNow(ctx context.Context, tenant, idPrefix string) (blocks
 	}
 }
 
-// compactedSince says whether a block was compacted between two listings, or one that
-// was live is gone.
+// compactedSince reports whether a block was compacted or a live block was removed between two listings.
 func compactedSince(before, after map[string]objectSet) bool {
 	for id, set := range before {
 		if set.live && !set.compacted && !after[id].live {
@@ -373,11 +367,11 @@ func compactedSince(before, after map[string]objectSet) bool {
 	return false
 }
 
-// readMetas reads the meta.json of the live blocks. Of those in missing it is not there.
+// readMetas reads the meta.json of the live blocks. missing are the blocks without one.
 func (s *Store) readMetas(ctx context.Context, tenant string, blocks map[string]objectSet) (listing Listing, missing []string, err error) {
 	var ids []string
 	for _, id := range slices.Sorted(maps.Keys(blocks)) {
-		// Marking a block compacted is a copy and then a delete: with both it is compacted.
+		// Tempo marks a block as compacted by a copy and a delete. A block with both files is compacted.
 		if set := blocks[id]; set.compacted {
 			listing.Compacted = append(listing.Compacted, id)
 		} else if set.live {
@@ -400,7 +394,7 @@ func (s *Store) readMetas(ctx context.Context, tenant string, blocks map[string]
 	for i, err := range errs {
 		switch {
 		case gcerrors.Code(err) == gcerrors.NotFound:
-			missing = append(missing, ids[i]) // compacted or deleted meanwhile: the next listing tells
+			missing = append(missing, ids[i]) // compacted or deleted meanwhile: the next listing shows it
 		case err != nil:
 			listing.Unread = append(listing.Unread, ids[i])
 			listing.Problems = append(listing.Problems, Problem{"block " + ids[i], err})
@@ -423,8 +417,8 @@ func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
 			return fmt.Errorf("read %s: %w", key, w.why(err))
 		}
 		m = Meta{}
-		if err := json.Unmarshal(b, &m); err != nil { // of a body that was cut off, too
-			return fmt.Errorf("%s is no meta.json: %w", key, err)
+		if err := json.Unmarshal(b, &m); err != nil { // also if the body was cut off
+			return fmt.Errorf("%s is not a meta.json: %w", key, err)
 		}
 		return nil
 	})
@@ -438,8 +432,8 @@ func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
 	return m, nil
 }
 
-// copyRange copies a part of the block's file in one request, if none fails, and tells came
-// how many bytes came, time and again.
+// copyRange copies a part of the block's file, in one request if none fails, and repeatedly calls came
+// with the number of bytes received since.
 func (b *block) copyRange(ctx context.Context, r byteRange, to io.WriterAt, at int64, came func(n int64)) error {
 	_, err := b.object.fill(ctx, r.from, r.to-r.from, func(in io.Reader, done int64) (int64, error) {
 		buffer := spoolBuffers.Get().(*[]byte)
@@ -454,7 +448,7 @@ var spoolBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// tellingWriter tells how much was written.
+// tellingWriter reports the number of written bytes.
 type tellingWriter struct {
 	to   io.Writer
 	came func(n int64)
@@ -472,11 +466,11 @@ type objectReader struct {
 	store *Store
 	key   string
 	stats *readStats
-	file  *os.File // see hold; nil: it is asked for in requests
+	file  *os.File // see hold; nil: it is read by requests
 }
 
-// hold opens an object that is a file, until release: reading from it takes one system
-// call, where a request takes eight. It does nothing if the object cannot be opened as such.
+// hold opens an object that is a file, until release is called. Reading from it needs one system call,
+// whereas a request needs eight. It does nothing if the object cannot be opened as a file.
 func (r *objectReader) hold() (release func() error, err error) {
 	if !r.store.local {
 		return func() error { return nil }, nil
@@ -505,7 +499,7 @@ func (r *objectReader) hold() (release func() error, err error) {
 	return r.file.Close, nil
 }
 
-// ReadAt reads a range in one request, if none fails.
+// ReadAt reads a range, in one request if none fails.
 func (r *objectReader) ReadAt(p []byte, off int64) (int, error) {
 	if r.file != nil {
 		if n, err := r.file.ReadAt(p, off); err == nil {

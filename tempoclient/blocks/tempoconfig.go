@@ -14,8 +14,8 @@ import (
 	_ "gocloud.dev/blob/fileblob" // file:///path
 )
 
-// tempoConfig is what of Tempo's configuration says where its blocks are
-// (storage.trace in https://grafana.com/docs/tempo/latest/configuration/#storage).
+// tempoConfig is the part of Tempo's configuration with the location of its blocks (storage.trace in
+// https://grafana.com/docs/tempo/latest/configuration/#storage).
 type tempoConfig struct {
 	Storage struct {
 		Trace struct {
@@ -28,10 +28,9 @@ type tempoConfig struct {
 	}
 }
 
-// TempoConfigURL reads the configuration file of a Tempo and returns the URL of its
-// object storage. ${NAME} in the file is the environment's variable, as for Tempo with
-// -config.expand-env. The URL holds no credentials: [OpenTempo] opens the storage with
-// those of the file.
+// TempoConfigURL reads the configuration file of a Tempo and returns the URL of its object storage.
+// ${NAME} in the file is replaced by the environment variable, as Tempo does with -config.expand-env. The
+// URL contains no credentials: [OpenTempo] opens the storage with those of the file.
 func TempoConfigURL(path string) (string, error) {
 	var c tempoConfig
 	if err := readTempoConfig(path, &c); err != nil {
@@ -77,7 +76,7 @@ func (c *tempoConfig) url() (string, error) {
 	switch t.Backend {
 	case "local", "":
 		if t.Local.Path == "" {
-			return "", fmt.Errorf("storage.trace.local.path is empty: is this the file of a Tempo that stores traces?")
+			return "", fmt.Errorf("storage.trace.local.path is empty: use the file of a Tempo that stores traces")
 		}
 		return FileURL(t.Local.Path)
 	case "s3":
@@ -100,17 +99,17 @@ func (c *tempoConfig) url() (string, error) {
 		}
 		if suffix := t.Azure.EndpointSuffix; suffix != "" {
 			query.Set("domain", suffix)
-			if !strings.HasPrefix(suffix, "blob.") { // Tempo takes this for the emulator
+			if !strings.HasPrefix(suffix, "blob.") { // Tempo interprets this as the emulator
 				query.Set("protocol", "http")
 				query.Set("localemu", "true")
 			}
 		}
 		return build("azblob", t.Azure.ContainerName, "azure.container_name", t.Azure.Prefix)
 	}
-	return "", fmt.Errorf("storage.trace.backend is %q: want local, s3, gcs or azure", t.Backend)
+	return "", fmt.Errorf("storage.trace.backend is %q: use local, s3, gcs or azure", t.Backend)
 }
 
-// FileURL returns the URL of a folder on this machine. Nothing is ever written to it.
+// FileURL returns the URL of a folder on this machine. The URL is only used for reading.
 func FileURL(folder string) (string, error) {
 	path, err := filepath.Abs(folder)
 	if err != nil {
@@ -128,8 +127,8 @@ func OpenFolder(ctx context.Context, folder string) (*Store, error) {
 	return Open(ctx, u)
 }
 
-// OpenTempo opens the storage that the configuration file of a Tempo names, with the
-// credentials that the file or the environment holds.
+// OpenTempo opens the storage in the configuration file of a Tempo, with the credentials from the file or
+// the environment.
 func OpenTempo(ctx context.Context, configFile string) (*Store, error) {
 	var c tempoConfig
 	if err := readTempoConfig(configFile, &c); err != nil {

@@ -2,8 +2,7 @@ package blocks
 
 import "github.com/betracehq/betrace/trace/columnar"
 
-// texts reads a required column of texts into the rows of its elements. The empty
-// text is none.
+// texts reads a required string column into the rows of its elements. The empty string counts as absent.
 func (f *filling) texts(s *segment, path string, to *columnar.TextColumn, rows []int32) error {
 	f.codes.reset()
 	return s.required(path, len(rows), func(p *page, at int) error {
@@ -32,16 +31,16 @@ func (f *filling) texts(s *segment, path string, to *columnar.TextColumn, rows [
 	})
 }
 
-// translator turns the words of one dictionary into codes of one column.
+// translator converts the words of one dictionary to codes of one column.
 type translator struct {
 	dict  *dictionary
-	codes []uint32 // by word: 1 + its code, 0 if it was not met yet
+	codes []uint32 // by word: 1 + its code; 0 if it has not occurred
 }
 
 func (t *translator) reset() { t.dict = nil }
 
-// manyWords is from how many words on those of a dictionary are not looked for among
-// the words of other dictionaries: most are rare then, and would not be found.
+// manyWords is the size from which the words of a dictionary are not searched for among the words of
+// other dictionaries. Most of them are rare then, and would not be found.
 const manyWords = 4096
 
 func (t *translator) of(dict *dictionary) []uint32 {
@@ -53,7 +52,7 @@ func (t *translator) of(dict *dictionary) []uint32 {
 	return t.codes
 }
 
-// add adds a word to the column; the empty one gets code 0 if it stands for none.
+// add adds a word to the column. The empty word gets code 0 if it counts as absent.
 func (t *translator) add(word int32, to *columnar.TextColumn, emptyToo bool) uint32 {
 	text := t.dict.word(word)
 	code := uint32(0)
