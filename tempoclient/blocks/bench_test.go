@@ -18,8 +18,8 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// BenchmarkRead reads blocks of about 400,000 spans that a real Tempo wrote: the pages
-// of the needed columns alone, and the traces in normal form, for three needs.
+// BenchmarkRead reads blocks of about 400,000 spans that a real Tempo wrote: only the pages of the needed
+// columns, and the traces in normal form, for three needs.
 func BenchmarkRead(b *testing.B) {
 	s := stacktest.Get(b, stack.Options{Tempo: true, Multitenant: true})
 	name := fmt.Sprintf("bench-%d", time.Now().UnixNano())

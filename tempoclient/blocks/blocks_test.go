@@ -23,8 +23,8 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// fixture is what a Tempo 3.0.3 had in its storage in the middle of a compaction, in
-// vParquet5, and the OTLP that was sent to it.
+// fixture returns the storage of a Tempo 3.0.3 in the middle of a compaction, in vParquet5, and the OTLP
+// that was sent to it.
 func fixture(t testing.TB) (store *blocks.Store, sent []*trace.Trace) {
 	t.Helper()
 	const dir = "testdata/vparquet5"
@@ -43,7 +43,7 @@ func readAll(t testing.TB, store *blocks.Store, req blocks.Request) (map[trace.I
 	t.Helper()
 	got := map[trace.ID]*trace.Trace{}
 	report, err := store.Traces(t.Context(), req, func(tr *trace.Trace) error {
-		require.Nil(t, got[tr.ID], "trace %s came twice", tr.ID)
+		require.Nil(t, got[tr.ID], "trace %s was delivered twice", tr.ID)
 		got[tr.ID] = tr
 		return nil
 	})
@@ -57,7 +57,7 @@ func wantEqual(t testing.TB, sent []*trace.Trace, got map[trace.ID]*trace.Trace)
 	for _, want := range sent {
 		require.NotNil(t, got[want.ID], "trace %s", want.ID)
 		if diff := cmp.Diff(want.Spans, got[want.ID].Spans); diff != "" {
-			t.Fatalf("trace %s differs from what was sent (-sent +read):\n%s", want.ID, diff)
+			t.Fatalf("trace %s differs from the sent trace (-sent +read):\n%s", want.ID, diff)
 		}
 	}
 }
@@ -67,7 +67,7 @@ func TestBlocksOfTempo3GiveWhatWasSent(t *testing.T) {
 	got, report := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}})
 	require.Empty(t, report.Problems)
 	require.Len(t, report.Blocks, 3)
-	// A dedicated column for lists does not tell "a" from ["a"].
+	// A dedicated column for lists does not distinguish "a" from ["a"].
 	for _, tr := range sent {
 		for i := range tr.Spans {
 			for j, a := range tr.Spans[i].Attributes {
@@ -88,11 +88,11 @@ func TestBlocksOfTempo3GiveWhatWasSent(t *testing.T) {
 
 func TestMain(m *testing.M) { stacktest.Main(m) }
 
-// patience bounds the waiting for a server. It ends a test that would wait for ever;
-// a loaded machine stays far below it.
+// patience bounds the time to wait for a server, so that every test ends. Even a loaded machine needs far
+// less.
 const patience = 10 * time.Minute
 
-// tenant is one tenant of a real Tempo 2.8, and its storage.
+// tenant is a tenant of a real Tempo 2.8, with its storage.
 type tenant struct {
 	*stack.Stack
 	name   string
@@ -137,7 +137,7 @@ func (w *tenant) send(t *testing.T, batches ...ptrace.Traces) {
 	}
 }
 
-// flush has Tempo write blocks until they hold n spans, copies counted.
+// flush makes Tempo write blocks until they contain n spans, including copies.
 func (w *tenant) flush(t *testing.T, n int64) {
 	t.Helper()
 	require.NoError(t, w.Flush(t.Context()))
@@ -162,7 +162,7 @@ func (w *tenant) flush(t *testing.T, n int64) {
 func TestBlocksOfTempo2GiveWhatWasSent(t *testing.T) {
 	w := newTenant(t)
 	o := tracetest.Mixed(44, 600)
-	// Values are cut at 2 KiB on the way in; of unequal copies Tempo keeps one.
+	// Values are truncated at 2 KiB on arrival, and Tempo keeps one of several unequal copies.
 	o.Nasty[tracetest.LongValues], o.Nasty[tracetest.UnequalCopies] = 0, 0
 	o.Start, o.Window, o.MaxSpans = time.Now().Add(-3*time.Hour), time.Hour, 400
 	var c otlp.Collector
@@ -179,7 +179,7 @@ func TestBlocksOfTempo2GiveWhatWasSent(t *testing.T) {
 	}
 	sent := c.Traces()
 	w.send(t, first...)
-	w.flush(t, 1) // so that late spans lie in another block
+	w.flush(t, 1) // so that late spans are in another block
 	w.send(t, late...)
 	total := int64(0)
 	for _, tr := range sent {
@@ -192,14 +192,14 @@ func TestBlocksOfTempo2GiveWhatWasSent(t *testing.T) {
 	require.Greater(t, len(report.Blocks), 1)
 	wantEqual(t, sent, got)
 
-	// The same in little memory, in many ranges.
+	// Read the same with little memory, in many ranges.
 	got, report = readAll(t, w.store, blocks.Request{Tenant: w.name, Needs: columnar.Needs{All: true}, MemoryBytes: 1, Workers: 3})
 	require.Empty(t, report.Problems)
 	wantEqual(t, sent, got)
 }
 
-// What a block is said to need is about what is read of it, and what is worth a column
-// is an attribute that it has.
+// The needed bytes that a block states are close to the bytes that are read, and the attributes that
+// would benefit from a dedicated column exist in the block.
 func TestABlockSaysWhatReadingItTakes(t *testing.T) {
 	store, _ := fixture(t)
 	keys := func(keys ...string) (needs columnar.Needs) {
@@ -225,7 +225,7 @@ func TestABlockSaysWhatReadingItTakes(t *testing.T) {
 			}
 		}
 	}
-	require.Less(t, needed["none"], needed["nowhere"], "the keys are read")
+	require.Less(t, needed["none"], needed["nowhere"], "the keys must be read")
 	require.Less(t, needed["amount"]-needed["shared"], needed["amount"])
 	require.Equal(t, needed["nowhere"], needed["amount"]-needed["shared"])
 	overhead := int64(0) // footers, indexes, IDs read ahead

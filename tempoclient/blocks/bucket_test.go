@@ -22,35 +22,34 @@ import (
 	"gocloud.dev/gcerrors"
 )
 
-// bucket is object storage in memory that fails, stands still and changes when told to.
+// bucket is object storage in memory, with faults, stalls and changes that tests define.
 type bucket struct {
-	driver.Bucket // nil: what is not implemented is not called
+	driver.Bucket // nil: methods that are not implemented are not called
 
 	mu       sync.Mutex
 	objects  map[string][]byte
 	modified map[string]time.Time // by key; other objects are old
 	pageSize int
-	// hook, if not nil, is called before each request, and says how it fails. It may
-	// change the bucket.
+	// hook, if not nil, is called before each request, and returns its fault. It may change the bucket.
 	hook  func(request) fault
 	bytes map[string]int64 // read, by key
 }
 
-// request is one that the bucket gets.
+// request is a request to the bucket.
 type request struct {
 	op          string // "list", "attributes", "read"
 	key         string
 	from, bytes int64
 }
 
-// fault is how a request fails. The zero fault is none.
+// fault is the failure of a request. The zero fault is none.
 type fault struct {
-	err  error // at once
-	half bool  // the body breaks off in its middle: with an error, or
-	end  bool  // just ends there
-	hang bool  // nothing comes until the context ends
-	size int64 // is added to the size that is told
-	flip bool  // a bit of the body is another
+	err  error // returned at once
+	half bool  // the body breaks off in the middle, with an error
+	end  bool  // or without one
+	hang bool  // no data until the context ends
+	size int64 // added to the reported size
+	flip bool  // one bit of the body is flipped
 }
 
 var (
@@ -219,12 +218,12 @@ func (b *bucket) As(any) bool             { return false }
 func (b *bucket) ErrorAs(error, any) bool { return false }
 func (b *bucket) Close() error            { return nil }
 
-// write writes the meta.json of a block of tenant t; its ID ends with its level.
+// write writes the meta.json of a block of tenant t. The block's ID ends with its level.
 func (b *bucket) write(id string) {
 	b.put("t/"+id+"/meta.json", fmt.Appendf(nil, `{"format":"vParquet4","blockID":%q,"tenantID":"t","compactionLevel":%s}`, id, id[len(id)-1:]))
 }
 
-// mark marks blocks of tenant t compacted, if they are live.
+// mark marks blocks of tenant t as compacted, if they are live.
 func (b *bucket) mark(ids ...string) {
 	for _, id := range ids {
 		if body, err := b.object("t/" + id + "/meta.json"); err == nil {

@@ -22,11 +22,11 @@ import (
 )
 
 var (
-	equalSets = flag.Int("equal.sets", 20, "how many data sets TestEqual compares; make equal compares 200")
-	equalSeed = flag.Uint64("equal.seed", 1, "where their seeds begin")
+	equalSets = flag.Int("equal.sets", 20, "number of data sets that TestEqual compares; make equal compares 200")
+	equalSeed = flag.Uint64("equal.seed", 1, "seed of the first data set")
 )
 
-// dataSet is what one tenant was sent.
+// dataSet is the data that was sent for one tenant.
 type dataSet struct {
 	*tenant
 	seed      uint64
@@ -41,7 +41,7 @@ func newDataSet(t *testing.T, seed uint64) *dataSet {
 	d := &dataSet{tenant: newTenantNamed(t, fmt.Sprintf("equal-%d", seed)), seed: seed}
 	r := rand.New(rand.NewPCG(seed, 17))
 	o := tracetest.Mixed(seed, 5+r.IntN(60))
-	// Values are cut at 2 KiB on the way in; of unequal copies Tempo keeps one.
+	// Values are truncated at 2 KiB on arrival, and Tempo keeps one of several unequal copies.
 	o.Nasty[tracetest.LongValues], o.Nasty[tracetest.UnequalCopies] = 0, 0
 	for _, n := range tracetest.AllNasty() {
 		if o.Nasty[n] > 0 {
@@ -50,7 +50,7 @@ func newDataSet(t *testing.T, seed uint64) *dataSet {
 	}
 	o.Start, o.Window = time.Now().Add(-time.Duration(2+r.IntN(5))*time.Hour), time.Hour
 	o.MaxSpans = 200
-	if seed%10 == 0 { // few, and large
+	if seed%10 == 0 { // few large data sets
 		o.Traces, o.MinSpans, o.MaxSpans = 2, 10_000, 20_000
 		if seed%100 == 0 {
 			o.MaxSpans = 100_000
@@ -71,9 +71,8 @@ func newDataSet(t *testing.T, seed uint64) *dataSet {
 	return d
 }
 
-// round sends a part of the data: first batches; then what comes late; then, in
-// every third set, all again and once more, as replicas write it into blocks of
-// their own.
+// round sends a part of the data: first batches, then late data, then, in every third set, everything
+// once more, as replicas write it into blocks of their own.
 func (d *dataSet) round(t *testing.T, round int) (sent bool) {
 	t.Helper()
 	var batches []ptrace.Traces
@@ -95,12 +94,12 @@ func (d *dataSet) round(t *testing.T, round int) (sent bool) {
 	return len(batches) > 0
 }
 
-// TestEqual: what was sent through a real Tempo is what comes from its blocks and by
-// its API, in normal form, and the verdicts are those that were planted.
+// TestEqual checks that traces sent to a real Tempo are equal, in normal form, to those read from its
+// blocks and by its API, and that the verdicts are the planted ones.
 func TestEqual(t *testing.T) {
 	pack, err := rules.Parse("tracetest.yaml", []byte(tracetest.Pack), rules.Options{MaxCost: 1e15})
 	require.NoError(t, err)
-	const together = 20 // tenants at a time
+	const together = 20 // number of concurrent tenants
 	traces, spans, blocksRead := 0, int64(0), 0
 	for first := 0; first < *equalSets; first += together {
 		var sets []*dataSet
@@ -119,16 +118,16 @@ func TestEqual(t *testing.T) {
 			spans += d.spans
 		}
 	}
-	t.Logf("%d data sets, %d traces, %d spans, %d blocks: equal by blocks and by the API, verdicts as planted", *equalSets, traces, spans, blocksRead)
+	t.Logf("%d data sets, %d traces, %d spans, %d blocks: all equal from blocks and by the API, with the planted verdicts", *equalSets, traces, spans, blocksRead)
 }
 
-// compare reads the data in every way. Tempo may be compacting meanwhile.
+// compare reads the data by each method. Tempo may compact blocks meanwhile.
 func (d *dataSet) compare(t *testing.T, pack *rules.Pack) (blocksRead int) {
 	t.Helper()
 	var got map[trace.ID]*trace.Trace
 	var report blocks.Report
 	deadline := time.Now().Add(patience)
-	for { // until all that is on its way has arrived in blocks
+	for { // until all sent data has arrived in blocks
 		got, report = readAll(t, d.store, blocks.Request{Tenant: d.name, Needs: columnar.Needs{All: true}})
 		stored := int64(0)
 		for _, tr := range got {
@@ -143,7 +142,7 @@ func (d *dataSet) compare(t *testing.T, pack *rules.Pack) (blocksRead int) {
 	require.Empty(t, report.Problems, "set %d", d.seed)
 	d.wantSent(t, "blocks", got, nil)
 
-	// Tempo's own search sees blocks once it has polled its storage.
+	// Tempo's own search reads blocks after it has polled its storage.
 	var byAPI map[trace.ID]*trace.Trace
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Second) {
 		byAPI = map[trace.ID]*trace.Trace{}
@@ -160,17 +159,17 @@ func (d *dataSet) compare(t *testing.T, pack *rules.Pack) (blocksRead int) {
 		if stored >= d.spans && len(apiReport.Problems) == 0 {
 			break
 		}
-		require.True(t, time.Now().Before(deadline), "set %d: %d of %d spans come by the API: %v", d.seed, stored, d.spans, apiReport.Problems)
+		require.True(t, time.Now().Before(deadline), "set %d: %d of %d spans are returned by the API: %v", d.seed, stored, d.spans, apiReport.Problems)
 	}
-	// By ID Tempo renames server spans that share an ID with their client. That cannot
-	// be undone where IDs are small numbers, as its own new ones are.
+	// In traces by ID Tempo renames server spans that share an ID with their client. This cannot be
+	// reversed if IDs are small numbers, like Tempo's new IDs.
 	renamed := map[trace.ID]bool{}
 	for _, g := range d.generated {
 		renamed[g.ID] = slices.Contains(g.Nasty, tracetest.SharedIDs) && slices.Contains(g.Nasty, tracetest.LeadingZeros)
 	}
 	d.wantSent(t, "API", byAPI, renamed)
 
-	// Verdicts, from no more columns than the rules need.
+	// Verdicts on only the columns that the rules need.
 	needed, _ := readAll(t, d.store, blocks.Request{Tenant: d.name, Needs: needsOf(pack)})
 	for _, g := range d.generated {
 		for way, tr := range map[string]*trace.Trace{"blocks": needed[g.ID], "API": byAPI[g.ID]} {
@@ -202,7 +201,7 @@ func (d *dataSet) wantSent(t *testing.T, way string, got map[trace.ID]*trace.Tra
 			continue
 		}
 		if diff := cmp.Diff(want.Spans, got[want.ID].Spans); diff != "" {
-			t.Fatalf("set %d by %s: trace %s differs from what was sent (-sent +read):\n%.4000s", d.seed, way, want.ID, diff)
+			t.Fatalf("set %d by %s: trace %s differs from the sent trace (-sent +read):\n%.4000s", d.seed, way, want.ID, diff)
 		}
 	}
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// Impatient has the store wait less before it asks again and for what stands still.
+// Impatient makes the store wait less before a retry and for stalled requests.
 func (s *Store) Impatient(pause, stall time.Duration) *Store {
 	s.pause, s.stall = pause, stall
 	return s
 }
 
-// InParts has the store read ahead so many bytes by one request.
+// InParts sets the number of bytes that one request reads ahead.
 func (s *Store) InParts(bytes int64) *Store {
 	s.partBytes = bytes
 	return s
@@ -30,8 +30,8 @@ func RegionOf(endpoint string) string {
 	return c.region()
 }
 
-// WholeParts returns the sizes of the parts in which columns of a block are read as a whole:
-// needed ones and others in turn.
+// WholeParts returns the sizes of the parts in which columns of a block are read as a whole. Needed
+// columns and others alternate.
 func WholeParts(columns []int64) (parts []int64) {
 	var ranges []byteRange
 	at := int64(0)
@@ -47,17 +47,17 @@ func WholeParts(columns []int64) (parts []int64) {
 	return parts
 }
 
-// SpoolFiles is how many files there are for what is read ahead together.
+// SpoolFiles is the number of files for data that is read ahead together.
 const SpoolFiles = spoolFiles
 
-// Near has the store read nothing ahead.
+// Near makes the store read nothing ahead.
 func (s *Store) Near() *Store {
 	s.near = true
 	return s
 }
 
-// ReadPages decodes the pages of the needed columns of a tenant's blocks and does
-// nothing with them: what reading costs at least.
+// ReadPages decodes the pages of the needed columns of a tenant's blocks and discards them, which is the
+// minimum cost of reading.
 func (s *Store) ReadPages(ctx context.Context, tenant string, needs columnar.Needs) error {
 	listing, err := s.List(ctx, tenant)
 	if err != nil {

@@ -23,7 +23,7 @@ const (
 	secondBlock = "4ae5650f-26b0-4e87-bfe8-08d7b3d8b627"
 )
 
-// broken copies the fixture and lets do break it.
+// broken copies the fixture and breaks the copy with do.
 func broken(t *testing.T, do func(dir string)) *blocks.Store {
 	t.Helper()
 	dir := t.TempDir()
@@ -42,7 +42,7 @@ func broken(t *testing.T, do func(dir string)) *blocks.Store {
 	return store
 }
 
-// change rewrites a file of the fixture.
+// change rewrites a file of the fixture's copy.
 func change(t *testing.T, path string, f func([]byte) []byte) {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -50,7 +50,7 @@ func change(t *testing.T, path string, f func([]byte) []byte) {
 	require.NoError(t, os.WriteFile(path, f(b), 0o644))
 }
 
-// What cannot be read is said, and no trace is given that might lack its spans.
+// Unreadable data is reported, and no trace is delivered that may lack its spans.
 func TestADamagedBlockIsSaidAndNoHalfTraceIsGiven(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string
@@ -79,7 +79,7 @@ func TestADamagedBlockIsSaidAndNoHalfTraceIsGiven(t *testing.T) {
 				return b
 			})
 		}},
-		{"meta.json that is none", "is not a meta.json", func(dir string) {
+		{"an invalid meta.json", "is not a meta.json", func(dir string) {
 			change(t, filepath.Join(dir, firstBlock, "meta.json"), func([]byte) []byte { return []byte("{") })
 		}},
 		{"meta.json of another block", "it was copied from there", func(dir string) {
@@ -87,7 +87,7 @@ func TestADamagedBlockIsSaidAndNoHalfTraceIsGiven(t *testing.T) {
 				return []byte(strings.ReplaceAll(string(b), firstBlock, secondBlock))
 			})
 		}},
-		{"an older format", "its format is vParquet3; [vParquet4 vParquet5] are read", func(dir string) {
+		{"an older format", "its format is vParquet3: let Tempo rewrite it in one of the supported formats [vParquet4 vParquet5]", func(dir string) {
 			change(t, filepath.Join(dir, firstBlock, "meta.json"), func(b []byte) []byte {
 				return []byte(strings.ReplaceAll(string(b), "vParquet5", "vParquet3"))
 			})
@@ -110,7 +110,7 @@ func TestADamagedBlockIsSaidAndNoHalfTraceIsGiven(t *testing.T) {
 }
 
 func TestACompactedBlockIsNotRead(t *testing.T) {
-	// Marking is a copy and then a delete: for a moment both files are there.
+	// Marking a block is a copy and then a delete, so both files exist for a moment.
 	store := broken(t, func(dir string) {
 		b, err := os.ReadFile(filepath.Join(dir, firstBlock, "meta.json"))
 		require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestACompactedBlockIsNotRead(t *testing.T) {
 
 func TestABlockIsLeftOutOnlyByTheTimesOfItsRows(t *testing.T) {
 	store, sent := fixture(t)
-	// meta.json of every block says another time: it counts for nothing.
+	// The meta.json of every block has another time, which must have no effect.
 	lying := broken(t, func(dir string) {
 		for _, id := range []string{firstBlock, secondBlock} {
 			change(t, filepath.Join(dir, id, "meta.json"), func(b []byte) []byte {
@@ -148,7 +148,7 @@ func TestABlockIsLeftOutOnlyByTheTimesOfItsRows(t *testing.T) {
 		got, report = readAll(t, s, blocks.Request{From: at.Add(-3 * time.Hour), To: at.Add(-2 * time.Hour)})
 		require.Empty(t, got)
 		require.Equal(t, 3, report.Left)
-		// Near enough that a trace of the range could have spans there.
+		// This is near enough for a trace in the range to have spans there.
 		got, report = readAll(t, s, blocks.Request{From: at.Add(-50 * time.Minute), To: at.Add(-40 * time.Minute)})
 		require.Empty(t, got)
 		require.Equal(t, 300, report.OutsideRange)

@@ -13,15 +13,14 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// A block whose data is there and whose meta.json is not is a problem, unless Tempo is
-// writing or deleting it.
+// A block with data but without a meta.json is a problem, unless Tempo is writing or deleting it.
 func TestDataWithoutMetaJSONIsAProblemUnlessItIsBeingWritten(t *testing.T) {
 	const data = "t/b-0/data.parquet"
 	for _, tt := range []struct {
 		name    string
 		body    string
 		age     time.Duration
-		at      func(b *bucket, list int) // is called before each listing
+		at      func(b *bucket, list int) // called before each listing
 		problem bool
 		live    []string
 	}{
@@ -32,7 +31,7 @@ func TestDataWithoutMetaJSONIsAProblemUnlessItIsBeingWritten(t *testing.T) {
 		{name: "one that is being written", body: "PAR1 and", age: 5 * time.Minute, live: []string{"a-0"}},
 		{name: "one that is begun", live: []string{"a-0"}},
 		{name: "one that gets its meta.json", body: "PAR1PAR1", live: []string{"a-0", "b-0"}, at: func(b *bucket, list int) {
-			if list == 5 { // two listings, two looks
+			if list == 5 { // two listings and two checks
 				b.write("b-0")
 			}
 		}},
@@ -75,7 +74,7 @@ func TestDataWithoutMetaJSONIsAProblemUnlessItIsBeingWritten(t *testing.T) {
 			require.Len(t, listing.Problems, 1)
 			require.Equal(t, "block b-0", listing.Problems[0].What)
 			require.ErrorContains(t, listing.Problems[0].Err, "it has a data.parquet and no meta.json")
-			require.Equal(t, []string{"b-0"}, listing.Unread, "once it can be read it is new")
+			require.Equal(t, []string{"b-0"}, listing.Unread, "the block must be new when it can be read")
 		})
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// The fixture's blocks. What the last three held, a compaction wrote into merged.
+// The fixture's blocks. A compaction wrote the contents of the last three into merged.
 const merged = "4ae5650f-26b0-4e87-bfe8-08d7b3d8b627"
 
 var (
@@ -28,13 +28,13 @@ var (
 	written    = append([]string{firstBlock, "51e197ef-064a-4bc4-b821-538fe7c531c2"}, mergedFrom...)
 )
 
-// stored gives what the fixture's blocks hold.
+// stored returns the contents of the fixture's blocks.
 type stored struct {
 	fixture map[string][]byte
 	read    map[string]map[trace.ID]*trace.Trace // by the blocks that were read
 }
 
-// put puts one of the fixture's blocks into a bucket, as a block of another ID.
+// put stores one of the fixture's blocks in a bucket, as a block with another ID.
 func (s *stored) put(t *testing.T, b *bucket, id, content string, level int) {
 	body := s.fixture["single-tenant/"+content+"/meta.json"]
 	if body == nil {
@@ -49,7 +49,7 @@ func (s *stored) put(t *testing.T, b *bucket, id, content string, level int) {
 	b.put("single-tenant/"+id+"/meta.json", body)
 }
 
-// scan returns the traces of some of the fixture's blocks, as one reading gives them.
+// scan returns the traces of some of the fixture's blocks, as one reading delivers them.
 func (s *stored) scan(t *testing.T, contents map[string]bool) map[trace.ID]*trace.Trace {
 	t.Helper()
 	key := strings.Join(slices.Sorted(maps.Keys(contents)), " ")
@@ -65,8 +65,7 @@ func (s *stored) scan(t *testing.T, contents map[string]bool) map[trace.ID]*trac
 	return s.read[key]
 }
 
-// growing is a tenant whose blocks are written, compacted and deleted, also while they
-// are read.
+// growing is a tenant whose blocks are written, compacted and deleted, also while they are read.
 type growing struct {
 	t       *testing.T
 	r       *rand.Rand
@@ -75,22 +74,22 @@ type growing struct {
 	now     time.Time
 	n       int
 	unsent  []string
-	content map[string]string // by block, those that are gone, too
+	content map[string]string // by block, including removed ones
 	level   map[string]int
 	live    []string
-	marking []string             // sources of compactions that are not marked yet
-	deleted map[string]time.Time // by compacted block: when
+	marking []string             // sources of compactions that are not yet marked
+	deleted map[string]time.Time // by compacted block: the time of its deletion
 }
 
 func (g *growing) write(content string, level int) {
 	g.n++
-	id := fmt.Sprintf("%04d-%d", g.r.IntN(10000), g.n) // anywhere in a listing
+	id := fmt.Sprintf("%04d-%d", g.r.IntN(10000), g.n) // at any position of a listing
 	g.content[id], g.level[id] = content, level
 	g.live = append(g.live, id)
 	g.stored.put(g.t, g.bucket, id, content, level)
 }
 
-// step does one thing to the blocks.
+// step makes one change to the blocks.
 func (g *growing) step() {
 	for id, at := range g.deleted {
 		if !g.now.Before(at) {
@@ -135,8 +134,8 @@ func (g *growing) step() {
 	}
 }
 
-// Whatever fails while what is new is judged, as blocks come and go: nothing counts as
-// judged that did not come, and in the end all has come as one scan gives it.
+// Whatever fails while new blocks are judged, and while blocks are written and removed: no block counts
+// as judged unless it was delivered, and finally everything was delivered as one scan delivers it.
 func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 	seeds := uint64(20)
 	if testing.Short() {
@@ -161,7 +160,8 @@ func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 			g.unsent = append(g.unsent, written[i])
 		}
 		var mu sync.Mutex
-		// Of this tick: moments, what lastingly fails after how many requests, how much happens.
+		// Faults of this tick: the rate of temporary faults, the permanent fault and the request at which
+		// it begins, the number of changes.
 		rate, victim, after, busy := 0.0, "", 0, 0
 		kinds := r.Perm(faultKinds)[:1+r.IntN(3)]
 		g.bucket.hook = func(q request) fault {
@@ -192,7 +192,7 @@ func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 		latest := map[trace.ID]*trace.Trace{}
 		came := map[trace.ID]map[trace.SpanID]bool{}
 		for tick, done := 1, false; !done; tick++ {
-			require.Less(t, tick, 30, "seed %d: it never ends", seed)
+			require.Less(t, tick, 30, "seed %d: the blocks are never all judged", seed)
 			calm := tick > 7
 			for range r.IntN(6) {
 				g.now = g.now.Add(time.Duration(r.IntN(60)) * time.Second)
@@ -222,7 +222,7 @@ func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 			ledger = ledger.Next(listing, modelRetention)
 			before, err := json.Marshal(ledger)
 			require.NoError(t, err)
-			// Some wait from when they are seen, for long; who judges may fail.
+			// Some blocks wait a long time after they are first seen; the judging itself may fail.
 			for _, id := range ledger.New() {
 				if _, seen := waits[id]; !seen || calm {
 					waits[id] = !calm && r.IntN(3) == 0
@@ -248,7 +248,7 @@ func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 					return errStopped
 				}
 				if got[tr.ID] != nil || now[tr.ID] == nil || !reflect.DeepEqual(now[tr.ID].Spans, tr.Spans) {
-					return fmt.Errorf("trace %s comes twice, or not as it is", tr.ID)
+					return fmt.Errorf("trace %s was delivered twice, or differs", tr.ID)
 				}
 				got[tr.ID] = tr
 				return nil
@@ -281,12 +281,12 @@ func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 			if len(report.Problems) > 0 {
 				incomplete++
 				require.False(t, calm, "seed %d: %v", seed, report.Problems)
-				require.Equal(t, string(before), string(after), "seed %d, tick %d: after an incomplete reading nothing is judged", seed, tick)
+				require.Equal(t, string(before), string(after), "seed %d, tick %d: an incomplete reading must not change the ledger", seed, tick)
 			} else {
 				complete++
 				judged += len(read)
 				for _, id := range read {
-					require.True(t, ledger.Judged(id), "seed %d, tick %d: block %s came whole", seed, tick, id)
+					require.True(t, ledger.Judged(id), "seed %d, tick %d: block %s was completely delivered", seed, tick, id)
 				}
 				done = calm && len(ledger.New()) == 0
 			}
@@ -298,22 +298,22 @@ func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 				}
 				for _, tr := range st.scan(t, map[string]bool{g.content[id]: true}) {
 					for _, s := range tr.Spans {
-						require.True(t, came[tr.ID][s.ID], "seed %d, tick %d: block %s counts as judged, and a span of trace %s never came", seed, tick, id, tr.ID)
+						require.True(t, came[tr.ID][s.ID], "seed %d, tick %d: block %s counts as judged, but a span of trace %s was never delivered", seed, tick, id, tr.ID)
 					}
 				}
 			}
 		}
-		wantSame(t, want, latest, fmt.Sprintf("seed %d: what came last", seed))
+		wantSame(t, want, latest, fmt.Sprintf("seed %d: the last delivered traces", seed))
 	}
-	t.Logf("%d tenants; readings: %d complete, %d incomplete with reasons, %d stopped; %d listings failed; %d blocks judged, %d traces came again; faults: %v",
+	t.Logf("%d tenants; readings: %d complete, %d incomplete with reasons, %d stopped; %d listings failed; %d blocks judged, %d traces were delivered again; faults: %v",
 		seeds, complete, incomplete, failed, unlisted, judged, again, faults)
 	require.Greater(t, complete, int(seeds))
 	require.Greater(t, incomplete, int(seeds))
 }
 
-var errStopped = errors.New("who judges has stopped")
+var errStopped = errors.New("the judging was stopped")
 
-// wantSame wants the same traces with the same spans.
+// wantSame requires the same traces with the same spans.
 func wantSame(t *testing.T, want, got map[trace.ID]*trace.Trace, what string) {
 	t.Helper()
 	for id, tr := range want {

@@ -15,15 +15,15 @@ import (
 	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
-// step is one listing of a table of them, and what the ledger says of it.
+// step is one listing in a sequence, with the expected state of the ledger.
 type step struct {
-	live      string // IDs, by spaces; the digit at the end is the level
+	live      string // IDs, separated by spaces; the final digit is the level
 	compacted string
 	unread    string
-	after     time.Duration // since the step before; default a minute
+	after     time.Duration // since the step before; default one minute
 	unstable  bool
-	want      string // new
-	judge     string // what is judged then; "all": what is new
+	want      string // new blocks
+	judge     string // blocks that are then judged; "all": the new ones
 }
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -144,7 +144,7 @@ func TestLedger(t *testing.T) {
 				next := ledger.Next(listing, 0)
 				after, err := json.Marshal(ledger)
 				require.NoError(t, err)
-				require.Equal(t, string(before), string(after), "a ledger is a value")
+				require.Equal(t, string(before), string(after), "Next must not change its receiver")
 				require.Equal(t, strings.Fields(s.want), append([]string{}, next.New()...), "listing %d: %+v", i+1, next.Blocks)
 				for _, m := range listing.Live {
 					require.Equal(t, !slices.Contains(next.New(), m.ID), next.Judged(m.ID))
@@ -160,14 +160,14 @@ func TestLedger(t *testing.T) {
 				ledger = blocks.Ledger{}
 				require.NoError(t, json.Unmarshal(b, &ledger))
 				if !s.unstable {
-					require.Len(t, ledger.Blocks, len(listing.Live)+len(listing.Compacted)+len(listing.Unread), "it forgets")
+					require.Len(t, ledger.Blocks, len(listing.Live)+len(listing.Compacted)+len(listing.Unread), "the ledger must contain only the listed blocks")
 				}
 			}
 		})
 	}
 }
 
-// reportOf is that of a reading of the blocks without a problem.
+// reportOf returns the report of a reading of the blocks without a problem.
 func reportOf(ids ...string) blocks.Report {
 	var report blocks.Report
 	for _, id := range ids {
@@ -181,7 +181,7 @@ func TestOnlyWhatWasReadIsJudged(t *testing.T) {
 	ledger := blocks.Ledger{}.Next(listing, 0)
 	for name, tt := range map[string]struct {
 		report blocks.Report
-		want   []string // new still
+		want   []string // still new
 	}{
 		"all":                         {reportOf("a0", "b0"), nil},
 		"a block that was not near":   {reportOf("a0"), []string{"b0"}},
@@ -191,13 +191,13 @@ func TestOnlyWhatWasReadIsJudged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, tt.want, ledger.Judge(tt.report, "a0", "b0").New())
-			require.Equal(t, []string{"a0", "b0"}, ledger.New(), "a ledger is a value")
+			require.Equal(t, []string{"a0", "b0"}, ledger.New(), "Judge must not change its receiver")
 		})
 	}
 }
 
-// model is a tenant's blocks as ingesters, compactors and retention change them, in a
-// bucket whose listings are read page by page meanwhile.
+// model is a tenant whose blocks are changed by ingesters, compactors and retention, in a bucket whose
+// listings are read page by page meanwhile.
 type model struct {
 	r       *rand.Rand
 	bucket  *bucket
@@ -205,8 +205,8 @@ type model struct {
 	n       int
 	level   map[string]int
 	spans   map[string]map[int]bool // by block
-	deleted map[string]time.Time    // by compacted block: when
-	marking []string                // sources of compactions that are not marked yet
+	deleted map[string]time.Time    // by compacted block: the time of its deletion
+	marking []string                // sources of compactions that are not yet marked
 	span    int
 }
 
@@ -214,12 +214,12 @@ const modelRetention = 10 * time.Minute
 
 func (m *model) write(level int, spans map[int]bool) {
 	m.n++
-	id := fmt.Sprintf("%04d-%d-%d", m.r.IntN(10000), m.n, level) // anywhere in a listing
+	id := fmt.Sprintf("%04d-%d-%d", m.r.IntN(10000), m.n, level) // at any position of a listing
 	m.level[id], m.spans[id] = level, spans
 	m.bucket.write(id)
 }
 
-// step does one thing to the blocks.
+// step makes one change to the blocks.
 func (m *model) step() {
 	for id, at := range m.deleted {
 		if !m.now.Before(at) {
@@ -280,8 +280,8 @@ func (m *model) live() []string {
 	return ids
 }
 
-// TestEverySpanIsJudged: whatever happens to blocks between and during listings, and
-// whatever part of what is new is judged each time.
+// TestEverySpanIsJudged covers all changes of blocks between and during listings, and any part of the new
+// blocks being judged each time.
 func TestEverySpanIsJudged(t *testing.T) {
 	seeds := uint64(1500)
 	if testing.Short() {
@@ -292,8 +292,8 @@ func TestEverySpanIsJudged(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 4))
 		m := &model{r: r, bucket: &bucket{objects: map[string][]byte{"t/index.json.gz": nil}, pageSize: 1 + r.IntN(8)}, now: noon,
 			level: map[string]int{}, spans: map[string]map[int]bool{}, deleted: map[string]time.Time{}}
-		busy := r.IntN(12) // how much happens during a listing
-		steps := 0         // left in this listing
+		busy := r.IntN(12) // number of changes during a listing
+		steps := 0         // remaining changes in this listing
 		m.bucket.hook = func(q request) fault {
 			if steps > 0 && q.op == "list" && r.IntN(12) < busy {
 				m.now = m.now.Add(time.Duration(r.IntN(100)) * time.Millisecond)
@@ -320,7 +320,7 @@ func TestEverySpanIsJudged(t *testing.T) {
 				}
 			}
 			if steps = busy; last {
-				steps = 0 // so that all that is there is listed
+				steps = 0 // so that all existing blocks are listed
 			}
 			began := m.now
 			listing, err := store.List(t.Context(), "t")
@@ -332,7 +332,8 @@ func TestEverySpanIsJudged(t *testing.T) {
 				unstable++
 			}
 			ledger = ledger.Next(listing, modelRetention)
-			// All of it is judged, or some for others wait, or none for the reading failed.
+			// All new blocks are judged; or some, because others wait; or none, because the reading
+			// failed.
 			part := 1 + r.IntN(3)
 			if r.IntN(5) == 0 {
 				part = 0
@@ -370,7 +371,7 @@ func TestEverySpanIsJudged(t *testing.T) {
 	t.Logf("%d buckets, %d listings (%d unstable, %d gaps): %d spans, all judged; %d judged again", seeds, ticks, unstable, gaps, spans, again)
 }
 
-// Where there are no gaps and all is judged at once, nothing is judged twice.
+// Without gaps, and if all new blocks are judged at once, no block is judged twice.
 func TestNothingIsJudgedTwiceWithoutGaps(t *testing.T) {
 	again := 0
 	for seed := range uint64(60) {

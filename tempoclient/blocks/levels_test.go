@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// randomLevels returns levels of up to most as a file has them, and as they are encoded:
-// runs and packed groups of any length.
+// randomLevels returns levels of up to most as decoded bytes and encoded: runs and packed groups of any
+// length.
 func randomLevels(r *rand.Rand, n int, most byte) (levels, encoded []byte) {
 	width := bits.Len8(most)
 	for len(levels) < n {
@@ -32,7 +32,7 @@ func randomLevels(r *rand.Rand, n int, most byte) (levels, encoded []byte) {
 			packed := uint64(0)
 			for i := range 8 {
 				switch {
-				case len(levels) >= n: // filled up
+				case len(levels) >= n: // padding
 					level = 0
 				case r.IntN(3) == 0:
 					level = byte(r.IntN(int(most) + 1))
@@ -46,7 +46,7 @@ func randomLevels(r *rand.Rand, n int, most byte) (levels, encoded []byte) {
 	return levels[:n], encoded
 }
 
-// Bits are found in encoded levels as they are in decoded ones.
+// The bits found in encoded levels are those of decoded levels.
 func TestMarksAreTheLevels(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var m marks
@@ -86,7 +86,7 @@ func TestMarksAreTheLevels(t *testing.T) {
 	}
 }
 
-// Levels are encoded by the library as they are read here.
+// The same holds for levels that the library encoded.
 func TestMarksOfLevelsAsTheLibraryEncodesThem(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	var m marks
@@ -103,7 +103,7 @@ func TestMarksOfLevelsAsTheLibraryEncodesThem(t *testing.T) {
 	}
 }
 
-// Marks of several pages, of which only parts are read, come together as those of one.
+// The joined marks of partially read pages are those of one page.
 func TestMarksAreAddedBitByBit(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var whole marks
@@ -144,14 +144,14 @@ func TestMarksAreAddedBitByBit(t *testing.T) {
 			}
 		}
 		require.Equal(t, numbers, whole.eachSet(nil, before))
-		require.Empty(t, whole.eachSet(nil, append(before, int32(all))), "there is none")
+		require.Empty(t, whole.eachSet(nil, append(before, int32(all))), "a bit that does not exist")
 		if len(before) > 0 {
-			require.Empty(t, whole.eachSet(nil, append(before, before[len(before)-1])), "they do not grow")
+			require.Empty(t, whole.eachSet(nil, append(before, before[len(before)-1])), "numbers that do not increase")
 		}
 	}
 }
 
-// Runs of one level only are told by their lengths.
+// Runs of one level are recognised by their lengths.
 func TestOneLevelIsToldByRuns(t *testing.T) {
 	run := func(n uint64, level byte) []byte { return append(binary.AppendUvarint(nil, n<<1), level) }
 	for _, tt := range []struct {
@@ -162,7 +162,7 @@ func TestOneLevelIsToldByRuns(t *testing.T) {
 		{run(5, 3), 5, true}, {slices.Concat(run(800, 3), run(7, 3)), 807, true},
 		{run(5, 3), 4, false}, {run(5, 3), 6, false}, {run(5, 2), 5, false}, {slices.Concat(run(800, 3), run(7, 2)), 807, false},
 		{slices.Concat(run(800, 3), run(7, 3)), 806, false}, {run(5, 3)[:1], 5, false}, {nil, 5, false}, {[]byte{0x80}, 5, false},
-		{[]byte{1<<1 | 1, 0xff}, 8, false}, // packed: they have to be looked at
+		{[]byte{1<<1 | 1, 0xff}, 8, false}, // packed: the levels must be read
 		{run(1<<63-1, 3), 5, false}, {slices.Concat(run(1<<62, 3), run(1<<62, 3)), 5, false},
 	} {
 		require.Equal(t, tt.want, areAll(tt.src, tt.n, 3), "%v, %d entries", tt.src, tt.n)
@@ -183,7 +183,7 @@ func TestAllMarksAreSet(t *testing.T) {
 	}
 }
 
-// Levels of fewer or more entries are an error, and whatever bytes come no panic.
+// Fewer or more levels than entries are an error, and no bytes cause a panic.
 func TestLevelsOfOtherEntriesAreAnError(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var m marks
@@ -202,7 +202,7 @@ func TestLevelsOfOtherEntriesAreAnError(t *testing.T) {
 		groups := uint64(n+7)/8 + 1 // one too many
 		packed := append(binary.AppendUvarint(nil, groups<<1|1), make([]byte, int(groups)*bits.Len8(most))...)
 		require.Error(t, m.find(packed, n, most, exactly(most)))
-		if last := levels[n-1]; last != 0 { // zeros may be what groups are filled up with
+		if last := levels[n-1]; last != 0 { // zeros may be the padding of a group
 			require.Error(t, m.find(encoded, n-1, most, exactly(most)))
 		}
 		noise := make([]byte, r.IntN(12))

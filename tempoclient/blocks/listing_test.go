@@ -9,13 +9,13 @@ import (
 	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
-// A listing goes by key, while Tempo writes and compacts: what is live then is in it.
+// Blocks are listed by key while Tempo writes and compacts. All live blocks are in the listing.
 func TestAListingMissesNothing(t *testing.T) {
 	for name, tt := range map[string]struct {
-		// at is what happens before a page, by its number: pages hold one key.
+		// at makes the changes before a page, by its number; each page has one key.
 		at        func(b *bucket, page int)
 		live      []string
-		compacted []string // where that matters
+		compacted []string // where relevant
 		unstable  bool
 		problem   string
 	}{

@@ -8,7 +8,7 @@ import (
 	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
-// The limit leaves room beside the spans, also where their memory is the default, or little.
+// The limit leaves room for other data than spans, also for the default or little memory.
 func TestTheMemoryLimitIsBeyondTheSpans(t *testing.T) {
 	require.Equal(t, blocks.MemoryLimit(blocks.DefaultMemoryBytes), blocks.MemoryLimit(0))
 	for _, bytes := range []int64{1 << 20, 64 << 20, 256 << 20, 4 << 30} {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// spansLeaf is a column of spans: lists of resources, scopes and spans.
+// spansLeaf is a column of spans, in lists of resources, scopes and spans.
 var spansLeaf = leaf{depth: 3, present: []byte{0, 1, 2, 3}, defined: 3}
 
 func nestingOf(pages ...[2][]byte) nesting {
@@ -21,15 +21,16 @@ func nestingOf(pages ...[2][]byte) nesting {
 }
 
 func TestNestingIsReadFromLevels(t *testing.T) {
-	// Two rows: resources of 2 spans in one scope and 1 in another, then of 1; then of 3.
+	// Two rows: a resource with 2 spans in one scope and 1 in another, and one with 1 span; then a
+	// resource with 3 spans.
 	rep, def := []byte{0, 3, 2, 1, 0, 3, 3}, bytes.Repeat([]byte{3}, 7)
 	want := nesting{first: []int32{0, 4, 7}, resource: []int32{0, 3, 4}, scope: []int32{0, 2, 3, 4}, spans: 7}
 	require.Equal(t, want, nestingOf([2][]byte{rep, def}))
 	require.Equal(t, want, nestingOf([2][]byte{rep[:4], def[:4]}, [2][]byte{rep[4:], def[4:]}), "in two pages")
 }
 
-// A row without resources, a resource without scopes and a scope without spans have an
-// entry each, and no span.
+// A row without resources, a resource without scopes and a scope without spans have one entry each, but
+// no span.
 func TestEmptyListsAreNoSpans(t *testing.T) {
 	full := [2][]byte{{0, 3}, {3, 3}}
 	gaps := [2][]byte{

@@ -29,11 +29,11 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-var newRounds = flag.Int("new.rounds", 8, "how many blocks TestNewBlocks has written, at least; make new-blocks has 100")
+var newRounds = flag.Int("new.rounds", 8, "minimum number of blocks that TestNewBlocks makes Tempo write; make new-blocks uses 100")
 
-// counting is a bucket that counts what is read, by key.
+// counting is a bucket that counts the read bytes, by key.
 type counting struct {
-	driver.Bucket // nil: what is not implemented is not called
+	driver.Bucket // nil: methods that are not implemented are not called
 	in            *blob.Bucket
 
 	mu    sync.Mutex
@@ -75,7 +75,7 @@ func (c *counting) NewRangeReader(ctx context.Context, key string, from, length 
 	return bodyCloser{r, driver.ReaderAttributes{Size: r.Size(), ModTime: r.ModTime()}}, nil
 }
 
-// bodyCloser is a body of another bucket.
+// bodyCloser closes the body of the underlying bucket.
 type bodyCloser struct {
 	*blob.Reader
 	attributes driver.ReaderAttributes
@@ -89,24 +89,25 @@ func (c *counting) As(any) bool                            { return false }
 func (c *counting) ErrorAs(error, any) bool                { return false }
 func (c *counting) Close() error                           { return c.in.Close() }
 
-// follower judges what is new in a tenant's blocks, tick by tick.
+// follower judges the new blocks of a tenant, tick by tick.
 type follower struct {
 	tenant  string
 	pack    *rules.Pack
 	bucket  *counting
 	store   *blocks.Store
-	ledger  []byte // as it is kept
+	ledger  []byte // in its stored form
 	verdict map[trace.ID]map[string]rules.Outcome
 
 	ticks, traces, again int
-	inFull               map[string]int // by block of level 0: how often it was read as new
+	inFull               map[string]int // by block of level 0: the number of times it was read as new
 	compacted            map[string]bool
-	derived              int // blocks that compactions wrote, read as new
-	// Bytes read of new blocks; of judged ones their footers and trace IDs, and the rest.
+	derived              int // blocks written by compactions and read as new
+	// Bytes read from new blocks, from footers and trace IDs of judged blocks, and from the rest of
+	// judged blocks.
 	firstBytes, idBytes, againBytes int64
 }
 
-// tick reports whether all that was listed is judged.
+// tick reports whether all listed blocks are judged.
 func (f *follower) tick(t *testing.T) bool {
 	t.Helper()
 	var ledger blocks.Ledger
@@ -123,7 +124,7 @@ func (f *follower) tick(t *testing.T) bool {
 		f.compacted[id] = true
 	}
 	ledger = ledger.Next(listing, stack.CompactedRetention)
-	// What it takes to know that nothing is new.
+	// Count the bytes that are read although no block is new.
 	f.bucket.bytes = map[string]int64{}
 	_, err = f.store.Batches(t.Context(), blocks.Request{Tenant: f.tenant, Listing: &listing, Judged: func(string) bool { return true }}, func(*columnar.Batch) error { return nil })
 	require.NoError(t, err)
@@ -173,8 +174,8 @@ func verdictsOf(t *testing.T, pack *rules.Pack, tr *trace.Trace) map[string]rule
 	return verdicts
 }
 
-// TestNewBlocks: who judges what is new as blocks appear, over compactions, late data
-// and a time without listing, has in the end the verdicts of one scan.
+// TestNewBlocks judges new blocks as they appear, with compactions, late data and a time without
+// listings. Finally the verdicts must be those of one scan.
 func TestNewBlocks(t *testing.T) {
 	pack, err := rules.Parse("tracetest.yaml", []byte(tracetest.Pack), rules.Options{})
 	require.NoError(t, err)
@@ -188,7 +189,7 @@ func TestNewBlocks(t *testing.T) {
 	}
 	t.Cleanup(func() { require.NoError(t, f.store.Close()) })
 
-	// Each trace begins in one round; its later batches come up to three rounds after.
+	// Each trace begins in one round. Its later batches are sent up to three rounds later.
 	rounds := *newRounds
 	o := tracetest.Mixed(91, 100*rounds)
 	o.Nasty[tracetest.LongValues], o.Nasty[tracetest.UnequalCopies] = 0, 0
@@ -219,16 +220,16 @@ func TestNewBlocks(t *testing.T) {
 	for round, batches := range sends {
 		w.send(t, batches...)
 		require.NoError(t, w.Flush(t.Context()))
-		time.Sleep(1500 * time.Millisecond) // as blocks come, are compacted and go
+		time.Sleep(1500 * time.Millisecond) // while blocks are written, compacted and deleted
 		switch {
-		case round == gapAt: // nobody looks, for longer than compacted blocks are kept
+		case round == gapAt: // no listing for longer than compacted blocks are kept
 			time.Sleep(stack.CompactedRetention + 2*time.Second)
 		case round != gapAt-1:
 			f.tick(t)
 		}
 	}
 
-	// One scan of all that was sent.
+	// One scan of all sent data.
 	var scan map[trace.ID]*trace.Trace
 	var report blocks.Report
 	for deadline := time.Now().Add(patience); ; time.Sleep(300 * time.Millisecond) {
@@ -260,15 +261,15 @@ func TestNewBlocks(t *testing.T) {
 	for id, n := range f.inFull {
 		require.Equal(t, 1, n, "block %s of level 0 was read in full %d times", id, n)
 	}
-	require.NotEmpty(t, f.compacted, "Tempo compacts meanwhile")
-	require.Positive(t, f.again, "data is late")
-	t.Logf("%d traces, %d spans, %d late batches; %d ticks, one gap: %d blocks of level 0 read in full once, %d compacted blocks seen, %d of what compactions wrote read as new",
+	require.NotEmpty(t, f.compacted, "Tempo must compact blocks during the test")
+	require.Positive(t, f.again, "some data must be late")
+	t.Logf("%d traces, %d spans, %d late batches; %d ticks, one gap: %d blocks of level 0 read in full once, %d compacted blocks seen, %d blocks written by compactions read as new",
 		len(scan), spans, late, f.ticks, len(f.inFull), len(f.compacted), f.derived)
 	t.Logf("%d traces judged, %d of them again for late spans; bytes read: %d of new blocks; of judged ones %d again for late traces and %d for footers and trace IDs; one scan reads %d",
 		f.traces, f.again, f.firstBytes, f.againBytes, f.idBytes, report.Bytes)
 }
 
-// boolsOf is the set of the keys of a map, as texts.
+// boolsOf returns the keys of a map as a set of strings.
 func boolsOf[V any](m map[trace.ID]V) map[string]bool {
 	set := map[string]bool{}
 	for id := range m {

@@ -22,9 +22,9 @@ func TestStorageThatHoldsNothingOfATenantNamesItsContent(t *testing.T) {
 	for _, tt := range []struct {
 		name, tenant string
 		objects      []string
-		local        string // the error in a folder; %s is that folder
-		bucket       string // the error in a bucket
-		requests     int    // to the bucket, at most
+		local        string // the error for a folder; %s is that folder
+		bucket       string // the error for a bucket
+		requests     int    // maximum number of requests to the bucket
 	}{
 		{"another tenant", "shpo", []string{tenantBlock, "b/index.pb.zst", "tempo_cluster_seed.json", "logs/x.log"},
 			`there is no tenant "shpo" in %s; there are: a, b`, `there is no tenant "shpo" in memory; there are: a, b`, 6},
@@ -72,7 +72,7 @@ func TestStorageThatHoldsNothingOfATenantNamesItsContent(t *testing.T) {
 				require.Contains(t, listing.Problems[0].Err.Error(), s.want)
 				require.True(t, strings.HasPrefix(listing.Problems[0].What, "tenant "))
 				_, report := readAll(t, s.store, blocks.Request{Tenant: tt.tenant})
-				require.Len(t, report.Problems, 1, "a reading is incomplete, too")
+				require.Len(t, report.Problems, 1, "a reading must be incomplete, too")
 			}
 			require.LessOrEqual(t, requests/2, tt.requests, "requests of one listing")
 		})

@@ -19,17 +19,17 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// randomColumn is a file of one column, as the library wrote it.
+// randomColumn is a file with one column, written by the library.
 type randomColumn struct {
 	name string
 	file []byte
 	l    leaf
 	b    *block
-	// By row group and row: the entries.
+	// The entries, by row group and row.
 	rows [][]parquet.Row
 }
 
-// randomLeaf returns a column of random type, encoding and compression in so many lists.
+// randomLeaf returns a column of random type, encoding and compression, nested in depth lists.
 func randomLeaf(r *rand.Rand, depth int) (root parquet.Node, kind parquet.Kind, name string) {
 	types := []struct {
 		node      parquet.Node
@@ -50,7 +50,7 @@ func randomLeaf(r *rand.Rand, depth int) (root parquet.Node, kind parquet.Kind, 
 		node = parquet.Optional(node)
 	}
 	name = fmt.Sprintf("%s in %d lists, optional %t, %s, %s", typ.node.Type().Kind(), depth, node.Optional(), enc, codec)
-	if depth > 0 && r.IntN(2) == 0 && !node.Optional() { // the value is what is repeated
+	if depth > 0 && r.IntN(2) == 0 && !node.Optional() { // the value itself is repeated
 		node = parquet.Repeated(node)
 		depth--
 	}
@@ -73,7 +73,7 @@ func newRandomColumn(t *testing.T, r *rand.Rand) *randomColumn {
 	require.Equal(t, kind, l.kind)
 
 	words := 1 + r.IntN(300)
-	length := r.IntN(3) * 4 // of texts; 0: any
+	length := r.IntN(3) * 4 // of strings; 0: any
 	value := func() parquet.Value {
 		switch kind {
 		case parquet.ByteArray:
@@ -91,7 +91,7 @@ func newRandomColumn(t *testing.T, r *rand.Rand) *randomColumn {
 		}
 		return parquet.BooleanValue(r.IntN(3) == 0)
 	}
-	// How often levels change, and are those of a value.
+	// The share of defined values, and the probability that a level repeats.
 	full, same := []float64{1, 1, 1, 0.9, 0.5, 0.02, 0}[r.IntN(7)], r.Float64()
 	perRow := 1 + r.IntN(20)
 	n := 1 + r.IntN([]int{10, 500, 6000}[r.IntN(3)])
@@ -105,13 +105,13 @@ func newRandomColumn(t *testing.T, r *rand.Rand) *randomColumn {
 					level = r.IntN(int(l.defined) + 1)
 				}
 			}
-			level = max(level, int(l.present[rep])) // what is repeated is there
+			level = max(level, int(l.present[rep])) // a repeated element exists
 			v := parquet.NullValue()
 			if level == int(l.defined) {
 				v = value()
 			}
 			row = append(row, v.Level(rep, level, 0))
-			lists := 0 // in which another element may follow
+			lists := 0 // lists in which another element may follow
 			for lists < depth && level >= int(l.present[lists+1]) {
 				lists++
 			}
@@ -128,7 +128,7 @@ func newRandomColumn(t *testing.T, r *rand.Rand) *randomColumn {
 	page := 1 << r.IntN(14)
 	options := []parquet.WriterOption{schema, parquet.PageBufferSize(page), parquet.DataPageVersion(2), parquet.WriteBufferSize(0)}
 	limited := r.IntN(3) == 0
-	if limited { // the column goes over to plain pages
+	if limited { // the column changes to plain pages
 		options = append(options, parquet.DictionaryMaxBytes(int64(1+r.IntN(2000))))
 	}
 	w := parquet.NewWriter(&file, options...)
@@ -159,7 +159,7 @@ func newRandomColumn(t *testing.T, r *rand.Rand) *randomColumn {
 	return c
 }
 
-// wantValue fails unless value i of the page is v.
+// wantValue requires that value i of the page is v.
 func wantValue(t *testing.T, p *page, i int, v parquet.Value) {
 	t.Helper()
 	if want, have := valueOf(v), p.value(i); !have.Equal(want) {
@@ -183,8 +183,8 @@ func valueOf(v parquet.Value) trace.Value {
 	return trace.Value{}
 }
 
-// However the library wrote a column, whichever of its rows are read, and in whichever of
-// the ways: its pages hold what was written.
+// For any column written by the library, any rows and each method of reading, pages contain the written
+// values.
 func TestPagesHoldWhatWasWritten(t *testing.T) {
 	columns := 400
 	if testing.Short() {
@@ -233,7 +233,7 @@ func TestPagesHoldWhatWasWritten(t *testing.T) {
 					}
 				}
 				require.NoError(t, p.check(), what)
-				if r.IntN(2) == 0 { // all of the page, by its marks
+				if r.IntN(2) == 0 { // the whole page, by its marks
 					require.NoError(t, p.decodeAll(), what)
 					m := p.defined()
 					for i, v := range these {
@@ -291,8 +291,8 @@ func TestPagesHoldWhatWasWritten(t *testing.T) {
 	}
 }
 
-// Sums cover what follows a page's header. A damaged bit of a header is an error, or gives
-// other entries than the column has, or changes nothing.
+// Checksums cover the data after a page's header. A flipped bit of a header is an error, or results in a
+// different number of entries than the column has, or changes nothing.
 func TestADamagedBitOfAPagesHeaderIsFoundOrChangesNothing(t *testing.T) {
 	columns := 60
 	if testing.Short() {
@@ -303,7 +303,7 @@ func TestADamagedBitOfAPagesHeaderIsFoundOrChangesNothing(t *testing.T) {
 		r := rand.New(rand.NewPCG(uint64(seed), 9))
 		c := newRandomColumn(t, r)
 		if c.b.chunks[0][0].codec == format.Lz4Raw {
-			continue // the library takes any memory for one that is damaged; Tempo writes none
+			continue // the library accepts any memory for a damaged one; Tempo writes none
 		}
 		for range 20 {
 			g := r.IntN(len(c.rows))
@@ -356,8 +356,8 @@ func TestADamagedBitOfAPagesHeaderIsFoundOrChangesNothing(t *testing.T) {
 	t.Logf("%d damaged bits", flips)
 }
 
-// readAs reads rows of the column, and reports whether they are as wanted. It is an error
-// if there are not as many entries.
+// readAs reads rows of the column, and reports whether they are as wanted. Another number of entries is
+// an error.
 func (c *randomColumn) readAs(in *pageReader, group int, rows rowRange, want []parquet.Value, marked bool) (same bool, err error) {
 	defer recovered(&err)
 	at, same := 0, true
@@ -403,8 +403,8 @@ func (c *randomColumn) readAs(in *pageReader, group int, rows rowRange, want []p
 	return same, err
 }
 
-// A footer and the indexes of pages have no sums: what is damaged is an error, or says
-// where pages are within the file.
+// Footers and page indexes have no checksums. A damaged one is an error, or its pages are within the
+// file.
 func TestADamagedFooterIsNoPanic(t *testing.T) {
 	for seed := range 3 {
 		r := rand.New(rand.NewPCG(uint64(seed), 10))
@@ -437,14 +437,14 @@ func TestADamagedFooterIsNoPanic(t *testing.T) {
 	}
 }
 
-// Texts of one length are told by their lengths, which are deltas: those of any others are not.
+// Strings of one length are recognised by their lengths, which are deltas. Others are not.
 func TestTextsOfOneLengthAreTold(t *testing.T) {
 	r := rand.New(rand.NewPCG(12, 12))
 	told := 0
 	for range 3000 {
 		n := 1 + r.IntN(400)
 		if r.IntN(2) == 0 {
-			n = 1 + 128*r.IntN(3) // whole blocks: the library fills others up with what is no zero
+			n = 1 + 128*r.IntN(3) // whole blocks: the library pads others with values other than zero
 		}
 		lengths := make([]int, n)
 		for i := range lengths {
@@ -453,7 +453,7 @@ func TestTextsOfOneLengthAreTold(t *testing.T) {
 		if r.IntN(2) == 0 {
 			lengths[r.IntN(n)] += r.IntN(4) - 2
 		}
-		if r.IntN(4) == 0 { // a step in one place
+		if r.IntN(4) == 0 { // a step at one position
 			step := r.IntN(3) - 1
 			for i := r.IntN(n); i < n; i++ {
 				lengths[i] += step
@@ -499,7 +499,7 @@ func TestTextsOfOneLengthAreTold(t *testing.T) {
 	require.Greater(t, told, 500)
 }
 
-// A page that has fewer values than it should is an error, whatever memory is behind them.
+// A page with too few values is an error, whatever data follows them in memory.
 func TestAPageOfTooFewValuesIsAnError(t *testing.T) {
 	ints := []int64{1, 2, 3, 4, 5, 6, 7, 8}
 	for _, tt := range []struct {
@@ -525,7 +525,7 @@ func TestAPageOfTooFewValuesIsAnError(t *testing.T) {
 		{parquet.Boolean, nil, func(n int) ([]byte, error) { return make([]byte, (8*n+7)/8), nil }, &parquet.Plain},
 	} {
 		in := &pageReader{}
-		for have := 8; have >= 6; have-- { // the memory of the first is used again
+		for have := 8; have >= 6; have-- { // the memory of the first page is reused
 			data, err := tt.encode(have)
 			require.NoError(t, err)
 			all := 8

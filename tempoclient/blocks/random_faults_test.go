@@ -22,10 +22,10 @@ import (
 
 const fixtureDir = "testdata/vparquet5"
 
-// liveBlocks are the fixture's.
+// liveBlocks are the live blocks of the fixture.
 var liveBlocks = []string{firstBlock, secondBlock, "51e197ef-064a-4bc4-b821-538fe7c531c2"}
 
-// truth is what a reading without faults gives.
+// truth returns the traces of a reading without faults.
 func truth(t *testing.T, needs columnar.Needs) map[trace.ID]*trace.Trace {
 	t.Helper()
 	store, _ := fixture(t)
@@ -35,17 +35,17 @@ func truth(t *testing.T, needs columnar.Needs) map[trace.ID]*trace.Trace {
 	return all
 }
 
-// outcomes counts how readings ended.
+// outcomes counts the results of readings.
 type outcomes struct{ complete, incomplete, failed, silent int }
 
-// check reads, and has a reading end complete, incomplete with a reason that names a
-// block, or with an error. It reports whether what came is as it should be.
+// check reads, and requires that the reading is complete, incomplete with a reason that names a block, or
+// an error. It returns a difference from the expected traces.
 func (o *outcomes) check(t *testing.T, store *blocks.Store, req blocks.Request, want map[trace.ID]*trace.Trace) (difference string) {
 	t.Helper()
 	got := map[trace.ID]*trace.Trace{}
 	report, err := store.Traces(t.Context(), req, func(tr *trace.Trace) error {
 		if got[tr.ID] != nil {
-			difference = "trace " + tr.ID.String() + " came twice"
+			difference = "trace " + tr.ID.String() + " was delivered twice"
 		}
 		got[tr.ID] = tr
 		return nil
@@ -72,11 +72,11 @@ func (o *outcomes) check(t *testing.T, store *blocks.Store, req blocks.Request, 
 	default:
 		o.complete++
 		if len(got) != len(want) && req.Filter == nil {
-			difference = "it is called complete, and traces are missing"
+			difference = "it is reported as complete, but traces are missing"
 		}
 		for id, tr := range want {
 			if req.Filter != nil && got[id] == nil && req.Filter.Matches(tr) {
-				difference = "it is called complete, and trace " + id.String() + " is missing"
+				difference = "it is reported as complete, but trace " + id.String() + " is missing"
 			}
 		}
 	}
@@ -86,10 +86,10 @@ func (o *outcomes) check(t *testing.T, store *blocks.Store, req blocks.Request, 
 	return difference
 }
 
-// faultKinds is how many kinds of faults there are.
+// faultKinds is the number of kinds of faults.
 const faultKinds = 6
 
-// anyFault returns a fault of one of the kinds, and counts it.
+// anyFault returns a fault of a random kind, and counts it.
 func anyFault(r *rand.Rand, q request, kinds []int, faults map[string]int) fault {
 	switch kinds[r.IntN(len(kinds))] {
 	case 0:
@@ -103,7 +103,7 @@ func anyFault(r *rand.Rand, q request, kinds []int, faults map[string]int) fault
 		return fault{size: int64(r.IntN(2000) - 1000)}
 	case 3:
 		if r.IntN(20) == 0 {
-			faults["stands still"]++
+			faults["stalls"]++
 			return fault{hang: true}
 		}
 	case 4:
@@ -116,7 +116,7 @@ func anyFault(r *rand.Rand, q request, kinds []int, faults map[string]int) fault
 	return fault{err: errStorage}
 }
 
-// Whatever fails, and whenever: a reading gives whole traces, and all of them or a reason.
+// Whatever fails, and whenever: a reading returns all traces whole, or a reason.
 func TestAFailingStorageNeverGivesLessWithoutAWord(t *testing.T) {
 	seeds := uint64(600)
 	if testing.Short() {
@@ -138,7 +138,7 @@ func TestAFailingStorageNeverGivesLessWithoutAWord(t *testing.T) {
 		b := &bucket{objects: maps.Clone(clean.objects), pageSize: 1 + r.IntN(100)}
 		rate := []float64{0, 0.01, 0.05, 0.2, 0.4}[r.IntN(5)]
 		kinds := r.Perm(faultKinds)[:1+r.IntN(3)]
-		// A moment passes; an outage of a file, or all, does not.
+		// Temporary faults pass; an outage of a file, or of the whole storage, does not.
 		outage, victim := r.IntN(4) == 0, liveBlocks[r.IntN(3)]
 		event, after := r.IntN(4), r.IntN(40)
 		var mu sync.Mutex
@@ -184,7 +184,7 @@ func TestAFailingStorageNeverGivesLessWithoutAWord(t *testing.T) {
 	require.Greater(t, all.incomplete, int(seeds)/5)
 }
 
-// Where only moments fail, a reading is complete.
+// With temporary faults only, a reading is complete.
 func TestMomentsDoNotFailAReading(t *testing.T) {
 	want := truth(t, columnar.Needs{All: true})
 	for _, f := range []fault{{err: errStorage}, {half: true}, {end: true}, {hang: true}} {
@@ -206,9 +206,9 @@ func TestMomentsDoNotFailAReading(t *testing.T) {
 	}
 }
 
-// A damaged bit is found, or changes nothing, in pages: they have sums. A footer and a
-// meta.json have none; how often a bit there changes something unseen is printed, and
-// docs/reading-tempo.md says so.
+// A flipped bit in a page is found or changes nothing, because pages have checksums. A footer and a
+// meta.json have none. The test prints how often a bit in them has an undetected effect, which
+// docs/reading-tempo.md states.
 func TestADamagedBitOfAPageIsFoundOrChangesNothing(t *testing.T) {
 	seeds := uint64(1000)
 	if testing.Short() {
@@ -232,7 +232,7 @@ func TestADamagedBitOfAPageIsFoundOrChangesNothing(t *testing.T) {
 			region, key = "meta.json", strings.Replace(key, "data.parquet", "meta.json", 1)
 			body = slices.Clone(b.objects[key])
 			at = r.IntN(len(body))
-		case 3: // Tempo's own list of the blocks is not asked
+		case 3: // Tempo's own list of the blocks is not read
 			region, key = "index", "single-tenant/index.json.gz"
 			body = slices.Clone(b.objects[key])
 			at = r.IntN(len(body))
@@ -251,6 +251,6 @@ func TestADamagedBitOfAPageIsFoundOrChangesNothing(t *testing.T) {
 		}
 	}
 	for region, o := range regions {
-		t.Logf("%s: of %d damaged files %d were read as they should, %d not, with a reason, %d gave something else", region, o.complete+o.incomplete+o.failed, o.complete, o.incomplete, o.silent)
+		t.Logf("%s: of %d damaged files %d were read correctly, %d were not read, with a reason, and %d returned other data", region, o.complete+o.incomplete+o.failed, o.complete, o.incomplete, o.silent)
 	}
 }

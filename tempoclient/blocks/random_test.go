@@ -26,7 +26,7 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// The schema of vParquet5, as far as it is read.
+// The part of the schema of vParquet5 that is read.
 type (
 	rowTrace struct {
 		TraceID           []byte
@@ -94,11 +94,11 @@ var dedicatedOfRows = []DedicatedColumn{
 	{Scope: "resource", Name: "host"}, {Name: "user"}, {Name: "tags", Options: []string{"array"}}, {Name: "size", Type: "int"},
 }
 
-// randomBlocks are traces as they are sent and as they stand in blocks.
+// randomBlocks are traces as they are sent and as they are stored in blocks.
 type randomBlocks struct {
 	r    *rand.Rand
 	sent otlp.Collector
-	// How often what is rare comes, and how many different texts there are.
+	// The probability of rare properties, and the number of distinct strings.
 	rare  float64
 	texts int
 	keys  []string // of spans, events and links
@@ -111,18 +111,18 @@ func (g *randomBlocks) text() string {
 	return fmt.Sprintf("%x", uint64(n)*0x9e3779b97f4a7c15)[:n%16]
 }
 
-// attrs returns attributes as JSON of OTLP and as rows. Those with a column of their own
-// are left to own, if it takes them.
+// attrs returns attributes as OTLP JSON and as rows. own receives each attribute, and reports whether it
+// stores the attribute in a dedicated column.
 func (g *randomBlocks) attrs(most int, unique bool, keys []string, own func(key string, v any) bool) (otlp []string, rows []rowAttr) {
 	for range g.r.IntN(most + 1) {
 		key := keys[g.r.IntN(len(keys))]
 		if unique && slices.ContainsFunc(otlp, func(a string) bool { return bytes.HasPrefix([]byte(a), []byte(`{"key":"`+key+`"`)) }) {
 			continue
 		}
-		for again := true; again; again = !unique && g.chance(g.rare) { // a key that is repeated
+		for again := true; again; again = !unique && g.chance(g.rare) { // a repeated key
 			a := rowAttr{Key: key}
 			value := ""
-			typ := int(key[0]) % 4 // most of a key's values have one type
+			typ := int(key[0]) % 4 // most values of a key have one type
 			if g.chance(g.rare) {
 				typ = g.r.IntN(9)
 			}
@@ -153,7 +153,7 @@ func (g *randomBlocks) attrs(most int, unique bool, keys []string, own func(key 
 				b := []byte(g.text())
 				value = fmt.Sprintf(`{"bytesValue":%q}`, base64.StdEncoding.EncodeToString(b))
 				a.ValueUnsupported = &value
-			case 5, 6, 7: // a list of texts, numbers or nothing
+			case 5, 6, 7: // a list of strings, of numbers or of nothing
 				a.IsArray = true
 				var elements []string
 				var texts []string
@@ -195,7 +195,7 @@ func join(list []string) string {
 	return b.String()
 }
 
-// upTo returns how many: 0 rarely, but where that is not.
+// upTo returns a random number of at most n. 0 is rare, except where it makes no difference.
 func (g *randomBlocks) upTo(n int) int {
 	if g.chance(g.rare) {
 		return 0
@@ -208,7 +208,7 @@ var (
 	resourceKeys = []string{"host", "pod", "x", "y", "zone"}
 )
 
-// row returns a row of a trace, and adds it to what is sent.
+// row returns a row of a trace, and adds it to the sent data.
 func (g *randomBlocks) row(t *testing.T, id [16]byte, most int) rowTrace {
 	row := rowTrace{TraceID: id[:], StartTimeUnixNano: 1, EndTimeUnixNano: 1 << 60}
 	var resources []string
@@ -322,8 +322,7 @@ func (g *randomBlocks) write(t *testing.T, dir string, number int, rows []rowTra
 	return m
 }
 
-// Whatever stands in blocks, however their pages and row groups are cut, and whichever
-// ranges of trace IDs are read: it is what was sent.
+// For any blocks, pages, row groups and ranges of trace IDs, the read traces are equal to the sent ones.
 func TestRandomBlocksGiveWhatWasSent(t *testing.T) {
 	seeds := 60
 	if testing.Short() {
@@ -333,7 +332,7 @@ func TestRandomBlocksGiveWhatWasSent(t *testing.T) {
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(uint64(seed), 11))
 		g := &randomBlocks{r: r, rare: []float64{0, 0.002, 0.05, 0.3}[r.IntN(4)], texts: 1 + r.IntN(2000), keys: spanKeys}
-		manyKeys = []int{4, 64}[seed%2] // both ways come to the same
+		manyKeys = []int{4, 64}[seed%2] // both methods have the same result
 		traces := 1 + r.IntN([]int{5, 100, 500}[r.IntN(3)])
 		ids := make([][16]byte, traces)
 		for i := range ids {
@@ -367,7 +366,7 @@ func TestRandomBlocksGiveWhatWasSent(t *testing.T) {
 			store, err := OpenFolder(t.Context(), dir)
 			require.NoError(t, err)
 			req := Request{Needs: columnar.Needs{All: true}}
-			if try > 0 { // some attributes only
+			if try > 0 { // only some attributes
 				req.Needs = columnar.Needs{StatusMessage: true}
 				for _, key := range g.keys {
 					if g.chance(0.3) {
@@ -425,7 +424,7 @@ func TestRandomBlocksGiveWhatWasSent(t *testing.T) {
 						if a.Scope == columnar.ScopeResource {
 							x, y = sent.Resource.Get(a.Key), read.Resource.Get(a.Key)
 						}
-						require.True(t, x.Equal(y), "%s: trace %s, span %s: %v is %s, was sent as %s", what, id, sent.ID, a, y, x)
+						require.True(t, x.Equal(y), "%s: trace %s, span %s: %v is %s, but was sent as %s", what, id, sent.ID, a, y, x)
 					}
 				}
 			}
@@ -441,7 +440,7 @@ func numTraces(b *columnar.Batch) int {
 	return b.NumTraces()
 }
 
-// randomRanges cuts the trace IDs at random.
+// randomRanges divides the trace IDs at random.
 func randomRanges(r *rand.Rand) (ranges []idRange) {
 	cuts := make([]trace.ID, r.IntN(6))
 	for i := range cuts {

@@ -16,14 +16,14 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// A block of which most is needed is read by few requests, however many columns it has. Of
-// another, only the needed columns are read.
+// A block of which most is needed is read by few requests, for any number of columns. From other blocks
+// only the needed columns are read.
 func TestMostOfABlockIsReadByFewRequests(t *testing.T) {
 	const dir = "testdata/vparquet5"
 	near, _ := fixture(t)
 	b := bucketOf(t, dir)
 	var mu sync.Mutex
-	reads := map[string][]int64{} // the sizes that were asked for, by block
+	reads := map[string][]int64{} // requested sizes, by block
 	b.hook = func(r request) fault {
 		if name, ok := strings.CutSuffix(r.key, "/data.parquet"); ok && r.op == "read" {
 			mu.Lock()
@@ -34,12 +34,12 @@ func TestMostOfABlockIsReadByFewRequests(t *testing.T) {
 	}
 	store := blocks.NewStore(b.open(), "counted storage")
 	defer func() { require.NoError(t, store.Close()) }()
-	kind, err := traceql.Parse(`{ kind = server }`) // no single column tells
+	kind, err := traceql.Parse(`{ kind = server }`) // no single column decides it
 	require.NoError(t, err)
 
 	for name, tt := range map[string]struct {
 		req   blocks.Request
-		parts int64 // of the file's bytes; 0: as usual
+		parts int64 // bytes of the file in one request; 0: default
 		whole bool
 	}{
 		"all":                       {blocks.Request{Needs: columnar.Needs{All: true}}, 0, true},
@@ -83,7 +83,7 @@ func TestMostOfABlockIsReadByFewRequests(t *testing.T) {
 	}
 }
 
-// With its meta.json, its footer and a share of the listing, a block takes 12 requests at most.
+// Including its meta.json, its footer and a share of the listing, a block needs at most 12 requests.
 func TestABlockIsReadInNinePartsAtMost(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	most := 0

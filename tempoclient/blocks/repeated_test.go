@@ -15,15 +15,14 @@ import (
 	"github.com/betracehq/betrace/trace/otlp"
 )
 
-// OTLP wants the keys of a span to be unique, and Tempo stores those that are not. The
-// greater value is read, whatever types the two have and in whatever order they came,
-// and the trace is flagged.
+// OTLP requires unique keys in a span, but Tempo stores repeated ones. The greater value is read, for any
+// types and any order, and the trace is flagged.
 func TestOfARepeatedKeyTheGreaterValueIsRead(t *testing.T) {
 	values := []string{
 		`{"stringValue":"a"}`, `{"stringValue":"b"}`, `{"intValue":"1"}`, `{"intValue":"-7"}`, `{"doubleValue":1.5}`, `{"doubleValue":0.25}`,
 		`{"boolValue":false}`, `{"boolValue":true}`,
 	}
-	// Values are gone through in another way where some are lists.
+	// Values are read by another method if some are lists.
 	t.Run("single", func(t *testing.T) { wantGreaterOf(t, values) })
 	t.Run("lists", func(t *testing.T) {
 		wantGreaterOf(t, append(values, `{"arrayValue":{"values":[{"stringValue":"x"},{"stringValue":"y"}]}}`))
@@ -37,7 +36,7 @@ func wantGreaterOf(t *testing.T, values []string) {
 	n := 0
 	for i, one := range values {
 		for j, other := range values {
-			// A span of each pair, one without the key and one that has it once.
+			// One span for each pair, one without the key and one that has it once.
 			var spans []string
 			for k, attributes := range []string{
 				fmt.Sprintf(`{"key":"k","value":%s},{"key":"other","value":{"intValue":"5"}},{"key":"k","value":%s}`, one, other),

@@ -22,7 +22,7 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// withoutCredentials removes those that the machine of the test may have.
+// withoutCredentials removes credentials that the machine of the test may have.
 func withoutCredentials(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{
@@ -110,10 +110,10 @@ func open(t *testing.T, config, address string) (*blocks.Store, error) {
 	return blocks.OpenTempo(t.Context(), tempoConfig(t, config))
 }
 
-// seen is the part of a request that tells how a bucket was opened.
+// seen is the part of a request that depends on the options of the bucket.
 type seen struct{ key, token, region, host, path string }
 
-// s3Server answers every listing of a bucket with nothing.
+// s3Server answers every listing of a bucket with an empty one.
 func s3Server(requests *[]seen) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// AWS4-HMAC-SHA256 Credential=KEY/20260301/us-east-1/s3/aws4_request, …
@@ -126,7 +126,7 @@ func s3Server(requests *[]seen) http.Handler {
 
 func TestABucketIsOpenedAsTempoOpensIt(t *testing.T) {
 	for name, tt := range map[string]struct {
-		config      string // of storage.trace.s3
+		config      string // content of storage.trace.s3
 		environment map[string]string
 		want        seen
 		err         string
@@ -288,7 +288,7 @@ func TestABucketIsOpenedByItsURL(t *testing.T) {
 	}
 }
 
-// No test reads from either storage: only the requests are checked.
+// No test reads from either storage. Only the requests are checked.
 func TestGoogleAndAzureAreAskedAsTempoAsksThem(t *testing.T) {
 	var paths, authorizations []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

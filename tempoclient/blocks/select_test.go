@@ -18,7 +18,7 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// A prefilter leaves no matching trace out, and what comes is whole.
+// A prefilter excludes no matching trace, and delivered traces are whole.
 func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
 	store, _ := fixture(t)
 	all, full := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}})
@@ -48,7 +48,7 @@ func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
 				`{ `+field+` = `+quote(text)+` && duration > 1ms }`, `{ `+field+` < "b" || `+field+` = `+quote(text)+` || name = "no such span" || `+field+` > "y" }`, `{ `+field+` = `+quote(text)+` || duration > 1h }`)
 		}
 	}
-	// Conditions on several columns: each trace that meets one, or all, of them.
+	// Conditions on several columns: each trace that meets one of them, or all.
 	for a, as := range words {
 		for b, bs := range words {
 			if a < b {
@@ -57,7 +57,7 @@ func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
 			}
 		}
 	}
-	_, opening := readAll(t, store, blocks.Request{To: time.Unix(1, 0)}) // footers, which of small files are most
+	_, opening := readAll(t, store, blocks.Request{To: time.Unix(1, 0)}) // footers, which are most of small files
 	require.Equal(t, 3, opening.Left)
 	left, fewer := 0, 0
 	for _, query := range queries {
@@ -65,10 +65,10 @@ func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
 		require.NoError(t, err, query)
 		got, report := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}, Filter: f})
 		require.Empty(t, report.Problems, query)
-		require.LessOrEqual(t, report.Requests, 2*full.Requests, "%s: pages are read again and again", query)
+		require.LessOrEqual(t, report.Requests, 2*full.Requests, "%s: pages must not be read repeatedly", query)
 		for id, tr := range all {
 			if got[id] == nil {
-				require.False(t, f.Matches(tr), "%s leaves out trace %s", query, id)
+				require.False(t, f.Matches(tr), "%s excludes trace %s", query, id)
 				left++
 				continue
 			}
@@ -78,19 +78,19 @@ func TestAFilterLeavesOutOnlyWhatDoesNotMatch(t *testing.T) {
 			fewer++
 		}
 	}
-	require.Greater(t, left, len(all)*len(queries)/5, "filters leave something out")
+	require.Greater(t, left, len(all)*len(queries)/5, "filters must exclude some traces")
 	require.Positive(t, fewer)
-	t.Logf("%d queries: %d of %d traces left out", len(queries), left, len(all)*len(queries))
+	t.Logf("%d queries: %d of %d traces excluded", len(queries), left, len(all)*len(queries))
 }
 
 func quote(s string) string { return strconv.Quote(s) }
 
-// What is new is every trace with a span in a block that was not judged, whole.
+// New traces are all traces with a span in a block that was not judged. They are delivered whole.
 func TestWhatIsNewComesWithAllItsSpans(t *testing.T) {
 	store, _ := fixture(t)
 	needs := columnar.Needs{All: true}
 	all, report := readAll(t, store, blocks.Request{Needs: needs})
-	in := map[string]map[trace.ID]bool{} // by block: the traces that have spans in it
+	in := map[string]map[trace.ID]bool{} // by block: the traces with spans in it
 	for _, m := range report.Blocks {
 		got, _ := readAll(t, store, blocks.Request{Needs: needs, Judged: func(id string) bool { return id != m.ID }})
 		in[m.ID] = map[trace.ID]bool{}
@@ -128,7 +128,7 @@ func TestWhatIsNewComesWithAllItsSpans(t *testing.T) {
 	}
 }
 
-// What is read ahead from distant storage is what is there.
+// Reading ahead from remote storage returns the same traces.
 func TestDistantStorageGivesTheSame(t *testing.T) {
 	near, _ := fixture(t)
 	bucket, err := fileblob.OpenBucket("testdata/vparquet5", nil)
@@ -149,7 +149,7 @@ func TestDistantStorageGivesTheSame(t *testing.T) {
 		want, _ := readAll(t, near, req)
 		req.SpoolDir = t.TempDir()
 		requests := int64(0)
-		for _, bytes := range []int64{0, 3000} { // what one request reads ahead
+		for _, bytes := range []int64{0, 3000} { // bytes of one request for reading ahead
 			got, report := readAll(t, distant.InParts(bytes), req)
 			require.Empty(t, report.Problems, name)
 			require.Len(t, got, len(want), name)
@@ -164,11 +164,11 @@ func TestDistantStorageGivesTheSame(t *testing.T) {
 		require.Empty(t, left, name)
 	}
 	_, err = distant.Traces(t.Context(), blocks.Request{SpoolDir: "/nowhere"}, func(*trace.Trace) error { return nil })
-	require.ErrorContains(t, err, "a file for what is read ahead")
+	require.ErrorContains(t, err, "create a file for reading ahead")
 }
 
-// What was read ahead is given back once it was read, not at the end: of however many parts
-// that are read ahead together, those of three at most are held.
+// Space for data that was read ahead is released after the data was read, not at the end. At most three
+// of any number of parts that are read ahead together are held.
 func TestWhatWasReadAheadIsGivenBack(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		t.Skip("open files are counted in /proc")
@@ -198,7 +198,7 @@ func TestWhatWasReadAheadIsGivenBack(t *testing.T) {
 	require.LessOrEqual(t, most, 3*blocks.SpoolFiles)
 }
 
-// A range ends where it says, and what lies outside leaves no trace in what is inside.
+// A range ends at its end, and traces outside it have no effect on those inside.
 func TestARangeGivesWhatStartsInIt(t *testing.T) {
 	store, _ := fixture(t)
 	all, _ := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}})
@@ -223,7 +223,7 @@ func TestARangeGivesWhatStartsInIt(t *testing.T) {
 	}
 }
 
-// What is read ahead of a range, and of the traces that a filter leaves, is what is read.
+// Reading ahead for a range, and for the traces that pass a filter, returns the same traces.
 func TestDistantBlocksGiveTheSame(t *testing.T) {
 	store, _ := fixture(t)
 	bucket, err := fileblob.OpenBucket("testdata/vparquet5", nil)

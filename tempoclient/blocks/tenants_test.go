@@ -14,7 +14,7 @@ import (
 	"github.com/betracehq/betrace/tempoclient/blocks"
 )
 
-// folders is a bucket that lists folders, one a page.
+// folders is a bucket that lists folders, one for each page.
 type folders struct{ *bucket }
 
 func (f folders) ListPaged(ctx context.Context, o *driver.ListOptions) (*driver.ListPage, error) {
@@ -39,8 +39,8 @@ func (f folders) ListPaged(ctx context.Context, o *driver.ListOptions) (*driver.
 func TestTenantsAreListedAgainWhereStorageFailsForAMoment(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		fails func(n int) fault // the nth request, from 1
-		want  string            // "": the tenants
+		fails func(n int) fault // the fault of the nth request, from 1
+		want  string            // empty: the tenants are listed
 		asked int
 	}{
 		{"nothing", func(int) fault { return fault{} }, "", 4},
@@ -58,7 +58,7 @@ func TestTenantsAreListedAgainWhereStorageFailsForAMoment(t *testing.T) {
 		}, "", 6},
 		{"a request that stands still", func(n int) fault { return fault{hang: n == 3} }, "", 7},
 		{"errors for good", func(int) fault { return fault{err: errStorage} }, "blocks at memory: list tenants: ", 4},
-		{"what does not pass", func(int) fault { return fault{err: errNoObject} }, "no such object", 1},
+		{"a permanent error", func(int) fault { return fault{err: errNoObject} }, "no such object", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := &bucket{objects: map[string][]byte{"a/x/meta.json": nil, "a/y/meta.json": nil, "b/z/meta.json": nil, "c/meta.json": nil}}
