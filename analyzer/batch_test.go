@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
@@ -38,11 +39,11 @@ func TestTheTracesOfWhatIsFoundAreBoundedByTheirSpansToo(t *testing.T) {
 	large := columnar.NewBatch(columnar.Needs{}, ofSpans(30_000, 1), ofSpans(30_000, 2), ofSpans(30_000, 3))
 	var written []int
 	_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
-		Source: func(_ context.Context, deliver func(*columnar.Batch) error) (analyzer.Reading, error) {
-			return analyzer.Reading{}, deliver(large)
+		Source: func(_ context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error) {
+			return trace.Reading{}, deliver(large)
 		},
 		Rules: oneRule(t, "spans.exists(s, s.name == '')"),
-		Write: func(_ context.Context, vs []analyzer.Violation) error { written = append(written, len(vs)); return nil },
+		Write: func(_ context.Context, vs []evidence.Violation) error { written = append(written, len(vs)); return nil },
 	})
 	require.NoError(t, err)
 	require.Equal(t, []int{2, 1}, written)
@@ -52,10 +53,9 @@ func TestVerdictsThatTheEndOfTheContextSpoiltAreNotCounted(t *testing.T) {
 	stop := errors.New("the operator stopped it")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	result, err := analyzer.Scan(ctx, analyzer.ScanOptions{
-		Source: from([]*trace.Trace{ofSpans(1, 1)}, analyzer.Reading{}, nil),
+		Source: from([]*trace.Trace{ofSpans(1, 1)}, trace.Reading{}, nil),
 		Rules:  oneRule(t, "lists.range(3000).exists(a, lists.range(3000).exists(b, a + b < 0))"),
-		// Called before the batch is judged.
-		IsOwn: func(*columnar.Batch, int) bool { cancel(stop); return false },
+		Filter: func(*columnar.Batch) columnar.Bits { cancel(stop); return columnar.Bits{1} }, // called before the batch is judged
 	})
 	require.ErrorIs(t, err, stop)
 	require.Zero(t, result.Rules[0].Error)
@@ -77,11 +77,11 @@ func TestVerdictsAfterTheEndOfTheContextAreNone(t *testing.T) {
 	}
 	written := 0
 	result, err := analyzer.Scan(ctx, analyzer.ScanOptions{
-		Source: func(_ context.Context, deliver func(*columnar.Batch) error) (analyzer.Reading, error) {
-			return analyzer.Reading{}, deliver(columnar.NewBatch(columnar.Needs{}, traces...))
+		Source: func(_ context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error) {
+			return trace.Reading{}, deliver(columnar.NewBatch(columnar.Needs{}, traces...))
 		},
 		Rules: oneRule(t, "spans.size() > 0"),
-		Write: func(_ context.Context, some []analyzer.Violation) error {
+		Write: func(_ context.Context, some []evidence.Violation) error {
 			written += len(some)
 			cancel(stop)
 			return nil
@@ -94,75 +94,23 @@ func TestVerdictsAfterTheEndOfTheContextAreNone(t *testing.T) {
 	require.Zero(t, result.Rules[0].Error)
 }
 
-func TestNothingMoreIsReadWhenNothingMoreCanBeWritten(t *testing.T) {
-	full, ended := errors.New("disk full"), false
-	_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
-		Source: analyzer.InBatches(columnar.Needs{}, func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
-			for i := range 50_000 {
-				one := ofSpans(1, 1)
-				binary.BigEndian.PutUint32(one.ID[:], uint32(i))
-				if err := deliver(one); err != nil {
-					ended = true
-					return analyzer.Reading{}, err
-				}
-			}
-			return analyzer.Reading{}, nil
-		}),
-		Rules: oneRule(t, "true"),
-		Write: func(context.Context, []analyzer.Violation) error { return full },
-	})
-	require.ErrorIs(t, err, full)
-	require.True(t, ended)
-}
-
 func TestOneVerdictErrorMakesAScanIncomplete(t *testing.T) {
 	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
-		Source: from([]*trace.Trace{ofSpans(1, 1)}, analyzer.Reading{}, nil), Rules: oneRule(t, "spans[7].name == 'x'"),
+		Source: from([]*trace.Trace{ofSpans(1, 1)}, trace.Reading{}, nil), Rules: oneRule(t, "spans[7].name == 'x'"),
 	})
 	require.NoError(t, err)
-	require.Equal(t, analyzer.Incomplete, result.Completeness())
+	require.Equal(t, trace.Incomplete, result.Completeness())
 	require.Equal(t, 1, result.Rules[0].Applied(), "it had something to say")
-	require.Contains(t, result.Problems[0].Why, "1 of its verdicts are errors")
+	require.Contains(t, result.Problems[0].Err.Error(), "1 of its verdicts are errors")
 }
 
 func TestAResultSaysWhenItsTracesStart(t *testing.T) {
 	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
-		Source: from([]*trace.Trace{ofSpans(1, 20), ofSpans(2, 10), ofSpans(1, 30), ofSpans(1, 15)}, analyzer.Reading{}, nil), Workers: 1,
+		Source: from([]*trace.Trace{ofSpans(1, 20), ofSpans(2, 10), ofSpans(1, 30), ofSpans(1, 15)}, trace.Reading{}, nil), Workers: 1,
 		Filter: where(func(b *columnar.Batch, t int) bool { return b.Starts[b.First[t]].Time().Unix() != 30 }),
 	})
 	require.NoError(t, err)
 	require.Equal(t, time.Unix(10, 0).UTC(), result.Earliest)
 	require.Equal(t, time.Unix(20, 0).UTC(), result.Latest, "of those judged")
 	require.Equal(t, analyzer.TraceCounts{Seen: 4, OutsideQuery: 1, Judged: 3, Spans: 5}, result.Traces)
-}
-
-func TestTracesAreGatheredIntoBoundedBatchesInTheirOrder(t *testing.T) {
-	var traces []*trace.Trace
-	for i := range 100 {
-		traces = append(traces, ofSpans(1, int64(i)))
-	}
-	traces = append(traces, ofSpans(10_000, 100), ofSpans(1, 101))
-	for i := range 300 {
-		one := ofSpans(2, 102)
-		binary.BigEndian.PutUint32(one.ID[:], uint32(i+1))
-		traces = append(traces, one)
-	}
-	broken := errors.New("broken")
-	var sizes []int
-	at := 0
-	reading, err := from(traces, analyzer.Reading{Skipped: 7}, broken)(t.Context(), func(b *columnar.Batch) error {
-		sizes = append(sizes, b.NumTraces())
-		for i := range b.NumTraces() {
-			require.Equal(t, traces[at].ID, b.IDs[i])
-			require.Equal(t, traces[at].Spans, b.Trace(i).Spans)
-			at++
-		}
-		return nil
-	})
-	require.ErrorIs(t, err, broken)
-	require.Equal(t, 7, reading.Skipped)
-	require.Equal(t, []int{101, 256, 45}, sizes, "what was read before the source failed is delivered")
-
-	_, err = from(traces, analyzer.Reading{}, nil)(t.Context(), func(*columnar.Batch) error { return broken })
-	require.ErrorIs(t, err, broken)
 }

@@ -1,10 +1,8 @@
-// Package analyzer turns whole traces into verdicts.
+// Package analyzer judges whole traces by rules.
 //
-// [Scan] is the one path of every judgement, whoever asks for it: it takes
-// traces from a source, has every rule judge every trace, hands the violations
-// to be written, and counts what it saw. What was read, where violations go and
-// what is shown meanwhile come in as functions.
+// [Scan] is the only path from traces to violations: it takes batches of traces from a source, has every rule
+// judge every trace, makes a violation of each verdict that is one, and counts the verdicts. The source, the
+// destination of violations and the progress are functions of [ScanOptions].
 //
-// A scan's [Result] says how complete it is: [Complete] only if the source
-// read all it was asked for.
+// The [Result] of a scan is complete only if the source read everything requested and no verdict is an error.
 package analyzer

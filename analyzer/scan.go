@@ -4,82 +4,101 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/betracehq/betrace/analyzer/engine"
+	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
 )
 
-// SourceFunc reads whole traces and gives them to deliver in batches, from one
-// goroutine at a time; a batch is valid until deliver returns. What it could not read
-// it says in Reading.Problems; an error means that it could not go on. It returns
-// deliver's error as it is, or wrapped. [InBatches] makes one of a source that gives
-// trace after trace.
-type SourceFunc func(ctx context.Context, deliver func(*columnar.Batch) error) (Reading, error)
+// SourceFunc reads whole traces and delivers them in batches, which hold at least [Needs] of the rules. Calls of
+// deliver do not overlap, and a batch is valid until deliver returns. The reading names the parts that could not
+// be read. An error means that the source could not continue; it wraps an error of deliver.
+type SourceFunc func(ctx context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error)
 
-// WriteFunc takes the violations of some traces, in the order in which their
-// traces were delivered. An error ends the scan.
-type WriteFunc func(ctx context.Context, violations []Violation) error
+// WriteFunc receives the violations of several traces, in the order in which the traces were delivered. An
+// error ends the scan.
+type WriteFunc func(ctx context.Context, violations []evidence.Violation) error
 
-// Violation is a verdict of outcome [rules.Violation], and the trace it is about.
-type Violation struct {
-	Verdict rules.Verdict
-	Trace   *trace.Trace
-}
-
-// ScanOptions say what is judged, by what, and where it goes.
+// ScanOptions configure a scan.
 type ScanOptions struct {
 	Source SourceFunc
 	Rules  []*rules.Rule
-	// IsOwn tells whether trace t of a batch is a violation trace of BeTrace's own, which
-	// is not judged. Nil: none is.
-	IsOwn func(b *columnar.Batch, t int) bool
-	// Filter tells which traces of a batch are judged, a bit a trace, until it is called
-	// again: those that were asked for. Nil: all.
+	// Filter, if not nil, returns which traces of a batch are judged, one bit per trace, valid until the next
+	// call. If nil, all are judged.
 	Filter func(*columnar.Batch) columnar.Bits
-	// Write takes the violations as they are found. Nil: they are only counted.
+	// Tenant is the tenant of the violations.
+	Tenant string
+	// Circumstances are those of all violations. If the window is zero, it is that of each trace. Provisional is
+	// set for traces that end after SettledBefore.
+	Circumstances evidence.Circumstances
+	SettledBefore time.Time
+	// Write, if not nil, receives the violations as they are found.
 	Write WriteFunc
-	// Progress is told the counts now and then. Nil: nobody is.
+	// Progress, if not nil, receives the cumulative counts after each batch.
 	Progress func(TraceCounts)
-	// Workers is how many traces with something found are worked out at once; 0: one a core.
+	// Workers is the number of traces with violations or errors that are evaluated at once. The default is the
+	// number of cores.
 	Workers int
 }
 
-// Scan judges every trace that the source delivers by every rule. Its result is
-// never nil: after an error, also a context's, it counts the batches that had been judged
-// until then and the violations that had been handed to Write, and is not complete.
+// Needs returns the parts of spans that a scan by the rules reads, with those of a query that selects traces, if
+// it is not nil.
+func Needs(rs []*rules.Rule, query *traceql.Filter) columnar.Needs {
+	needs := columnar.Needs{Attributes: []columnar.AttributeKey{evidence.OwnAttribute}}
+	for _, r := range rs {
+		needs = needs.Union(r.Needs())
+	}
+	if query != nil {
+		needs = needs.Union(query.Needs())
+	}
+	return needs
+}
+
+// Prefilter returns a filter that matches a span of every trace to which one of the rules may apply.
+func Prefilter(rs []*rules.Rule) *traceql.Filter {
+	filters := make([]*traceql.Filter, len(rs))
+	for i, r := range rs {
+		filters[i] = r.Prefilter()
+	}
+	return traceql.Or(filters...)
+}
+
+// Scan judges every trace that the source delivers by every rule, except the traces that BeTrace itself wrote.
+// The result is never nil: after an error, also of the context, it counts the batches that were judged and the
+// violations that were written until then, and is incomplete.
 //
-// Besides a batch it holds a few hundred of its traces at most: those with something
-// found. The result and the order of violations do not depend on Workers.
+// Besides a batch, a scan holds at most a few hundred of its traces: those with violations or errors. The result
+// and the order of violations do not depend on Workers.
 func Scan(ctx context.Context, opts ScanOptions) (*Result, error) {
 	judge := engine.Compile(opts.Rules).NewJudge()
 	judge.Workers = opts.Workers
 	result := newResult(opts.Rules)
 	var judgeErr, readErr error
 	result.Reading, readErr = opts.Source(ctx, func(b *columnar.Batch) error {
-		if judgeErr == nil { // a source may go on, to no avail
+		if judgeErr == nil { // a source may deliver more after an error
 			judgeErr = judgeBatch(ctx, &opts, judge, b, result)
 		}
 		return judgeErr
 	})
 	for _, c := range result.Rules {
 		if c.Error > 0 {
-			result.Problems = append(result.Problems, Problem{
-				What: "rule " + c.Rule.Pack.Name + "/" + c.Rule.ID,
-				Why:  fmt.Sprintf("%d of its verdicts are errors; the first is of trace %s: %v", c.Error, c.FirstErrorTrace, c.FirstError),
-			})
+			result.AddProblem("rule "+c.Rule.Pack.Name+"/"+c.Rule.ID,
+				fmt.Errorf("%d of its verdicts are errors; the first is of trace %s: %w", c.Error, c.FirstErrorTrace, c.FirstError))
 		}
 	}
 	err := cmp.Or(context.Cause(ctx), judgeErr, readErr)
 	if err != nil {
-		result.Problems = append(result.Problems, Problem{What: "the scan ended early", Why: err.Error()})
+		result.AddProblem("the scan ended early", err)
 	}
 	return result, err
 }
 
-// judgeBatch judges the traces of a batch and hands on what violates.
+// judgeBatch judges the traces of a batch and writes the violations.
 func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *columnar.Batch, result *Result) error {
 	var selected columnar.Bits
 	if opts.Filter != nil {
@@ -88,23 +107,23 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *
 	judged := make(columnar.Bits, columnar.NumWords(b.NumTraces()))
 	for t := range b.NumTraces() {
 		switch {
-		case opts.IsOwn != nil && opts.IsOwn(b, t):
-			result.leaveOut(b, t, &result.Traces.Own)
+		case evidence.IsOwn(b, t):
+			result.exclude(b, t, &result.Traces.Own)
 		case opts.Filter != nil && !selected.Has(int32(t)):
-			result.leaveOut(b, t, &result.Traces.OutsideQuery)
+			result.exclude(b, t, &result.Traces.OutsideQuery)
 		default:
 			judged.Set(int32(t))
 		}
 	}
 	counts, err := judge.Each(ctx, b, judged, func(found []engine.Found) error {
-		var violations []Violation
+		var violations []evidence.Violation
 		for _, f := range found {
-			if f.Verdict.Outcome == rules.Violation {
-				violations = append(violations, Violation{Verdict: f.Verdict, Trace: f.View})
+			if f.Verdict.Outcome == rules.Violation && opts.Write != nil {
+				violations = append(violations, opts.violation(f.Verdict, f.View))
 			}
 			result.found(f)
 		}
-		if opts.Write != nil && len(violations) > 0 {
+		if len(violations) > 0 {
 			if err := opts.Write(ctx, violations); err != nil {
 				return fmt.Errorf("write %d violations: %w", len(violations), err)
 			}
@@ -119,7 +138,7 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *
 		result.Rules[i].Pass += c.Pass
 	}
 	for t := judged.Next(0); t >= 0; t = judged.Next(t + 1) {
-		result.admit(b, int(t))
+		result.addJudged(b, int(t))
 	}
 	if opts.Progress != nil {
 		opts.Progress(result.Traces)
@@ -127,7 +146,7 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *
 	return nil
 }
 
-// Judge returns the verdict of each rule on the trace, in the order of rules.
+// Judge returns the verdict of each rule on a trace, in the order of the rules.
 func Judge(ctx context.Context, rs []*rules.Rule, t *trace.Trace) []rules.Verdict {
 	verdicts := make([]rules.Verdict, len(rs))
 	sizes := lang.SizesOf(t)

@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/trace/otlp"
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
@@ -34,15 +37,16 @@ func generated(n int) (traces []*trace.Trace, violations map[trace.ID][]string) 
 	return traces, violations
 }
 
-func from(traces []*trace.Trace, reading analyzer.Reading, err error) analyzer.SourceFunc {
-	return analyzer.InBatches(columnar.Needs{All: true}, func(_ context.Context, deliver func(*trace.Trace) error) (analyzer.Reading, error) {
-		for _, t := range traces {
-			if err := deliver(t); err != nil {
+// from returns a source of the traces, in batches of 100.
+func from(traces []*trace.Trace, reading trace.Reading, err error) analyzer.SourceFunc {
+	return func(_ context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error) {
+		for some := range slices.Chunk(traces, 100) {
+			if err := deliver(columnar.NewBatch(columnar.Needs{All: true}, some...)); err != nil {
 				return reading, err
 			}
 		}
 		return reading, err
-	})
+	}
 }
 
 // where returns a filter of a condition on a trace.
@@ -63,11 +67,11 @@ func TestAScanFindsExactlyWhatWasPlanted(t *testing.T) {
 	have := map[trace.ID][]string{}
 	var order []trace.ID
 	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
-		Source: from(traces, analyzer.Reading{Basis: "files"}, nil), Rules: generatedRules(t),
-		Write: func(_ context.Context, vs []analyzer.Violation) error {
+		Source: from(traces, trace.Reading{Basis: "files"}, nil), Rules: generatedRules(t),
+		Write: func(_ context.Context, vs []evidence.Violation) error {
 			for _, v := range vs {
-				have[v.Trace.ID] = append(have[v.Trace.ID], v.Verdict.Rule.ID)
-				order = append(order, v.Trace.ID)
+				have[v.TraceID] = append(have[v.TraceID], v.RuleID)
+				order = append(order, v.TraceID)
 			}
 			return nil
 		},
@@ -100,7 +104,7 @@ func TestAScanFindsExactlyWhatWasPlanted(t *testing.T) {
 	}
 	require.Greater(t, passed, len(result.Rules)*3/4) // a rule without clauses is never passed
 	require.Equal(t, 2000, result.Traces.Judged)
-	require.Equal(t, analyzer.Complete, result.Completeness())
+	require.Equal(t, trace.Complete, result.Completeness())
 	require.NotZero(t, result.Flags["merged"])
 	require.False(t, result.Earliest.After(result.Latest))
 	// In the order of the source, whatever the number of workers.
@@ -126,10 +130,12 @@ func TestEveryTraceThatARuleAppliesToMatchesItsPrefilter(t *testing.T) {
 
 func TestTracesAreLeftOutAndCounted(t *testing.T) {
 	traces, _ := generated(600)
-	own, outside := traces[0], traces[1]
+	outside := traces[1]
+	own, err := otlp.ToTraces(evidence.Spans([]evidence.Violation{{ID: strings.Repeat("0f", 16)}}, time.Now()))
+	require.NoError(t, err)
+	traces[0] = own[0]
 	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
-		Source: from(traces, analyzer.Reading{Young: true}, nil), Rules: generatedRules(t), Workers: 1,
-		IsOwn:  func(b *columnar.Batch, t int) bool { return b.IDs[t] == own.ID },
+		Source: from(traces, trace.Reading{Young: true}, nil), Rules: generatedRules(t), Workers: 1,
 		Filter: where(func(b *columnar.Batch, t int) bool { return b.IDs[t] != outside.ID }),
 	})
 	require.NoError(t, err)
@@ -137,7 +143,7 @@ func TestTracesAreLeftOutAndCounted(t *testing.T) {
 	require.Equal(t, 1, result.Traces.Own)
 	require.Equal(t, 1, result.Traces.OutsideQuery)
 	require.Equal(t, 598, result.Traces.Judged)
-	require.Equal(t, analyzer.Provisional, result.Completeness())
+	require.Equal(t, trace.Provisional, result.Completeness())
 }
 
 func TestAScanThatEndsEarlySaysSo(t *testing.T) {
@@ -150,43 +156,66 @@ func TestAScanThatEndsEarlySaysSo(t *testing.T) {
 		min  int // traces judged all the same
 	}{
 		{"the source fails", func() (*analyzer.Result, error) {
-			return analyzer.Scan(t.Context(), analyzer.ScanOptions{Source: from(traces, analyzer.Reading{}, broken), Rules: rs})
+			return analyzer.Scan(t.Context(), analyzer.ScanOptions{Source: from(traces, trace.Reading{}, broken), Rules: rs})
 		}, 1000},
 		{"writing fails", func() (*analyzer.Result, error) {
-			return analyzer.Scan(t.Context(), analyzer.ScanOptions{Source: from(traces, analyzer.Reading{}, nil), Rules: rs,
-				Write: func(context.Context, []analyzer.Violation) error { return broken }})
+			return analyzer.Scan(t.Context(), analyzer.ScanOptions{Source: from(traces, trace.Reading{}, nil), Rules: rs,
+				Write: func(context.Context, []evidence.Violation) error { return broken }})
 		}, 0},
 		{"the context ends", func() (*analyzer.Result, error) {
 			ctx, cancel := context.WithCancelCause(t.Context())
-			return analyzer.Scan(ctx, analyzer.ScanOptions{Source: from(traces, analyzer.Reading{}, nil), Rules: rs,
+			return analyzer.Scan(ctx, analyzer.ScanOptions{Source: from(traces, trace.Reading{}, nil), Rules: rs,
 				Progress: func(analyzer.TraceCounts) { cancel(broken) }})
 		}, 1},
 	} {
 		result, err := tt.run()
 		require.ErrorIs(t, err, broken, tt.name)
-		require.Equal(t, analyzer.Incomplete, result.Completeness(), tt.name)
+		require.Equal(t, trace.Incomplete, result.Completeness(), tt.name)
 		require.Contains(t, fmt.Sprint(result.Problems), "the scan ended early", tt.name)
 		require.GreaterOrEqual(t, result.Traces.Judged, tt.min, tt.name)
 		require.LessOrEqual(t, result.Traces.Judged, 1000, tt.name)
 	}
-	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{Source: from(traces, analyzer.Reading{Skipped: 1}, nil), Rules: rs})
+	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{Source: from(traces, trace.Reading{Skipped: 1}, nil), Rules: rs})
 	require.NoError(t, err)
-	require.Equal(t, analyzer.Incomplete, result.Completeness())
+	require.Equal(t, trace.Incomplete, result.Completeness())
 }
 
 func TestAVerdictErrorIsCountedWithItsFirstTrace(t *testing.T) {
 	pack, err := rules.Parse("p.yaml", []byte("apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules: [{id: r, title: t, severity: low, when: \"spans[99999].name == 'x'\"}]\n"), rules.Options{})
 	require.NoError(t, err)
 	traces, _ := generated(3)
-	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{Source: from(traces, analyzer.Reading{}, nil), Rules: pack.Rules})
+	result, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{Source: from(traces, trace.Reading{}, nil), Rules: pack.Rules})
 	require.NoError(t, err)
 	require.Equal(t, 3, result.Rules[0].Error)
 	require.Equal(t, traces[0].ID, result.Rules[0].FirstErrorTrace)
 	require.ErrorContains(t, result.Rules[0].FirstError, "index 99999 is beyond the end")
-	require.Equal(t, analyzer.Incomplete, result.Completeness())
+	require.Equal(t, trace.Incomplete, result.Completeness())
 	require.Len(t, result.Problems, 1)
 	require.Equal(t, "rule p/r", result.Problems[0].What)
-	require.Contains(t, result.Problems[0].Why, "3 of its verdicts are errors; the first is of trace "+traces[0].ID.String())
+	require.Contains(t, result.Problems[0].Err.Error(), "3 of its verdicts are errors; the first is of trace "+traces[0].ID.String())
+}
+
+func TestAViolationHasTheCircumstancesOfItsScan(t *testing.T) {
+	scanned := func(start, settled int64, window time.Time) evidence.Violation {
+		var have []evidence.Violation
+		_, err := analyzer.Scan(t.Context(), analyzer.ScanOptions{
+			Source: from([]*trace.Trace{ofSpans(2, start)}, trace.Reading{}, nil), Rules: oneRule(t, "true"), Tenant: "acme", SettledBefore: time.Unix(settled, 0),
+			Circumstances: evidence.Circumstances{Origin: evidence.OriginScan, WindowStart: window, WindowEnd: window, Engine: "v1"},
+			Write:         func(_ context.Context, vs []evidence.Violation) error { have = append(have, vs...); return nil },
+		})
+		require.NoError(t, err)
+		require.Len(t, have, 1)
+		require.Equal(t, evidence.ViolationID("acme", "p", "r", have[0].RuleDigest, have[0].TraceID), have[0].ID)
+		require.Equal(t, "acme", have[0].Tenant)
+		require.Equal(t, "v1", have[0].Engine)
+		return have[0]
+	}
+	v := scanned(10, 20, time.Unix(5, 0))
+	require.False(t, v.Provisional)
+	require.Equal(t, time.Unix(5, 0), v.WindowStart)
+	v = scanned(30, 20, time.Time{})
+	require.True(t, v.Provisional, "the trace ends after the settled time")
+	require.Equal(t, time.Unix(30, 0).UTC(), v.WindowStart, "without a window, that of the trace")
 }
 
 func BenchmarkOracle(b *testing.B) {

@@ -9,7 +9,7 @@
 // down to one second, and a second in parts of the ID space. The query is one span filter, which may
 // match too many traces but never too few. The counters of search jobs are checked, and unread parts are
 // listed in the [Report]. Data that Tempo may still be moving to its storage is searched twice
-// ([SecondSearch]).
+// ([trace.SecondSearch]).
 //
 // A result proves no more than Tempo's search does, which may not find spans by their own time if they
 // reached Tempo late (by over 2 minutes by default).

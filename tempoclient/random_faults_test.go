@@ -180,7 +180,7 @@ func readFaulty(ctx context.Context, config tempoclient.Config, req tempoclient.
 		return "wrong", report.BySearch, fmt.Sprintf("%d traces were delivered of %+v", len(got), report)
 	}
 	for _, tr := range missing {
-		if !slices.ContainsFunc(report.Problems, func(p tempoclient.Problem) bool { return names(p, tr) }) {
+		if !slices.ContainsFunc(report.Problems, func(p trace.Problem) bool { return names(p, tr) }) {
 			return "wrong", report.BySearch, fmt.Sprintf("trace %s is missing, and no problem names it: %v", tr.ID, report.Problems)
 		}
 	}
@@ -197,7 +197,7 @@ func readFaulty(ctx context.Context, config tempoclient.Config, req tempoclient.
 
 // names reports whether a problem covers a missing trace, by its ID or by the unsearched window and part
 // of the IDs.
-func names(p tempoclient.Problem, tr *trace.Trace) bool {
+func names(p trace.Problem, tr *trace.Trace) bool {
 	if p.What == "trace "+tr.ID.String() {
 		return true
 	}

@@ -13,21 +13,6 @@ import (
 // to the storage at an age of up to 30 minutes (ingester.max_block_duration); the rest is a margin.
 const DefaultSettle = 45 * time.Minute
 
-// SecondSearch reports the second search of a range that has not settled.
-//
-// While Tempo moves a block from its ingester to the storage, search may find none of the block's traces
-// for some seconds, although all jobs are completed and no error is reported (observed with Tempo 2.8). A
-// second search some seconds later finds most of them. It is no proof of completeness, because the gap
-// may be longer than the pause. Therefore a range that has not settled is provisional, even if both
-// searches find the same traces.
-type SecondSearch struct {
-	// From is the start of the part of the range that was searched twice.
-	From time.Time
-	// Added counts the traces in the range that only the second search found: the first one missed them,
-	// or they arrived in between.
-	Added int
-}
-
 // enumerate sends the ID of each found trace to the readers. The part of the range that has not settled
 // is searched a second time, unless a part of the first search failed: then the result is incomplete, and
 // a Tempo in trouble receives no further requests.
@@ -56,7 +41,7 @@ func (r *reading) enumerate(ctx context.Context) error {
 		return fmt.Errorf("before the second search: %w", context.Cause(ctx))
 	}
 	r.mu.Lock()
-	r.report.SecondSearch = &SecondSearch{From: r.secondFrom()}
+	r.report.SecondSearch = &trace.SecondSearch{From: r.secondFrom()}
 	r.mu.Unlock()
 	second := &enumeration{
 		client: r.client, filter: first.filter, name: "second search", problem: r.problem, searched: r.windowDone,

@@ -72,7 +72,7 @@ func TestOnlyTheUnsettledPartOfARangeIsSearchedTwice(t *testing.T) {
 				require.Equal(t, 1, fetches)
 				return
 			}
-			require.Equal(t, &tempoclient.SecondSearch{From: test.from, Added: 1}, report.SecondSearch)
+			require.Equal(t, &trace.SecondSearch{From: test.from, Added: 1}, report.SecondSearch)
 			require.Equal(t, map[trace.ID]int{id(1): 1, id(2): 1}, got)
 			require.Equal(t, 2, fetches, "a trace that both searches find must be read once")
 		})

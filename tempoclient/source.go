@@ -25,7 +25,7 @@ type Request struct {
 	// delivered too. If nil, all traces match.
 	Filter *traceql.Filter
 	// SettledBefore is the time before which Tempo has moved all data from its ingesters to the storage.
-	// The part of the range after it is searched twice, see [SecondSearch]. If zero, it is
+	// The part of the range after it is searched twice, see [trace.SecondSearch]. If zero, it is
 	// [DefaultSettle] ago.
 	SettledBefore time.Time
 	// Skip, if not nil, reports whether a trace is not wanted. It is called by several goroutines.
@@ -53,31 +53,17 @@ type Progress struct {
 	Found, Read int
 }
 
-// Problem is a part that was not read, with the reason.
-type Problem struct {
-	What string
-	Err  error
-}
-
-// Report describes the read and the unread data of a reading.
+// Report is the result of a reading. Its problems are the parts that were not read, at most 100. If there are
+// none, all traces that Tempo's search finds were delivered.
 type Report struct {
-	// Found counts the traces that search found, Delivered the delivered traces, and OutsideRange the
-	// read traces that start outside the range.
-	Found, Delivered, OutsideRange int
+	trace.Reading
+	// Found counts the traces that search found, Delivered the delivered traces.
+	Found, Delivered int
 	// BySearch and ByID count the traces by the method of reading. ByIDWhy counts traces that were read
 	// by ID although search was used, by reason. If search was not used, or was given up, it contains the
 	// reason with the count 0.
 	BySearch, ByID int
 	ByIDWhy        map[string]int
-	// SecondSearch is nil if there was no second search: the whole range has settled, or a part of the
-	// first search failed.
-	SecondSearch *SecondSearch
-	// Skipped counts traces that were found but not read. Problems hold the reasons.
-	Skipped int
-	// Problems are the parts that were not read, at most 100; MoreProblems counts the others. If there
-	// are none, all traces that Tempo's search finds were delivered.
-	Problems     []Problem
-	MoreProblems int
 	// SearchedBy is "grpc" or "http".
 	SearchedBy string
 	// Requests and Retries count requests, ReadBytes the bytes of answers. Slowed counts how often the
@@ -406,7 +392,7 @@ func (r *reading) problem(what string, why error) {
 		r.report.MoreProblems++
 		return
 	}
-	r.report.Problems = append(r.report.Problems, Problem{what, why})
+	r.report.AddProblem(what, why)
 }
 
 func (r *reading) windowDone(w window) {

@@ -17,6 +17,7 @@ import (
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 	"github.com/betracehq/betrace/traceql"
 )
@@ -25,13 +26,13 @@ func (p *program) blocksCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "blocks (--tempo-blocks URL | --tempo-config FILE) [--tenant TENANT] [--rules PATH…]",
-		Short: "List the blocks of a tenant, and what reading them costs",
+		Short: "List the blocks of a tenant, and the cost of reading them",
 		Long: `List the live blocks of a tenant: format, compaction level, traces, spans, size, and the times of their spans
-(not those of meta.json, which late data makes wrong). With rules: how many bytes of each block they need (fewer are
-read where a prefilter leaves traces out), and which of the attributes that they read, and that a block has, have no
-dedicated column of Tempo's, and what such columns would save.
+(not those of meta.json, which are wrong after late data). With --rules: the bytes of each block that the rules need
+(fewer are read if a prefilter excludes traces), the attributes that the rules read and that have no dedicated column
+in Tempo, and the bytes that such columns would save.
 
-Exit code: 0 all was listed, 2 something was not; standard error says what.`,
+Exit code: 0 complete, 2 incomplete; standard error lists the blocks that could not be read.`,
 		Args: noArguments("use --tempo-blocks for the storage, --rules for packs"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.config.load(cmd.Flags()); err != nil {
@@ -45,13 +46,13 @@ Exit code: 0 all was listed, 2 something was not; standard error says what.`,
 	return cmd
 }
 
-// blockList is what blocks prints.
+// blockList is the output of blocks.
 type blockList struct {
-	Blocks    []blockRow         `json:"blocks"`
-	Compacted int                `json:"compacted"`
-	Problems  []analyzer.Problem `json:"problems"`
-	// Dedicate counts, for each attribute that the rules read, the blocks in which it
-	// has no column of its own.
+	Blocks    []blockRow      `json:"blocks"`
+	Compacted int             `json:"compacted"`
+	Problems  []trace.Problem `json:"problems"`
+	// Dedicate counts, for each attribute that the rules read, the blocks in which it has no dedicated
+	// column.
 	Dedicate map[string]int `json:"worth_a_dedicated_column"`
 }
 
@@ -64,8 +65,8 @@ type blockRow struct {
 	Spans           int64  `json:"spans"`
 	Bytes           int64  `json:"bytes"`
 	Needed          int64  `json:"needed_bytes"`
-	// Shared are those of the needed bytes that would not be read if the attributes that
-	// are worth it had dedicated columns.
+	// Shared is the number of needed bytes that would not be read if the listed attributes had dedicated
+	// columns.
 	Shared int64  `json:"shared_bytes"`
 	From   string `json:"from"`
 	To     string `json:"to"`
@@ -81,7 +82,7 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 		return err
 	}
 	if store == nil {
-		return errors.New("where are the blocks? Name Tempo's storage with --tempo-blocks, or its configuration with --tempo-config")
+		return errors.New("the storage of the blocks is not set: use --tempo-blocks or --tempo-config")
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	needs := columnar.Needs{All: true}
@@ -97,18 +98,18 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 		for _, pack := range packs {
 			rs = append(rs, pack.Rules...)
 		}
-		needs = needsOf(rs, nil)
+		needs = analyzer.Needs(rs, nil)
 	}
 	listing, err := store.List(ctx, p.config.viper.GetString("tenant"))
 	if err != nil {
 		return err
 	}
-	list := blockList{Blocks: []blockRow{}, Compacted: len(listing.Compacted), Problems: []analyzer.Problem{}, Dedicate: map[string]int{}}
+	list := blockList{Blocks: []blockRow{}, Compacted: len(listing.Compacted), Problems: []trace.Problem{}, Dedicate: map[string]int{}}
 	for _, problem := range listing.Problems {
-		list.Problems = append(list.Problems, analyzer.Problem{What: problem.What, Why: problem.Err.Error()})
+		list.Problems = append(list.Problems, problem)
 	}
 	if listing.Unstable {
-		list.Problems = append(list.Problems, analyzer.Problem{What: "the list of blocks", Why: "blocks were compacted during each of several listings: list again"})
+		list.Problems = append(list.Problems, trace.Problem{What: "the list of blocks", Err: errors.New("blocks were compacted during each of several listings: list again")})
 	}
 	if err := list.inspect(ctx, store, listing.Live, needs); err != nil {
 		return err
@@ -116,10 +117,10 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 	if err := p.printBlocks(&list, format); err != nil {
 		return err
 	}
-	return p.endOfReading(analyzer.Reading{Problems: list.Problems}, nil)
+	return p.endOfReading(trace.Reading{Problems: list.Problems}, nil)
 }
 
-// inspectConcurrency is how many blocks are looked into at once.
+// inspectConcurrency is the number of blocks that are inspected at once.
 const inspectConcurrency = 16
 
 // inspect adds the blocks, in their order.
@@ -138,7 +139,7 @@ func (l *blockList) inspect(ctx context.Context, store *blocks.Store, live []blo
 	}
 	for i, m := range live {
 		if errs[i] != nil {
-			l.Problems = append(l.Problems, analyzer.Problem{What: "block " + m.ID, Why: errs[i].Error()})
+			l.Problems = append(l.Problems, trace.Problem{What: "block " + m.ID, Err: errs[i]})
 			continue
 		}
 		info := &infos[i]
@@ -188,7 +189,7 @@ func (p *program) printBlocks(list *blockList, format string) error {
 		if sum.Shared > 0 {
 			fmt.Fprintf(p.stdout, "With these, %.1f of the %.1f MB needed would not be read.\n", float64(sum.Shared)/1e6, float64(sum.Needed)/1e6)
 		} else {
-			fmt.Fprintln(p.stdout, "As long as a rule reads all attributes of spans, they save nothing.")
+			fmt.Fprintln(p.stdout, "They save nothing while a rule reads all attributes of spans.")
 		}
 	}
 	return nil

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 	"github.com/betracehq/betrace/traceql"
@@ -25,8 +24,8 @@ func (p *program) countCommand() *cobra.Command {
 		Use:   "count --query TRACEQL (--since 1h | --from T --to T | --traces FILE…)",
 		Short: "Count the traces that match a query, exactly",
 		Long: `Count the traces that match a query, exactly: each trace once, whole, in the hour or day (UTC) in which it
-starts. Exit code: 0 all was read, 2 something was not.`,
-		Args: noArguments("use --traces for files of traces; repeat the flag, or separate names by commas, for several"),
+starts. Exit code: 0 complete, 2 incomplete; standard error lists the parts that were not read.`,
+		Args: noArguments("use --traces for files; repeat the flag, or separate names by commas"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.config.load(cmd.Flags()); err != nil {
 				return err
@@ -41,16 +40,16 @@ starts. Exit code: 0 all was read, 2 something was not.`,
 	return cmd
 }
 
-// counting is what count prints.
+// counting is the output of count.
 type counting struct {
-	Result       analyzer.Completeness  `json:"result"`
-	Basis        string                 `json:"basis"`
-	Problems     []analyzer.Problem     `json:"problems"`
-	SecondSearch *analyzer.SecondSearch `json:"second_search,omitempty"`
-	Files        *filesSummary          `json:"files,omitempty"`
-	Traces       int                    `json:"traces"`
-	Spans        int                    `json:"spans"`
-	By           []bucket               `json:"by"`
+	Result       trace.Completeness  `json:"result"`
+	Basis        string              `json:"basis"`
+	Problems     []trace.Problem     `json:"problems"`
+	SecondSearch *trace.SecondSearch `json:"second_search,omitempty"`
+	Files        *filesSummary       `json:"files,omitempty"`
+	Traces       int                 `json:"traces"`
+	Spans        int                 `json:"spans"`
+	By           []bucket            `json:"by"`
 }
 
 type bucket struct {
@@ -59,8 +58,7 @@ type bucket struct {
 	Spans  int    `json:"spans"`
 }
 
-// units are what --by takes: how long one is, 0 for all time, and how its start is
-// written.
+// units are the values of --by: the length of a bucket, where 0 means all time, and the format of its start.
 var units = map[string]struct {
 	length time.Duration
 	layout string
@@ -79,7 +77,7 @@ func (p *program) count(cmd *cobra.Command, f selectionFlags, by, format string)
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	c := counting{Problems: []analyzer.Problem{}, By: []bucket{}}
+	c := counting{Problems: []trace.Problem{}, By: []bucket{}}
 	buckets := map[trace.Time]*bucket{} // by the start of the unit
 	reading, err := s.each(cmd.Context(), columnar.Needs{}, func(batch *columnar.Batch, t int) error {
 		first := batch.First[t]
@@ -101,7 +99,7 @@ func (p *program) count(cmd *cobra.Command, f selectionFlags, by, format string)
 	})
 	c.Basis, c.Problems, c.SecondSearch = reading.Basis, append(c.Problems, reading.Problems...), reading.SecondSearch
 	c.Files = filesOf(&reading)
-	c.Result = (&analyzer.Result{Reading: reading}).Completeness()
+	c.Result = reading.Completeness()
 	for _, at := range slices.Sorted(maps.Keys(buckets)) {
 		c.By = append(c.By, *buckets[at])
 	}
@@ -138,9 +136,9 @@ func (p *program) printCount(c counting, by, format string) error {
 	return w.Flush()
 }
 
-// each gives every selected trace that matches the query, as trace t of a batch. A
-// selection without a range or a query gives all.
-func (s *selection) each(ctx context.Context, needs columnar.Needs, deliver func(b *columnar.Batch, t int) error) (analyzer.Reading, error) {
+// each delivers every selected trace that matches the query, as trace t of a batch. Without a query it delivers
+// all selected traces.
+func (s *selection) each(ctx context.Context, needs columnar.Needs, deliver func(b *columnar.Batch, t int) error) (trace.Reading, error) {
 	filter := traceql.All
 	if s.query != nil {
 		filter = s.query
@@ -148,7 +146,7 @@ func (s *selection) each(ctx context.Context, needs columnar.Needs, deliver func
 	}
 	query := filter.OnBatches()
 	var match columnar.Bits
-	reading, err := s.source(needs, filter)(ctx, func(b *columnar.Batch) error {
+	reading, err := s.read(ctx, needs, filter, func(b *columnar.Batch) error {
 		match = query.SelectTraces(b, match)
 		for t := range b.NumTraces() {
 			if !match.Has(int32(t)) {
@@ -162,20 +160,20 @@ func (s *selection) each(ctx context.Context, needs columnar.Needs, deliver func
 	})
 	s.progress.done()
 	if err != nil {
-		reading.Problems = append(reading.Problems, analyzer.Problem{What: "it ended early", Why: err.Error()})
+		reading.AddProblem("the reading ended early", err)
 	}
 	return reading, err
 }
 
-// nothingRead reports whether a reading that gave so many traces read none at all. If it
-// also failed, a table of zeros would look like a result: people get the error alone.
-func nothingRead(r *analyzer.Reading, traces int) bool {
+// nothingRead reports whether a reading that delivered a number of traces read none at all. If it also failed,
+// only the error is printed, because a table of zeros would look like a result.
+func nothingRead(r *trace.Reading, traces int) bool {
 	return traces == 0 && r.OutsideRange == 0 && r.Skipped == 0
 }
 
-// endOfReading says on standard error what was not read, and returns what the
-// program ends with.
-func (p *program) endOfReading(reading analyzer.Reading, err error) error {
+// endOfReading prints the warnings and problems of a reading to standard error, and returns the error with which
+// the program ends.
+func (p *program) endOfReading(reading trace.Reading, err error) error {
 	for _, warning := range reading.Warnings {
 		fmt.Fprintln(p.stderr, "warning:", oneLine(warning))
 	}
@@ -185,7 +183,7 @@ func (p *program) endOfReading(reading analyzer.Reading, err error) error {
 			fmt.Fprintf(p.stderr, "betrace: and %d more\n", len(reading.Problems)+reading.MoreProblems-most)
 			break
 		}
-		fmt.Fprintf(p.stderr, "betrace: %s: %s\n", problem.What, oneLine(problem.Why))
+		fmt.Fprintln(p.stderr, "betrace:", problemLine(problem))
 	}
 	if err != nil || len(reading.Problems) > 0 || reading.Skipped > 0 {
 		return exitError{exitFailed}

@@ -23,8 +23,8 @@ func (p *program) exportCommand() *cobra.Command {
 line), or protobuf messages that each follow their length in four bytes, as the OpenTelemetry Collector's file
 exporter writes them. scan --traces and count --traces read both.
 
-Exit code: 0 all was read and written, 2 something was not; standard error says what.`,
-		Args: noArguments("use --traces for files of traces; repeat the flag, or separate names by commas, for several"),
+Exit code: 0 complete, 2 incomplete; standard error lists the parts that were not read or written.`,
+		Args: noArguments("use --traces for files; repeat the flag, or separate names by commas"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.config.load(cmd.Flags()); err != nil {
 				return err

@@ -1,5 +1,5 @@
-// Command betrace judges the traces that Grafana Tempo stores by rules written in
-// CEL, and writes back what it finds.
+// Command betrace judges the traces that Grafana Tempo stores by rules written in CEL, and writes the violations
+// back.
 package main
 
 import (
@@ -25,30 +25,40 @@ const (
 	exitFailed     = 2 // something could not be done
 )
 
-// exitError ends the program with a code after everything has been said.
+// exitError ends the program with a code, without a message.
 type exitError struct{ code int }
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
-// program is what a command works with.
+// program holds the streams and settings of a command.
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	config         *config
+	// limitMemory sets the memory limit of the process. It is called at most once, before blocks are read.
+	limitMemory func(bytes int64)
 }
 
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, cancel) // a second signal ends the program at once
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, limitMemory: limitMemory}
+	code := p.run(ctx, os.Args[1:])
 	cancel()
 	os.Exit(code)
 }
 
-// run is the whole program. It returns the exit code.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	out := &checkedWriter{w: stdout}
-	p := &program{stdin: stdin, stdout: out, stderr: stderr, config: newConfig()}
+// limitMemory sets the memory limit of the process, unless the environment variable GOMEMLIMIT does.
+func limitMemory(bytes int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(bytes)
+	}
+}
+
+// run executes a command line and returns the exit code.
+func (p *program) run(ctx context.Context, args []string) int {
+	out := &checkedWriter{w: p.stdout}
+	p.stdout, p.config = out, newConfig()
 	root := &cobra.Command{
 		Use:           "betrace",
 		Short:         "Judge the traces that Tempo stores by rules",
@@ -58,9 +68,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	p.config.addConfigFlag(root)
 	root.AddCommand(p.scanCommand(), p.countCommand(), p.exportCommand(), p.blocksCommand(), p.rulesCommand(), p.configCommand()) //nolint:contextcheck // commands take cobra's
 	root.SetArgs(args)
-	root.SetIn(stdin)
+	root.SetIn(p.stdin)
 	root.SetOut(out)
-	root.SetErr(stderr)
+	root.SetErr(p.stderr)
 	err := root.ExecuteContext(ctx)
 	if out.err != nil && !errors.Is(err, out.err) {
 		err = fmt.Errorf("standard output: %w", out.err) // it matters more than an exit code
@@ -72,7 +82,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &exit):
 		return exit.code
 	}
-	fmt.Fprintln(stderr, "betrace:", err)
+	fmt.Fprintln(p.stderr, "betrace:", err)
 	return exitFailed
 }
 

@@ -163,6 +163,7 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 // betrace runs the program in this process.
 func betrace(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out, errOut bytes.Buffer
-	code = run(ctx, args, strings.NewReader(""), &out, &errOut)
+	p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &errOut, limitMemory: func(int64) {}}
+	code = p.run(ctx, args)
 	return code, out.String(), errOut.String()
 }

@@ -22,7 +22,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/tempoclient/tempopb"
 	"github.com/betracehq/betrace/trace"
 )
@@ -234,7 +233,7 @@ func TestAScanOfARangeWritesEachViolationOnceForEachTenant(t *testing.T) {
 	for i, tenant := range []string{"a", "b"} {
 		var s summary
 		s, ids[i] = m.scan(t, exitViolations, tenant, between(from, from.Add(time.Minute))...)
-		require.Equal(t, analyzer.Complete, s.Result)
+		require.Equal(t, trace.Complete, s.Result)
 		require.Equal(t, []sinkSummary{{Sink: "tempo", Written: 5, Confirmed: 5}, {Sink: "loki", Written: 5, Confirmed: 5}}, s.Sinks)
 		require.Len(t, ids[i], 5)
 	}
@@ -257,18 +256,18 @@ func TestARangeThatReachesIntoThePresentIsProvisional(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
 	m.charges(now.Add(-90*time.Minute), 3, "a")
 	s, _ := m.scan(t, exitViolations, "a", "--since", "2h", "--dry-run")
-	require.Equal(t, analyzer.Provisional, s.Result)
+	require.Equal(t, trace.Provisional, s.Result)
 	dryRun := func(minutes int, more ...string) summary {
 		args := append(between(now.Add(-2*time.Hour), now.Add(-time.Duration(minutes)*time.Minute)), "--dry-run")
 		s, _ := m.scan(t, exitViolations, "a", append(args, more...)...)
 		return s
 	}
 	// By the API, too, both settles count: Tempo moves blocks at up to 30 minutes.
-	require.Equal(t, analyzer.Complete, dryRun(50).Result)
-	require.Equal(t, analyzer.Provisional, dryRun(40).Result)
-	require.Equal(t, analyzer.Provisional, dryRun(40, "--settle", "10m").Result)
-	require.Equal(t, analyzer.Provisional, dryRun(40, "--settle-blocks", "10m").Result)
-	require.Equal(t, analyzer.Complete, dryRun(40, "--settle", "10m", "--settle-blocks", "10m").Result)
+	require.Equal(t, trace.Complete, dryRun(50).Result)
+	require.Equal(t, trace.Provisional, dryRun(40).Result)
+	require.Equal(t, trace.Provisional, dryRun(40, "--settle", "10m").Result)
+	require.Equal(t, trace.Provisional, dryRun(40, "--settle-blocks", "10m").Result)
+	require.Equal(t, trace.Complete, dryRun(40, "--settle", "10m", "--settle-blocks", "10m").Result)
 	// BeTrace's own spans, which are young, are seen and not judged. Those that the scan
 	// itself writes before its second search are not read.
 	s, _ = m.scan(t, exitViolations, "a", "--since", "2h")
@@ -281,15 +280,15 @@ func TestARangeThatReachesIntoThePresentIsProvisional(t *testing.T) {
 
 	id := fmt.Sprintf("%032d", 1)
 	s, _ = m.scan(t, exitViolations, "a", "--trace", id, "--dry-run")
-	require.Equal(t, analyzer.Complete, s.Result)
+	require.Equal(t, trace.Complete, s.Result)
 	s, _ = m.scan(t, exitViolations, "a", "--trace", id, "--dry-run", "--settle", "2h")
-	require.Equal(t, analyzer.Provisional, s.Result)
+	require.Equal(t, trace.Provisional, s.Result)
 }
 
 // While Tempo moves a block, its search may find none of its traces. The second search
 // of young data finds them, and every command reports how many.
 func TestTracesThatOnlyTheSecondSearchFindsAreJudgedAndReported(t *testing.T) {
-	for _, way := range []string{sourceAuto, sourceByID} {
+	for _, way := range []string{"auto", "by-id"} {
 		m := newInMemory(t)
 		now := time.Now().Truncate(time.Second)
 		m.charges(now.Add(-20*time.Minute), 3, "a")
@@ -302,7 +301,7 @@ func TestTracesThatOnlyTheSecondSearchFindsAreJudgedAndReported(t *testing.T) {
 		require.Len(t, ids, 3)
 		require.Equal(t, 3, s.SecondSearch.Added)
 		require.WithinDuration(t, young, s.SecondSearch.From, time.Minute)
-		require.Equal(t, analyzer.Provisional, s.Result)
+		require.Equal(t, trace.Provisional, s.Result)
 
 		m.hidden = 1
 		code, stdout, _ := betrace(t.Context(), append(append([]string{"count", "-o", "json"}, since...), servers...)...)
@@ -311,7 +310,7 @@ func TestTracesThatOnlyTheSecondSearchFindsAreJudgedAndReported(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(stdout), &c))
 		require.Equal(t, 3, c.Traces)
 		require.Equal(t, 3, c.SecondSearch.Added)
-		require.Equal(t, analyzer.Provisional, c.Result)
+		require.Equal(t, trace.Provisional, c.Result)
 
 		line := `(?m)^\s*3 traces added by a second search of 20\d\d-\S+Z and later$`
 		m.hidden = 1
@@ -366,15 +365,15 @@ func TestARangeOlderThanWhatIsStoredIsIncomplete(t *testing.T) {
 		s, ids := m.scan(t, code, "a", append(test.args, "--dry-run")...)
 		require.NotEmpty(t, ids, "%s: what is there is judged", test.name)
 		if test.what == "" {
-			require.Equal(t, analyzer.Complete, s.Result, test.name)
+			require.Equal(t, trace.Complete, s.Result, test.name)
 			continue
 		}
-		require.Equal(t, analyzer.Incomplete, s.Result, test.name)
+		require.Equal(t, trace.Incomplete, s.Result, test.name)
 		require.Len(t, s.Problems, 1, test.name)
 		require.True(t, strings.HasPrefix(s.Problems[0].What, test.what), s.Problems[0].What)
-		_, rest, _ := strings.Cut(s.Problems[0].Why, fmt.Sprintf("it is older than what is stored: Tempo keeps blocks for %s, so that spans from before ", test.before))
+		_, rest, _ := strings.Cut(s.Problems[0].Err.Error(), fmt.Sprintf("it is older than the stored data: Tempo keeps blocks for %s, so spans from before ", test.before))
 		before, err := time.Parse(time.RFC3339, strings.Split(rest, " ")[0])
-		require.NoError(t, err, s.Problems[0].Why)
+		require.NoError(t, err, s.Problems[0].Err.Error())
 		require.WithinDuration(t, time.Now().Add(-test.before), before, 10*time.Second, test.name)
 	}
 }
@@ -386,7 +385,7 @@ func TestWhatIsRefusedIsMissingAndTheExitCodeIsTwo(t *testing.T) {
 	m.refuses = http.StatusBadRequest
 	s, ids := m.scan(t, exitFailed, "a", between(from, from.Add(time.Minute))...)
 	require.Len(t, ids, 3)
-	require.Equal(t, analyzer.Incomplete, s.Result)
+	require.Equal(t, trace.Incomplete, s.Result)
 	for _, sink := range s.Sinks {
 		require.Equal(t, 3, sink.Missing)
 		require.Zero(t, sink.Confirmed)
@@ -403,14 +402,14 @@ func TestTheExitCodeIsTheWorstThatHappened(t *testing.T) {
 		s    summary
 		want int
 	}{
-		"nothing":               {summary{Result: analyzer.Complete, Rules: []ruleSummary{{Pass: 3}}}, exitOK},
-		"provisional":           {summary{Result: analyzer.Provisional}, exitOK},
-		"violations":            {summary{Result: analyzer.Provisional, Rules: violations}, exitViolations},
-		"incomplete":            {summary{Result: analyzer.Incomplete}, exitFailed},
-		"incomplete, as well":   {summary{Result: analyzer.Incomplete, Rules: violations}, exitFailed},
-		"not written":           {summary{Result: analyzer.Complete, Rules: violations, Sinks: []sinkSummary{{}, {Missing: 1}}}, exitFailed},
-		"an error of one sink":  {summary{Result: analyzer.Complete, Rules: violations, Sinks: []sinkSummary{{Error: "x"}, {}}}, exitFailed},
-		"all of it was written": {summary{Result: analyzer.Complete, Rules: violations, Sinks: []sinkSummary{{Written: 1, Confirmed: 1}}}, exitViolations},
+		"nothing":               {summary{Result: trace.Complete, Rules: []ruleSummary{{Pass: 3}}}, exitOK},
+		"provisional":           {summary{Result: trace.Provisional}, exitOK},
+		"violations":            {summary{Result: trace.Provisional, Rules: violations}, exitViolations},
+		"incomplete":            {summary{Result: trace.Incomplete}, exitFailed},
+		"incomplete, as well":   {summary{Result: trace.Incomplete, Rules: violations}, exitFailed},
+		"not written":           {summary{Result: trace.Complete, Rules: violations, Sinks: []sinkSummary{{}, {Missing: 1}}}, exitFailed},
+		"an error of one sink":  {summary{Result: trace.Complete, Rules: violations, Sinks: []sinkSummary{{Error: "x"}, {}}}, exitFailed},
+		"all of it was written": {summary{Result: trace.Complete, Rules: violations, Sinks: []sinkSummary{{Written: 1, Confirmed: 1}}}, exitViolations},
 	} {
 		require.Equal(t, tt.want, tt.s.exitCode(), name)
 	}

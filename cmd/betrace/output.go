@@ -10,11 +10,11 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/trace"
 )
 
-// output shows violations as they are found, and the summary at the end.
+// output prints violations as they are found, and the summary at the end.
 type output interface {
 	violations([]evidence.Violation) error
 	summary(*summary) error
@@ -32,11 +32,11 @@ func newOutput(format string, w io.Writer) (output, error) {
 	return nil, fmt.Errorf("--output %q: %w", format, errOutput)
 }
 
-// tableOutput is for people.
+// tableOutput prints text for people.
 type tableOutput struct {
 	w     io.Writer
 	shown bool
-	// ruleWidth is how wide the column of rules is, at least that of the first violations.
+	// ruleWidth is the width of the column of rules, which fits at least the first violations.
 	ruleWidth int
 }
 
@@ -59,8 +59,8 @@ func (o *tableOutput) violations(vs []evidence.Violation) error {
 	return nil
 }
 
-// secondSearchLine reports the second search to people.
-func secondSearchLine(s *analyzer.SecondSearch) string {
+// secondSearchLine returns the second search as text.
+func secondSearchLine(s *trace.SecondSearch) string {
 	return fmt.Sprintf("%s added by a second search of %s and later", counted(s.Added, "trace"), s.From.Format(time.RFC3339))
 }
 
@@ -69,7 +69,10 @@ func (o *tableOutput) row(severity, rule, traceID, started, message string) erro
 	return err
 }
 
-// oneLine keeps what a trace says from breaking lines or steering a terminal.
+// problemLine returns a problem as one line of output.
+func problemLine(p trace.Problem) string { return p.What + ": " + oneLine(p.Err.Error()) }
+
+// oneLine replaces the characters with which the text of a trace could break lines or control a terminal.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || unicode.Is(unicode.Bidi_Control, r) {
@@ -88,12 +91,12 @@ func (o *tableOutput) summary(s *summary) error {
 		fmt.Fprintf(w, "range\t%s to %s\n", s.From, s.To)
 	}
 	why := ""
-	if s.Result == analyzer.Provisional {
+	if s.Result == trace.Provisional {
 		why = ": spans of the newest traces may still arrive; scan again to confirm"
 	}
 	fmt.Fprintf(w, "result\t%s%s\n", s.Result, why)
 	for _, problem := range s.Problems {
-		fmt.Fprintf(w, "\t%s: %s\n", problem.What, oneLine(problem.Why))
+		fmt.Fprintf(w, "\t%s\n", problemLine(problem))
 	}
 	if s.MoreProblems > 0 {
 		fmt.Fprintf(w, "\tand %d more\n", s.MoreProblems)
@@ -130,7 +133,7 @@ func (o *tableOutput) summary(s *summary) error {
 	return err
 }
 
-// violationJSON returns the record, as Loki has it, with the circumstances added.
+// violationJSON returns the record, as in Loki, with the circumstances added.
 func violationJSON(v evidence.Violation) (json.RawMessage, error) {
 	line, err := v.Record()
 	if err != nil {
@@ -152,8 +155,7 @@ func violationJSON(v evidence.Violation) (json.RawMessage, error) {
 	return bytes.TrimSpace(out.Bytes()), err
 }
 
-// circumstances are how a violation was found. Loki has them as labels and structured
-// metadata.
+// circumstances describe the run that found a violation. Loki has them as labels and structured metadata.
 type circumstances struct {
 	Engine      string          `json:"engine"`
 	Origin      evidence.Origin `json:"origin"`

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,11 +14,11 @@ import (
 	"github.com/betracehq/betrace/evidence/sink"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/tempoclient"
+	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
-	"github.com/betracehq/betrace/traceql"
 )
 
-// scanFlags are the flags of scan that are no settings.
+// scanFlags are the flags of scan that are not settings.
 type scanFlags struct {
 	selectionFlags
 	dryRun bool
@@ -33,11 +32,11 @@ func (p *program) scanCommand() *cobra.Command {
 		Short: "Judge the traces of a range, one trace, or those in files, now",
 		Long: `Judge the traces of a range, one trace, or those in files, now.
 
-Violations are written to Tempo as spans and, if Loki is named, to Loki as records, each once however often
-a range is scanned, and read back. Traces from files are judged only: nothing is written.
+Violations are written to Tempo as spans and, if --loki is set, to Loki as records, and then read back. Each is
+written once, even if a range is scanned repeatedly. Traces from files are only judged; nothing is written.
 
-Exit code: 0 no violation, 1 violations, 2 something could not be done: a rule was refused, a verdict is an
-error, something was not read or not written.`,
+Exit code: 0 no violation, 1 violations, 2 incomplete: a rule was refused, a verdict is an error, or some data was
+not read or not written.`,
 		Args: noArguments("use --rules for packs, --traces for files of traces; repeat the flag, or separate names by commas, for several"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.config.load(cmd.Flags()); err != nil {
@@ -53,13 +52,13 @@ error, something was not read or not written.`,
 	return cmd
 }
 
-// scanJob is what a scan works with.
+// scanJob is one scan.
 type scanJob struct {
 	*selection
 	dryRun     bool
 	format     string // of the output
 	rules      []*rules.Rule
-	refused    int // what was wrong with the packs
+	refused    int // number of problems in the packs
 	sinks      []sink.Sink
 	out        output
 	deliveries []sink.Delivery
@@ -82,7 +81,7 @@ func (p *program) scan(ctx context.Context, f scanFlags, cmd *cobra.Command) (er
 		job.rules = append(job.rules, pack.Rules...)
 	}
 	if len(job.rules) == 0 {
-		return errors.New("no rule can be used: see what was refused, or name others with --rules")
+		return errors.New("no usable rule: see the refused ones, or give others with --rules")
 	}
 	closeSinks, err := job.connectSinks()
 	if err != nil {
@@ -93,7 +92,7 @@ func (p *program) scan(ctx context.Context, f scanFlags, cmd *cobra.Command) (er
 	return job.run(ctx)
 }
 
-// connectSinks prepares what violations are written to. Nothing is asked of it yet.
+// connectSinks prepares the destinations of violations. It sends no request.
 func (j *scanJob) connectSinks() (closeSinks func() error, err error) {
 	closeSinks = func() error { return nil }
 	if j.client == nil || j.dryRun {
@@ -127,14 +126,21 @@ func (j *scanJob) connectSinks() (closeSinks func() error, err error) {
 	return closeSinks, nil
 }
 
-// run is the scan: source, verdicts, delivery, summary.
+// run performs the scan and prints the summary.
 func (j *scanJob) run(ctx context.Context) error {
 	for _, s := range j.sinks {
 		j.deliveries = append(j.deliveries, sink.Delivery{Sink: s.Name()})
 	}
+	filter := j.query
+	if filter == nil || filter.IsAll() {
+		filter = analyzer.Prefilter(j.rules)
+	}
 	opts := analyzer.ScanOptions{
-		Source: j.source(needsOf(j.rules, j.query), j.asked()), Rules: j.rules, IsOwn: evidence.IsOwn, Write: j.write,
-		Progress: func(c analyzer.TraceCounts) { j.progress.judged(c) },
+		Source: func(ctx context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error) {
+			return j.read(ctx, analyzer.Needs(j.rules, j.query), filter, deliver)
+		},
+		Rules: j.rules, Tenant: j.config.viper.GetString("tenant"), SettledBefore: j.request.SettledBefore, Write: j.write, Progress: j.progress.judged,
+		Circumstances: evidence.Circumstances{Origin: evidence.OriginScan, WindowStart: j.request.From, WindowEnd: j.request.To, Engine: engineVersion()},
 	}
 	if j.query != nil {
 		query := j.query.OnBatches()
@@ -145,10 +151,10 @@ func (j *scanJob) run(ctx context.Context) error {
 		}
 	}
 	start := time.Now()
-	result, err := analyzer.Scan(ctx, opts) // the result's problems include the error
+	result, err := analyzer.Scan(ctx, opts) // the problems of the result include the error
 	j.progress.done()
 	if j.refused > 0 {
-		result.Problems = append(result.Problems, analyzer.Problem{What: "rules", Why: counted(j.refused, "problem") + " in the packs: what was refused did not judge"})
+		result.AddProblem("rules", fmt.Errorf("%s in the packs: refused rules did not judge", counted(j.refused, "problem")))
 	}
 	s := j.summarize(result, time.Since(start))
 	if err != nil && nothingRead(&result.Reading, result.Traces.Seen) && j.format == "table" {
@@ -161,7 +167,7 @@ func (j *scanJob) run(ctx context.Context) error {
 		fmt.Fprintln(j.stderr, "warning:", w)
 	}
 	if n := len(s.Problems); n > 0 { // the last is the one that ended the scan
-		fmt.Fprintf(j.stderr, "betrace: %s: %s\n", s.Problems[n-1].What, oneLine(s.Problems[n-1].Why))
+		fmt.Fprintln(j.stderr, "betrace:", problemLine(s.Problems[n-1]))
 	}
 	if code := s.exitCode(); code != exitOK {
 		return exitError{code}
@@ -169,63 +175,23 @@ func (j *scanJob) run(ctx context.Context) error {
 	return nil
 }
 
-// asked returns what a span must match in every trace that is read.
-func (j *scanJob) asked() *traceql.Filter {
-	if j.query != nil && !j.query.IsAll() {
-		return j.query
-	}
-	filters := make([]*traceql.Filter, len(j.rules))
-	for i, r := range j.rules {
-		filters[i] = r.Prefilter()
-	}
-	return traceql.Or(filters...)
-}
-
-// write shows violations and brings them into the sinks.
-func (j *scanJob) write(ctx context.Context, found []analyzer.Violation) error {
-	vs := make([]evidence.Violation, len(found))
-	for i, v := range found {
-		vs[i] = j.violation(v)
-		own, _ := evidence.SpanIDs(vs[i].ID)
+// write prints violations and delivers them to the sinks.
+func (j *scanJob) write(ctx context.Context, vs []evidence.Violation) error {
+	for _, v := range vs {
+		own, _ := evidence.SpanIDs(v.ID)
 		j.written.Store(own, true)
 	}
 	j.progress.pause()
 	if err := j.out.violations(vs); err != nil {
-		return fmt.Errorf("show the violations: %w", err)
+		return fmt.Errorf("print the violations: %w", err)
 	}
 	var errs []error
 	for i, d := range sink.Deliver(ctx, j.sinks, vs, sink.Options{}) {
-		j.deliveries[i].Add(d) // what one sink refuses the others may have taken
+		j.deliveries[i].Add(d) // also after an error: other sinks may have accepted them
 		errs = append(errs, d.Err)
 	}
-	return errors.Join(errs...) // what one batch meets, the next will
+	return errors.Join(errs...) // the next batch would fail in the same way
 }
 
-// violation returns what is written of a verdict.
-func (j *scanJob) violation(found analyzer.Violation) evidence.Violation {
-	v, t := found.Verdict, found.Trace
-	r := v.Rule
-	tenant := j.config.viper.GetString("tenant")
-	out := evidence.Violation{
-		ID: evidence.ViolationID(tenant, r.Pack.Name, r.ID, r.Digest, t.ID), Tenant: tenant,
-		Pack: r.Pack.Name, PackVersion: r.Pack.Version, RuleID: r.ID, RuleDigest: r.Digest,
-		Title: r.Title, Severity: string(r.Severity), Controls: slices.Clone(r.Controls),
-		Clause: v.Clause, Message: v.Message,
-		TraceID: t.ID, TraceStart: t.Start(), RootService: t.RootService(), Services: t.Services(),
-		Root: evidence.RefOf(&t.Spans[max(t.Root(), 0)]),
-		Circumstances: evidence.Circumstances{
-			Origin: evidence.OriginScan, WindowStart: j.from, WindowEnd: j.to,
-			Provisional: t.End().Time().After(j.young), Engine: engineVersion(),
-		},
-	}
-	if j.from.IsZero() { // one trace, or files: there is no range but the trace's own
-		out.WindowStart, out.WindowEnd = t.Start().Time(), t.End().Time()
-	}
-	for _, i := range v.About {
-		out.About = append(out.About, evidence.RefOf(&t.Spans[i]))
-	}
-	return out
-}
-
-// ruleName is how a rule is named to people.
+// ruleName returns the name of a rule in output.
 func ruleName(r *rules.Rule) string { return strings.Join([]string{r.Pack.Name, r.ID}, "/") }

@@ -387,7 +387,7 @@ func TestScanOfOneTrace(t *testing.T) {
 
 	code, _, stderr := betrace(t.Context(), w.args("scan", "--rules", packFile(t), "--trace", "00000000000000000000000000000009")...)
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, stderr, "no such trace: is the ID right, and the tenant?")
+	require.Contains(t, stderr, "no such trace: check the ID and the tenant")
 }
 
 func TestADryRunWritesNothing(t *testing.T) {

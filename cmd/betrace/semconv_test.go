@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -69,11 +68,10 @@ func scanShipped(t *testing.T, td ptrace.Traces) []string {
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "traces.pb")
 	require.NoError(t, os.WriteFile(file, b, 0o600))
-	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), []string{"scan", "--rules", "../../rules/packs", "--traces", file, "-o", "jsonl"}, nil, &stdout, &stderr)
-	require.Equal(t, exitViolations, code, "%s", stderr.String())
+	code, stdout, stderr := betrace(t.Context(), "scan", "--rules", "../../rules/packs", "--traces", file, "-o", "jsonl")
+	require.Equal(t, exitViolations, code, "%s", stderr)
 	var found []string
-	for line := range strings.Lines(stdout.String()) {
+	for line := range strings.Lines(stdout) {
 		var out struct {
 			Violation *struct {
 				ID      string `json:"violation_id"`

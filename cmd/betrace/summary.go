@@ -8,25 +8,25 @@ import (
 
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/evidence/sink"
+	"github.com/betracehq/betrace/trace"
 )
 
-// summary is what a scan says at its end. Its JSON is part of the command line's
-// contract.
+// summary is the end of a scan's output. Its JSON is part of the command line's contract.
 type summary struct {
-	Result       analyzer.Completeness  `json:"result"` // complete, provisional, incomplete
-	Basis        string                 `json:"basis"`  // search, trace-id, files
-	From         string                 `json:"from,omitempty"`
-	To           string                 `json:"to,omitempty"`
-	Problems     []analyzer.Problem     `json:"problems"`
-	MoreProblems int                    `json:"more_problems,omitempty"`
-	SecondSearch *analyzer.SecondSearch `json:"second_search,omitempty"`
-	Traces       traceSummary           `json:"traces"`
-	Files        *filesSummary          `json:"files,omitempty"` // of a reading of files
-	Flags        map[string]int         `json:"flags"`
-	Rules        []ruleSummary          `json:"rules"`
-	Sinks        []sinkSummary          `json:"sinks"`
-	Seconds      float64                `json:"seconds"`
-	Warnings     []string               `json:"warnings"`
+	Result       trace.Completeness  `json:"result"` // complete, provisional, incomplete
+	Basis        string              `json:"basis"`  // search, trace-id, files
+	From         string              `json:"from,omitempty"`
+	To           string              `json:"to,omitempty"`
+	Problems     []trace.Problem     `json:"problems"`
+	MoreProblems int                 `json:"more_problems,omitempty"`
+	SecondSearch *trace.SecondSearch `json:"second_search,omitempty"`
+	Traces       traceSummary        `json:"traces"`
+	Files        *filesSummary       `json:"files,omitempty"` // of a reading of files
+	Flags        map[string]int      `json:"flags"`
+	Rules        []ruleSummary       `json:"rules"`
+	Sinks        []sinkSummary       `json:"sinks"`
+	Seconds      float64             `json:"seconds"`
+	Warnings     []string            `json:"warnings"`
 }
 
 type traceSummary struct {
@@ -42,14 +42,14 @@ type filesSummary struct {
 	Unread       int `json:"unread"`
 }
 
-func filesOf(r *analyzer.Reading) *filesSummary {
+func filesOf(r *trace.Reading) *filesSummary {
 	if r.Basis != "files" {
 		return nil
 	}
 	return &filesSummary{Objects: r.Objects, OtherSignals: r.OtherSignals, Unread: r.Unread}
 }
 
-// remarkable reports whether there is more than objects that were read.
+// remarkable reports whether some objects were skipped or not read.
 func (s *filesSummary) remarkable() bool { return s != nil && s.OtherSignals+s.Unread > 0 }
 
 func (s *filesSummary) String() string {
@@ -75,13 +75,13 @@ type sinkSummary struct {
 
 func (j *scanJob) summarize(r *analyzer.Result, took time.Duration) *summary {
 	s := &summary{
-		Result: r.Completeness(), Basis: r.Basis, Problems: []analyzer.Problem{}, MoreProblems: r.MoreProblems,
+		Result: r.Completeness(), Basis: r.Basis, Problems: []trace.Problem{}, MoreProblems: r.MoreProblems,
 		SecondSearch: r.SecondSearch, Traces: traceSummary{r.Traces, r.OutsideRange, r.Skipped}, Files: filesOf(&r.Reading), Flags: r.Flags,
 		Rules: []ruleSummary{}, Sinks: []sinkSummary{}, Seconds: took.Seconds(), Warnings: []string{},
 	}
 	s.Problems = append(s.Problems, r.Problems...)
-	if !j.from.IsZero() {
-		s.From, s.To = j.from.UTC().Format(time.RFC3339), j.to.UTC().Format(time.RFC3339)
+	if !j.request.From.IsZero() {
+		s.From, s.To = j.request.From.UTC().Format(time.RFC3339), j.request.To.UTC().Format(time.RFC3339)
 	}
 	for _, c := range r.Rules {
 		s.Rules = append(s.Rules, ruleSummary{Rule: ruleName(c.Rule), NotApplicable: c.NotApplicable, Pass: c.Pass, Violation: c.Violation, Error: c.Error})
@@ -101,7 +101,7 @@ func sinkOf(d sink.Delivery) sinkSummary {
 	return s
 }
 
-// warn says what looks like a mistake, and what to look at.
+// warn adds warnings of likely mistakes, with the things to check.
 func (j *scanJob) warn(s *summary, r *analyzer.Result) {
 	add := func(format string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...)) }
 	for _, warning := range r.Warnings {
@@ -109,7 +109,7 @@ func (j *scanJob) warn(s *summary, r *analyzer.Result) {
 	}
 	if r.Traces.Seen == 0 && len(s.Problems) == 0 {
 		if s.Basis != "files" { // their warnings are above
-			add("no trace was found between %s and %s that the rules could apply to: check the range, this machine's clock (it is %s), the tenant (%q), and what the rules ask for (betrace rules explain)",
+			add("found no trace between %s and %s to which the rules could apply: check the range, this machine's clock (%s), the tenant (%q), and the prefilters of the rules (betrace rules explain)",
 				s.From, s.To, time.Now().UTC().Format(time.RFC3339), j.config.viper.GetString("tenant"))
 		}
 	}
@@ -125,21 +125,21 @@ func (j *scanJob) warn(s *summary, r *analyzer.Result) {
 			if len(idle) > 5 {
 				idle, more = idle[:5], fmt.Sprintf(" and %d more", len(idle)-5)
 			}
-			add("applied to none of %d traces: %s%s: check the names that they look for against the traces", seen, strings.Join(idle, ", "), more)
+			add("applied to none of %d traces: %s%s: check that the traces have the names that the rules use", seen, strings.Join(idle, ", "), more)
 		}
 	}
 	if len(j.sinks) == 1 {
-		add("violations are written to Tempo only: name Loki with --loki for the records")
+		add("violations are written to Tempo only: set --loki to write records")
 	}
 	if j.dryRun {
 		add("nothing was written: --dry-run")
 	}
 }
 
-// exitCode is 2 if anything could not be done, else 1 if there are violations.
+// exitCode returns 2 if anything failed, else 1 if there are violations.
 func (s *summary) exitCode() int {
 	violations := 0
-	failed := s.Result == analyzer.Incomplete
+	failed := s.Result == trace.Incomplete
 	for _, r := range s.Rules {
 		violations += r.Violation
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
 )
 
 // step is one listing in a sequence, with the expected state of the ledger.
@@ -185,8 +186,8 @@ func TestOnlyWhatWasReadIsJudged(t *testing.T) {
 	}{
 		"all":                         {reportOf("a0", "b0"), nil},
 		"a block that was not near":   {reportOf("a0"), []string{"b0"}},
-		"a problem":                   {blocks.Report{Blocks: listing.Live, Problems: []blocks.Problem{{What: "block b0"}}}, []string{"a0", "b0"}},
-		"a trace of another time":     {blocks.Report{Blocks: listing.Live, OutsideRange: 1}, []string{"a0", "b0"}},
+		"a problem":                   {blocks.Report{Blocks: listing.Live, Reading: trace.Reading{Problems: []trace.Problem{{What: "block b0"}}}}, []string{"a0", "b0"}},
+		"a trace of another time":     {blocks.Report{Blocks: listing.Live, Reading: trace.Reading{OutsideRange: 1}}, []string{"a0", "b0"}},
 		"a reading that did not come": {blocks.Report{}, []string{"a0", "b0"}},
 	} {
 		t.Run(name, func(t *testing.T) {

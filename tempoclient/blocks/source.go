@@ -72,18 +72,15 @@ type Progress struct {
 	Traces int
 }
 
-// Report describes the read and the unread data of a reading.
+// Report is the result of a reading. If there are no problems, all spans in the live blocks were read.
 type Report struct {
+	// Skipped counts known traces that may lack spans that could not be read.
+	trace.Reading
 	// Blocks are the blocks that were read. Left counts live blocks without a row near the range.
 	Blocks []Meta
 	Left   int
-	// Delivered and OutsideRange count traces.
-	Delivered, OutsideRange int
-	// Skipped counts known traces that may lack spans that could not be read.
-	Skipped int
-	// Problems are the parts that were not read. If there are none, all spans in the live blocks were
-	// read.
-	Problems []Problem
+	// Delivered counts traces.
+	Delivered int
 	// Requests and Bytes count requests to the storage and the read bytes.
 	Requests, Bytes int64
 }
@@ -147,7 +144,7 @@ type reading struct {
 }
 
 func (r *reading) problem(what string, err error) {
-	r.report.Problems = append(r.report.Problems, Problem{what, err})
+	r.report.AddProblem(what, err)
 }
 
 func (r *reading) run(ctx context.Context, deliver func(*columnar.Batch) error) (err error) {
@@ -260,7 +257,7 @@ type part struct {
 	filling  *filling // reused after the batch was delivered
 	skipped  int
 	outside  int
-	problems []Problem
+	problems []trace.Problem
 }
 
 // stretch is a sequence of adjacent ranges whose columns are read ahead together.
@@ -544,7 +541,7 @@ func (r *reading) read(f *filling, ids idRange) part {
 			what = "block " + failed.ID
 			blocks = slices.DeleteFunc(blocks, func(b *block) bool { return b == failed })
 		}
-		p.problems = append(p.problems, Problem{what, err})
+		p.problems = append(p.problems, trace.Problem{What: what, Err: err})
 		torn = true
 		if failed == nil || len(blocks) == 0 {
 			return p

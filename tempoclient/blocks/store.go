@@ -20,6 +20,8 @@ import (
 	"gocloud.dev/blob/s3blob"
 	"gocloud.dev/gcerrors"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/betracehq/betrace/trace"
 )
 
 // listTries bounds the number of listings if blocks are compacted during a listing.
@@ -158,16 +160,10 @@ type Listing struct {
 	// Began and Ended are the start and the end of the listing.
 	Began, Ended time.Time
 	// Problems are the blocks that could not be listed, with the reasons.
-	Problems []Problem
+	Problems []trace.Problem
 	// Unstable is set if blocks were compacted during each attempt to list them. Their spans may be
 	// missing, or duplicated.
 	Unstable bool
-}
-
-// Problem is a part that was not read, with the reason.
-type Problem struct {
-	What string
-	Err  error
 }
 
 // Tenants returns the names of the tenants that have blocks, sorted.
@@ -211,7 +207,7 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 	}
 	if len(before) == 0 && !indexed {
 		now := time.Now()
-		return Listing{Began: began, Ended: now, Problems: []Problem{{"tenant " + tenant, s.noTenant(ctx, tenant)}}}, nil
+		return Listing{Began: began, Ended: now, Problems: []trace.Problem{{What: "tenant " + tenant, Err: s.noTenant(ctx, tenant)}}}, nil
 	}
 	for try := 1; ; try++ {
 		listing, missing, after, err := s.metasAndObjects(ctx, tenant, before)
@@ -237,12 +233,12 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 			}
 			for _, id := range headless {
 				listing.Unread = append(listing.Unread, id)
-				listing.Problems = append(listing.Problems, Problem{"block " + id, errNoMeta})
+				listing.Problems = append(listing.Problems, trace.Problem{What: "block " + id, Err: errNoMeta})
 			}
 			for _, id := range missing {
 				if after[id].live && !after[id].compacted {
 					listing.Unread = append(listing.Unread, id)
-					listing.Problems = append(listing.Problems, Problem{"block " + id, fmt.Errorf("its meta.json is listed but cannot be found")})
+					listing.Problems = append(listing.Problems, trace.Problem{What: "block " + id, Err: fmt.Errorf("its meta.json is listed but cannot be found")})
 				}
 			}
 			listing.Live = append(listing.Live, written...)
@@ -397,7 +393,7 @@ func (s *Store) readMetas(ctx context.Context, tenant string, blocks map[string]
 			missing = append(missing, ids[i]) // compacted or deleted meanwhile: the next listing shows it
 		case err != nil:
 			listing.Unread = append(listing.Unread, ids[i])
-			listing.Problems = append(listing.Problems, Problem{"block " + ids[i], err})
+			listing.Problems = append(listing.Problems, trace.Problem{What: "block " + ids[i], Err: err})
 		default:
 			metas[i].stored = blocks[ids[i]].size
 			listing.Live = append(listing.Live, metas[i])
