@@ -100,7 +100,7 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 		}
 		needs = analyzer.Needs(rs, nil)
 	}
-	listing, err := store.List(ctx, p.config.viper.GetString("tenant"))
+	listing, err := store.List(ctx, p.config.Tenant)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -20,147 +20,242 @@ import (
 	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/source"
 )
 
-// setting is one thing that can be configured: by its flag, if it has one, else by
-// the environment (BETRACE_ and the key in capitals, _ for .), else by its key in
-// the configuration file, else it has its default.
-type setting struct {
-	key, flag string
-	value     any // the default, which also gives the type
-	secret    bool
-	help      string
+// config has all settings.
+type config struct {
+	Tempo  tempoConfig
+	Loki   lokiConfig
+	Tenant string
+	Rules  []string
+	Scan   scanConfig
+	Limits limitsConfig
+
+	file string // --config
 }
 
-// settings are all of them.
-var settings = append([]setting{
-	{key: "tempo.url", flag: "tempo", value: "http://localhost:3200", help: "`URL` of Tempo's HTTP API"},
-	{key: "tempo.grpc", flag: "tempo-grpc", value: "", help: "`host:port` of Tempo's gRPC API, for streaming search; by default the URL's, and HTTP if that does not stream"},
-	{key: "tempo.otlp", flag: "tempo-otlp", value: "", help: "`address` that takes violation spans: host:port for OTLP over gRPC, a URL for OTLP/HTTP; by default Tempo's host, port 4317"},
-	{key: "tempo.blocks", flag: "tempo-blocks", value: "", help: "`URL` or folder of the object storage in which Tempo keeps its blocks (file://, s3://, gs://, azblob://; ?prefix=a/): settled traces are read there"},
-	{key: "tempo.config", flag: "tempo-config", value: "", help: "`file` that configures Tempo; its object storage, and how long it keeps blocks, are read from it"},
-	{key: "tempo.retention", flag: "tempo-retention", value: time.Duration(0), help: "how long Tempo keeps blocks (block_retention); a range that begins earlier is incomplete; by default what tempo.config says, else it is not known"},
-	{key: "loki.url", flag: "loki", value: "", help: "`URL` of Loki, for the records; without it only spans are written"},
-	{key: "loki.lookback", value: 30 * 24 * time.Hour, help: "how far back records are looked for before they are written; a range that is scanned again later than this writes its records again"},
-	{key: "tenant", flag: "tenant", value: "", help: "the `tenant` that is read and written, as X-Scope-OrgID"},
-	{key: "rules", flag: "rules", value: []string{}, help: "rule packs: `files or folders`"},
-	{key: "scan.concurrency", flag: "concurrency", value: 8, help: "how many requests to Tempo are under way at once; lower it if Tempo is loaded"},
-	{key: "scan.max_requests_per_second", value: 0.0, help: "how many requests a second Tempo is sent at most, on average; 0: no bound"},
-	{key: "scan.max_bytes_per_second", value: 0.0, help: "how many bytes a second Tempo is to answer at most, on average; 0: no bound"},
-	{key: "scan.search_limit", flag: "search-limit", value: 5000, help: "how many traces one search asks for; a range with more is searched in parts"},
-	{key: "scan.max_trace_duration", flag: "max-trace-duration", value: time.Hour, help: "how long a trace may last; search runs so far beyond the end of the range"},
-	{key: "scan.settle", flag: "settle", value: tempoclient.DefaultSettle, help: "how long spans may still arrive; younger data is provisional"},
-	{key: "scan.settle_blocks", flag: "settle-blocks", value: tempoclient.DefaultSettle, help: "how long until Tempo has moved all spans to blocks: more than its ingester.max_block_duration; younger data is read by the API, and is provisional from every source"},
-	{key: "scan.search_again_after", value: 5 * time.Second, help: "pause before younger data is searched a second time by the API"},
-	{key: "scan.source", flag: "source", value: "auto", help: "where traces are read: `way`: blocks, api, by-id (the API, each trace by its ID), or auto: what is settled from blocks, if they are named, the rest by the API"},
-	{key: "scan.plain_attributes", value: []string{}, help: "attributes that hold one text, number or truth value wherever they are, and no list, map or bytes; rules that read no others read many traces at once by the API; * is all"},
-	{key: "scan.memory_bytes", value: blocks.DefaultMemoryBytes, help: "about how much the spans may take that are held at a time while blocks are read"},
-	{key: "scan.request_timeout", flag: "request-timeout", value: time.Minute, help: "how long one try of a request may take"},
-	{key: "scan.tries", flag: "tries", value: 5, help: "how often a request is tried that fails in a way that may pass"},
-	{key: "limits.max_cost", value: 1e11, help: "the most that a rule may cost, see betrace rules explain"},
-	{key: "limits.max_expression_bytes", value: 16 << 10, help: "the longest expression"},
-	{key: "limits.trace.spans", value: lang.DefaultSizes.Spans, help: "the trace that a rule's cost is worked out for when it is loaded: how many spans it has"},
-	{key: "limits.trace.descendants", value: lang.DefaultSizes.Descendants, help: "how many of them a span has below it at most"},
-	{key: "limits.trace.children", value: lang.DefaultSizes.Children, help: "how many children a span has at most"},
-	{key: "limits.trace.ancestors", value: lang.DefaultSizes.Ancestors, help: "how many ancestors"},
-	{key: "limits.trace.events", value: lang.DefaultSizes.Events, help: "how many events"},
-	{key: "limits.trace.links", value: lang.DefaultSizes.Links, help: "how many links"},
-	{key: "limits.trace.attributes", value: lang.DefaultSizes.Attributes, help: "how many attributes"},
-	{key: "limits.trace.text_bytes", value: lang.DefaultSizes.Text, help: "how long a text is at most"},
-	{key: "limits.trace.list", value: lang.DefaultSizes.List, help: "how long a list in an attribute is at most"},
-}, append(accessSettings("tempo"), accessSettings("loki")...)...)
+// tempoConfig describes one Tempo: its API, the address for violation spans, and its storage.
+type tempoConfig struct {
+	URL       string
+	GRPC      string
+	OTLP      string
+	Blocks    string
+	Config    string
+	Retention time.Duration
+	Access    accessConfig
+}
 
-// accessSettings say how a server is reached.
-func accessSettings(server string) []setting {
-	var list []setting
-	for _, s := range []setting{
-		{key: "bearer_token", value: "", secret: true, help: "token sent as Authorization: Bearer"},
-		{key: "bearer_token_file", value: "", help: "file that holds it"},
-		{key: "user", value: "", help: "user of basic authentication"},
-		{key: "password", value: "", secret: true, help: "its password"},
-		{key: "password_file", value: "", help: "file that holds it"},
-		{key: "headers", value: map[string]string{}, secret: true, help: "headers sent with each request"},
-		{key: "tls.ca_file", value: "", help: "certificates (PEM) to trust besides the system's"},
-		{key: "tls.cert_file", value: "", help: "the client's certificate"},
-		{key: "tls.key_file", value: "", help: "its key"},
-		{key: "tls.server_name", value: "", help: "the name that the server's certificate must have, if not the host's"},
-		{key: "tls.insecure_skip_verify", value: false, help: "trust any certificate"},
-	} {
-		s.key = server + "." + s.key
-		list = append(list, s)
+// lokiConfig describes the Loki for records.
+type lokiConfig struct {
+	URL      string
+	Lookback time.Duration
+	Access   accessConfig
+}
+
+// accessConfig has the credentials and TLS options for a server.
+type accessConfig struct {
+	BearerToken     string
+	BearerTokenFile string
+	User            string
+	Password        string
+	PasswordFile    string
+	Headers         map[string]string
+	TLS             tlsConfig
+}
+
+type tlsConfig struct {
+	CAFile             string
+	CertFile           string
+	KeyFile            string
+	ServerName         string
+	InsecureSkipVerify bool
+}
+
+// scanConfig controls how traces are read.
+type scanConfig struct {
+	Concurrency          int
+	MaxRequestsPerSecond float64
+	MaxBytesPerSecond    float64
+	SearchLimit          int
+	MaxTraceDuration     time.Duration
+	Settle               time.Duration
+	SettleBlocks         time.Duration
+	SearchAgainAfter     time.Duration
+	Source               string
+	PlainAttributes      []string
+	MemoryBytes          int
+	RequestTimeout       time.Duration
+	Tries                int
+}
+
+// limitsConfig bounds the cost of rules.
+type limitsConfig struct {
+	MaxCost            float64
+	MaxExpressionBytes int
+	Trace              lang.Sizes
+}
+
+// newConfig returns the defaults.
+func newConfig() *config {
+	return &config{
+		Tempo: tempoConfig{URL: "http://localhost:3200"},
+		Loki:  lokiConfig{Lookback: 30 * 24 * time.Hour},
+		Scan: scanConfig{
+			Concurrency: 8, SearchLimit: 5000, MaxTraceDuration: time.Hour, Settle: tempoclient.DefaultSettle, SettleBlocks: tempoclient.DefaultSettle,
+			SearchAgainAfter: 5 * time.Second, Source: string(source.Auto), MemoryBytes: blocks.DefaultMemoryBytes, RequestTimeout: time.Minute, Tries: 5,
+		},
+		Limits: limitsConfig{MaxCost: 1e11, MaxExpressionBytes: 16 << 10, Trace: lang.DefaultSizes},
+	}
+}
+
+// setting binds a field of the configuration to its key, its flag (if it has one) and its help. The value of a
+// setting is that of the flag, else of the environment variable (BETRACE_ and the key in capitals, with _ for .),
+// else of the key in the configuration file, else the default.
+type setting struct {
+	key, flag string
+	field     any // pointer to the field
+	help      string
+	secret    bool
+}
+
+// settings returns all settings, in the order of the output of config check.
+func (c *config) settings() []setting {
+	tempo, loki, scan, limits, sizes := &c.Tempo, &c.Loki, &c.Scan, &c.Limits, &c.Limits.Trace
+	return slices.Concat([]setting{
+		{key: "tempo.url", flag: "tempo", field: &tempo.URL, help: "`URL` of Tempo's HTTP API"},
+		{key: "tempo.grpc", flag: "tempo-grpc", field: &tempo.GRPC, help: "`host:port` of Tempo's gRPC API, for streaming search; the default is the host and port of the URL, or HTTP if that does not stream"},
+		{key: "tempo.otlp", flag: "tempo-otlp", field: &tempo.OTLP, help: "`address` for violation spans: host:port for OTLP over gRPC, or a URL for OTLP/HTTP; the default is port 4317 of Tempo's host"},
+		{key: "tempo.blocks", flag: "tempo-blocks", field: &tempo.Blocks, help: "`URL` or folder of Tempo's object storage (file://, s3://, gs://, azblob://; ?prefix=a/), from which settled traces are read"},
+		{key: "tempo.config", flag: "tempo-config", field: &tempo.Config, help: "configuration `file` of Tempo, from which its object storage and its retention are read"},
+		{key: "tempo.retention", flag: "tempo-retention", field: &tempo.Retention, help: "time for which Tempo keeps blocks (block_retention); a range that begins earlier is incomplete; the default is that of tempo.config, else unknown"},
+	}, tempo.Access.settings("tempo"), []setting{
+		{key: "loki.url", flag: "loki", field: &loki.URL, help: "`URL` of Loki, for records; without it only spans are written"},
+		{key: "loki.lookback", field: &loki.Lookback, help: "how far back existing records are searched before writing; a scan that is repeated later writes its records again"},
+	}, loki.Access.settings("loki"), []setting{
+		{key: "tenant", flag: "tenant", field: &c.Tenant, help: "`tenant` to read and write (X-Scope-OrgID)"},
+		{key: "rules", flag: "rules", field: &c.Rules, help: "`files or folders` with rule packs"},
+		{key: "scan.concurrency", flag: "concurrency", field: &scan.Concurrency, help: "maximum number of concurrent requests to Tempo; lower it if Tempo is overloaded"},
+		{key: "scan.max_requests_per_second", field: &scan.MaxRequestsPerSecond, help: "maximum requests to Tempo per second, on average; 0 is unlimited"},
+		{key: "scan.max_bytes_per_second", field: &scan.MaxBytesPerSecond, help: "maximum bytes in Tempo's responses per second, on average; 0 is unlimited"},
+		{key: "scan.search_limit", flag: "search-limit", field: &scan.SearchLimit, help: "maximum number of traces per search; a range with more is searched in parts"},
+		{key: "scan.max_trace_duration", flag: "max-trace-duration", field: &scan.MaxTraceDuration, help: "maximum duration of a trace; search continues for this time after the end of the range"},
+		{key: "scan.settle", flag: "settle", field: &scan.Settle, help: "time for which spans may still arrive; younger data is provisional"},
+		{key: "scan.settle_blocks", flag: "settle-blocks", field: &scan.SettleBlocks, help: "time until Tempo has written all spans to blocks: more than its ingester.max_block_duration; younger data is read by the API, and is provisional from every source"},
+		{key: "scan.search_again_after", field: &scan.SearchAgainAfter, help: "pause before the API is searched a second time for younger data"},
+		{key: "scan.source", flag: "source", field: &scan.Source, help: "`source` of traces: blocks; api; by-id (the API, each trace by its ID); or auto: settled traces from blocks, if configured, and the others by the API"},
+		{key: "scan.plain_attributes", field: &scan.PlainAttributes, help: "attributes whose values are always one string, number or boolean, never a list, map or bytes; if the rules read no others, the API returns many traces per request; * is all attributes"},
+		{key: "scan.memory_bytes", field: &scan.MemoryBytes, help: "approximate memory for the spans that are held while blocks are read"},
+		{key: "scan.request_timeout", flag: "request-timeout", field: &scan.RequestTimeout, help: "timeout of one attempt of a request"},
+		{key: "scan.tries", flag: "tries", field: &scan.Tries, help: "maximum attempts for a retryable request"},
+		{key: "limits.max_cost", field: &limits.MaxCost, help: "maximum cost of a rule, see betrace rules explain"},
+		{key: "limits.max_expression_bytes", field: &limits.MaxExpressionBytes, help: "maximum length of an expression"},
+		{key: "limits.trace.spans", field: &sizes.Spans, help: "number of spans of the trace for which the cost of a rule is calculated when it is loaded"},
+		{key: "limits.trace.descendants", field: &sizes.Descendants, help: "maximum number of descendants of one of its spans"},
+		{key: "limits.trace.children", field: &sizes.Children, help: "maximum number of children of a span"},
+		{key: "limits.trace.ancestors", field: &sizes.Ancestors, help: "maximum number of ancestors of a span"},
+		{key: "limits.trace.events", field: &sizes.Events, help: "maximum number of events of a span"},
+		{key: "limits.trace.links", field: &sizes.Links, help: "maximum number of links of a span"},
+		{key: "limits.trace.attributes", field: &sizes.Attributes, help: "maximum number of attributes of a span"},
+		{key: "limits.trace.text_bytes", field: &sizes.Text, help: "maximum length of a string"},
+		{key: "limits.trace.list", field: &sizes.List, help: "maximum length of a list in an attribute"},
+	})
+}
+
+// settings returns the settings for a server.
+func (a *accessConfig) settings(server string) []setting {
+	list := []setting{
+		{key: "bearer_token", field: &a.BearerToken, secret: true, help: "token that is sent as Authorization: Bearer"},
+		{key: "bearer_token_file", field: &a.BearerTokenFile, help: "file with the token"},
+		{key: "user", field: &a.User, help: "user for basic authentication"},
+		{key: "password", field: &a.Password, secret: true, help: "password of the user"},
+		{key: "password_file", field: &a.PasswordFile, help: "file with the password"},
+		{key: "headers", field: &a.Headers, secret: true, help: "headers that are sent with each request"},
+		{key: "tls.ca_file", field: &a.TLS.CAFile, help: "certificates (PEM) that are trusted besides those of the system"},
+		{key: "tls.cert_file", field: &a.TLS.CertFile, help: "certificate of the client"},
+		{key: "tls.key_file", field: &a.TLS.KeyFile, help: "key of that certificate"},
+		{key: "tls.server_name", field: &a.TLS.ServerName, help: "required name in the server's certificate, if not the host name"},
+		{key: "tls.insecure_skip_verify", field: &a.TLS.InsecureSkipVerify, help: "trust any certificate"},
+	}
+	for i := range list {
+		list[i].key = server + "." + list[i].key
 	}
 	return list
 }
-
-// config is the effective configuration.
-type config struct {
-	viper *viper.Viper
-	file  string
-}
-
-func newConfig() *config { return &config{viper: viper.New()} }
 
 func (c *config) addConfigFlag(root *cobra.Command) {
 	root.PersistentFlags().StringVar(&c.file, "config", os.Getenv("BETRACE_CONFIG"), "configuration `file` (YAML)")
 }
 
-// addFlags gives a command the flags of all settings that have one.
+// addFlags adds the flags of all settings that have one.
 func (c *config) addFlags(flags *pflag.FlagSet) {
-	for _, s := range settings {
+	for _, s := range c.settings() {
 		if s.flag == "" {
 			continue
 		}
-		switch v := s.value.(type) {
-		case string:
-			flags.String(s.flag, v, s.help)
-		case int:
-			flags.Int(s.flag, v, s.help)
-		case time.Duration:
-			flags.Duration(s.flag, v, s.help)
-		case []string:
-			flags.StringArray(s.flag, v, s.help)
+		switch v := s.field.(type) {
+		case *string:
+			flags.String(s.flag, *v, s.help)
+		case *int:
+			flags.Int(s.flag, *v, s.help)
+		case *time.Duration:
+			flags.Duration(s.flag, *v, s.help)
+		case *[]string:
+			flags.StringArray(s.flag, *v, s.help)
 		}
 	}
 }
 
-func environmentName(key string) string {
-	return "BETRACE_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+func (s *setting) environmentName() string {
+	return "BETRACE_" + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
 }
 
-// load reads the configuration for a command. Keys that do not exist, and values
-// of a wrong type, are errors.
+// load sets all fields for a command, and validates them. Unknown keys, and values of a wrong type, are errors.
 func (c *config) load(flags *pflag.FlagSet) error {
+	settings := c.settings()
+	if err := unknownEnvironment(settings); err != nil {
+		return err
+	}
+	v := viper.New()
 	for _, s := range settings {
-		c.viper.SetDefault(s.key, s.value)
-		if err := c.viper.BindEnv(s.key, environmentName(s.key)); err != nil {
+		if err := v.BindEnv(s.key, s.environmentName()); err != nil {
 			return fmt.Errorf("configuration: %w", err)
 		}
-		if f := flags.Lookup(s.flag); s.flag != "" && f != nil {
-			if err := c.viper.BindPFlag(s.key, f); err != nil {
+		if f := flags.Lookup(s.flag); s.flag != "" && f != nil && f.Changed {
+			if err := v.BindPFlag(s.key, f); err != nil {
 				return fmt.Errorf("configuration: %w", err)
 			}
 		}
 	}
-	if err := unknownEnvironment(); err != nil {
-		return err
-	}
 	if c.file != "" {
-		if err := c.readFile(); err != nil {
+		if err := c.readFile(v, settings); err != nil {
 			return err
 		}
 	}
-	return c.checkTypes()
+	var errs []error
+	for _, s := range settings {
+		if !v.IsSet(s.key) {
+			continue
+		}
+		if err := s.set(v); err != nil {
+			errs = append(errs, fmt.Errorf("configuration: %s is %v: %w", s.key, v.Get(s.key), err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return c.validate()
 }
 
-// unknownEnvironment finds misspelt variables.
-func unknownEnvironment() error {
+// unknownEnvironment returns an error for a variable that is not a setting.
+func unknownEnvironment(settings []setting) error {
 	known := map[string]bool{"BETRACE_CONFIG": true, "BETRACE_STACK_CACHE": true}
 	for _, s := range settings {
-		known[environmentName(s.key)] = true
+		known[s.environmentName()] = true
 	}
 	for _, pair := range os.Environ() {
 		name, _, _ := strings.Cut(pair, "=")
-		// BETRACE_SERVICE_… and BETRACE_PORT… are what Kubernetes sets for a service of that name.
+		// Kubernetes sets BETRACE_SERVICE_… and BETRACE_PORT… for a service with the name betrace.
 		if strings.HasPrefix(name, "BETRACE_") && !known[name] && !strings.HasPrefix(name, "BETRACE_SERVICE_") && !strings.HasPrefix(name, "BETRACE_PORT") {
 			return fmt.Errorf("environment: there is no setting %s: betrace config check lists all", name)
 		}
@@ -168,7 +263,7 @@ func unknownEnvironment() error {
 	return nil
 }
 
-func (c *config) readFile() error {
+func (c *config) readFile(v *viper.Viper, settings []setting) error {
 	b, err := os.ReadFile(c.file)
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
@@ -178,19 +273,20 @@ func (c *config) readFile() error {
 		return fmt.Errorf("configuration %s: %w", c.file, err)
 	}
 	if len(root.Content) > 0 {
-		if err := c.knownKeys(root.Content[0], ""); err != nil {
+		if err := c.knownKeys(root.Content[0], "", settings); err != nil {
 			return err
 		}
 	}
-	c.viper.SetConfigType("yaml")
-	c.viper.SetConfigFile(c.file)
-	if err := c.viper.ReadInConfig(); err != nil {
+	v.SetConfigType("yaml")
+	v.SetConfigFile(c.file)
+	if err := v.ReadInConfig(); err != nil {
 		return fmt.Errorf("configuration %s: %w", c.file, err)
 	}
 	return nil
 }
 
-func (c *config) knownKeys(n *yaml.Node, prefix string) error {
+// knownKeys returns an error, with its position, for a key that is not a setting.
+func (c *config) knownKeys(n *yaml.Node, prefix string, settings []setting) error {
 	if n.Kind != yaml.MappingNode {
 		return fmt.Errorf("configuration %s:%d:%d: want keys and values", c.file, n.Line, n.Column)
 	}
@@ -200,7 +296,7 @@ func (c *config) knownKeys(n *yaml.Node, prefix string) error {
 		isGroup := slices.ContainsFunc(settings, func(s setting) bool { return strings.HasPrefix(s.key, key+".") })
 		switch {
 		case isGroup && !isSetting:
-			if err := c.knownKeys(n.Content[i+1], key+"."); err != nil {
+			if err := c.knownKeys(n.Content[i+1], key+".", settings); err != nil {
 				return err
 			}
 		case !isSetting:
@@ -210,60 +306,55 @@ func (c *config) knownKeys(n *yaml.Node, prefix string) error {
 	return nil
 }
 
-// checkTypes reads every setting as what it is, so that a wrong one is found.
-func (c *config) checkTypes() error {
-	var errs []error
-	for _, s := range settings {
-		have := c.viper.Get(s.key)
-		var err error
-		switch s.value.(type) {
-		case time.Duration:
-			if text, ok := have.(string); ok {
-				_, err = time.ParseDuration(text)
-			} else if _, ok := have.(time.Duration); !ok {
-				err = errors.New("want a duration with its unit, as 15m")
-			}
-			if err == nil {
-				err = s.checkSign(float64(c.viper.GetDuration(s.key)))
-			}
-		case int, float64:
-			n := c.viper.GetFloat64(s.key)
-			if text := fmt.Sprint(have); n == 0 && text != "0" {
-				err = errors.New("want a number")
-			} else {
-				err = s.checkSign(n)
-			}
-		case bool:
-			if text := fmt.Sprint(have); text != "true" && text != "false" {
-				err = errors.New("want true or false")
-			}
-		case string:
-			text, ok := have.(string)
-			if !ok {
-				err = errors.New("want a text")
-			}
-			if u, parseErr := url.Parse(text); parseErr == nil && u.User != nil && strings.HasPrefix(u.Scheme, "http") {
-				server, _, _ := strings.Cut(s.key, ".")
-				errs = append(errs, fmt.Errorf("configuration: %s holds a user: set %s.user and %[2]s.password, which are not shown", s.key, server))
-			}
-			if s.key == "tempo.blocks" && err == nil && strings.Contains(text, "://") {
-				if err := blocks.CheckURL(text); err != nil {
-					errs = append(errs, fmt.Errorf("configuration: tempo.blocks: %w", err))
-				}
-			}
-		case []string:
-			err = checkList(have)
-		case map[string]string:
-			err = checkMap(have)
+// set sets the field to the value of the setting.
+func (s *setting) set(v *viper.Viper) error {
+	have := v.Get(s.key)
+	text := fmt.Sprint(have)
+	number := func() (float64, error) {
+		n := v.GetFloat64(s.key)
+		if n == 0 && text != "0" {
+			return 0, errors.New("want a number")
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("configuration: %s is %v: %w", s.key, have, err))
-		}
+		return n, s.checkSign(n)
 	}
-	return errors.Join(errs...)
+	switch field := s.field.(type) {
+	case *time.Duration:
+		if _, ok := have.(string); !ok {
+			return errors.New("want a duration with its unit, for example 15m")
+		}
+		var err error
+		if *field, err = time.ParseDuration(text); err != nil {
+			return err
+		}
+		return s.checkSign(float64(*field))
+	case *int:
+		*field = v.GetInt(s.key)
+		_, err := number()
+		return err
+	case *float64:
+		var err error
+		*field, err = number()
+		return err
+	case *bool:
+		if *field = text == "true"; !*field && text != "false" {
+			return errors.New("want true or false")
+		}
+	case *string:
+		var ok bool
+		if *field, ok = have.(string); !ok {
+			return errors.New("want a string")
+		}
+	case *[]string:
+		*field = v.GetStringSlice(s.key)
+		return checkList(have)
+	case *map[string]string:
+		*field = v.GetStringMapString(s.key)
+		return checkMap(have)
+	}
+	return nil
 }
 
-// checkSign refuses what no setting means: below 0, and 0 of what a trace has.
+// checkSign refuses numbers below 0, and 0 for the size of a trace.
 func (s *setting) checkSign(n float64) error {
 	switch {
 	case n < 0:
@@ -281,39 +372,73 @@ func checkList(have any) error {
 	case []any:
 		for _, v := range list {
 			if _, ok := v.(string); !ok {
-				return fmt.Errorf("want a list of texts, not of %v", v)
+				return fmt.Errorf("want a list of strings; %v is not a string", v)
 			}
 		}
 		return nil
 	}
-	return errors.New("want a list of texts")
+	return errors.New("want a list of strings")
 }
 
 func checkMap(have any) error {
-	switch m := have.(type) {
-	case map[string]string:
-		return nil
-	case map[string]any:
-		for k, v := range m {
-			if _, ok := v.(string); !ok {
-				return fmt.Errorf("%s is %v: want a text", k, v)
-			}
-		}
-		return nil
+	m, ok := have.(map[string]any)
+	if !ok {
+		return errors.New("want keys with strings")
 	}
-	return errors.New("want keys with texts")
+	for k, v := range m {
+		if _, ok := v.(string); !ok {
+			return fmt.Errorf("%s is %v: want a string", k, v)
+		}
+	}
+	return nil
 }
 
-// rulePaths returns the files and folders that hold the rule packs.
-func (c *config) rulePaths() []string { return splitNames(c.viper.GetStringSlice("rules")) }
+// validate checks the settings that depend on each other, and those with a syntax of their own.
+func (c *config) validate() error {
+	var errs []error
+	fail := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("configuration: "+format, args...))
+	}
+	for _, s := range c.settings() {
+		if text, ok := s.field.(*string); ok {
+			if u, err := url.Parse(*text); err == nil && u.User != nil && strings.HasPrefix(u.Scheme, "http") {
+				server, _, _ := strings.Cut(s.key, ".")
+				fail("%s contains a user: set %s.user and %[2]s.password, which are not shown", s.key, server)
+			}
+		}
+	}
+	for server, access := range map[string]*accessConfig{"tempo": &c.Tempo.Access, "loki": &c.Loki.Access} {
+		if access.User != "" && (access.BearerToken != "" || access.BearerTokenFile != "") {
+			fail("%s: a bearer token and a user are both set: keep one", server)
+		}
+	}
+	if strings.Contains(c.Tempo.Blocks, "://") {
+		if err := blocks.CheckURL(c.Tempo.Blocks); err != nil {
+			fail("tempo.blocks: %w", err)
+		}
+	}
+	if c.Tempo.Blocks != "" && c.Tempo.Config != "" {
+		fail("tempo.blocks and tempo.config are both set: keep one")
+	}
+	if !slices.Contains(source.Modes, source.Mode(c.Scan.Source)) {
+		fail("scan.source is %q: want auto, api, by-id or blocks", c.Scan.Source)
+	}
+	return errors.Join(errs...)
+}
 
-// access returns how the server of that name is reached.
-func (c *config) access(server string) (tempoclient.Access, error) {
-	get := func(key string) string { return c.viper.GetString(server + "." + key) }
-	secret := func(key string) (string, error) {
-		file := get(key + "_file")
+// rulePaths returns the files and folders with rule packs.
+func (c *config) rulePaths() []string { return splitNames(c.Rules) }
+
+// ruleOptions returns the limits of rules.
+func (c *config) ruleOptions() rules.Options {
+	return rules.Options{MaxCost: c.Limits.MaxCost, MaxExpressionBytes: c.Limits.MaxExpressionBytes, Sizes: c.Limits.Trace}
+}
+
+// access returns the credentials and TLS options for a server.
+func (c *config) access(server string, a *accessConfig) (tempoclient.Access, error) {
+	secret := func(key, value, file string) (string, error) {
 		if file == "" {
-			return get(key), nil
+			return value, nil
 		}
 		b, err := os.ReadFile(file)
 		if err != nil {
@@ -321,138 +446,38 @@ func (c *config) access(server string) (tempoclient.Access, error) {
 		}
 		return strings.TrimSpace(string(b)), nil
 	}
-	token, tokenErr := secret("bearer_token")
-	password, passwordErr := secret("password")
-	if err := errors.Join(tokenErr, passwordErr); err != nil {
-		return tempoclient.Access{}, err
-	}
-	if token != "" && get("user") != "" {
-		return tempoclient.Access{}, fmt.Errorf("%s: a bearer token and a user are both set: keep one", server)
-	}
+	token, tokenErr := secret("bearer_token", a.BearerToken, a.BearerTokenFile)
+	password, passwordErr := secret("password", a.Password, a.PasswordFile)
 	return tempoclient.Access{
-		Tenant: c.viper.GetString("tenant"), BearerToken: token, User: get("user"), Password: password,
-		Headers: c.viper.GetStringMapString(server + ".headers"),
-		CAFile:  get("tls.ca_file"), CertFile: get("tls.cert_file"), KeyFile: get("tls.key_file"),
-		ServerName: get("tls.server_name"), InsecureSkipVerify: c.viper.GetBool(server + ".tls.insecure_skip_verify"),
-	}, nil
+		Tenant: c.Tenant, BearerToken: token, User: a.User, Password: password, Headers: a.Headers,
+		CAFile: a.TLS.CAFile, CertFile: a.TLS.CertFile, KeyFile: a.TLS.KeyFile,
+		ServerName: a.TLS.ServerName, InsecureSkipVerify: a.TLS.InsecureSkipVerify,
+	}, errors.Join(tokenErr, passwordErr)
 }
 
-func (c *config) tempo() (tempoclient.Config, error) {
-	access, err := c.access("tempo")
+// tempoClient returns the configuration of the client for Tempo's API.
+func (c *config) tempoClient() (tempoclient.Config, error) {
+	access, err := c.access("tempo", &c.Tempo.Access)
 	return tempoclient.Config{
-		URL: c.viper.GetString("tempo.url"), GRPCAddr: c.viper.GetString("tempo.grpc"), Access: access,
-		Concurrency:          c.viper.GetInt("scan.concurrency"),
-		MaxRequestsPerSecond: c.viper.GetFloat64("scan.max_requests_per_second"), MaxBytesPerSecond: c.viper.GetFloat64("scan.max_bytes_per_second"),
-		PlainAttributes: c.viper.GetStringSlice("scan.plain_attributes"), SearchLimit: c.viper.GetInt("scan.search_limit"),
-		MaxTraceDuration: c.viper.GetDuration("scan.max_trace_duration"),
-		SearchAgainAfter: c.viper.GetDuration("scan.search_again_after"),
-		RequestTimeout:   c.viper.GetDuration("scan.request_timeout"), Tries: c.viper.GetInt("scan.tries"),
+		URL: c.Tempo.URL, GRPCAddr: c.Tempo.GRPC, Access: access,
+		Concurrency: c.Scan.Concurrency, MaxRequestsPerSecond: c.Scan.MaxRequestsPerSecond, MaxBytesPerSecond: c.Scan.MaxBytesPerSecond,
+		PlainAttributes: c.Scan.PlainAttributes, SearchLimit: c.Scan.SearchLimit, MaxTraceDuration: c.Scan.MaxTraceDuration,
+		SearchAgainAfter: c.Scan.SearchAgainAfter, RequestTimeout: c.Scan.RequestTimeout, Tries: c.Scan.Tries,
 	}, err
 }
 
-// otlp returns where violation spans go: what is set, or port 4317 of Tempo's host.
-func (c *config) otlp() (tempoclient.WriterConfig, error) {
-	access, err := c.access("tempo")
+// otlpWriter returns the configuration of the writer of violation spans. The default address is port 4317 of
+// Tempo's host.
+func (c *config) otlpWriter() (tempoclient.WriterConfig, error) {
+	access, err := c.access("tempo", &c.Tempo.Access)
 	if err != nil {
 		return tempoclient.WriterConfig{}, err
 	}
-	u, err := url.Parse(c.viper.GetString("tempo.url"))
+	u, err := url.Parse(c.Tempo.URL)
 	if err != nil {
 		return tempoclient.WriterConfig{}, fmt.Errorf("tempo.url: %w", err)
 	}
 	access.PlainText = u.Scheme == "http"
-	addr := c.viper.GetString("tempo.otlp")
-	if addr == "" {
-		addr = net.JoinHostPort(u.Hostname(), "4317")
-	}
-	return tempoclient.WriterConfig{Addr: addr, Access: access, Tries: c.viper.GetInt("scan.tries")}, nil
-}
-
-func (c *config) ruleOptions() rules.Options {
-	size := func(key string) int { return c.viper.GetInt("limits.trace." + key) }
-	return rules.Options{
-		MaxCost: c.viper.GetFloat64("limits.max_cost"), MaxExpressionBytes: c.viper.GetInt("limits.max_expression_bytes"),
-		Sizes: lang.Sizes{
-			Spans: size("spans"), Descendants: size("descendants"), Children: size("children"), Ancestors: size("ancestors"),
-			Events: size("events"), Links: size("links"), Attributes: size("attributes"), Text: size("text_bytes"), List: size("list"),
-		},
-	}
-}
-
-func (p *program) configCommand() *cobra.Command {
-	check := &cobra.Command{
-		Use:   "check",
-		Short: "Print the configuration that is in effect, as YAML, secrets hidden",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := p.config.load(cmd.Flags()); err != nil {
-				return err
-			}
-			return p.config.print(p)
-		},
-	}
-	p.config.addFlags(check.Flags())
-	group := &cobra.Command{Use: "config", Short: "Look at the configuration"}
-	group.AddCommand(check)
-	return group
-}
-
-// print writes all settings with their help, as a file that could be read again.
-func (c *config) print(p *program) error {
-	tree := &yaml.Node{Kind: yaml.MappingNode}
-	for _, s := range settings {
-		parts := strings.Split(s.key, ".")
-		at := tree
-		for _, part := range parts[:len(parts)-1] {
-			at = child(at, part)
-		}
-		value := c.viper.Get(s.key)
-		if _, ok := s.value.(time.Duration); ok {
-			value = c.viper.GetDuration(s.key).String()
-		}
-		switch v := value.(type) {
-		case map[string]string:
-			if s.secret {
-				value = hidden(maps.Clone(v))
-			}
-		case map[string]any:
-			if s.secret {
-				value = hidden(c.viper.GetStringMapString(s.key))
-			}
-		default:
-			if s.secret && v != "" {
-				value = "<hidden>"
-			}
-		}
-		var node yaml.Node
-		if err := node.Encode(value); err != nil {
-			return fmt.Errorf("configuration: %s: %w", s.key, err)
-		}
-		comment := strings.ReplaceAll(s.help, "`", "")
-		at.Content = append(at.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: parts[len(parts)-1], HeadComment: comment}, &node)
-	}
-	encoder := yaml.NewEncoder(p.stdout)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(tree); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	return encoder.Close()
-}
-
-func hidden(m map[string]string) map[string]string {
-	for k := range m {
-		m[k] = "<hidden>"
-	}
-	return m
-}
-
-func child(n *yaml.Node, key string) *yaml.Node {
-	for i := 0; i < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i+1]
-		}
-	}
-	m := &yaml.Node{Kind: yaml.MappingNode}
-	n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, m)
-	return m
+	addr := cmp.Or(c.Tempo.OTLP, net.JoinHostPort(u.Hostname(), "4317"))
+	return tempoclient.WriterConfig{Addr: addr, Access: access, Tries: c.Scan.Tries}, nil
 }

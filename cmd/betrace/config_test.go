@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/spf13/pflag"
@@ -19,15 +20,41 @@ func loaded(t *testing.T, file string) *config {
 	return c
 }
 
+func TestEveryFieldOfTheConfigurationHasASetting(t *testing.T) {
+	c := newConfig()
+	bound := map[any]bool{}
+	for _, s := range c.settings() {
+		require.False(t, bound[s.field], s.key)
+		bound[s.field] = true
+	}
+	computed := map[string]bool{"Depths": true, "AllEvents": true, "AllLinks": true} // of lang.Sizes
+	fields := 0
+	var walk func(v reflect.Value)
+	walk = func(v reflect.Value) {
+		for field, at := range v.Fields() {
+			switch {
+			case !field.IsExported() || computed[field.Name]:
+			case at.Kind() == reflect.Struct:
+				walk(at)
+			default:
+				require.True(t, bound[at.Addr().Interface()], field.Name)
+				fields++
+			}
+		}
+	}
+	walk(reflect.ValueOf(c).Elem())
+	require.Len(t, bound, fields)
+}
+
 func TestASecretsFileMayEndWithANewline(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
 	c := loaded(t, "tenant: acme\ntempo: {bearer_token_file: "+file+"}\nloki: {user: u, password_file: "+file+"}\n")
-	tempo, err := c.access("tempo")
+	tempo, err := c.access("tempo", &c.Tempo.Access)
 	require.NoError(t, err)
 	require.Equal(t, "s3cret", tempo.BearerToken)
 	require.Equal(t, "acme", tempo.Tenant)
-	loki, err := c.access("loki")
+	loki, err := c.access("loki", &c.Loki.Access)
 	require.NoError(t, err)
 	require.Equal(t, "s3cret", loki.Password)
 	require.Equal(t, "acme", loki.Tenant)
@@ -44,7 +71,7 @@ func TestSpansGoToTemposHostAsSafelyAsTempoIsRead(t *testing.T) {
 		{"tempo: {url: 'https://tempo.example', otlp: 'collector:4317'}", "collector:4317", false},
 		{"tempo: {url: 'http://[::1]:3200'}", "[::1]:4317", true},
 	} {
-		writer, err := loaded(t, tt.file).otlp()
+		writer, err := loaded(t, tt.file).otlpWriter()
 		require.NoError(t, err)
 		require.Equal(t, tt.addr, writer.Addr, tt.file)
 		require.Equal(t, tt.plain, writer.Access.PlainText, tt.file)

@@ -177,7 +177,7 @@ func (p *program) explainRules(cmd *cobra.Command, packs []*rules.Pack) error {
 			needs := r.Needs()
 			e := explanation{
 				Rule: pack.Name + "/" + r.ID, Prefilter: r.Prefilter().String(), Sent: r.Prefilter().Prefilter().String(),
-				Attributes: []string{}, Cost: r.Cost(sizes), MaxCost: p.config.viper.GetFloat64("limits.max_cost"), Digest: r.Digest, Aliases: r.Aliases,
+				Attributes: []string{}, Cost: r.Cost(sizes), MaxCost: p.config.Limits.MaxCost, Digest: r.Digest, Aliases: r.Aliases,
 			}
 			for _, f := range needs.Attributes {
 				e.Attributes = append(e.Attributes, traceql.Field(f).String())

@@ -98,7 +98,7 @@ func (j *scanJob) connectSinks() (closeSinks func() error, err error) {
 	if j.client == nil || j.dryRun {
 		return closeSinks, nil
 	}
-	otlp, err := j.config.otlp()
+	otlp, err := j.config.otlpWriter()
 	if err != nil {
 		return nil, err
 	}
@@ -107,9 +107,9 @@ func (j *scanJob) connectSinks() (closeSinks func() error, err error) {
 		return nil, err
 	}
 	closeSinks = writer.Close
-	j.sinks = append(j.sinks, &sink.Tempo{Export: writer.Export, Read: j.client.Trace, NotFound: tempoclient.ErrNotFound, Concurrency: j.config.viper.GetInt("scan.concurrency")})
-	if url := j.config.viper.GetString("loki.url"); url != "" {
-		access, err := j.config.access("loki")
+	j.sinks = append(j.sinks, &sink.Tempo{Export: writer.Export, Read: j.client.Trace, NotFound: tempoclient.ErrNotFound, Concurrency: j.config.Scan.Concurrency})
+	if j.config.Loki.URL != "" {
+		access, err := j.config.access("loki", &j.config.Loki.Access)
 		if err != nil {
 			return nil, err
 		}
@@ -117,7 +117,7 @@ func (j *scanJob) connectSinks() (closeSinks func() error, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("loki: %w", err)
 		}
-		loki, err := sink.NewLoki(sink.LokiConfig{URL: url, Client: client, Lookback: j.config.viper.GetDuration("loki.lookback"), Tries: j.config.viper.GetInt("scan.tries")})
+		loki, err := sink.NewLoki(sink.LokiConfig{URL: j.config.Loki.URL, Client: client, Lookback: j.config.Loki.Lookback, Tries: j.config.Scan.Tries})
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +139,7 @@ func (j *scanJob) run(ctx context.Context) error {
 		Source: func(ctx context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error) {
 			return j.read(ctx, analyzer.Needs(j.rules, j.query), filter, deliver)
 		},
-		Rules: j.rules, Tenant: j.config.viper.GetString("tenant"), SettledBefore: j.request.SettledBefore, Write: j.write, Progress: j.progress.judged,
+		Rules: j.rules, Tenant: j.config.Tenant, SettledBefore: j.request.SettledBefore, Write: j.write, Progress: j.progress.judged,
 		Circumstances: evidence.Circumstances{Origin: evidence.OriginScan, WindowStart: j.request.From, WindowEnd: j.request.To, Engine: engineVersion()},
 	}
 	if j.query != nil {

@@ -70,7 +70,7 @@ func (p *program) selectTraces(ctx context.Context, cmd *cobra.Command, f select
 			fmt.Fprintf(p.stderr, "warning: --query: %v\n", warning)
 		}
 	}
-	settle := max(p.config.viper.GetDuration("scan.settle"), p.config.viper.GetDuration("scan.settle_blocks"))
+	settle := max(p.config.Scan.Settle, p.config.Scan.SettleBlocks)
 	s.request.SettledBefore = time.Now().Add(-settle)
 	s.request.Progress = s.progress.read
 	s.request.Written = func(id trace.ID) bool {
@@ -146,70 +146,65 @@ func parseTime(flag, text string) (time.Time, error) {
 }
 
 // connect opens Tempo's API and, if configured, its storage, and makes the source.
-func (s *selection) connect(ctx context.Context) error {
-	options := source.Options{Stdin: s.stdin}
-	if len(s.request.Files) == 0 {
-		v := s.config.viper
-		options = source.Options{
-			Mode: source.Mode(v.GetString("scan.source")), Tenant: v.GetString("tenant"), MaxTraceDuration: v.GetDuration("scan.max_trace_duration"),
-			MemoryBytes: v.GetInt64("scan.memory_bytes"), OwnAttributes: []columnar.AttributeKey{evidence.OwnAttribute},
-		}
-		if !slices.Contains(source.Modes, options.Mode) {
-			return fmt.Errorf("scan.source is %q: want auto, api, by-id or blocks", options.Mode)
-		}
-		config, err := s.config.tempo()
-		if err != nil {
-			return err
-		}
-		if s.client, err = tempoclient.New(config); err != nil {
-			return err
-		}
-		if options.Retention, err = s.config.retention(); err != nil {
-			return err
-		}
-		if options.Mode == source.Auto || options.Mode == source.Blocks {
-			if s.store, err = s.config.openBlocks(ctx); err != nil {
-				return err
-			}
-		}
-		switch {
-		case s.store != nil:
-			s.limitMemory(blocks.MemoryLimit(options.MemoryBytes))
-		case options.Mode == source.Blocks:
-			return errors.New("--source=blocks requires --tempo-blocks or --tempo-config")
-		}
-		options.Client, options.Store = s.client, s.store
+func (s *selection) connect(ctx context.Context) (err error) {
+	if len(s.request.Files) > 0 {
+		s.source, err = source.New(source.Options{Stdin: s.stdin})
+		return err
 	}
-	var err error
+	c := s.config
+	options := source.Options{
+		Mode: source.Mode(c.Scan.Source), Tenant: c.Tenant, MaxTraceDuration: c.Scan.MaxTraceDuration, MemoryBytes: int64(c.Scan.MemoryBytes),
+		OwnAttributes: []columnar.AttributeKey{evidence.OwnAttribute},
+	}
+	client, err := c.tempoClient()
+	if err != nil {
+		return err
+	}
+	if s.client, err = tempoclient.New(client); err != nil {
+		return err
+	}
+	if options.Retention, err = c.retention(); err != nil {
+		return err
+	}
+	if options.Mode == source.Auto || options.Mode == source.Blocks {
+		if s.store, err = c.openBlocks(ctx); err != nil {
+			return err
+		}
+	}
+	switch {
+	case s.store != nil:
+		s.limitMemory(blocks.MemoryLimit(options.MemoryBytes))
+	case options.Mode == source.Blocks:
+		return errors.New("--source=blocks requires --tempo-blocks or --tempo-config")
+	}
+	options.Client, options.Store = s.client, s.store
 	s.source, err = source.New(options)
 	return err
 }
 
 // retention returns the time for which Tempo keeps blocks. Zero means forever, or unknown.
 func (c *config) retention() (time.Duration, error) {
-	keeps, file := c.viper.GetDuration("tempo.retention"), c.viper.GetString("tempo.config")
-	if keeps > 0 || file == "" {
-		return keeps, nil
+	if c.Tempo.Retention > 0 || c.Tempo.Config == "" {
+		return c.Tempo.Retention, nil
 	}
-	return blocks.TempoConfigRetention(file, c.viper.GetString("tenant"))
+	return blocks.TempoConfigRetention(c.Tempo.Config, c.Tenant)
 }
 
 // openBlocks opens Tempo's object storage. It returns nil if none is configured.
 func (c *config) openBlocks(ctx context.Context) (*blocks.Store, error) {
-	url, file := c.viper.GetString("tempo.blocks"), c.viper.GetString("tempo.config")
-	switch {
-	case url != "" && file != "":
-		return nil, errors.New("tempo.blocks and tempo.config are both set: keep one")
-	case file != "":
-		return blocks.OpenTempo(ctx, file)
-	case url == "":
+	switch at := c.Tempo.Blocks; {
+	case c.Tempo.Config != "":
+		return blocks.OpenTempo(ctx, c.Tempo.Config)
+	case at == "":
 		return nil, nil
-	case !strings.Contains(url, "://"): // a folder
-		return blocks.OpenFolder(ctx, url)
+	case !strings.Contains(at, "://"):
+		return blocks.OpenFolder(ctx, at)
+	default:
+		return blocks.Open(ctx, at)
 	}
-	return blocks.Open(ctx, url)
 }
 
+// close closes the client and the storage.
 func (s *selection) close() error {
 	var errs []error
 	if s.client != nil {

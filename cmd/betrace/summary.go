@@ -110,7 +110,7 @@ func (j *scanJob) warn(s *summary, r *analyzer.Result) {
 	if r.Traces.Seen == 0 && len(s.Problems) == 0 {
 		if s.Basis != "files" { // their warnings are above
 			add("found no trace between %s and %s to which the rules could apply: check the range, this machine's clock (%s), the tenant (%q), and the prefilters of the rules (betrace rules explain)",
-				s.From, s.To, time.Now().UTC().Format(time.RFC3339), j.config.viper.GetString("tenant"))
+				s.From, s.To, time.Now().UTC().Format(time.RFC3339), j.config.Tenant)
 		}
 	}
 	if seen := r.Traces.Seen - r.Traces.Own; seen > 0 {
