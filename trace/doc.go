@@ -1,16 +1,14 @@
-// Package trace says what a trace is to BeTrace: the normal form that every
-// source delivers, and the tree over its spans that rules see.
+// Package trace defines traces in BeTrace's normal form, which every source delivers, and the tree of their
+// spans, which rules see.
 //
-// The same spans give the same [Trace], whatever way they came, in whatever
-// order, and however often each was repeated:
+// The same spans give the same [Trace], whichever source delivers them, in any order, and however often they
+// are repeated:
 //
-//   - A span is known by trace ID, span ID and kind. Equal copies are one.
-//     Unequal copies are merged field by field, the greater value winning, and
-//     the trace is flagged ([FlagMerged]).
+//   - Trace ID, span ID and kind identify a span. Equal copies are one span. Unequal copies are merged field by field, the greater value wins, and the trace is flagged ([FlagMerged]).
 //   - Spans are ordered by start, then span ID, then kind.
-//   - An end before its start is its start, flagged ([FlagEndBeforeStart]).
-//   - Attributes are sorted by key; a value without a type is absent.
-//   - The tree is as the data has it: see [Trace.Parent] and [Trace.Root].
+//   - If a span ends before it starts, its end is set to its start, and the trace is flagged ([FlagEndBeforeStart]).
+//   - Attributes are sorted by key. A value without a type is absent.
+//   - The tree is not repaired: orphans and cycles remain, see [Trace.Parent] and [Trace.Root].
 //
 // Flags are for reports. They never change a verdict.
 package trace

@@ -14,9 +14,8 @@ type ID [16]byte
 // The zero SpanID means "no span", as in OTLP.
 type SpanID [8]byte
 
-// ParseID reads a trace ID of 1 to 32 hexadecimal digits of either case. Digits
-// that are missing on the left are zeros, since Tempo's search answers with IDs
-// whose leading zeros are cut.
+// ParseID reads a trace ID of 1 to 32 hexadecimal digits of either case. Missing digits on the left are
+// zeros, because Tempo's search returns IDs without their leading zeros.
 func ParseID(s string) (ID, error) {
 	var id ID
 	if s == "" || len(s) > 2*len(id) {
@@ -44,17 +43,17 @@ func ParseSpanID(s string) (SpanID, error) {
 // String returns the ID as 32 lower-case hexadecimal digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
-// IsZero reports whether every byte is zero, which OTLP calls invalid.
+// IsZero reports whether every byte is zero, which OTLP declares invalid.
 func (id ID) IsZero() bool { return id == ID{} }
 
-// Compare orders IDs by their bytes: -1, 0 or 1.
+// Compare orders IDs by their bytes and returns -1, 0 or 1.
 func (id ID) Compare(other ID) int { return bytes.Compare(id[:], other[:]) }
 
 // String returns the ID as 16 lower-case hexadecimal digits.
 func (id SpanID) String() string { return hex.EncodeToString(id[:]) }
 
-// IsZero reports whether the ID names no span.
+// IsZero reports whether the ID is zero, which means "no span".
 func (id SpanID) IsZero() bool { return id == SpanID{} }
 
-// Compare orders IDs by their bytes: -1, 0 or 1.
+// Compare orders IDs by their bytes and returns -1, 0 or 1.
 func (id SpanID) Compare(other SpanID) int { return bytes.Compare(id[:], other[:]) }

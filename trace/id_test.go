@@ -11,7 +11,7 @@ import (
 func TestParseID(t *testing.T) {
 	for _, tc := range []struct{ name, in, want, err string }{
 		{"whole", "0123456789abcdef0123456789ABCDEF", "0123456789abcdef0123456789abcdef", ""},
-		{"leading zeros cut, as Tempo's search does", "a1", "000000000000000000000000000000a1", ""},
+		{"no leading zeros, as from Tempo's search", "a1", "000000000000000000000000000000a1", ""},
 		{"odd number of digits", "f00", "00000000000000000000000000000f00", ""},
 		{"all zero", "0", "00000000000000000000000000000000", ""},
 		{"empty", "", "", `trace ID "": want 1 to 32 hexadecimal digits, have 0 characters`},
@@ -55,7 +55,7 @@ func TestParseSpanID(t *testing.T) {
 func TestIDsAreOrderedByTheirBytes(t *testing.T) {
 	assert.Equal(t, -1, trace.ID{0, 1}.Compare(trace.ID{1, 0}))
 	assert.Equal(t, 0, trace.ID{15: 1}.Compare(trace.ID{15: 1}))
-	assert.Equal(t, 1, trace.ID{255}.Compare(trace.ID{127}), "bytes have no sign")
+	assert.Equal(t, 1, trace.ID{255}.Compare(trace.ID{127}), "bytes are unsigned")
 	assert.Equal(t, -1, trace.SpanID{0, 1}.Compare(trace.SpanID{1}))
 	assert.Equal(t, 1, trace.SpanID{7: 2}.Compare(trace.SpanID{7: 1}))
 	assert.True(t, trace.ID{}.IsZero())

@@ -29,43 +29,43 @@ func TestCopiesOfASpanAreOne(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		other trace.Span
-		want  trace.Span // of both
+		want  trace.Span // of the span merged from base and other
 		flags trace.Flags
 	}{
 		{"equal", base, base, 0},
-		{"nothing but the key", trace.Span{ID: id(1), Kind: trace.KindServer}, base, trace.FlagMerged},
+		{"only the key", trace.Span{ID: id(1), Kind: trace.KindServer}, base, trace.FlagMerged},
 		{"greater parent", with(func(s *trace.Span) { s.ParentID = id(6) }), with(func(s *trace.Span) { s.ParentID = id(6) }), trace.FlagMerged},
 		{"smaller parent", with(func(s *trace.Span) { s.ParentID = id(4) }), base, trace.FlagMerged},
 		{"no parent", with(func(s *trace.Span) { s.ParentID = id(0) }), base, trace.FlagMerged},
 		{"name", with(func(s *trace.Span) { s.Name = "c" }), with(func(s *trace.Span) { s.Name = "c" }), trace.FlagMerged},
 		{"later start", with(func(s *trace.Span) { s.Start = 12 }), with(func(s *trace.Span) { s.Start = 12 }), trace.FlagMerged},
-		{"start after the end of the other", with(func(s *trace.Span) { s.Start, s.End = 30, 0 }), with(func(s *trace.Span) { s.Start, s.End = 30, 30 }), trace.FlagMerged | trace.FlagEndBeforeStart},
+		{"start after the other copy's end", with(func(s *trace.Span) { s.Start, s.End = 30, 0 }), with(func(s *trace.Span) { s.Start, s.End = 30, 30 }), trace.FlagMerged | trace.FlagEndBeforeStart},
 		{"earlier end", with(func(s *trace.Span) { s.End = 15 }), base, trace.FlagMerged},
 		{"status", with(func(s *trace.Span) { s.Status = trace.StatusError }), with(func(s *trace.Span) { s.Status = trace.StatusError }), trace.FlagMerged},
 		{"status message", with(func(s *trace.Span) { s.StatusMessage = "" }), base, trace.FlagMerged},
 		{"scope", with(func(s *trace.Span) { s.Scope = "c" }), with(func(s *trace.Span) { s.Scope = "c" }), trace.FlagMerged},
 		{"scope version", with(func(s *trace.Span) { s.ScopeVersion = "10" }), base, trace.FlagMerged},
-		{"each attribute key is a field of its own", with(func(s *trace.Span) { s.Attributes = tracetest.Attributes("a", 2, "b", "w", "c", true) }),
+		{"each attribute key is merged on its own", with(func(s *trace.Span) { s.Attributes = tracetest.Attributes("a", 2, "b", "w", "c", true) }),
 			with(func(s *trace.Span) { s.Attributes = tracetest.Attributes("a", 2, "b", "x", "c", true) }), trace.FlagMerged},
 		{"a double is greater than any int", with(func(s *trace.Span) { s.Attributes = tracetest.Attributes("a", 0.5) }),
 			with(func(s *trace.Span) { s.Attributes = tracetest.Attributes("a", 0.5, "b", "x") }), trace.FlagMerged},
-		{"attributes to a copy without any", with(func(s *trace.Span) { s.Attributes = nil }), base, trace.FlagMerged},
+		{"no attributes", with(func(s *trace.Span) { s.Attributes = nil }), base, trace.FlagMerged},
 		{"resource", with(func(s *trace.Span) { s.Resource = tracetest.Attributes("zone", "x") }),
 			with(func(s *trace.Span) { s.Resource = tracetest.Attributes(trace.ServiceName, "b", "zone", "x") }), trace.FlagMerged},
-		{"events are one field: the longer list", with(func(s *trace.Span) { s.Events = []trace.Event{{Time: 1}, {Time: 1}} }),
+		{"events: the longer list wins", with(func(s *trace.Span) { s.Events = []trace.Event{{Time: 1}, {Time: 1}} }),
 			with(func(s *trace.Span) { s.Events = []trace.Event{{Time: 1}, {Time: 1}} }), trace.FlagMerged},
-		{"events: then by time", with(func(s *trace.Span) { s.Events = []trace.Event{{Time: 10, Name: "z"}} }), base, trace.FlagMerged},
-		{"events: then by name", with(func(s *trace.Span) { s.Events = []trace.Event{{Time: 11, Name: "c"}} }),
+		{"events of equal number: by time", with(func(s *trace.Span) { s.Events = []trace.Event{{Time: 10, Name: "z"}} }), base, trace.FlagMerged},
+		{"events of equal time: by name", with(func(s *trace.Span) { s.Events = []trace.Event{{Time: 11, Name: "c"}} }),
 			with(func(s *trace.Span) { s.Events = []trace.Event{{Time: 11, Name: "c"}} }), trace.FlagMerged},
-		{"events: then by attributes", with(func(s *trace.Span) {
+		{"events of equal name: attributes are merged", with(func(s *trace.Span) {
 			s.Events = []trace.Event{{Time: 11, Name: "b", Attributes: tracetest.Attributes("a", 1)}}
 		}),
 			with(func(s *trace.Span) {
 				s.Events = []trace.Event{{Time: 11, Name: "b", Attributes: tracetest.Attributes("a", 1)}}
 			}), trace.FlagMerged},
-		{"links: by trace, span, attributes", with(func(s *trace.Span) { s.Links = []trace.Link{{TraceID: theID, SpanID: id(1)}} }),
+		{"links: by trace, then span", with(func(s *trace.Span) { s.Links = []trace.Link{{TraceID: theID, SpanID: id(1)}} }),
 			with(func(s *trace.Span) { s.Links = []trace.Link{{TraceID: theID, SpanID: id(1)}} }), trace.FlagMerged},
-		{"links: by attributes", with(func(s *trace.Span) { s.Links = []trace.Link{{SpanID: id(8), Attributes: tracetest.Attributes("a", 1)}} }),
+		{"links of equal IDs: attributes are merged", with(func(s *trace.Span) { s.Links = []trace.Link{{SpanID: id(8), Attributes: tracetest.Attributes("a", 1)}} }),
 			with(func(s *trace.Span) { s.Links = []trace.Link{{SpanID: id(8), Attributes: tracetest.Attributes("a", 1)}} }), trace.FlagMerged},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -84,9 +84,9 @@ func TestSpansOfOneIDAndAnotherKindStayTwo(t *testing.T) {
 	assert.Zero(t, tr.Flags)
 }
 
-// TestMergingDoesNotDependOnTheOrder holds for any spans: whatever the order of
-// the copies, however often each comes, and whichever were united before, the
-// trace is the same. That is commutative, associative and idempotent.
+// TestMergingDoesNotDependOnTheOrder checks on random spans that merging is commutative, associative and
+// idempotent: the order of the copies, their number and earlier merges of some of them do not change the
+// trace.
 func TestMergingDoesNotDependOnTheOrder(t *testing.T) {
 	for seed := range uint64(400) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -116,8 +116,8 @@ func TestMergingDoesNotDependOnTheOrder(t *testing.T) {
 	}
 }
 
-// TestMergingKeepsTheCopiesAsTheyWere: the attributes of a resource are shared by
-// many spans.
+// TestMergingKeepsTheCopiesAsTheyWere checks that merging does not change attributes in place, because many
+// spans share the attributes of a resource.
 func TestMergingKeepsTheCopiesAsTheyWere(t *testing.T) {
 	shared := tracetest.Attributes("a", 1, "b", 1)
 	trace.New(theID, []trace.Span{

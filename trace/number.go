@@ -5,9 +5,9 @@ import (
 	"math"
 )
 
-// CompareNumbers compares two numbers by value, whole or not, exactly (also above
-// 2^53, where a conversion to double would round). It returns -1, 0 or 1, and
-// false if one is NaN, which is ordered with nothing, or no number.
+// CompareNumbers compares two numbers, ints or doubles, by their exact values, also above 2^53, where a
+// conversion to double would round. It returns -1, 0 or 1, and false if one of them is NaN, which has no
+// order, or is not a number.
 func CompareNumbers(v, w Value) (int, bool) {
 	switch {
 	case v.typ == TypeInt && w.typ == TypeInt:

@@ -27,7 +27,7 @@ const (
 // KindNames are the names of the kinds as rules and TraceQL write them, by number.
 var KindNames = [...]string{"unspecified", "internal", "server", "client", "producer", "consumer"}
 
-// String returns the kind's name; a number that OTLP does not know is "unspecified".
+// String returns the kind's name; an unknown number is "unspecified".
 func (k Kind) String() string {
 	if k < 0 || int(k) >= len(KindNames) {
 		return KindNames[KindUnspecified]
@@ -48,7 +48,7 @@ const (
 // StatusNames are the names of the status codes as rules and TraceQL write them, by number.
 var StatusNames = [...]string{"unset", "ok", "error"}
 
-// String returns the status' name; a number that OTLP does not know is "unset".
+// String returns the status's name; an unknown number is "unset".
 func (s Status) String() string {
 	if s < 0 || int(s) >= len(StatusNames) {
 		return StatusNames[StatusUnset]
@@ -56,10 +56,10 @@ func (s Status) String() string {
 	return StatusNames[s]
 }
 
-// Time is a point in time in nanoseconds since the Unix epoch, as OTLP has it.
+// Time is a point in time in nanoseconds since the Unix epoch, as in OTLP.
 type Time uint64
 
-// TimeOf returns t as nanoseconds since the Unix epoch; times before it are 0.
+// TimeOf returns t as nanoseconds since the Unix epoch, and 0 for times before it.
 func TimeOf(t time.Time) Time {
 	if t.Before(time.Unix(0, 0)) {
 		return 0
@@ -72,18 +72,17 @@ func (t Time) Time() time.Time {
 	return time.Unix(int64(t/1e9), int64(t%1e9)).UTC()
 }
 
-// Sub returns the time from u to t, which must not be before u. Over 292 years
-// it is the longest duration there is.
+// Sub returns the time from u to t, which must not be before u. The result is at most the longest
+// [time.Duration], about 292 years.
 func (t Time) Sub(u Time) time.Duration {
 	return time.Duration(min(uint64(t-u), math.MaxInt64))
 }
 
-// Span is one span of a trace. In a [Trace] it is in normal form and must not
-// be changed.
+// Span is one span of a trace. Within a [Trace] it is in normal form and must not be changed.
 type Span struct {
 	ID            SpanID
 	Kind          Kind
-	ParentID      SpanID // zero: the span names no parent
+	ParentID      SpanID // zero if the span names no parent
 	Name          string
 	Start, End    Time
 	Status        Status
@@ -96,28 +95,28 @@ type Span struct {
 	Links         []Link
 }
 
-// Event is something that happened within a span at a point in time.
+// Event is an event of a span.
 type Event struct {
 	Time       Time
 	Name       string
 	Attributes Attributes
 }
 
-// Link points from a span to a span of any trace.
+// Link is a link from a span to a span of any trace.
 type Link struct {
 	TraceID    ID
 	SpanID     SpanID
 	Attributes Attributes
 }
 
-// Service returns the resource's service.name, "" where it is absent or no string.
+// Service returns the resource's service.name, or "" if it is absent or not a string.
 func (s *Span) Service() string { return s.Resource.Get(ServiceName).Str() }
 
 // Duration returns the time from start to end.
 func (s *Span) Duration() time.Duration { return s.End.Sub(s.Start) }
 
-// Attribute returns the span's attribute of that key, else the resource's, as
-// TraceQL's unscoped .key does; absent if neither has it.
+// Attribute returns the span's attribute of that key, otherwise the resource's, as TraceQL's unscoped .key
+// does. The value is absent if neither has the key.
 func (s *Span) Attribute(key string) Value {
 	if v := s.Attributes.Get(key); !v.IsAbsent() {
 		return v
@@ -125,12 +124,12 @@ func (s *Span) Attribute(key string) Value {
 	return s.Resource.Get(key)
 }
 
-// CompareOrder orders the spans of a trace.
+// CompareOrder compares spans by their order within a trace: start, span ID, kind.
 func (s *Span) CompareOrder(o *Span) int {
 	return cmp.Or(cmp.Compare(s.Start, o.Start), s.compareKey(o))
 }
 
-// compareKey orders spans by what they are known by within a trace.
+// compareKey compares the fields that identify a span within a trace.
 func (s *Span) compareKey(o *Span) int {
 	return cmp.Or(s.ID.Compare(o.ID), cmp.Compare(s.Kind, o.Kind))
 }
@@ -143,7 +142,7 @@ func (s *Span) equal(o *Span) bool {
 		CompareLists(s.Events, o.Events, compareEvents) == 0 && CompareLists(s.Links, o.Links, compareLinks) == 0
 }
 
-// merge takes the greater of each field from o, another copy of the same span.
+// merge sets each field to the greater of its values in s and in o, another copy of the same span.
 func (s *Span) merge(o *Span) {
 	if o.ParentID.Compare(s.ParentID) > 0 {
 		s.ParentID = o.ParentID
@@ -167,9 +166,9 @@ func (s *Span) merge(o *Span) {
 	})
 }
 
-// mergeLists returns the greater of two lists, by their elements' keys. The elements of
-// lists with equal keys are merged: which list is the greater must not depend on their
-// attributes, of which only some may have been read.
+// mergeLists returns the greater of two lists, compared by their elements' keys. If all keys are equal, the
+// elements are merged. Attributes must not decide which list is greater, because possibly not all of them
+// were read.
 func mergeLists[E any](as, bs []E, keys func(a, b E) int, merge func(a, b E) E) []E {
 	switch c := CompareLists(as, bs, keys); {
 	case c > 0, len(as) == 0 && c == 0:
@@ -184,12 +183,12 @@ func mergeLists[E any](as, bs []E, keys func(a, b E) int, merge func(a, b E) E) 
 	return merged
 }
 
-// CompareEventKeys compares what is read of every event.
+// CompareEventKeys compares the fields that are read of every event: time and name.
 func CompareEventKeys(a, b Event) int {
 	return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.Name, b.Name))
 }
 
-// CompareLinkKeys compares what is read of every link.
+// CompareLinkKeys compares the fields that are read of every link: trace ID and span ID.
 func CompareLinkKeys(a, b Link) int {
 	return cmp.Or(a.TraceID.Compare(b.TraceID), a.SpanID.Compare(b.SpanID))
 }
@@ -202,8 +201,8 @@ func compareLinks(a, b Link) int {
 	return cmp.Or(CompareLinkKeys(a, b), a.Attributes.Compare(b.Attributes))
 }
 
-// normalize brings the attributes of a span that was made by hand into normal
-// form. It reports whether a key came with unequal values.
+// normalize brings the attributes of the span into normal form, as spans that callers build need not have it.
+// It reports whether a key had unequal values.
 func (s *Span) normalize() (repeated bool) {
 	fix := func(as *Attributes) {
 		if !as.isNormal() {

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// Flags say what had to be mended to bring a trace into normal form. They are
-// counted and reported; no verdict depends on them.
+// Flags record the corrections that brought a trace into normal form. They are counted and reported; no
+// verdict depends on them.
 type Flags uint8
 
 const (
-	// FlagMerged: a span came in unequal copies, which were merged.
+	// FlagMerged marks a trace with unequal copies of a span, which were merged.
 	FlagMerged Flags = 1 << iota
-	// FlagEndBeforeStart: a span ended before it started.
+	// FlagEndBeforeStart marks a trace with a span that ended before it started.
 	FlagEndBeforeStart
-	// FlagRepeatedKey: one list of attributes had a key with unequal values.
+	// FlagRepeatedKey marks a trace with a list of attributes in which a key had unequal values.
 	FlagRepeatedKey
 )
 
-// FlagNames are the names of the flags in reports, by bit.
+// FlagNames are the names of the flags in reports, in the order of their bits.
 var FlagNames = [...]string{"merged", "end_before_start", "repeated_key"}
 
 // Names returns the names of the flags that are set.
@@ -32,8 +32,8 @@ func (f Flags) Names() []string {
 	return names
 }
 
-// Trace is one whole trace in normal form. It must not be changed; it may be
-// read by several goroutines at once.
+// Trace is one whole trace in normal form. It must not be changed, so several goroutines may read it
+// concurrently.
 type Trace struct {
 	ID    ID
 	Spans []Span // in order, at least one
@@ -44,9 +44,8 @@ type Trace struct {
 	tree     tree
 }
 
-// New returns the trace of the given ID with the given spans, in normal form.
-// It takes over the slice and may reorder it. It panics without spans, since
-// there is no trace without one.
+// New returns the trace of the given ID and spans in normal form. It takes ownership of the slice and may
+// reorder it. It panics if there are no spans.
 func New(id ID, spans []Span) *Trace {
 	if len(spans) == 0 {
 		panic("trace.New: trace " + id.String() + " without spans")
@@ -68,15 +67,15 @@ func New(id ID, spans []Span) *Trace {
 	return t
 }
 
-// OfNormal returns the trace of spans that are in normal form already, with the index
-// of each span's parent, -1 for none. It takes over both slices.
+// OfNormal returns the trace of spans that are already in normal form. parents holds the index of each span's
+// parent, or -1. OfNormal takes ownership of both slices.
 func OfNormal(id ID, flags Flags, spans []Span, parents []int32) *Trace {
 	t := &Trace{ID: id, Flags: flags, Spans: spans}
 	t.complete(parents)
 	return t
 }
 
-// complete works out what follows from the spans, which are in normal form.
+// complete computes the fields that follow from the spans, which are in normal form.
 func (t *Trace) complete(parent []int32) {
 	for i := range t.Spans {
 		t.end = max(t.end, t.Spans[i].End)
@@ -87,7 +86,7 @@ func (t *Trace) complete(parent []int32) {
 	t.tree = newTree(t.Spans, parent)
 }
 
-// unite makes one span of all copies of a span.
+// unite merges all copies of each span into one.
 func (t *Trace) unite(spans []Span) []Span {
 	slices.SortFunc(spans, func(a, b Span) int { return a.compareKey(&b) })
 	n := 1
@@ -115,11 +114,11 @@ func (t *Trace) End() Time { return t.end }
 // Duration returns the time from Start to End.
 func (t *Trace) Duration() time.Duration { return t.end.Sub(t.Start()) }
 
-// Services returns the names of all services with a span in the trace, sorted,
-// each once. "" stands for spans without one.
+// Services returns the sorted names of all services that have spans in the trace, without repetition. ""
+// represents spans without a service name.
 func (t *Trace) Services() []string { return t.services }
 
-// RootService returns the service of the root span, "" without a root.
+// RootService returns the service of the root span, or "" if there is no root.
 func (t *Trace) RootService() string {
 	if r := t.Root(); r >= 0 {
 		return t.Spans[r].Service()
@@ -127,7 +126,7 @@ func (t *Trace) RootService() string {
 	return ""
 }
 
-// Find returns the index of the span of that ID and kind, or -1.
+// Find returns the index of the span with that ID and kind, or -1.
 func (t *Trace) Find(id SpanID, kind Kind) int {
 	return slices.IndexFunc(t.Spans, func(s Span) bool { return s.ID == id && s.Kind == kind })
 }

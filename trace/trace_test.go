@@ -41,7 +41,7 @@ func TestSpansAreOrderedByStartThenIDThenKind(t *testing.T) {
 	assert.Equal(t, theID, tr.ID)
 }
 
-// As many as a sort that is not stable mixes up.
+// TestManySpansOfOneStartAreOrderedByID uses enough spans for an unstable sort to reorder equal ones.
 func TestManySpansOfOneStartAreOrderedByID(t *testing.T) {
 	spans := make([]trace.Span, 200)
 	for i := range spans {
@@ -65,7 +65,7 @@ func TestTheTraceStartsWithItsFirstSpanAndEndsWithItsLast(t *testing.T) {
 	assert.Equal(t, trace.Time(5), tr.Start())
 	assert.Equal(t, trace.Time(40), tr.End())
 	assert.Equal(t, 35*time.Nanosecond, tr.Duration())
-	assert.Equal(t, []string{"", "db", "web"}, tr.Services(), "sorted, each once, the missing one too")
+	assert.Equal(t, []string{"", "db", "web"}, tr.Services(), "sorted, without repetition, including the empty name")
 	assert.Equal(t, "", tr.RootService(), "the first span in order without a parent names no service")
 }
 
@@ -146,7 +146,7 @@ func TestFindKnowsASpanByIDAndKind(t *testing.T) {
 	assert.Equal(t, -1, tr.Find(id(2), trace.KindClient))
 }
 
-// sameTrace fails unless both traces are equal in all that their users see.
+// sameTrace fails unless both traces are equal as their users see them.
 func sameTrace(t *testing.T, want, got *trace.Trace, context ...any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(trace.Trace{}), cmpopts.EquateEmpty()); diff != "" {

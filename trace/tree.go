@@ -2,16 +2,16 @@ package trace
 
 import "slices"
 
-// tree holds the spans' relations as indices into Trace.Spans, -1 for none.
+// tree holds the spans' relations as indices into Trace.Spans. -1 means none.
 type tree struct {
 	root   int32
 	parent []int32
-	// children of span i are child[childStart[i]:childStart[i+1]], in order.
+	// child[childStart[i]:childStart[i+1]] are the children of span i, in order.
 	child, childStart []int32
-	inCycle           []bool // nil: no span is its own ancestor
+	inCycle           []bool // nil if no span is its own ancestor
 }
 
-// newTree returns the tree of spans whose parents are known.
+// newTree returns the tree of spans, given the index of each span's parent.
 func newTree(spans []Span, parent []int32) tree {
 	t := tree{root: -1, parent: parent}
 	for i, p := range t.parent {
@@ -41,10 +41,10 @@ func newTree(spans []Span, parent []int32) tree {
 	return t
 }
 
-// Parents finds the parent of each of n spans, which are in order; key gives a span's
-// ID, the ID of the parent it names, and its kind. Spans may share an ID: a server's
-// parent is the client of the same ID, and the ID's children are the server's; among
-// others the first in order has them.
+// Parents finds the parent of each of n spans, which are in order. key returns a span's ID, the ID of the
+// parent that it names, and its kind. Spans may share an ID: the parent of a server is then the client of the
+// same ID, and the children of the ID are the server's. Without such a pair they are the children of the
+// first span in order.
 func Parents(n int, key func(i int) (id, parent SpanID, kind Kind)) []int32 {
 	type sharers struct{ first, client, server int32 }
 	byID := make(map[SpanID]sharers, n)
@@ -83,7 +83,7 @@ func Parents(n int, key func(i int) (id, parent SpanID, kind Kind)) []int32 {
 	return parent
 }
 
-// cycles says for each span whether it is its own ancestor.
+// cycles reports for each span whether it is its own ancestor. It returns nil if none is.
 func cycles(parent []int32) []bool {
 	var inCycle []bool
 	// seenBy[i] is 1 + the span whose walk towards the root met i first.
@@ -107,22 +107,21 @@ func cycles(parent []int32) []bool {
 	return inCycle
 }
 
-// Root returns the index of the first span in order that has no parent and names
-// none, or -1.
+// Root returns the index of the first span in order that has no parent and names none, or -1.
 func (t *Trace) Root() int { return int(t.tree.root) }
 
-// Parent returns the index of span i's parent, or -1 if it names none or the one
-// it names is not in the trace.
+// Parent returns the index of span i's parent, or -1 if the span names no parent or the named one is not in
+// the trace.
 func (t *Trace) Parent(i int) int { return int(t.tree.parent[i]) }
 
-// Children returns the indices of the spans whose parent is span i, in order.
-// The caller must not change them.
+// Children returns the indices of the spans whose parent is span i, in order. The caller must not change the
+// slice.
 func (t *Trace) Children(i int) []int32 {
 	return t.tree.child[t.tree.childStart[i]:t.tree.childStart[i+1]]
 }
 
-// Ancestors returns the indices of span i's ancestors, nearest first, each once.
-// A span in a cycle is its own ancestor.
+// Ancestors returns the indices of span i's ancestors, nearest first, without repetition. A span in a cycle
+// is its own ancestor.
 func (t *Trace) Ancestors(i int) []int32 {
 	var up []int32
 	entered := int32(-1) // where the walk entered a cycle
@@ -144,14 +143,13 @@ func (t *Trace) Ancestors(i int) []int32 {
 	return up
 }
 
-// Descendants returns the indices of all spans that have span i as an ancestor,
-// in order.
+// Descendants returns the indices of all spans that have span i as an ancestor, in order.
 func (t *Trace) Descendants(i int) []int32 {
 	down := slices.Clone(t.Children(i))
 	for n := 0; n < len(down); n++ {
 		at := down[n]
 		if at == int32(i) {
-			continue // i is in a cycle: its children are there already
+			continue // i is in a cycle: its children are already in the list
 		}
 		down = append(down, t.Children(int(at))...)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// node is one span of a tree test. Spans start in the order they are written.
+// node is one span of a tree test. Spans start in the order of the list.
 type node struct {
 	name       string
 	id, parent byte
@@ -62,12 +62,12 @@ func TestTree(t *testing.T) {
 			map[string]relations{"o": {"", "p", "", "p"}, "p": {"o", "", "o", ""}},
 		},
 		{
-			"several roots: the first in order",
+			"of several roots the first in order is the root",
 			[]node{{"o", 5, 9, server}, {"a", 2, 0, server}, {"b", 1, 0, server}}, "a",
 			map[string]relations{"a": {}, "b": {}},
 		},
 		{
-			"in a cycle each is its own ancestor",
+			"each span in a cycle is its own ancestor",
 			[]node{{"a", 1, 3, internal}, {"b", 2, 1, internal}, {"c", 3, 2, internal}}, "",
 			map[string]relations{
 				"a": {"c", "b", "cba", "abc"},
@@ -76,7 +76,7 @@ func TestTree(t *testing.T) {
 			},
 		},
 		{
-			"a span below a cycle has each of the cycle once",
+			"a span below a cycle has each span of the cycle as an ancestor once",
 			[]node{{"r", 9, 0, server}, {"a", 1, 2, internal}, {"b", 2, 1, internal}, {"x", 3, 2, internal}, {"y", 4, 3, internal}}, "r",
 			map[string]relations{
 				"y": {"x", "", "xba", ""},
@@ -115,17 +115,17 @@ func TestTree(t *testing.T) {
 			map[string]relations{"c": {"s", "s", "sc", "cs"}, "s": {"c", "c", "cs", "cs"}},
 		},
 		{
-			"client, server and a third share an ID: the server has the children, the third its own parent",
+			"client, server and a third span share an ID: the server has the children, the third keeps its own parent",
 			[]node{{"i", 2, 9, internal}, {"c", 2, 0, client}, {"s", 2, 0, server}, {"x", 3, 2, internal}}, "c",
 			map[string]relations{"i": {}, "s": {"c", "x", "c", "x"}, "x": {"s", "", "sc", ""}},
 		},
 		{
-			"others share an ID: the first in order has the children",
+			"spans of other kinds share an ID: the first in order has the children",
 			[]node{{"r", 1, 0, server}, {"p", 2, 1, consumer}, {"q", 2, 1, internal}, {"x", 3, 2, internal}}, "r",
 			map[string]relations{"r": {"", "pq", "", "pqx"}, "p": {"r", "x", "r", "x"}, "q": {"r", "", "r", ""}, "x": {"p", "", "pr", ""}},
 		},
 		{
-			"two servers without their client: the first in order, here by kind",
+			"a server and a consumer share an ID: the first in order, here by kind, is the parent",
 			[]node{{"s", 2, 0, server}, {"k", 2, 2, consumer}}, "s",
 			map[string]relations{"s": {"", "k", "", "k"}, "k": {"s", "", "s", ""}},
 		},
@@ -150,8 +150,8 @@ func TestTree(t *testing.T) {
 	}
 }
 
-// TestTreeIsWhatItsDefinitionSays compares the tree with its definition, walked
-// without any cleverness, on random spans full of cycles and shared IDs.
+// TestTreeIsWhatItsDefinitionSays compares the tree with a naive walk of its definition, on random spans with
+// many cycles and shared IDs.
 func TestTreeIsWhatItsDefinitionSays(t *testing.T) {
 	for seed := range uint64(2000) {
 		r := rand.New(rand.NewPCG(seed, 2))
@@ -221,8 +221,7 @@ func parentByDefinition(spans []trace.Span, i int) int {
 	return slices.IndexFunc(spans, func(p trace.Span) bool { return p.ID == s.ParentID })
 }
 
-// TestADeepTraceIsReadInLinearTime would not end in a minute if each step walked
-// to the root.
+// TestADeepTraceIsReadInLinearTime would take more than a minute if each step walked to the root.
 func TestADeepTraceIsReadInLinearTime(t *testing.T) {
 	const n = 200_000
 	spans := make([]trace.Span, n)

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Type is the type of an attribute's value, numbered as the fields of OTLP's
-// AnyValue, which is also the order that [Value.Compare] puts types in.
+// Type is the type of an attribute's value. The numbers are those of the fields of OTLP's AnyValue, and
+// [Value.Compare] orders types by them.
 type Type uint8
 
-// The types of OTLP's AnyValue. TypeAbsent is a value without a type.
+// The types of OTLP's AnyValue. TypeAbsent is the type of a value without one.
 const (
 	TypeAbsent Type = iota
 	TypeString
@@ -34,14 +34,13 @@ func (t Type) String() string {
 	return "type(" + strconv.Itoa(int(t)) + ")"
 }
 
-// Value is one immutable attribute value of any OTLP type. The zero Value is
-// absent. An accessor for another type than the value has returns that type's
-// zero value.
+// Value is one immutable attribute value of any OTLP type. The zero Value is absent. An accessor for a type
+// other than the value's returns the zero value of its result.
 type Value struct {
 	typ  Type
 	bits uint64    // bool, int, double
 	text string    // string, bytes
-	sub  *compound // array, map; nil where empty
+	sub  *compound // array, map; nil if empty
 }
 
 type compound struct {
@@ -70,8 +69,8 @@ func DoubleValue(f float64) Value { return Value{typ: TypeDouble, bits: math.Flo
 // BytesValue returns a value of type bytes that holds a copy of b.
 func BytesValue(b []byte) Value { return Value{typ: TypeBytes, text: string(b)} }
 
-// ArrayValue returns a value of type array. It keeps list, which must not be
-// changed afterwards. Absent elements stay in their place.
+// ArrayValue returns a value of type array. It keeps list, which must not be changed afterwards. Absent
+// elements keep their places.
 func ArrayValue(list ...Value) Value {
 	v := Value{typ: TypeArray}
 	if len(list) > 0 {
@@ -95,7 +94,7 @@ func (v Value) Type() Type { return v.typ }
 // IsAbsent reports whether the value has no type.
 func (v Value) IsAbsent() bool { return v.typ == TypeAbsent }
 
-// Str returns the text of a string.
+// Str returns a string value's content.
 func (v Value) Str() string {
 	if v.typ != TypeString {
 		return ""
@@ -103,13 +102,13 @@ func (v Value) Str() string {
 	return v.text
 }
 
-// Len returns the length in bytes of a string or a bytes value.
+// Len returns the length of a string or bytes value in bytes.
 func (v Value) Len() int { return len(v.text) }
 
-// Bool returns the truth value of a bool.
+// Bool returns a boolean value's content.
 func (v Value) Bool() bool { return v.typ == TypeBool && v.bits != 0 }
 
-// Int returns the number of an int.
+// Int returns an int value's content.
 func (v Value) Int() int64 {
 	if v.typ != TypeInt {
 		return 0
@@ -117,7 +116,7 @@ func (v Value) Int() int64 {
 	return int64(v.bits)
 }
 
-// Double returns the number of a double.
+// Double returns a double value's content.
 func (v Value) Double() float64 {
 	if v.typ != TypeDouble {
 		return 0
@@ -125,7 +124,7 @@ func (v Value) Double() float64 {
 	return math.Float64frombits(v.bits)
 }
 
-// Bytes returns a copy of the bytes of a bytes value.
+// Bytes returns a copy of a bytes value's content.
 func (v Value) Bytes() []byte {
 	if v.typ != TypeBytes {
 		return nil
@@ -133,7 +132,7 @@ func (v Value) Bytes() []byte {
 	return []byte(v.text)
 }
 
-// Array returns the elements of an array. The caller must not change them.
+// Array returns the elements of an array. The caller must not change the slice.
 func (v Value) Array() []Value {
 	if v.typ != TypeArray || v.sub == nil {
 		return nil
@@ -141,7 +140,7 @@ func (v Value) Array() []Value {
 	return v.sub.list
 }
 
-// Map returns the entries of a map. The caller must not change them.
+// Map returns the entries of a map. The caller must not change the slice.
 func (v Value) Map() Attributes {
 	if v.typ != TypeMap || v.sub == nil {
 		return nil
@@ -149,14 +148,13 @@ func (v Value) Map() Attributes {
 	return v.sub.attr
 }
 
-// Compare puts all values into one order, -1, 0 or 1: absent before present,
-// then by type in OTLP's order, then by value. Strings and bytes compare byte by
-// byte, false comes before true, arrays and maps compare by length, then element
-// by element (a map's in key order: key, then value). Doubles compare as in
-// [cmp.Compare], then by their bits, so that only identical doubles are equal.
+// Compare defines a total order of all values and returns -1, 0 or 1. Absent values are less than all others;
+// the rest are ordered by type in OTLP's order, then by value. Strings and bytes compare byte by byte, and
+// false is less than true. Arrays and maps compare by length, then element by element (a map in key order:
+// key, then value). Doubles compare as in [cmp.Compare], then by their bits, so that only identical doubles
+// are equal.
 //
-// It decides which of two unequal copies of a field wins; it is not how rules
-// compare.
+// The order decides which of two unequal copies of a field wins. Rules compare values differently.
 func (v Value) Compare(w Value) int {
 	if c := cmp.Compare(v.typ, w.typ); c != 0 {
 		return c
@@ -178,11 +176,10 @@ func (v Value) Compare(w Value) int {
 	return 0
 }
 
-// Equal reports whether Compare gives 0. (go-cmp uses it.)
+// Equal reports whether Compare returns 0. go-cmp uses it.
 func (v Value) Equal(w Value) bool { return v.Compare(w) == 0 }
 
-// String returns the value as text, for people: strings as they are, bytes in
-// hexadecimal, arrays and maps in JSON's manner.
+// String returns the value for display: strings unquoted, bytes in hexadecimal, arrays and maps like JSON.
 func (v Value) String() string {
 	switch v.typ {
 	case TypeString:
@@ -237,13 +234,12 @@ type Attribute struct {
 	Value Value
 }
 
-// Attributes are a set of attributes in normal form: sorted by key, each key
-// once, none absent. Use [NewAttributes] to make one.
+// Attributes are a set of attributes in normal form: sorted by key, without repeated keys or absent values.
+// Use [NewAttributes] to create one.
 type Attributes []Attribute
 
-// NewAttributes brings attributes into normal form, in place. Of a key that
-// comes more than once the greater value stays; repeated says whether a key came
-// with unequal values.
+// NewAttributes brings attributes into normal form, in place. If a key occurs more than once, its greatest
+// value is kept; repeated reports whether a key had unequal values.
 func NewAttributes(attrs []Attribute) (normal Attributes, repeated bool) {
 	attrs = slices.DeleteFunc(attrs, func(a Attribute) bool { return a.Value.IsAbsent() })
 	if len(attrs) == 0 {
@@ -265,7 +261,7 @@ func NewAttributes(attrs []Attribute) (normal Attributes, repeated bool) {
 	return attrs[:n:n], repeated
 }
 
-// Get returns the value of key, absent if there is none.
+// Get returns the value of key, which is absent if there is none.
 func (as Attributes) Get(key string) Value {
 	i, ok := slices.BinarySearchFunc(as, key, func(a Attribute, key string) int { return strings.Compare(a.Key, key) })
 	if !ok {
@@ -274,7 +270,7 @@ func (as Attributes) Get(key string) Value {
 	return as[i].Value
 }
 
-// Compare orders attribute sets by length, then by key and value in key order.
+// Compare compares attribute sets by length, then by key and value in key order.
 func (as Attributes) Compare(bs Attributes) int {
 	return CompareLists(as, bs, func(a, b Attribute) int {
 		return cmp.Or(strings.Compare(a.Key, b.Key), a.Value.Compare(b.Value))
@@ -290,7 +286,7 @@ func (as Attributes) isNormal() bool {
 	return true
 }
 
-// merge returns the union of both, the greater value of each key.
+// merge returns the union of both sets, with the greater value of each key.
 func (as Attributes) merge(bs Attributes) Attributes {
 	if len(bs) == 0 || as.Compare(bs) == 0 {
 		return as
@@ -300,6 +296,7 @@ func (as Attributes) merge(bs Attributes) Attributes {
 	return merged
 }
 
+// CompareLists compares two lists by length, then element by element, and returns -1, 0 or 1.
 func CompareLists[E any](as, bs []E, compare func(a, b E) int) int {
 	if c := cmp.Compare(len(as), len(bs)); c != 0 {
 		return c

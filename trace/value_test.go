@@ -98,12 +98,12 @@ func TestNewAttributes(t *testing.T) {
 	}{
 		{"none", nil, nil, false},
 		{"only absent ones", []trace.Attribute{{Key: "a"}}, nil, false},
-		{"sorted by key, absent ones left out", []trace.Attribute{{Key: "b", Value: tracetest.Value(1)}, {Key: "c"}, {Key: "a", Value: tracetest.Value(2)}, {Key: "", Value: tracetest.Value(3)}},
+		{"sorted by key, absent values dropped", []trace.Attribute{{Key: "b", Value: tracetest.Value(1)}, {Key: "c"}, {Key: "a", Value: tracetest.Value(2)}, {Key: "", Value: tracetest.Value(3)}},
 			[]trace.Attribute{{Key: "", Value: tracetest.Value(3)}, {Key: "a", Value: tracetest.Value(2)}, {Key: "b", Value: tracetest.Value(1)}}, false},
 		{"equal values of a key", []trace.Attribute{{Key: "a", Value: tracetest.Value(1)}, {Key: "a", Value: tracetest.Value(1)}}, []trace.Attribute{{Key: "a", Value: tracetest.Value(1)}}, false},
-		{"unequal values of a key: the greater", []trace.Attribute{{Key: "a", Value: tracetest.Value(9)}, {Key: "b", Value: tracetest.Value(1)}, {Key: "a", Value: tracetest.Value(2.5)}, {Key: "a", Value: tracetest.Value("z")}},
+		{"unequal values of a key: the greatest is kept", []trace.Attribute{{Key: "a", Value: tracetest.Value(9)}, {Key: "b", Value: tracetest.Value(1)}, {Key: "a", Value: tracetest.Value(2.5)}, {Key: "a", Value: tracetest.Value("z")}},
 			[]trace.Attribute{{Key: "a", Value: tracetest.Value(2.5)}, {Key: "b", Value: tracetest.Value(1)}}, true},
-		{"unequal values, then equal ones", []trace.Attribute{{Key: "a", Value: tracetest.Value(1)}, {Key: "a", Value: tracetest.Value(2)}, {Key: "b", Value: tracetest.Value(1)}, {Key: "b", Value: tracetest.Value(1)}},
+		{"a key with unequal values, then a key with equal values", []trace.Attribute{{Key: "a", Value: tracetest.Value(1)}, {Key: "a", Value: tracetest.Value(2)}, {Key: "b", Value: tracetest.Value(1)}, {Key: "b", Value: tracetest.Value(1)}},
 			[]trace.Attribute{{Key: "a", Value: tracetest.Value(2)}, {Key: "b", Value: tracetest.Value(1)}}, true},
 		{"a key that is absent once", []trace.Attribute{{Key: "a", Value: tracetest.Value(1)}, {Key: "a"}}, []trace.Attribute{{Key: "a", Value: tracetest.Value(1)}}, false},
 	} {

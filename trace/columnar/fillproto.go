@@ -140,7 +140,7 @@ func skip(f *wire.Fields, of []field) {
 	if int(f.Num) >= len(of) || of[f.Num].name == "" || of[f.Num].typ == f.Tag&7 {
 		return
 	}
-	f.Stop(fmt.Errorf("before byte %d: %s has wire type %d, OTLP wants %d", f.Pos, of[f.Num].name, f.Tag&7, of[f.Num].typ))
+	f.Stop(fmt.Errorf("before byte %d: %s has wire type %d, but OTLP requires %d", f.Pos, of[f.Num].name, f.Tag&7, of[f.Num].typ))
 }
 
 // readKeys notes what parts a message has, and the keys of its spans.
@@ -171,7 +171,7 @@ func (p *protoFill) readResourceSpans(f wire.Fields) error {
 		if f.Tag != 2<<3+wire.Len && f.Tag != wire.TagOldScopes {
 			c.See(f.Num, 3)
 			if skip(&f, resourceSpansFields); f.Num == wire.TagOldScopes>>3 {
-				f.Stop(fmt.Errorf("before byte %d: ResourceSpans.instrumentation_library_spans has wire type %d, OTLP wants %d", f.Pos, f.Tag&7, wire.Len))
+				f.Stop(fmt.Errorf("before byte %d: ResourceSpans.instrumentation_library_spans has wire type %d, but OTLP requires %d", f.Pos, f.Tag&7, wire.Len))
 			}
 			continue
 		}

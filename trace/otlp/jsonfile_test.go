@@ -125,7 +125,7 @@ func TestWhatCannotBeReadIsNamed(t *testing.T) {
 		{span(`"attributes": {}`), at + `.attributes: want a list, found an object`},
 		{span(`"attributes": ["a"]`), at + `.attributes[0]: want an object, found a string`},
 		{span(`"attributes": [{"Key": "k", "Value": {}}]`), at + `.attributes[0]: unknown key "Key": OTLP writes "key"`},
-		{span(`"attributes": [{"key": "k", "val": {}}]`), at + `.attributes[0]: KeyValue without "value", but with "val", which OTLP does not have: correct the key`},
+		{span(`"attributes": [{"key": "k", "val": {}}]`), at + `.attributes[0]: KeyValue without "value", but with "val", which OTLP does not define: correct the key`},
 		{span(`"Attributes": []`), at + `: unknown key "Attributes": OTLP writes "attributes"`},
 		{span(`"status": {"deprecatedCode": 2}`), at + `.status: Status without "code", but with "deprecatedCode"`},
 		{span(`"events": [{"timestamp": 1}]`), at + `.events[0]: Event without any key of OTLP, but with "timestamp"`},
@@ -153,7 +153,7 @@ func TestWhatCannotBeReadIsNamed(t *testing.T) {
 		{value(`{"arrayValue": []}`), attribute + `.arrayValue: want an object, found a list`},
 		{value(`{"arrayValue": {"values": [{"intValue": 1}, {"int": 1}]}}`), attribute + `.arrayValue.values[1]: AnyValue without any key of OTLP, but with "int"`},
 		{value(`{"stringValueStrindex": 3000000000}`), `"3000000000" is a number out of range`},
-		{value(deepJSON(51)), `a value is nested too deeply`},
+		{value(deepJSON(51)), `a value is nested more than 100 messages deep`},
 		{`{"trace": {"spans": []}}`, `line 1: trace: no OTLP traces: an object with "spans", without "resourceSpans"`},
 		{`{"error": {"code": 5, "message": "trace not found"}}`, `this is an error instead of the trace, or of a part of it: trace not found`},
 		{`{"resourceSpans": [], "ResourceSpans": []}`, `unknown key "ResourceSpans": OTLP writes "resourceSpans"`},
@@ -269,7 +269,7 @@ func TestEnvelopesOfProtobuf(t *testing.T) {
 		{"Tempo's API v2, a part", answer("\x18\x01" + wiretest.LenField(4, "too large")), `Tempo gave a part of the trace (status PARTIAL: "too large")`},
 		{"Tempo's API v2, with an unknown field", answer(wiretest.LenField(9, "")), "OTLP protobuf: message 1, at byte 0: "},
 		{"OTLP before 0.15", older(), ""},
-		{"an unknown field instead of scope_spans", wiretest.LenField(1, wiretest.LenField(1, "")+wiretest.LenField(7, "")), "ResourceSpans without scope_spans, but with field 7, which OTLP does not have"},
+		{"an unknown field instead of scope_spans", wiretest.LenField(1, wiretest.LenField(1, "")+wiretest.LenField(7, "")), "ResourceSpans without scope_spans, but with field 7, which OTLP does not define"},
 		{"an unknown field instead of spans", wiretest.LenField(1, wiretest.LenField(2, wiretest.LenField(7, ""))), "ScopeSpans without spans, but with field 7"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -403,7 +403,7 @@ func TestAMessageThatCannotBeReadCostsItself(t *testing.T) {
 	assert.Equal(t, []int{1, 2, 3}, idsOf(traces))
 	assert.Equal(t, 3, report.Unread)
 	assert.ErrorContains(t, report.Problems[0], "OTLP protobuf: message 2, at byte ")
-	assert.ErrorContains(t, report.Problems[0], "field 1 has a length of 127 bytes of the 0 that are left")
+	assert.ErrorContains(t, report.Problems[0], "field 1 has a length of 127 bytes, but 0 bytes are left")
 	assert.ErrorContains(t, report.Problems[1], "message 3, at byte ")
 	assert.ErrorContains(t, report.Problems[2], `line 1: no OTLP traces: an object with "a"`)
 }

@@ -174,7 +174,7 @@ func TestFromOTLPGroupsSpansByTrace(t *testing.T) {
 func TestSpansWithoutAnIDAreRefused(t *testing.T) {
 	for _, tc := range []struct{ name, ids, want string }{
 		{"no trace ID", `"spanId": "` + span1 + `"`, `span 1 ("bad", service "web", trace ID "", span ID "` + span1 + `") has no valid ID`},
-		{"trace ID of zeros", `"traceId": "00000000000000000000000000000000", "spanId": "` + span1 + `"`, `has no valid ID: OTLP wants 16 bytes for a trace and 8 for a span, not all zero`},
+		{"trace ID of zeros", `"traceId": "00000000000000000000000000000000", "spanId": "` + span1 + `"`, `has no valid ID: OTLP requires 16 bytes for a trace and 8 for a span, not all zero`},
 		{"no span ID", `"traceId": "` + trace1 + `"`, `span ID ""`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

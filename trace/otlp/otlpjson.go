@@ -180,7 +180,7 @@ func (t *otlpJSON) message(m *otlpMessage) {
 	} else if seen != 0 {
 		return
 	}
-	t.refuse(start, "%s without %s, but with %q, which OTLP does not have: correct the key", m.name, missing, unknown)
+	t.refuse(start, "%s without %s, but with %q, which OTLP does not define: correct the key", m.name, missing, unknown)
 }
 
 // unknownKey reads the value of a key that a message does not have. OTLP allows it, as

@@ -103,7 +103,7 @@ func TestATraceIsWhatItSays(t *testing.T) {
 			assert.Len(t, all, 1)
 		}
 		assert.True(t, slices.IsSorted(g.Violations))
-		assert.Zero(t, tr.Flags&trace.FlagRepeatedKey, "OTLP wants keys to be unique")
+		assert.Zero(t, tr.Flags&trace.FlagRepeatedKey, "OTLP requires keys to be unique")
 		assert.Equal(t, slices.Contains(g.Nasty, tracetest.UnequalCopies), tr.Flags&trace.FlagMerged != 0, "%s", g.ID)
 		assert.Equal(t, slices.Contains(g.Nasty, tracetest.EndBeforeStart), tr.Flags&trace.FlagEndBeforeStart != 0, "%s", g.ID)
 	}

@@ -9,34 +9,34 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// TagOldScopes is the field of ResourceSpans that had spans before OTLP 0.15:
-// instrumentation_library_spans, whose content is that of scope_spans.
+// TagOldScopes is the tag of the field of ResourceSpans that held spans before OTLP 0.15,
+// instrumentation_library_spans. It has the same content as scope_spans.
 const TagOldScopes = 1000<<3 + Len
 
-// MaxDepth is how many messages of an attribute lie one in the other at the most, as
-// in pdata's unmarshaler.
+// MaxDepth is the maximum nesting of messages in an attribute, as in pdata's unmarshaler.
 const MaxDepth = 100
 
-// ErrTooDeep is the error of a value that is nested deeper.
-var ErrTooDeep = errors.New("a value is nested too deeply")
+// ErrTooDeep is the error for a value that exceeds MaxDepth.
+var ErrTooDeep = errors.New("a value is nested more than 100 messages deep")
 
-// Container counts the fields of a message that has others in it.
+// Container records which fields a message has that exists only to hold other messages.
 type Container struct {
-	Content bool  // there is a field of the content for which the message exists
-	unknown int32 // the number of a field that OTLP does not have
+	Content bool  // whether the message has a field of its expected content
+	unknown int32 // the number of an unknown field, 0 for none
 }
 
-// See notes a field that is not content.
+// See records a field other than the content. known is the highest field number that OTLP defines.
 func (c *Container) See(num int32, known int32) {
 	if num > known {
 		c.unknown = num
 	}
 }
 
-// Check refuses a message whose content may be in a field that is not known.
+// Check returns an error if the message has no content but an unknown field, which may hold the content under
+// a wrong number.
 func (c *Container) Check(name, content string) error {
 	if c.unknown != 0 && !c.Content {
-		return fmt.Errorf("%s without %s, but with field %d, which OTLP does not have", name, content, c.unknown)
+		return fmt.Errorf("%s without %s, but with field %d, which OTLP does not define", name, content, c.unknown)
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func CheckIDs(td ptrace.Traces) error {
 					if v, ok := rs.Resource().Attributes().Get(trace.ServiceName); ok {
 						service = v.AsString()
 					}
-					return fmt.Errorf("span %d (%q, service %q, trace ID %q, span ID %q) has no valid ID: OTLP wants 16 bytes for a trace and 8 for a span, not all zero",
+					return fmt.Errorf("span %d (%q, service %q, trace ID %q, span ID %q) has no valid ID: OTLP requires 16 bytes for a trace and 8 for a span, not all zero",
 						i, s.Name(), service, s.TraceID().String(), s.SpanID().String())
 				}
 			}

@@ -1,6 +1,5 @@
-// Package wire reads OTLP protobuf in place. It holds what the reader of files and the
-// filler of batches have in common: the fields of a message, the limit of nesting, and
-// the messages that both refuse.
+// Package wire reads OTLP protobuf in place. It holds the code that the reader of files and the filler of
+// batches share: the fields of a message, the limit of nesting, and the checks for messages that both refuse.
 package wire
 
 import (
@@ -8,7 +7,7 @@ import (
 	"fmt"
 )
 
-// The wire types of protobuf, by number.
+// The wire types of protobuf.
 const (
 	Varint = iota
 	I64
@@ -18,35 +17,33 @@ const (
 	I32
 )
 
-// Fields goes through the fields of one protobuf message, in place.
+// Fields iterates over the fields of one protobuf message, in place.
 //
-// It takes what pdata's unmarshaler takes, whose oddities it shares: varints over 64
-// bits lose what is over, field numbers over 32 bits too, and texts may be any bytes.
-// Groups are another matter, see skipGroup.
+// It accepts the same messages as pdata's unmarshaler and shares its leniency: varints are cut to 64 bits,
+// field numbers to 32 bits, and strings may hold any bytes. Groups are handled differently, see skipGroup.
 type Fields struct {
-	Bytes []byte // up to the end of the message; bytes around it may come before Pos
-	Pos   int    // where the next field begins
+	Bytes []byte // up to the end of the message; bytes before Pos may belong to an outer message
+	Pos   int    // offset of the next field
 
-	// The field that Next has read. Its content is Bytes[From:Pos] if it is
-	// length-delimited, else it is Value.
+	// The field that Next has read. Its content is Bytes[From:Pos] if it is length-delimited, otherwise Value.
 	Num   int32
 	Tag   uint64 // Num<<3 and the wire type
 	From  int
 	Value uint64
 
-	Err error // once it is set, there is no next field
+	Err error // if set, Next returns false
 }
 
-// Message returns the fields of a message of its own.
+// Message returns the fields of a top-level message.
 func Message(b []byte) Fields { return Fields{Bytes: b} }
 
-// Sub returns the fields of the message that the field read last holds.
+// Sub returns the fields of the message in the last field read.
 func (f *Fields) Sub() Fields { return Fields{Bytes: f.Bytes[:f.Pos], Pos: f.From} }
 
-// Content returns the content of the field read last.
+// Content returns the content of the last field read.
 func (f *Fields) Content() []byte { return f.Bytes[f.From:f.Pos:f.Pos] }
 
-// Next reads a field. It returns false at the end, and if Err is set.
+// Next reads a field. It returns false at the end of the message, or if Err is set.
 func (f *Fields) Next() bool {
 	b, i := f.Bytes, f.Pos
 	if i >= len(b) {
@@ -61,7 +58,7 @@ func (f *Fields) Next() bool {
 	}
 	num := int32(tag >> 3)
 	if num <= 0 {
-		f.fail("there is no field %d", num)
+		f.fail("invalid field number %d", num)
 		return false
 	}
 	f.Num, f.Tag = num, uint64(num)<<3|tag&7
@@ -72,7 +69,7 @@ func (f *Fields) Next() bool {
 		}
 	case I64:
 		if len(b)-i < 8 {
-			f.fail("it ends in field %d", num)
+			f.fail("the message ends within field %d", num)
 			return false
 		}
 		f.Value = binary.LittleEndian.Uint64(b[i:])
@@ -86,33 +83,33 @@ func (f *Fields) Next() bool {
 			return false
 		}
 		if n > uint64(len(b)-i) {
-			f.fail("field %d has a length of %d bytes of the %d that are left", num, n, len(b)-i)
+			f.fail("field %d has a length of %d bytes, but %d bytes are left", num, n, len(b)-i)
 			return false
 		}
 		f.From = i
 		i += int(n)
 	case I32:
 		if len(b)-i < 4 {
-			f.fail("it ends in field %d", num)
+			f.fail("the message ends within field %d", num)
 			return false
 		}
 		i += 4
 	case StartGroup:
 		return f.skipGroup(i)
 	case EndGroup:
-		f.fail("a group ends in field %d that did not begin", num)
+		f.fail("field %d ends a group that did not begin", num)
 		return false
 	default:
-		f.fail("field %d has wire type %d, which there is not", num, tag&7)
+		f.fail("field %d has the unknown wire type %d", num, tag&7)
 		return false
 	}
 	f.Pos = i
 	return true
 }
 
-// SkipAll goes over the length-delimited fields of a tag that come next, and returns
-// true. Large ones it leaves. With this for attributes, which are most of a message, and
-// a short hash of their keys, bench-read's protobuf_fill_spans_per_second grew by half.
+// SkipAll skips the following length-delimited fields of a tag, except those of 16 KiB or more, and returns
+// true. Skipping attributes with it, which are most of a message, together with a short hash of their keys
+// raised bench-read's protobuf_fill_spans_per_second by half.
 func (f *Fields) SkipAll(tag byte) bool {
 	for {
 		_, to, ok := OnlyLen(f.Bytes, f.Pos, tag)
@@ -123,8 +120,8 @@ func (f *Fields) SkipAll(tag byte) bool {
 	}
 }
 
-// OnlyLen returns where the content of a length-delimited field is, which begins at i,
-// if the field is the one of the tag and has less than 16 KiB.
+// OnlyLen returns the bounds of the content of the length-delimited field that begins at i. ok is false if
+// the field has another tag or 16 KiB or more.
 func OnlyLen(b []byte, i int, tag byte) (from, to int, ok bool) {
 	if len(b)-i < 2 || b[i] != tag {
 		return 0, 0, false
@@ -141,9 +138,9 @@ func OnlyLen(b []byte, i int, tag byte) (from, to int, ok bool) {
 	return i, i + n, n <= len(b)-i
 }
 
-// skipGroup goes to the end of a group whose fields begin at i. OTLP has none; what is
-// in one is unknown and is skipped, as protobuf wants it. (pdata's unmarshaler goes on
-// after the first field in it as if it were over, and mostly fails then.)
+// skipGroup skips a group whose fields begin at i. OTLP defines no groups, so all fields in it are unknown
+// and are skipped, as protobuf requires. pdata's unmarshaler differs: it treats a group as finished after its
+// first field, and then usually fails.
 func (f *Fields) skipGroup(i int) bool {
 	group := f.Tag
 	for depth := 1; depth > 0; {
@@ -168,11 +165,11 @@ func (f *Fields) skipGroup(i int) bool {
 	return true
 }
 
-// Varint reads a number at i, and returns where it ends, -1 if err is set.
+// Varint reads a number at i. end is the offset after it, or -1 if Err is set.
 func (f *Fields) Varint(i int) (v uint64, end int) {
 	for shift := uint(0); shift < 64; shift += 7 {
 		if i >= len(f.Bytes) {
-			f.fail("it ends in a number")
+			f.fail("the message ends within a number")
 			return 0, -1
 		}
 		c := f.Bytes[i]
@@ -182,21 +179,21 @@ func (f *Fields) Varint(i int) (v uint64, end int) {
 			return v, i
 		}
 	}
-	f.fail("a number has over 10 bytes")
+	f.fail("a number has more than 10 bytes")
 	return 0, -1
 }
 
-// fail sets the error, which is about the field that begins at i.
+// fail sets the error, prefixed with the offset of the current field.
 func (f *Fields) fail(format string, args ...any) {
 	f.Stop(fmt.Errorf("at byte %d: "+format, append([]any{f.Pos}, args...)...))
 }
 
-// Stop sets the error. There is no next field then.
+// Stop sets the error, after which Next returns false.
 func (f *Fields) Stop(err error) {
 	f.Err, f.Pos = err, len(f.Bytes)
 }
 
-// ID reads an ID, which is nothing or has the right length.
+// ID reads an ID into to. An empty ID is zero; any other length than to's is an error.
 func (f *Fields) ID(to []byte) {
 	switch c := f.Content(); len(c) {
 	case 0:
@@ -204,6 +201,6 @@ func (f *Fields) ID(to []byte) {
 	case len(to):
 		copy(to, c)
 	default:
-		f.Stop(fmt.Errorf("before byte %d: an ID has %d bytes, OTLP wants %d", f.Pos, len(c), len(to)))
+		f.Stop(fmt.Errorf("before byte %d: an ID has %d bytes, but OTLP requires %d", f.Pos, len(c), len(to)))
 	}
 }
