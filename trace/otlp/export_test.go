@@ -1,6 +1,6 @@
 package otlp
 
-// SetMaxObjectBytes sets the bound of one JSON object, and returns the one before.
+// SetMaxObjectBytes sets the limit of one JSON object and returns the previous limit.
 func SetMaxObjectBytes(n int) (before int) {
 	before, maxObjectBytes = maxObjectBytes, n
 	return before

@@ -18,34 +18,34 @@ import (
 )
 
 const (
-	// maxMessageBytes bounds one OTLP message, or one object, in a file.
+	// maxMessageBytes limits one OTLP message or JSON object in a file.
 	maxMessageBytes = 1 << 30
-	// maxWindowBytes bounds the memory that a zstd stream may have the reader keep. It is
-	// the default of the zstd program.
+	// maxWindowBytes limits the memory that a zstd stream may require of its reader. It is the default limit
+	// of the zstd program.
 	maxWindowBytes = 128 << 20
-	// maxCompressions is how many times a file may be compressed.
+	// maxCompressions is the maximum number of nested compressions of a file.
 	maxCompressions = 2
-	// maxProblems is how many problems of a file are kept; the others are only counted.
+	// maxProblems is the maximum number of problems that are kept; the others are only counted.
 	maxProblems = 20
 )
 
 // FileReport is the result of reading a file of traces.
 type FileReport struct {
-	// Objects counts the JSON objects or protobuf messages with traces that were read.
+	// Objects is the number of JSON objects or protobuf messages with traces that were read.
 	Objects int
-	// OtherSignals counts those with logs, metrics or profiles, which were skipped.
+	// OtherSignals is the number of objects with logs, metrics or profiles, which were skipped.
 	OtherSignals int
-	// Unread counts those that could not be read, and lines that are none. Problems are the
-	// first of them, each with its place.
+	// Unread is the number of objects that could not be read, and of lines that are not objects. Problems are
+	// the errors of the first 20 of them, each with its place.
 	Unread   int
 	Problems []error
-	// Ended is the error that ended the reading, if it did.
+	// Ended is the error that stopped reading early, or nil.
 	Ended error
-	// Ignored counts keys that OTLP does not have, as "Span.tags". OTLP allows them.
+	// Ignored counts keys that OTLP does not define, such as "Span.tags". OTLP allows them.
 	Ignored map[string]int
 }
 
-// Err returns an error if not everything was read.
+// Err returns an error unless everything was read.
 func (r *FileReport) Err() error {
 	list := slices.Clone(r.Problems)
 	if more := r.Unread - len(r.Problems); more > 0 {
@@ -64,7 +64,7 @@ func (r *FileReport) unread(err error) {
 	}
 }
 
-// maxIgnored is how many unknown keys are counted, each by itself.
+// maxIgnored is the maximum number of unknown keys that are counted individually.
 const maxIgnored = 100
 
 // ignore counts the unknown keys of an object that was read.
@@ -79,36 +79,30 @@ func (r *FileReport) ignore(keys map[string]int) {
 	}
 }
 
-// Read reads OTLP traces from r and gives each message to add, in order. It is
-// [ReadFile] for those who want all or an error.
+// Read reads OTLP traces from r and passes each message to add, in order. It is [ReadFile] for callers that
+// treat any problem as an error.
 func Read(r io.Reader, add func(ptrace.Traces) error) error {
 	report := ReadFile(r, add)
 	return report.Err()
 }
 
-// ReadFile reads the OTLP traces of a file and gives each message to add, in order. An
-// error of add ends the reading. The format is known by the first bytes:
+// ReadFile reads the OTLP traces of a file and passes each message to add, in order. It stops at the first
+// error of add. The first bytes determine the format:
 //
-//   - JSON: objects that hold OTLP, one or many, separated by white space, by commas in a
-//     list, or by nothing. JSON lines are one form of it. Which objects and which
-//     spellings are read is described at [otlpJSON]. A byte order mark may be first, and
-//     the encoding may be UTF-16.
-//   - protobuf: one TracesData message, or an answer of Tempo's API.
-//   - messages that each follow their length in four bytes, big-endian, as the file
-//     exporter of the OpenTelemetry Collector writes them. Each may be protobuf or JSON,
-//     compressed with zstd or not.
-//   - any of them compressed with gzip or zstd, up to twice.
+//   - JSON: one or more objects that hold OTLP, separated by white space, by commas in a list, or by nothing. JSON lines are one form of it. [otlpJSON] describes which objects and spellings are read. A byte order mark may be first, and the encoding may be UTF-16.
+//   - protobuf: one TracesData message, or a response of Tempo's API.
+//   - length-prefixed messages, each after its length in four bytes, big-endian, as the file exporter of the OpenTelemetry Collector writes them. Each is protobuf or JSON, optionally compressed with zstd.
+//   - any of these, compressed with gzip or zstd, up to twice.
 //
-// Objects of logs, metrics and profiles are skipped and counted. An object that cannot
-// be read is counted, with its place in the uncompressed input, and the reading goes on.
-// After malformed JSON it goes on at the next line that begins with an object or a list
-// and is indented no deeper than the line where the malformed object begins. Input
-// without anything to read is an error.
+// Objects with logs, metrics and profiles are skipped and counted. An object that cannot be read is reported
+// with its place in the uncompressed input, and reading continues. After malformed JSON, reading continues at
+// the next line that begins with an object or a list and is not indented deeper than the line on which the
+// malformed object begins. An input without any object is an error.
 func ReadFile(r io.Reader, add func(ptrace.Traces) error) FileReport {
 	f := fileReader{add: add}
 	f.report.Ended = f.read(r, 0)
 	if f.report.Ended == nil && f.report.Objects+f.report.OtherSignals+f.report.Unread == 0 {
-		f.report.Ended = errors.New("no OTLP traces: there is no object in the input")
+		f.report.Ended = errors.New("no OTLP traces: the input has no objects")
 	}
 	if f.zstd != nil {
 		f.zstd.Close()
@@ -121,7 +115,7 @@ type fileReader struct {
 	add    func(ptrace.Traces) error
 	report FileReport
 	json   otlpJSON
-	zstd   *zstd.Decoder // of messages
+	zstd   *zstd.Decoder // for compressed messages
 }
 
 var (
@@ -130,7 +124,7 @@ var (
 	utf8Mark  = []byte{0xef, 0xbb, 0xbf}
 )
 
-// read reads the input, which was unpacked so many times.
+// read reads the input, which has already been decompressed the given number of times.
 func (f *fileReader) read(r io.Reader, unpacked int) error {
 	br := bufio.NewReaderSize(r, 1<<16)
 	peeked, err := br.Peek(512)
@@ -144,24 +138,23 @@ func (f *fileReader) read(r io.Reader, unpacked int) error {
 	switch {
 	case bytes.HasPrefix(head, gzipMagic), bytes.HasPrefix(head, zstdMagic):
 		if unpacked == maxCompressions {
-			return fmt.Errorf("no OTLP traces: the input is compressed more than %d times: unpack it once and try again", maxCompressions)
+			return fmt.Errorf("no OTLP traces: the input is compressed more than %d times: decompress it once and try again", maxCompressions)
 		}
 		return f.unpack(br, head, unpacked+1)
 	case isUTF16(head):
-		// A byte order mark says which order it is; without one the zero of the first
-		// character does.
+		// A byte order mark determines the byte order; without one, the zero byte of the first character does.
 		order := unicode.LittleEndian
 		if head[0] == 0 {
 			order = unicode.BigEndian
 		}
 		return f.readJSON(unicode.UTF16(order, unicode.UseBOM).NewDecoder().Reader(br))
-	case head[0] < 8: // a length under 128 MiB; no byte that protobuf or JSON can start with
+	case head[0] < 8: // a length under 128 MiB; protobuf and JSON cannot start with this byte
 		return f.readLengthPrefixed(br)
-	case head[0] == 1<<3+wire.Len && !startsJSON(head): // protobuf's field 1 (resource_spans); also a newline
+	case head[0] == 1<<3+wire.Len && !startsJSON(head): // tag of field 1 (resource_spans), which equals a newline
 		return f.readProto(br)
 	case startsJSON(head):
 		return f.readJSON(br)
-	case isText(head): // the first line may be the end of one that was cut
+	case isText(head): // the first line may be the rest of a cut line
 		if err := f.readJSON(br); err != nil || f.report.Unread == 0 || f.report.Objects+f.report.OtherSignals > 0 {
 			return err
 		}
@@ -187,7 +180,7 @@ func (f *fileReader) unpack(r io.Reader, head []byte, unpacked int) error {
 	return f.read(zstdErrors{zr}, unpacked)
 }
 
-// zstdErrors is a zstd stream whose errors name a remedy.
+// zstdErrors is a zstd stream whose errors state a remedy.
 type zstdErrors struct{ *zstd.Decoder }
 
 func (z zstdErrors) Read(p []byte) (int, error) {
@@ -200,14 +193,14 @@ func zstdError(err error) error {
 	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return err
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return fmt.Errorf("the zstd stream needs a window of over %d MiB: unpack it with zstd -d --long=31, and read the result", maxWindowBytes>>20)
+		return fmt.Errorf("the zstd stream requires a window of more than %d MiB: decompress it with zstd -d --long=31, and read the result", maxWindowBytes>>20)
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return fmt.Errorf("the zstd message has over %d bytes when unpacked", maxMessageBytes)
+		return fmt.Errorf("the zstd message has more than %d bytes when decompressed", maxMessageBytes)
 	}
 	return fmt.Errorf("the zstd data is damaged: %w", err)
 }
 
-// isUTF16 reports whether JSON in UTF-16 begins here.
+// isUTF16 reports whether b begins with JSON in UTF-16.
 func isUTF16(b []byte) bool {
 	if len(b) < 2 {
 		return false
@@ -218,14 +211,14 @@ func isUTF16(b []byte) bool {
 	case b[0] == '{' || b[0] == '[':
 		return b[1] == 0
 	}
-	// Big-endian, without a mark. Four bytes of a length may begin so, too, but the message
-	// after them does not begin with a zero.
+	// Big-endian without a byte order mark. A length prefix may begin with the same bytes, but the message
+	// after it does not begin with a zero.
 	return len(b) > 4 && b[0] == 0 && (b[1] == '{' || b[1] == '[') && b[2] == 0 && b[4] == 0
 }
 
-// startsJSON reports whether an object or a list begins here. Protobuf may seem to: a
-// first message of 123 bytes has the length '{', after a tag that is a newline. But its
-// fields have tags that are control characters.
+// startsJSON reports whether b begins with a JSON object or list. Protobuf may look like one: if its first
+// message has 123 bytes, the tag is a newline and the length is '{'. But the tags of its fields are control
+// characters.
 func startsJSON(b []byte) bool {
 	plain := bytes.TrimLeft(bytes.TrimPrefix(b, utf8Mark), " \t\r\n")
 	if len(plain) == 0 || plain[0] != '{' && plain[0] != '[' {
@@ -234,19 +227,19 @@ func startsJSON(b []byte) bool {
 	return b[0] != '\n' || isText(plain[:min(len(plain), 128)])
 }
 
-// isText reports whether there are no control characters but white space.
+// isText reports whether b has no control characters except white space.
 func isText(b []byte) bool {
 	return !bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' && r != '\t' && r != '\r' && r != '\n' })
 }
 
-// readProto reads one message to the end of the input.
+// readProto reads the whole input as one message.
 func (f *fileReader) readProto(r io.Reader) error {
 	b, err := io.ReadAll(io.LimitReader(r, maxMessageBytes+1))
 	if err != nil {
 		return fmt.Errorf("OTLP protobuf: after byte %d: %w", len(b), unexpected(err))
 	}
 	if len(b) > maxMessageBytes {
-		return fmt.Errorf("OTLP protobuf: the message is over %d bytes: split it, or write messages with their lengths before them", maxMessageBytes)
+		return fmt.Errorf("OTLP protobuf: the message has more than %d bytes: split it, or write length-prefixed messages", maxMessageBytes)
 	}
 	return f.addProto(b, "message 1, at byte 0")
 }
@@ -264,7 +257,7 @@ func (f *fileReader) readLengthPrefixed(r io.Reader) error {
 		size := binary.BigEndian.Uint32(length[:])
 		place := fmt.Sprintf("message %d, at byte %d", n, at)
 		if size > maxMessageBytes {
-			return fmt.Errorf("%s: a length of %d bytes is over the limit of %d", place, size, maxMessageBytes)
+			return fmt.Errorf("%s: a length of %d bytes exceeds the limit of %d", place, size, maxMessageBytes)
 		}
 		b, err := io.ReadAll(io.LimitReader(r, int64(size)))
 		if err == nil && len(b) < int(size) {
@@ -280,7 +273,7 @@ func (f *fileReader) readLengthPrefixed(r io.Reader) error {
 	}
 }
 
-// addMessage reads a message of any kind. It returns the error that ends the reading.
+// addMessage reads a message in any format. It returns an error only if reading must stop.
 func (f *fileReader) addMessage(b []byte, place string) error {
 	if bytes.HasPrefix(b, zstdMagic) {
 		if f.zstd == nil {
@@ -302,7 +295,7 @@ func (f *fileReader) addMessage(b []byte, place string) error {
 	return f.addProto(b, place)
 }
 
-// addProto reads a protobuf message. It returns the error that ends the reading.
+// addProto reads a protobuf message. It returns an error only if reading must stop.
 func (f *fileReader) addProto(b []byte, place string) error {
 	td, kind, err := readProtoMessage(b)
 	switch {

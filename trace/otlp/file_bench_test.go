@@ -11,13 +11,13 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// BenchmarkRead reads files of ordinary OTLP, from memory, into traces.
+// BenchmarkRead reads files of OTLP in its usual spelling, from memory, into messages and into traces.
 func BenchmarkRead(b *testing.B) {
 	o := tracetest.Clean(1, 200)
 	o.MinSpans, o.MaxSpans = 20, 32
 	spans := 0
 	var lines, framed []byte
-	for g := range tracetest.New(o).All() { // a message a trace
+	for g := range tracetest.New(o).All() { // one message per trace
 		td := tracetest.Merge(g.Batches...)
 		spans += td.SpanCount()
 		lines = append(append(lines, asJSON(b, td)...), '\n')

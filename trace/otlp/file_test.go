@@ -66,7 +66,7 @@ func zipped(t testing.TB, b []byte) []byte {
 	return buf.Bytes()
 }
 
-// read gives what Read reads, each message as protobuf.
+// read returns the messages that Read passes on, each as protobuf.
 func read(t testing.TB, r io.Reader) (got [][]byte, err error) {
 	t.Helper()
 	err = otlp.Read(r, func(td ptrace.Traces) error {
@@ -148,9 +148,9 @@ func TestReadOTLPSaysWhatIsWrong(t *testing.T) {
 	}{
 		{"empty", nil, 0, "no OTLP traces: the input is empty"},
 		{"empty gzip", zipped(t, nil), 0, "no OTLP traces: the input is empty"},
-		{"only white space", []byte(" \n "), 0, "no OTLP traces: there is no object in the input"},
+		{"only white space", []byte(" \n "), 0, "no OTLP traces: the input has no objects"},
 		{"text", []byte("hello"), 0, "no OTLP traces: the input starts with 68 65; want OTLP JSON, JSON lines or protobuf, plain or compressed with gzip or zstd"},
-		{"an empty list", []byte("[]"), 0, "no OTLP traces: there is no object in the input"},
+		{"an empty list", []byte("[]"), 0, "no OTLP traces: the input has no objects"},
 		{"a list that does not end", []byte("[{}\n"), 1, "line 2: the input ends in the middle of a list"},
 		{"a list without a comma", []byte("[{} {}]"), 1, "line 1: want an object of OTLP JSON, found '{'"},
 		{"a list of numbers", []byte("[1]"), 0, "line 1: want an object of OTLP JSON, found '1'"},
@@ -159,7 +159,7 @@ func TestReadOTLPSaysWhatIsWrong(t *testing.T) {
 		{"a string in JSON lines", append(append([]byte{}, json1...), "\n\"a\""...), 1, `line 2: want an object of OTLP JSON, found '"'`},
 		{"a field of the wrong type", []byte(`{"resourceSpans": 7}`), 0, "line 1: resourceSpans: want a list, found a number"},
 		{"a span ID that is not hex", []byte("{\"resourceSpans\": [{\"scopeSpans\": [{\"spans\": [\n{\"spanId\": \"xyz\"}]}]}]}"), 0,
-			`line 2: resourceSpans[0].scopeSpans[0].spans[0].spanId: "xyz" is no ID of 8 bytes: want 16 hexadecimal digits, or 12 characters of base64`},
+			`line 2: resourceSpans[0].scopeSpans[0].spans[0].spanId: "xyz" is not an ID of 8 bytes: want 16 hexadecimal digits, or 12 characters of base64`},
 		{"JSON cut", json1[:len(json1)-3], 0, "line 1: the input ends in the middle of an object"},
 		{"second JSON cut", append(append([]byte{}, json1...), json2[:20]...), 1, "line 1: the input ends in the middle of an object"},
 		{"protobuf cut", proto1[:len(proto1)-1], 0, "OTLP protobuf: message 1, at byte 0: "},
@@ -169,12 +169,12 @@ func TestReadOTLPSaysWhatIsWrong(t *testing.T) {
 		{"second message cut", append(withLength(proto1), withLength(proto2)[:9]...), 1, "the input ends after 5 of its "},
 		{"third message cut", append(append(withLength(proto1), withLength(proto2)...), withLength(proto1)[:9]...), 2,
 			fmt.Sprintf("message 3, at byte %d: the input ends after 5 of its ", 8+len(proto1)+len(proto2))},
-		{"a length over the limit", append(withLength(proto1), 0xff, 0xff, 0xff, 0xff), 1, "a length of 4294967295 bytes is over the limit of 1073741824"},
+		{"a length over the limit", append(withLength(proto1), 0xff, 0xff, 0xff, 0xff), 1, "a length of 4294967295 bytes exceeds the limit of 1073741824"},
 		{"gzip header cut", zipped(t, json1)[:5], 0, "read gzip: the input ends in the middle of a message"},
 		{"gzip cut", zipped(t, json1)[:40], 0, "the input ends in the middle of a message"},
 		{"gzipped protobuf cut", zipped(t, proto1)[:40], 0, "the input ends in the middle of a message"},
 		{"gzip with a wrong checksum", flipLast(zipped(t, json1)), 1, "gzip: invalid checksum"},
-		{"gzip in gzip in gzip", zipped(t, zipped(t, zipped(t, json1))), 0, "compressed more than 2 times: unpack it once"},
+		{"gzip in gzip in gzip", zipped(t, zipped(t, zipped(t, json1))), 0, "compressed more than 2 times: decompress it once"},
 		{"gzip of text", zipped(t, []byte("hello")), 0, "the input starts with 68 65"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -185,8 +185,7 @@ func TestReadOTLPSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// flipLast breaks the checksum at the end of a gzip stream (its last 8 bytes are
-// the checksum and the length).
+// flipLast breaks the checksum of a gzip stream. Its last 8 bytes are the checksum and the length.
 func flipLast(b []byte) []byte {
 	b[len(b)-8] ^= 1
 	return b
@@ -206,8 +205,8 @@ func TestErrorsOfTheReaderAndOfAddAreReturned(t *testing.T) {
 	assert.ErrorIs(t, err, broken)
 }
 
-// TestNothingOfACutFileIsInventedOrLostSilently cuts a file at every byte: what
-// was read are its first messages, and without an error it is a cut between two.
+// TestNothingOfACutFileIsInventedOrLostSilently cuts a file at every byte. Only whole messages from its
+// beginning may be read, and there is no error only if the cut is between two messages.
 func TestNothingOfACutFileIsInventedOrLostSilently(t *testing.T) {
 	list := messages(2)
 	var want [][]byte
@@ -228,16 +227,15 @@ func TestNothingOfACutFileIsInventedOrLostSilently(t *testing.T) {
 			}
 		}
 		if name == "gzip" {
-			assert.Zero(t, clean, "a cut gzip stream is always noticed")
+			assert.Zero(t, clean, "a cut gzip stream is always detected")
 		} else {
 			assert.Equal(t, 1, clean, "%s: only the cut after the first message", name)
 		}
 	}
 }
 
-// FuzzRead checks that ReadFile returns for any input, and that its messages can be
-// brought into normal form. JSON that it reads without a problem gives the same traces as
-// the plain reader, which accepts more.
+// FuzzRead checks that ReadFile returns for any input, and that its messages can be converted to normal form.
+// JSON that it reads without a problem must give the same traces as the plain reader, which accepts more.
 func FuzzRead(f *testing.F) {
 	for _, td := range messages(3) {
 		for _, b := range [][]byte{asJSON(f, td), asProto(f, td), withLength(asProto(f, td))} {
@@ -279,11 +277,10 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// repeatsKeys reports whether an object has a key twice, in any spelling: encoding/json takes
-// the last.
+// repeatsKeys reports whether an object has a key twice, in any spelling. encoding/json uses the last one.
 func repeatsKeys(file []byte) bool {
 	dec := json.NewDecoder(bytes.NewReader(file))
-	var seen []map[string]bool // of the objects that are open; nil for a list
+	var seen []map[string]bool // one for each open object; nil for a list
 	key := false
 	for {
 		token, err := dec.Token()

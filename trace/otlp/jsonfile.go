@@ -11,7 +11,7 @@ import (
 	"github.com/betracehq/betrace/trace/wire"
 )
 
-// maxObjectBytes bounds the memory for one JSON object. Tests lower it.
+// maxObjectBytes limits the memory for one JSON object. Tests lower it.
 var maxObjectBytes = maxMessageBytes
 
 // window is the part of the input that is in memory: buf[from:to].
@@ -20,12 +20,12 @@ type window struct {
 	buf  []byte
 	from int
 	to   int
-	eof  bool  // there is no more
-	err  error // of r
-	line int   // lines before from
+	eof  bool  // the end of the input was reached
+	err  error // the error of r, unless io.EOF
+	line int   // number of lines before from
 }
 
-// more reads at least n bytes more, or to the end. It returns false if there were none.
+// more reads at least n more bytes, or up to the end of the input. It returns false if no bytes were left.
 func (w *window) more(n int) bool {
 	if w.eof {
 		return false
@@ -55,15 +55,14 @@ func (w *window) more(n int) bool {
 
 func (w *window) bytes() []byte { return w.buf[w.from:w.to] }
 
-// advance goes over n bytes.
+// advance skips n bytes.
 func (w *window) advance(n int) {
 	w.line += bytes.Count(w.buf[w.from:w.from+n], []byte{'\n'})
 	w.from += n
 }
 
-// loadLine reads until the end of a line is in the window, and returns the length of the
-// line with its end. At the end of the input, and of a line that is too long, it is all
-// that is there.
+// loadLine reads until the window holds a whole line, and returns the length of the line including its end.
+// At the end of the input, or if the line is too long, it returns the number of bytes in the window.
 func (w *window) loadLine() int {
 	for searched := 0; ; {
 		b := w.bytes()
@@ -80,14 +79,14 @@ func (w *window) loadLine() int {
 type jsonFile struct {
 	f *fileReader
 	window
-	place string // of the message in the file, if it is in one
+	place string // the place of the length-prefixed message that holds the objects, or ""
 
-	lists  int  // that are open
-	comma  bool // one has to come before the next object
-	torn   bool // lines were skipped: lists and commas say nothing any more
-	lost   bool // no object was read since: an object that is no OTLP may be a part of the malformed one
-	begun  bool // something but white space was on the line
-	indent int  // of the line
+	lists  int  // number of open lists
+	comma  bool // a comma is required before the next object
+	torn   bool // lines were skipped, so lists and commas are no longer checked
+	lost   bool // no object was read since then: an object that is not OTLP may be a part of the malformed one
+	begun  bool // the line has a byte other than white space
+	indent int  // indentation of the line
 }
 
 func (f *fileReader) readJSON(r io.Reader) error {
@@ -95,7 +94,7 @@ func (f *fileReader) readJSON(r io.Reader) error {
 	return j.read()
 }
 
-// read reads objects to the end of the input. It returns the error that ends the reading.
+// read reads objects up to the end of the input. It returns an error only if reading must stop.
 func (j *jsonFile) read() error {
 	for {
 		c, ok := j.next()
@@ -131,7 +130,7 @@ func (j *jsonFile) read() error {
 	}
 }
 
-// next returns the next byte that is no white space, without reading it.
+// next returns the next byte that is not white space, without consuming it.
 func (j *jsonFile) next() (c byte, ok bool) {
 	for {
 		for j.from < j.to {
@@ -162,7 +161,7 @@ func (j *jsonFile) next() (c byte, ok bool) {
 	}
 }
 
-// at names the place n bytes on.
+// at returns the place n bytes after the current position, for messages.
 func (j *jsonFile) at(n int) string {
 	line := fmt.Sprintf("line %d", j.line+1+bytes.Count(j.bytes()[:min(n, j.to-j.from)], []byte{'\n'}))
 	if j.place != "" {
@@ -171,14 +170,14 @@ func (j *jsonFile) at(n int) string {
 	return line
 }
 
-// object reads an object, which is next.
+// object reads the object at the current position.
 func (j *jsonFile) object() error {
 	j.loadLine()
 	t := &j.f.json
 	if other := j.decode(); t.err == nil {
 		return j.add(other)
 	}
-	// It has several lines, or cannot be read. Find its end.
+	// The object spans several lines, or cannot be read. Find its end.
 	var whole jsonLexer
 	for {
 		whole = jsonLexer{b: j.bytes()}
@@ -205,14 +204,14 @@ func (j *jsonFile) object() error {
 	case j.err != nil:
 		return fmt.Errorf("%s: %w", j.at(0), unexpected(j.err))
 	case !j.eof:
-		j.skipLine(fmt.Errorf("%s: an object has over %d bytes: write smaller ones", j.at(0), maxObjectBytes))
+		j.skipLine(fmt.Errorf("%s: an object has more than %d bytes: write smaller objects", j.at(0), maxObjectBytes))
 	default:
 		j.skipLine(fmt.Errorf("%s: the input ends in the middle of an object", j.at(0)))
 	}
 	return nil
 }
 
-// decode reads the object from the window.
+// decode reads the object from the window and returns the number of objects of other signals in it.
 func (j *jsonFile) decode() (otherSignals int) {
 	t := &j.f.json
 	t.jsonLexer = jsonLexer{b: j.bytes(), scratch: t.scratch}
@@ -220,7 +219,7 @@ func (j *jsonFile) decode() (otherSignals int) {
 	return t.jsonObject()
 }
 
-// add takes the object that was decoded, which is protobuf now, and goes over it.
+// add passes the decoded object, which has been converted to protobuf, to the caller and skips it.
 func (j *jsonFile) add(otherSignals int) error {
 	report, b, end := &j.f.report, j.f.json.out, j.f.json.i
 	report.OtherSignals += otherSignals
@@ -247,11 +246,10 @@ func (j *jsonFile) add(otherSignals int) error {
 	return nil
 }
 
-// skipLine counts something malformed, unless it is part of something that was counted,
-// and goes to the next line that may begin an object. That line begins with an object or
-// a list, and is indented no deeper than the line here. Parts of a malformed object are
-// mostly indented deeper; where they are not, they are read only if they are whole
-// ResourceSpans, or more.
+// skipLine counts a malformed part, unless it belongs to an object that has already been counted (then err is
+// nil), and skips to the next line that may begin an object. Such a line begins with an object or a list and
+// is not indented deeper than the current line. Parts of a malformed object are usually indented deeper;
+// otherwise they are read only if they are complete ResourceSpans or more.
 func (j *jsonFile) skipLine(err error) {
 	if err != nil {
 		j.f.report.unread(err)

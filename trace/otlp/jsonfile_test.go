@@ -35,7 +35,7 @@ func pretty(t *testing.T, object string) string {
 	return b.String() + "\n"
 }
 
-// idsOf returns the numbers of traces.
+// idsOf returns the numbers of the traces.
 func idsOf(traces []*trace.Trace) (ids []int) {
 	for _, tr := range traces {
 		ids = append(ids, int(tr.ID[15]))
@@ -43,8 +43,8 @@ func idsOf(traces []*trace.Trace) (ids []int) {
 	return ids
 }
 
-// TestReadingGoesOnAfterAMalformedLine lists the traces that are read from each file, and
-// the places that cannot be read.
+// TestReadingGoesOnAfterAMalformedLine lists the traces that are read from each file, and the places that
+// cannot be read.
 func TestReadingGoesOnAfterAMalformedLine(t *testing.T) {
 	torn := withSpan(9)[:60]
 	inString, inObject, inList := withSpan(9)[:len(withSpan(9))-20], strings.Split(withSpan(9), `"resource": `)[0], `{"resourceSpans": [`
@@ -59,19 +59,19 @@ func TestReadingGoesOnAfterAMalformedLine(t *testing.T) {
 		{"torn in a string", withSpan(1) + "\n" + inString + "\n" + withSpan(2) + "\n" + withSpan(3), []int{1, 2, 3}, []string{"line 2: malformed JSON: the line ends within a string"}},
 		{"torn in an object", withSpan(1) + "\n" + inObject + "\n" + withSpan(2) + "\n" + withSpan(3), []int{1, 2, 3}, []string{`line 3: malformed JSON: want a key, found '{'`}},
 		{"torn in a list", inList + "\n" + withSpan(2) + "\n" + withSpan(3), []int{2, 3}, []string{`line 3: malformed JSON: want ',' or ']', found '{'`}},
-		{"torn in a list, at the end but one", withSpan(1) + "\n" + inList + "\n" + withSpan(2), []int{1, 2}, []string{"line 2: the input ends in the middle of an object"}},
+		{"torn in a list, on the line before the last", withSpan(1) + "\n" + inList + "\n" + withSpan(2), []int{1, 2}, []string{"line 2: the input ends in the middle of an object"}},
 		{"two torn lines", inList + "\n" + withSpan(1) + "\n" + inString + "\n" + withSpan(2), []int{1, 2}, []string{"line 3: malformed JSON", "line 3: malformed JSON: the line ends within a string"}},
-		{"the first line is the end of one", torn[30:] + "\n" + withSpan(1), []int{1}, []string{"line 1: want an object of OTLP JSON, found"}},
-		{"lines of a log between", "Jan 01 INFO start\n" + withSpan(1) + "\nJan 01 INFO\nstop\n" + withSpan(2), []int{1, 2}, []string{`line 1: want an object of OTLP JSON, found 'J'`, `line 3: want an object of OTLP JSON, found 'J'`}},
+		{"the first line is the rest of a cut line", torn[30:] + "\n" + withSpan(1), []int{1}, []string{"line 1: want an object of OTLP JSON, found"}},
+		{"log lines between objects", "Jan 01 INFO start\n" + withSpan(1) + "\nJan 01 INFO\nstop\n" + withSpan(2), []int{1, 2}, []string{`line 1: want an object of OTLP JSON, found 'J'`, `line 3: want an object of OTLP JSON, found 'J'`}},
 		{"something after an object on its line", withSpan(1) + " x\n" + withSpan(2), []int{1, 2}, []string{`line 1: want an object of OTLP JSON, found 'x'`}},
 		{"cut at the end", withSpan(1) + "\n" + torn, []int{1}, []string{"line 2: the input ends in the middle of an object"}},
 		{"pretty-printed", pretty(t, withSpan(1)) + strings.Replace(indented, ":", "", 5) + pretty(t, withSpan(2)), []int{1, 2}, []string{"line 19: malformed JSON: want ':', found '['"}},
 		{"pretty-printed, cut in the middle", pretty(t, withSpan(1)) + indented[:len(indented)-20] + pretty(t, withSpan(2)), []int{1, 2}, []string{"malformed JSON"}},
-		{"not indented: parts are no objects", strings.Replace(flat, ":", "", 7) + withSpan(2), []int{2}, []string{"malformed JSON"}},
+		{"not indented: parts of the malformed object are not read", strings.Replace(flat, ":", "", 7) + withSpan(2), []int{2}, []string{"malformed JSON"}},
 		{"in a list", "[\n" + withSpan(1) + ",\n" + torn + ",\n" + withSpan(2) + "\n]\n", []int{1, 2}, []string{"line 3: malformed JSON"}},
 		{"in an indented list", "[\n  " + withSpan(1) + ",\n  " + torn + ",\n  " + withSpan(2) + "\n]\n", []int{1, 2}, []string{"line 3: malformed JSON"}},
 		{"lists in lines", "[" + withSpan(1) + "]\n[" + inList + "\n[" + withSpan(2) + "]\n", []int{1, 2}, []string{"line 2: the input ends in the middle of an object"}},
-		{"one that is no OTLP", withSpan(1) + "\n{\"a\": 1}\n" + withSpan(2), []int{1, 2}, []string{`line 2: no OTLP traces: an object with "a", without "resourceSpans"`}},
+		{"an object that is not OTLP", withSpan(1) + "\n{\"a\": 1}\n" + withSpan(2), []int{1, 2}, []string{`line 2: no OTLP traces: an object with "a", without "resourceSpans"`}},
 		{"a span that has no ID", withSpan(1) + "\n" + withSpan(0) + "\n" + withSpan(2), []int{1, 2}, []string{`line 2: span 0 ("", service "", trace ID "", span ID "0000000000000001") has no valid ID`}},
 		{"a line that is too deep", withSpan(1) + "\n{\"a\": " + strings.Repeat("[", 400) + strings.Repeat("]", 400) + "}\n" + withSpan(2), []int{1, 2}, []string{"line 2: malformed JSON: objects and lists are nested more than 300 deep"}},
 		{"UTF-8 marks between files", "\ufeff" + withSpan(1) + "\n\ufeff" + withSpan(2), []int{1, 2}, nil},
@@ -109,28 +109,28 @@ func TestWhatCannotBeReadIsNamed(t *testing.T) {
 	value := func(v string) string { return span(`"attributes": [{"key": "k", "value": ` + v + `}]`) }
 	const at, attribute = `resourceSpans[0].scopeSpans[0].spans[0]`, `resourceSpans[0].scopeSpans[0].spans[0].attributes[0].value`
 	for _, tc := range []struct{ object, want string }{
-		{span(`"parentSpanId": "12"`), at + `.parentSpanId: "12" is no ID of 8 bytes: want 16 hexadecimal digits, or 12 characters of base64`},
+		{span(`"parentSpanId": "12"`), at + `.parentSpanId: "12" is not an ID of 8 bytes: want 16 hexadecimal digits, or 12 characters of base64`},
 		{span(`"parentSpanId": 12`), at + `.parentSpanId: want a string, found a number`},
 		{span(`"name": 5`), at + `.name: want a string, found a number`},
 		{span(`"name": {}`), at + `.name: want a string, found an object`},
 		{span(`"kind": true`), at + `.kind: want a number, found a boolean`},
-		{span(`"kind": "SPAN_KIND_BOTH"`), at + `.kind: "SPAN_KIND_BOTH" is no kind of OTLP`},
-		{span(`"kind": 1.5`), at + `.kind: "1.5" is no kind of OTLP`},
-		{span(`"startTimeUnixNano": "2026-01-01T00:00:00Z"`), at + `.startTimeUnixNano: "2026-01-01T00:00:00Z" is no whole number: a time is the nanoseconds since 1970`},
-		{span(`"startTimeUnixNano": 1.5`), at + `.startTimeUnixNano: "1.5" is no whole number`},
+		{span(`"kind": "SPAN_KIND_BOTH"`), at + `.kind: "SPAN_KIND_BOTH" is not a kind of OTLP`},
+		{span(`"kind": 1.5`), at + `.kind: "1.5" is not a kind of OTLP`},
+		{span(`"startTimeUnixNano": "2026-01-01T00:00:00Z"`), at + `.startTimeUnixNano: "2026-01-01T00:00:00Z" is not a whole number: a time is the nanoseconds since 1970`},
+		{span(`"startTimeUnixNano": 1.5`), at + `.startTimeUnixNano: "1.5" is not a whole number`},
 		{span(`"startTimeUnixNano": -1`), at + `.startTimeUnixNano: "-1" is a number out of range`},
 		{span(`"startTimeUnixNano": 18446744073709551616`), `is a number out of range`},
-		{span(`"startTimeUnixNano": ""`), at + `.startTimeUnixNano: "" is no whole number`},
+		{span(`"startTimeUnixNano": ""`), at + `.startTimeUnixNano: "" is not a whole number`},
 		{span(`"flags": -1`), at + `.flags: "-1" is a number out of range`},
 		{span(`"attributes": {}`), at + `.attributes: want a list, found an object`},
 		{span(`"attributes": ["a"]`), at + `.attributes[0]: want an object, found a string`},
-		{span(`"attributes": [{"Key": "k", "Value": {}}]`), at + `.attributes[0]: unknown key "Key": OTLP writes "key"`},
+		{span(`"attributes": [{"Key": "k", "Value": {}}]`), at + `.attributes[0]: unknown key "Key": OTLP's key is "key"`},
 		{span(`"attributes": [{"key": "k", "val": {}}]`), at + `.attributes[0]: KeyValue without "value", but with "val", which OTLP does not define: correct the key`},
-		{span(`"Attributes": []`), at + `: unknown key "Attributes": OTLP writes "attributes"`},
+		{span(`"Attributes": []`), at + `: unknown key "Attributes": OTLP's key is "attributes"`},
 		{span(`"status": {"deprecatedCode": 2}`), at + `.status: Status without "code", but with "deprecatedCode"`},
 		{span(`"events": [{"timestamp": 1}]`), at + `.events[0]: Event without any key of OTLP, but with "timestamp"`},
 		{value(`5`), attribute + `: want an object, found a number`},
-		{value(`{"StringValue": "a"}`), attribute + `: unknown key "StringValue": OTLP writes "stringValue"`},
+		{value(`{"StringValue": "a"}`), attribute + `: unknown key "StringValue": OTLP's key is "stringValue"`},
 		{value(`{"jsonValue": "a"}`), attribute + `: AnyValue without any key of OTLP, but with "jsonValue"`},
 		{value(`{"stringValue": "a", "intValue": 1}`), attribute + `: a value has both stringValue and intValue`},
 		{value(`{"boolValue": "true"}`), attribute + `.boolValue: want true or false, found a string`},
@@ -138,35 +138,35 @@ func TestWhatCannotBeReadIsNamed(t *testing.T) {
 		{value(`{"intValue": -9223372036854775809}`), `"-9223372036854775809" is a number out of range`},
 		{value(`{"intValue": 1e19}`), `"1e19" is a number out of range`},
 		{value(`{"intValue": 1e99999999999999999999}`), `is a number out of range`},
-		{value(`{"intValue": 1e-99999999999999999999}`), `is no whole number`},
-		{value(`{"intValue": "0x10"}`), `"0x10" is no whole number`},
-		{value(`{"intValue": "1_000"}`), `"1_000" is no whole number`},
-		{value(`{"intValue": " 1"}`), `" 1" is no whole number`},
-		{value(`{"intValue": "1."}`), `"1." is no whole number`},
-		{value(`{"intValue": "1e"}`), `"1e" is no whole number`},
-		{value(`{"doubleValue": 1e999}`), `"1e999" is no number that a double can hold`},
-		{value(`{"doubleValue": "inf"}`), `"inf" is no number that a double can hold`},
-		{value(`{"doubleValue": "0x1p-2"}`), `"0x1p-2" is no number that a double can hold`},
-		{value(`{"bytesValue": "a b"}`), attribute + `.bytesValue: "a b" is no base64`},
-		{value(`{"bytesValue": "AA==="}`), `"AA===" is no base64`},
-		{value(`{"bytesValue": "AA\nAA"}`), `is no base64`},
+		{value(`{"intValue": 1e-99999999999999999999}`), `is not a whole number`},
+		{value(`{"intValue": "0x10"}`), `"0x10" is not a whole number`},
+		{value(`{"intValue": "1_000"}`), `"1_000" is not a whole number`},
+		{value(`{"intValue": " 1"}`), `" 1" is not a whole number`},
+		{value(`{"intValue": "1."}`), `"1." is not a whole number`},
+		{value(`{"intValue": "1e"}`), `"1e" is not a whole number`},
+		{value(`{"doubleValue": 1e999}`), `"1e999" is not a number that a double can hold`},
+		{value(`{"doubleValue": "inf"}`), `"inf" is not a number that a double can hold`},
+		{value(`{"doubleValue": "0x1p-2"}`), `"0x1p-2" is not a number that a double can hold`},
+		{value(`{"bytesValue": "a b"}`), attribute + `.bytesValue: "a b" is not base64`},
+		{value(`{"bytesValue": "AA==="}`), `"AA===" is not base64`},
+		{value(`{"bytesValue": "AA\nAA"}`), `is not base64`},
 		{value(`{"arrayValue": []}`), attribute + `.arrayValue: want an object, found a list`},
 		{value(`{"arrayValue": {"values": [{"intValue": 1}, {"int": 1}]}}`), attribute + `.arrayValue.values[1]: AnyValue without any key of OTLP, but with "int"`},
 		{value(`{"stringValueStrindex": 3000000000}`), `"3000000000" is a number out of range`},
 		{value(deepJSON(51)), `a value is nested more than 100 messages deep`},
 		{`{"trace": {"spans": []}}`, `line 1: trace: no OTLP traces: an object with "spans", without "resourceSpans"`},
-		{`{"error": {"code": 5, "message": "trace not found"}}`, `this is an error instead of the trace, or of a part of it: trace not found`},
-		{`{"resourceSpans": [], "ResourceSpans": []}`, `unknown key "ResourceSpans": OTLP writes "resourceSpans"`},
-		{`{"resourceSpans": [], "scopeSpans": []}`, `"scopeSpans" beside other spans: OTLP has one of them in an object`},
+		{`{"error": {"code": 5, "message": "trace not found"}}`, `this is an error message instead of a trace or a part of it: trace not found`},
+		{`{"resourceSpans": [], "ResourceSpans": []}`, `unknown key "ResourceSpans": OTLP's key is "resourceSpans"`},
+		{`{"resourceSpans": [], "scopeSpans": []}`, `"scopeSpans" next to another key with spans: OTLP allows only one in an object`},
 		{`{"scopeSpans": [1]}`, `line 1: scopeSpans[0]: want an object, found a number`},
 		{`{"resourceSpans": [{"resource": {"attribs": []}}]}`, `resourceSpans[0].resource: Resource without "attributes", but with "attribs"`},
 		{`{"resourceSpans": [{"scopeSpans": [{"scope": {"id": 1}}]}]}`, `.scope: InstrumentationScope without any key of OTLP, but with "id"`},
-		{`{"resourceSpans": [{"scopeSpans": [{"Spans": []}]}]}`, `resourceSpans[0].scopeSpans[0]: unknown key "Spans": OTLP writes "spans"`},
-		{"{\"a\": \"\x01\"}", `malformed JSON: a string holds '\x01', which has to be escaped`},
-		{`{"a": "\x"}`, `malformed JSON: there is no escape \'x'`},
+		{`{"resourceSpans": [{"scopeSpans": [{"Spans": []}]}]}`, `resourceSpans[0].scopeSpans[0]: unknown key "Spans": OTLP's key is "spans"`},
+		{"{\"a\": \"\x01\"}", `malformed JSON: a string contains '\x01', which must be escaped`},
+		{`{"a": "\x"}`, `malformed JSON: unknown escape \'x'`},
 		{`{"a": "\u12g4"}`, `malformed JSON: want four hexadecimal digits after \u`},
-		{`{"a": 01}`, `malformed JSON: "01" is no number: it begins with a zero`},
-		{`{"a": 1.x}`, `malformed JSON: "1.x" is no number`},
+		{`{"a": 01}`, `malformed JSON: "01" is not a number: it begins with a zero`},
+		{`{"a": 1.x}`, `malformed JSON: "1.x" is not a number`},
 		{`{"a": nil}`, `malformed JSON: want a value, found 'n'`},
 		{"{\"a\": \xff}", `malformed JSON: want a value, found the byte 0xff`},
 		{`{"a" 1}`, `malformed JSON: want ':', found '1'`},
@@ -177,16 +177,16 @@ func TestWhatCannotBeReadIsNamed(t *testing.T) {
 		want := strings.Replace(tc.want, "line 1: ", "line 2: ", 1)
 		assert.ErrorContains(t, report.Err(), want, tc.object)
 		assert.Equal(t, 1, report.Unread, tc.object)
-		assert.NotContains(t, fmt.Sprint(report.Err()), "#", "the words of a library")
+		assert.NotContains(t, fmt.Sprint(report.Err()), "#", "the message is a library's")
 	}
 }
 
-// deepJSON is a value of lists in lists.
+// deepJSON returns a value of nested lists.
 func deepJSON(depth int) string {
 	return strings.Repeat(`{"arrayValue": {"values": [`, depth) + `{"intValue": 1}` + strings.Repeat(`]}}`, depth)
 }
 
-// TestValuesAreAsDeepInJSONAsInProtobuf: a value that one can hold the other can, too.
+// TestValuesAreAsDeepInJSONAsInProtobuf checks that JSON and protobuf accept the same depth of values.
 func TestValuesAreAsDeepInJSONAsInProtobuf(t *testing.T) {
 	deepest := 0
 	for depth := range 60 {
@@ -204,7 +204,7 @@ func TestValuesAreAsDeepInJSONAsInProtobuf(t *testing.T) {
 	assert.Equal(t, 49, deepest)
 }
 
-// TestOtherFormatsAreNamed: each with the way to OTLP.
+// TestOtherFormatsAreNamed checks that the error names the format and a method to get OTLP.
 func TestOtherFormatsAreNamed(t *testing.T) {
 	for _, tc := range []struct{ object, name, remedy string }{
 		{`{"data": [{"traceID": "1", "spans": [{"operationName": "a"}], "processes": {}}], "total": 0}`, "Jaeger's JSON, of its UI", "/api/v3/traces/ID"},
@@ -212,14 +212,14 @@ func TestOtherFormatsAreNamed(t *testing.T) {
 		{`{"traceID": "1", "spanID": "1", "operationName": "a"}`, "Jaeger's JSON", "/api/v3/traces/ID"},
 		{`[{"traceId": "1", "id": "1", "localEndpoint": {}}]`, "Zipkin's JSON", "zipkin receiver"},
 		{`[[{"traceId": "1", "id": "1", "name": "a"}]]`, "Zipkin's JSON", "zipkin receiver"},
-		{`{"traces": [{"traceID": "1", "rootServiceName": "a"}]}`, "an answer of Tempo's search", "betrace export --query"},
+		{`{"traces": [{"traceID": "1", "rootServiceName": "a"}]}`, "a response of Tempo's search", "betrace export --query"},
 		{`[[{"trace_id": 1, "span_id": 1, "service": "a", "resource": "b", "name": "c"}]]`, "Datadog's JSON", "datadog receiver"},
-		{`{"data": [{"type": "spans", "attributes": {}}]}`, "an answer of Datadog's API", "datadog receiver"},
+		{`{"data": [{"type": "spans", "attributes": {}}]}`, "a response of Datadog's API", "datadog receiver"},
 		{`{"Traces": [{"Id": "1-a-b", "Segments": [{"Document": "{}"}]}]}`, "an AWS X-Ray trace", "awsxray receiver"},
 		{`{"trace_id": "1-a-b", "id": "1", "start_time": 1.5, "name": "a"}`, "an AWS X-Ray segment", "awsxray receiver"},
 		{`{"name": "a", "context": {"trace_id": "0x1", "span_id": "0x2"}, "start_time": "2026"}`, "the console exporter of OpenTelemetry for Python", "OTLP exporter"},
 		{`{"Name": "a", "SpanContext": {"TraceID": "1", "SpanID": "2"}}`, "the stdouttrace exporter of OpenTelemetry for Go", "OTLP exporter"},
-		{`{"hits": {"hits": [{"_source": {}}]}}`, "the answer of an Elasticsearch or OpenSearch search", "betrace export"},
+		{`{"hits": {"hits": [{"_source": {}}]}}`, "a response of an Elasticsearch or OpenSearch search", "betrace export"},
 		{`{"traceId": "1", "spanId": "2", "name": "a"}`, "a span without its trace's envelope", "resourceSpans"},
 		{`{"scope": {}, "spans": [{"traceId": "1", "spanId": "2"}]}`, "ScopeSpans without their resource", "resourceSpans"},
 	} {
@@ -230,7 +230,7 @@ func TestOtherFormatsAreNamed(t *testing.T) {
 	}
 }
 
-// TestEnvelopesOfProtobuf: answers of Tempo's API, and the older field of spans.
+// TestEnvelopesOfProtobuf covers responses of Tempo's API and the older field of spans.
 func TestEnvelopesOfProtobuf(t *testing.T) {
 	list := messages(2)
 	want, err := otlp.ToTraces(list[0])
@@ -266,7 +266,7 @@ func TestEnvelopesOfProtobuf(t *testing.T) {
 		{"Tempo's API v1", string(message), ""},
 		{"Tempo's API v2", answer(""), ""},
 		{"Tempo's API v2, complete", answer(wiretest.LenField(2, "\x08\x01") + "\x18\x00" + wiretest.LenField(4, "")), ""},
-		{"Tempo's API v2, a part", answer("\x18\x01" + wiretest.LenField(4, "too large")), `Tempo gave a part of the trace (status PARTIAL: "too large")`},
+		{"Tempo's API v2, a part", answer("\x18\x01" + wiretest.LenField(4, "too large")), `Tempo returned only a part of the trace (status PARTIAL: "too large")`},
 		{"Tempo's API v2, with an unknown field", answer(wiretest.LenField(9, "")), "OTLP protobuf: message 1, at byte 0: "},
 		{"OTLP before 0.15", older(), ""},
 		{"an unknown field instead of scope_spans", wiretest.LenField(1, wiretest.LenField(1, "")+wiretest.LenField(7, "")), "ResourceSpans without scope_spans, but with field 7, which OTLP does not define"},
@@ -283,7 +283,7 @@ func TestEnvelopesOfProtobuf(t *testing.T) {
 			sameTraces(t, want, c.Traces(), 0)
 		})
 	}
-	// Where a sender wrote both, both are read.
+	// If a sender wrote both fields, both are read.
 	both := []byte(older())
 	_, n := wiretest.Uvarint(both[1:])
 	extra, err := otlp.ToTraces(otlpOf(t, withSpan(5)))
@@ -301,8 +301,8 @@ func TestEnvelopesOfProtobuf(t *testing.T) {
 	}
 }
 
-// TestOtherSignalsInProtobufAreSkipped also checks that messages which only resemble them
-// are not.
+// TestOtherSignalsInProtobufAreSkipped also checks that messages that only resemble other signals are not
+// skipped.
 func TestOtherSignalsInProtobufAreSkipped(t *testing.T) {
 	record := func(fields string) string {
 		return wiretest.LenField(1, wiretest.LenField(1, "")+wiretest.LenField(2, wiretest.LenField(1, "")+wiretest.LenField(2, fields)))
@@ -343,8 +343,8 @@ func TestUTF16IsReadInBothOrders(t *testing.T) {
 	}
 }
 
-// TestAFirstMessageOfAnyLengthIsProtobuf: of 123 bytes, the length looks like '{', of 91
-// like '[', after a tag that looks like a newline.
+// TestAFirstMessageOfAnyLengthIsProtobuf checks lengths up to 200 bytes and more. The tag of a first message
+// looks like a newline, and a length of 123 bytes looks like '{', one of 91 bytes like '['.
 func TestAFirstMessageOfAnyLengthIsProtobuf(t *testing.T) {
 	for n := range 200 {
 		td := otlpOf(t, withSpan(1))
@@ -365,13 +365,13 @@ func TestCompressedFilesThatCannotBeRead(t *testing.T) {
 	var wide bytes.Buffer
 	w, err := zstd.NewWriter(&wide, zstd.WithWindowSize(256<<20))
 	require.NoError(t, err)
-	for range 300 { // so much that the window is not made smaller
+	for range 300 { // enough data to keep the writer from shrinking the window
 		_, err = w.Write(bytes.Repeat([]byte{' '}, 1<<20))
 		require.NoError(t, err)
 	}
 	require.NoError(t, w.Close())
 	broken := slices.Clone(packed)
-	broken[len(broken)-1] ^= 1 // its checksum
+	broken[len(broken)-1] ^= 1 // the checksum
 	for _, tc := range []struct {
 		name string
 		file []byte
@@ -379,7 +379,7 @@ func TestCompressedFilesThatCannotBeRead(t *testing.T) {
 	}{
 		{"cut", packed[:len(packed)-5], "the input ends in the middle of a message"},
 		{"damaged", broken, "the zstd data is damaged"},
-		{"a window that is too wide", wide.Bytes(), "the zstd stream needs a window of over 128 MiB: unpack it with zstd -d --long=31"},
+		{"a window that is too wide", wide.Bytes(), "the zstd stream requires a window of more than 128 MiB: decompress it with zstd -d --long=31"},
 		{"three times", zstdOf(t, zstdOf(t, packed)), "compressed more than 2 times"},
 		{"a damaged message", withLength(broken), "message 1, at byte 0: the zstd data is damaged"},
 		{"a cut message", withLength(packed[:len(packed)-5]), "message 1, at byte 0: the input ends in the middle of a message"},
@@ -393,7 +393,8 @@ func TestCompressedFilesThatCannotBeRead(t *testing.T) {
 	assert.Equal(t, []int{1, 2}, idsOf(traces))
 }
 
-// TestAMessageThatCannotBeReadCostsItself in files of messages with lengths.
+// TestAMessageThatCannotBeReadCostsItself checks that in files of length-prefixed messages only the
+// unreadable message is lost.
 func TestAMessageThatCannotBeReadCostsItself(t *testing.T) {
 	var file []byte
 	for _, m := range []string{string(asProto(t, otlpOf(t, withSpan(1)))), "\x0a\x7f", withSpan(0), withSpan(2), `{"a": 1}` + "\n" + withSpan(3)} {
@@ -410,7 +411,7 @@ func TestAMessageThatCannotBeReadCostsItself(t *testing.T) {
 
 func TestKeysThatOTLPDoesNotHaveAreCounted(t *testing.T) {
 	_, report := asTraces([]byte(`{"resourceSpans": [{"later": {}, "scopeSpans": 1}]}`))
-	assert.Empty(t, report.Ignored, "of an object that was not read")
+	assert.Empty(t, report.Ignored, "keys of an unread object are not counted")
 	_, report = asTraces([]byte(`{"later": 1, "resourceSpans": [{"later": {}, "scopeSpans": [{"spans": [{"traceId": "` + trace1 + `", "spanId": "` + span1 + `", "tags": [1], "tags": [2]}]}]}]}`))
 	require.NoError(t, report.Err())
 	assert.Equal(t, map[string]int{"TracesData.later": 1, "ResourceSpans.later": 1, "Span.tags": 2}, report.Ignored)
@@ -436,7 +437,7 @@ func TestAnObjectThatIsTooLargeCostsItself(t *testing.T) {
 		traces, report := asTraces([]byte(withSpan(1) + "\n" + large + "\n" + withSpan(2) + "\n"))
 		assert.Equal(t, []int{1, 2}, idsOf(traces), name)
 		assert.Equal(t, 1, report.Unread, name)
-		assert.ErrorContains(t, report.Err(), "line 2: an object has over 100000 bytes: write smaller ones", name)
+		assert.ErrorContains(t, report.Err(), "line 2: an object has more than 100000 bytes: write smaller objects", name)
 	}
 }
 

@@ -7,23 +7,23 @@ import (
 	"unicode/utf8"
 )
 
-// maxJSONDepth bounds the nesting of objects and lists. A value of an attribute that
-// protobuf can hold, see maxDepth, is nested less deeply.
+// maxJSONDepth limits the nesting of objects and lists. Every attribute value that protobuf can hold (see
+// wire.MaxDepth) is nested less deeply.
 const maxJSONDepth = 300
 
-// errJSONCut is the error of a lexer that reached the end of its input within a value.
+// errJSONCut is the error of a lexer whose input ends within a value.
 var errJSONCut = errors.New("it ends in the middle of an object")
 
-// jsonLexer reads JSON (RFC 8259) from memory, in place. After an error, which stays, it
-// returns zero values. It does not check that strings are UTF-8: OTLP in protobuf may
-// hold other bytes, too, and they are kept.
+// jsonLexer reads JSON (RFC 8259) from memory, in place. After an error, which is kept, it returns zero
+// values. It does not check that strings are UTF-8: strings of OTLP in protobuf may hold other bytes as well,
+// and these are kept.
 type jsonLexer struct {
 	b       []byte
 	i       int
 	err     error
-	at      int // where the error is
+	at      int // offset of the error
 	depth   int
-	scratch []byte // the string read last, if it had escapes
+	scratch []byte // the last string read, if it had escapes
 }
 
 func (l *jsonLexer) fail(at int, format string, args ...any) {
@@ -37,10 +37,10 @@ func (l *jsonLexer) stop(at int, err error) {
 	l.i = len(l.b)
 }
 
-// cut sets the error of a value that does not end.
+// cut sets the error for a value that does not end.
 func (l *jsonLexer) cut() { l.stop(len(l.b), errJSONCut) }
 
-// next skips white space and returns the next byte without reading it, 0 after an error.
+// next skips white space and returns the next byte without consuming it, or 0 after an error.
 func (l *jsonLexer) next() byte {
 	for l.i < len(l.b) {
 		switch c := l.b[l.i]; c {
@@ -54,14 +54,14 @@ func (l *jsonLexer) next() byte {
 	return 0
 }
 
-// unexpected sets the error of a byte that cannot be where it is.
+// unexpected sets the error for the current byte, where want was expected.
 func (l *jsonLexer) unexpected(want string) {
 	if l.err == nil {
 		l.fail(l.i, "want %s, found %s", want, describeByte(l.b[l.i:]))
 	}
 }
 
-// describeByte returns the character with which b begins, for a message.
+// describeByte describes the first character of b for error messages.
 func describeByte(b []byte) string {
 	r, size := utf8.DecodeRune(b)
 	if r == utf8.RuneError && size <= 1 {
@@ -70,7 +70,7 @@ func describeByte(b []byte) string {
 	return fmt.Sprintf("%q", r)
 }
 
-// open reads the byte that opens an object or a list, and returns whether it is there.
+// open reads the byte that opens an object or a list, and reports whether it was present.
 func (l *jsonLexer) open(c byte, want string) bool {
 	if l.next() != c {
 		l.unexpected(want)
@@ -84,8 +84,8 @@ func (l *jsonLexer) open(c byte, want string) bool {
 	return true
 }
 
-// more goes to the next member of an object or a list that was opened, and returns false
-// at its end. The first member has no comma before it.
+// more moves to the next member of an open object or list, and returns false at its end. There is no comma
+// before the first member.
 func (l *jsonLexer) more(first *bool, end byte) bool {
 	c := l.next()
 	switch {
@@ -106,7 +106,7 @@ func (l *jsonLexer) more(first *bool, end byte) bool {
 	return true
 }
 
-// key reads a key and its colon. It is valid until the next string is read.
+// key reads a key and the colon after it. The key is valid until the next string is read.
 func (l *jsonLexer) key() []byte {
 	if l.next() != '"' {
 		l.unexpected("a key")
@@ -121,7 +121,7 @@ func (l *jsonLexer) key() []byte {
 	return key
 }
 
-// str reads a string, which the next byte begins. It is valid until the next one is read.
+// str reads the string that begins at the next byte. It is valid until the next string is read.
 func (l *jsonLexer) str() []byte {
 	b, from := l.b, l.i+1
 	for i := from; i < len(b); i++ {
@@ -140,16 +140,16 @@ func (l *jsonLexer) str() []byte {
 	return nil
 }
 
-// control sets the error of a control character in a string.
+// control sets the error for a control character in a string.
 func (l *jsonLexer) control(i int) {
 	if c := l.b[i]; c == '\n' || c == '\r' {
 		l.fail(i, "the line ends within a string")
 		return
 	}
-	l.fail(i, "a string holds %s, which has to be escaped", describeByte(l.b[i:]))
+	l.fail(i, "a string contains %s, which must be escaped", describeByte(l.b[i:]))
 }
 
-// escaped reads the rest of a string from its first escape on.
+// escaped reads the rest of a string, starting at its first escape.
 func (l *jsonLexer) escaped(from, i int) []byte {
 	b := l.b
 	out := append(l.scratch[:0], b[from:i]...)
@@ -196,7 +196,7 @@ func (l *jsonLexer) escaped(from, i int) []byte {
 				return nil
 			}
 			i += 4
-			if utf16.IsSurrogate(r) { // half of a pair; alone it is no character
+			if utf16.IsSurrogate(r) { // half of a pair; alone it is not a character
 				low := rune(utf8.RuneError)
 				if i+6 <= len(b) && b[i] == '\\' && b[i+1] == 'u' {
 					low, _ = hex4(b, i+2)
@@ -207,7 +207,7 @@ func (l *jsonLexer) escaped(from, i int) []byte {
 			}
 			out = utf8.AppendRune(out, r)
 		default:
-			l.fail(at, `there is no escape \%s`, describeByte(b[at+1:]))
+			l.fail(at, `unknown escape \%s`, describeByte(b[at+1:]))
 			return nil
 		}
 	}
@@ -235,7 +235,7 @@ func hex4(b []byte, i int) (r rune, ok bool) {
 	return r, true
 }
 
-// number reads a number, which the next byte begins.
+// number reads the number that begins at the next byte.
 func (l *jsonLexer) number() []byte {
 	b, from := l.b, l.i
 	i := from
@@ -250,7 +250,7 @@ func (l *jsonLexer) number() []byte {
 		case i == len(b):
 			l.cut()
 		default:
-			l.fail(from, "%q is no number", b[from:i+1])
+			l.fail(from, "%q is not a number", b[from:i+1])
 		}
 		return false
 	}
@@ -262,7 +262,7 @@ func (l *jsonLexer) number() []byte {
 		return nil
 	}
 	if b[whole] == '0' && i > whole+1 {
-		l.fail(from, "%q is no number: it begins with a zero", b[from:i])
+		l.fail(from, "%q is not a number: it begins with a zero", b[from:i])
 		return nil
 	}
 	if i < len(b) && b[i] == '.' {
@@ -282,7 +282,7 @@ func (l *jsonLexer) number() []byte {
 	return b[from:i]
 }
 
-// literal reads null, true or false, and returns whether the word comes next.
+// literal reads word (null, true or false) if it is next, and reports whether it was.
 func (l *jsonLexer) literal(word string) bool {
 	end := l.i + len(word)
 	if end <= len(l.b) && string(l.b[l.i:end]) == word {
@@ -295,10 +295,10 @@ func (l *jsonLexer) literal(word string) bool {
 	return false
 }
 
-// null reads null, and returns whether it was there.
+// null reads null if it is next, and reports whether it was.
 func (l *jsonLexer) null() bool { return l.next() == 'n' && l.literal("null") }
 
-// skip reads any value.
+// skip skips any value.
 func (l *jsonLexer) skip() {
 	switch c := l.next(); {
 	case l.err != nil:

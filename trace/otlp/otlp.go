@@ -10,17 +10,15 @@ import (
 	"github.com/betracehq/betrace/trace/wire"
 )
 
-// Collector gathers spans that arrive in any order, in any number of OTLP
-// messages, until they are made into traces. The zero Collector is ready. It
-// holds every span in memory.
+// Collector gathers spans, which arrive in any order and in any number of OTLP messages, and assembles them
+// into traces. The zero Collector is ready to use. It keeps all spans in memory.
 type Collector struct {
 	spans map[trace.ID][]trace.Span
 	flags map[trace.ID]trace.Flags
 }
 
-// Add takes the spans of one OTLP message. A span without a trace ID or a span
-// ID, which OTLP calls invalid, is an error that names the span; nothing of the
-// message is taken then.
+// Add adds the spans of one OTLP message. If a span has no trace ID or no span ID, which OTLP declares
+// invalid, Add returns an error that names the span and adds nothing of the message.
 func (c *Collector) Add(td ptrace.Traces) error {
 	if err := wire.CheckIDs(td); err != nil {
 		return err
@@ -48,8 +46,7 @@ func (c *Collector) Add(td ptrace.Traces) error {
 	return nil
 }
 
-// Traces returns the traces of all spans that were added, ordered by ID, and
-// leaves the Collector empty.
+// Traces returns the traces of all added spans, ordered by ID, and empties the Collector.
 func (c *Collector) Traces() []*trace.Trace {
 	traces := make([]*trace.Trace, 0, len(c.spans))
 	for id, spans := range c.spans {
@@ -62,8 +59,7 @@ func (c *Collector) Traces() []*trace.Trace {
 	return traces
 }
 
-// ToTraces returns the traces of one OTLP message, ordered by ID. See
-// [Collector.Add] for its errors.
+// ToTraces returns the traces of one OTLP message, ordered by ID. It returns the errors of [Collector.Add].
 func ToTraces(td ptrace.Traces) ([]*trace.Trace, error) {
 	var c Collector
 	if err := c.Add(td); err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// otlpOf reads one message of the OTLP JSON encoding.
+// otlpOf reads one message in OTLP's JSON encoding.
 func otlpOf(t *testing.T, json string) ptrace.Traces {
 	t.Helper()
 	td, err := (&ptrace.JSONUnmarshaler{}).UnmarshalTraces([]byte(json))
@@ -159,7 +159,7 @@ func TestFromOTLPGroupsSpansByTrace(t *testing.T) {
 	assert.Zero(t, traces[0].Flags)
 	assert.Equal(t, trace.FlagMerged, traces[1].Flags)
 
-	// What one span is flagged for, a later one does not take back.
+	// A later span without repeated keys does not clear the flag of an earlier one.
 	twice := `[{"key": "k", "value": {"intValue": "1"}}, {"key": "k", "value": {"intValue": "2"}}]`
 	traces, err = otlp.ToTraces(otlpOf(t, `{"resourceSpans": [{"scopeSpans": [{"spans": [
 		{"traceId": "`+trace1+`", "spanId": "`+span1+`", "attributes": `+twice+`}, {"traceId": "`+trace1+`", "spanId": "`+span2+`"}]}]}]}`))
@@ -182,15 +182,15 @@ func TestSpansWithoutAnIDAreRefused(t *testing.T) {
 			err := c.Add(otlpOf(t, `{"resourceSpans": [{"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "web"}}]},
 				"scopeSpans": [{"spans": [{"traceId": "`+trace1+`", "spanId": "`+span1+`"}, {"name": "bad", `+tc.ids+`}]}]}]}`))
 			assert.ErrorContains(t, err, tc.want)
-			assert.Empty(t, c.Traces(), "nothing of the message is taken")
+			assert.Empty(t, c.Traces(), "nothing of the message is added")
 		})
 	}
 	_, err := otlp.ToTraces(otlpOf(t, `{"resourceSpans": [{"scopeSpans": [{"spans": [{}]}]}]}`))
 	assert.ErrorContains(t, err, `service ""`)
 }
 
-// TestTheCollectorGivesTheSameTraceHoweverItsSpansCame: in one message or many,
-// in any order, grouped by resource or not.
+// TestTheCollectorGivesTheSameTraceHoweverItsSpansCame adds the spans in one message or many, in any order,
+// grouped by resource or not.
 func TestTheCollectorGivesTheSameTraceHoweverItsSpansCame(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 3))
@@ -220,7 +220,7 @@ func TestTheCollectorGivesTheSameTraceHoweverItsSpansCame(t *testing.T) {
 	}
 }
 
-// appendOTLP appends a span in a resource of its own.
+// appendOTLP appends a span with a resource of its own.
 func appendOTLP(td ptrace.Traces, s *trace.Span) {
 	rs := td.ResourceSpans().AppendEmpty()
 	putAll(rs.Resource().Attributes(), s.Resource)
@@ -284,7 +284,7 @@ var theID = trace.ID{15: 7}
 
 func id(n byte) trace.SpanID { return trace.SpanID{7: n} }
 
-// sameTrace fails unless both traces are equal in all that their users see.
+// sameTrace fails unless both traces are equal as their users see them.
 func sameTrace(t *testing.T, want, got *trace.Trace, context ...any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(trace.Trace{}), cmpopts.EquateEmpty()); diff != "" {

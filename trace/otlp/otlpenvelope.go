@@ -7,50 +7,50 @@ import (
 	"strings"
 )
 
-// jsonObject reads a whole JSON object of a file: TracesData, or an object that tools put
-// around it or instead of it. It returns the number of objects of other signals in it.
+// jsonObject reads a whole JSON object of a file: TracesData, or an object in which tools wrap it or write it
+// instead. It returns the number of objects of other signals in the object.
 //
-//	{"resourceSpans": […]}           TracesData, ExportTraceServiceRequest
-//	{"batches": […]}                 Tempo's API v1, Grafana's download of a trace
-//	{"trace": {"resourceSpans": …}}  Tempo's API v2
-//	{"result": {"resourceSpans": …}} Jaeger's API v3, also streamed
-//	{"resource": …, "scopeSpans": …} ResourceSpans, as logging-otlpOf of Java writes them
+// {"resourceSpans": […]}           TracesData, ExportTraceServiceRequest
+// {"batches": […]}                 Tempo's API v1, Grafana's download of a trace
+// {"trace": {"resourceSpans": …}}  Tempo's API v2
+// {"result": {"resourceSpans": …}} Jaeger's API v3, also streamed
+// {"resource": …, "scopeSpans": …} ResourceSpans, as OpenTelemetry Java's logging-otlp exporter writes them
 func (t *otlpJSON) jsonObject() (otherSignals int) {
 	e := envelope{t: t}
 	e.read()
 	return e.other
 }
 
-// envelope is an object that holds spans, or another one that does.
+// envelope is an object that holds spans, directly or in an inner object.
 type envelope struct {
 	t       *otlpJSON
 	depth   int
-	holds   bool // spans, or an object that does
-	other   int  // objects of other signals
-	answer  bool // of an API
+	holds   bool // the object holds spans, directly or in an inner object
+	other   int  // number of objects of other signals
+	answer  bool // the object is a response of an API
 	status  string
 	message string
-	unknown []string // keys
+	unknown []string // the other keys
 }
 
-// jsonBatches is the field of TracesData.
+// jsonBatches is the only field of TracesData.
 var jsonBatches = otlpField{name: "resourceSpans", num: 1, list: true, of: jsonResourceSpans}
 
 var (
-	// scopeKeys make an object ResourceSpans, otherScopeKeys its counterpart of another
+	// scopeKeys identify an object as ResourceSpans; otherScopeKeys identify its counterpart of another
 	// signal.
 	scopeKeys      = []string{"scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans"}
 	otherScopeKeys = []string{"scopeLogs", "scope_logs", "instrumentationLibraryLogs", "scopeMetrics", "scope_metrics", "instrumentationLibraryMetrics", "scopeProfiles", "scope_profiles"}
-	// topKeys are the keys of spans in an object of a file.
+	// topKeys are the keys in an object of a file that hold spans.
 	topKeys = append([]string{"resourceSpans", "resource_spans", "batches"}, scopeKeys...)
-	// extraKeys may be beside them.
+	// extraKeys are allowed next to topKeys and are not reported.
 	extraKeys = []string{"metrics", "status", "message", "dictionary"}
 )
 
-// maxEnvelopes is how many envelopes lie one in the other at the most.
+// maxEnvelopes is the maximum nesting of envelopes.
 const maxEnvelopes = 3
 
-// maxUnknownKeys is how many unknown keys of an object are noted.
+// maxUnknownKeys is the maximum number of unknown keys of an object that are kept.
 const maxUnknownKeys = 50
 
 func (e *envelope) read() {
@@ -103,7 +103,7 @@ func (e *envelope) member(key string) {
 			from := t.i
 			t.skip()
 			if t.err == nil {
-				t.refuse(from, "this is an error instead of the trace, or of a part of it: %s", messageOf(t.b[from:t.i]))
+				t.refuse(from, "this is an error message instead of a trace or a part of it: %s", messageOf(t.b[from:t.i]))
 			}
 			return
 		}
@@ -129,7 +129,7 @@ func (e *envelope) note(key string) {
 	}
 }
 
-// messageOf returns the message of an error in an answer.
+// messageOf returns the message of an error response.
 func messageOf(object []byte) string {
 	var e struct {
 		Message string `json:"message"`
@@ -140,7 +140,7 @@ func messageOf(object []byte) string {
 	return clip([]byte(e.Message))
 }
 
-// finish decides the kind of the object by its keys.
+// finish determines the kind of the object from its keys.
 func (e *envelope) finish(start int) {
 	t := e.t
 	has := func(keys []string) bool {
@@ -148,13 +148,13 @@ func (e *envelope) finish(start int) {
 	}
 	switch {
 	case e.answer && (e.status == "PARTIAL" || e.status == "1"):
-		t.refuse(start, "Tempo gave a part of the trace (status PARTIAL: %q): raise its max_bytes_per_trace, and get the trace again", clip([]byte(e.message)))
+		t.refuse(start, "Tempo returned only a part of the trace (status PARTIAL: %q): raise its max_bytes_per_trace, and get the trace again", clip([]byte(e.message)))
 	case e.holds:
 		for _, key := range e.unknown {
 			if name := misspelt(key, topKeys); name == key {
-				t.refuse(start, "%q beside other spans: OTLP has one of them in an object", key)
+				t.refuse(start, "%q next to another key with spans: OTLP allows only one in an object", key)
 			} else if name != "" {
-				t.refuse(start, "unknown key %q: OTLP writes %q", key, name)
+				t.refuse(start, "unknown key %q: OTLP's key is %q", key, name)
 			} else if !slices.Contains(extraKeys, key) {
 				t.ignore("TracesData", key)
 			}
@@ -172,16 +172,16 @@ func (e *envelope) finish(start int) {
 	}
 }
 
-// notOTLPError is the error of an object that is no OTLP.
+// notOTLPError is the error for an object that is not OTLP.
 type notOTLPError string
 
 func (e notOTLPError) Error() string { return string(e) }
 
-// refuseObject returns the error of an object that is no OTLP, or that misspells it.
+// refuseObject returns the error for an object that is not OTLP, or whose keys are misspelt.
 func refuseObject(object []byte, keys []string) error {
 	for _, key := range keys {
 		if name := misspelt(key, topKeys); name != "" {
-			return fmt.Errorf("unknown key %q: OTLP writes %q", key, name)
+			return fmt.Errorf("unknown key %q: OTLP's key is %q", key, name)
 		}
 	}
 	if f := foreign(object); f != nil {
@@ -200,11 +200,11 @@ func refuseObject(object []byte, keys []string) error {
 	return notOTLPError(fmt.Sprintf(`no OTLP traces: an object with %s%s, without "resourceSpans"`, strings.Join(quoted, ", "), more))
 }
 
-// foreignFormat is a format that holds traces, or is taken for one, and is not OTLP.
+// foreignFormat is a format other than OTLP that holds traces or is mistaken for one that does.
 type foreignFormat struct {
 	name string
-	// has are paths of keys that an object of the format has, all of them. A list is
-	// stood for by its first element.
+	// has lists paths of keys; an object of the format has all of them. In a list, a path follows the first
+	// element.
 	has    [][]string
 	remedy string
 }
@@ -214,19 +214,19 @@ const (
 	byGetter = "; " + byTempo
 )
 
-// foreignFormats, the most specific first.
+// foreignFormats lists the formats, the most specific first.
 var foreignFormats = []foreignFormat{
 	{"Jaeger's JSON, of its UI or its API v2", [][]string{{"data", "spans", "operationName"}}, "get the trace as OTLP from /api/v3/traces/ID of Jaeger's query service" + byGetter},
 	{"Jaeger's JSON", [][]string{{"spans", "operationName"}}, "get the trace as OTLP from /api/v3/traces/ID of Jaeger's query service" + byGetter},
 	{"Jaeger's JSON", [][]string{{"operationName"}, {"spanID"}}, "get the trace as OTLP from /api/v3/traces/ID of Jaeger's query service" + byGetter},
 	{"a document of Elasticsearch or OpenSearch", [][]string{{"_source"}}, "get the traces as OTLP from the program that writes them there" + byGetter},
-	{"the answer of an Elasticsearch or OpenSearch search", [][]string{{"hits", "hits"}}, "get the traces as OTLP from the program that writes them there" + byGetter},
-	{"an answer of Tempo's search, which has no whole traces", [][]string{{"traces", "traceID"}}, "`betrace export --query` with the same query writes whole traces"},
+	{"a response of an Elasticsearch or OpenSearch search", [][]string{{"hits", "hits"}}, "get the traces as OTLP from the program that writes them there" + byGetter},
+	{"a response of Tempo's search, which has no whole traces", [][]string{{"traces", "traceID"}}, "`betrace export --query` with the same query writes whole traces"},
 	{"an AWS X-Ray trace", [][]string{{"Traces", "Segments"}}, "send the segments to the Collector's awsxray receiver, and write OTLP with its file exporter"},
 	{"an AWS X-Ray trace", [][]string{{"Segments", "Document"}}, "send the segments to the Collector's awsxray receiver, and write OTLP with its file exporter"},
 	{"an AWS X-Ray segment", [][]string{{"trace_id"}, {"id"}, {"start_time"}}, "send it to the Collector's awsxray receiver, and write OTLP with its file exporter"},
 	{"Datadog's JSON", [][]string{{"trace_id"}, {"span_id"}, {"service"}, {"resource"}}, "send it to the Collector's datadog receiver, and write OTLP with its file exporter"},
-	{"an answer of Datadog's API", [][]string{{"data", "attributes"}, {"data", "type"}}, "record the traces with the Collector's datadog receiver, and write OTLP with its file exporter"},
+	{"a response of Datadog's API", [][]string{{"data", "attributes"}, {"data", "type"}}, "record the traces with the Collector's datadog receiver, and write OTLP with its file exporter"},
 	{"the console exporter of OpenTelemetry for Python", [][]string{{"context", "trace_id"}, {"context", "span_id"}}, "use an OTLP exporter, and the Collector's file exporter"},
 	{"the stdouttrace exporter of OpenTelemetry for Go", [][]string{{"SpanContext", "TraceID"}}, "use an OTLP exporter, and the Collector's file exporter"},
 	{"Zipkin's JSON", [][]string{{"traceId"}, {"id"}, {"localEndpoint"}}, "post it to the Collector's zipkin receiver (/api/v2/spans), and write OTLP with its file exporter" + byGetter},
@@ -237,7 +237,7 @@ var foreignFormats = []foreignFormat{
 	{"ScopeSpans without their resource", [][]string{{"spans", "traceId"}, {"spans", "spanId"}}, `put it into {"resourceSpans": [{"resource": …, "scopeSpans": […]}]}`},
 }
 
-// foreign returns the format of an object, nil if it is not known.
+// foreign returns the format of an object, or nil if it is unknown.
 func foreign(object []byte) *foreignFormat {
 	const most = 16 << 20
 	var doc any

@@ -14,27 +14,27 @@ import (
 	"github.com/betracehq/betrace/trace/wire"
 )
 
-// otlpJSON turns OTLP in JSON into protobuf, so that both are read alike from there on.
+// otlpJSON converts OTLP in JSON to protobuf, so that both are processed in the same way afterwards.
 //
-// It takes all spellings of ProtoJSON: names in camelCase or as in the .proto file, null
-// for the default of any field, numbers as numbers or strings, also as 5.0 and 1e3, enums
-// by name or number, bytes in either alphabet of base64, with padding or not. IDs are
-// hexadecimal, as OTLP wants them, or base64, as ProtoJSON does.
+// It accepts all spellings of ProtoJSON: names in camelCase or as in the .proto file, null for the default of
+// any field, numbers as numbers or strings, also as 5.0 and 1e3, enums by name or number, bytes in either
+// alphabet of base64, with or without padding. IDs are hexadecimal, as OTLP requires, or base64, as in
+// ProtoJSON.
 type otlpJSON struct {
 	jsonLexer
 	out     []byte         // protobuf
-	path    []jsonStep     // to the value that is read
-	ignored map[string]int // unknown keys of the object, with their message
-	values  int            // how many messages of an attribute lie one in the other
+	path    []jsonStep     // to the value being read
+	ignored map[string]int // counts of unknown keys, as "Message.key"
+	values  int            // current nesting of messages within an attribute
 }
 
-// jsonStep is a step into an object or a list.
+// jsonStep is a step of a path into an object or a list.
 type jsonStep struct {
 	name  string
-	index int // -1: none
+	index int // -1 outside a list
 }
 
-// errorPath returns the path to the value that is read.
+// errorPath returns the path to the value being read.
 func (t *otlpJSON) errorPath() string {
 	var b strings.Builder
 	for i, s := range t.path {
@@ -49,7 +49,7 @@ func (t *otlpJSON) errorPath() string {
 	return b.String()
 }
 
-// refuse sets the error of a value.
+// refuse sets the error for a value.
 func (t *otlpJSON) refuse(at int, format string, args ...any) {
 	if t.err != nil {
 		return
@@ -86,8 +86,8 @@ func (t *otlpJSON) list(f *otlpField) {
 	}
 }
 
-// field reads an object as the field of a message. null is an empty message in a list,
-// as an element has to stay in its place.
+// field reads an object as the field of a message. In a list, null becomes an empty message, because the
+// elements must keep their positions.
 func (t *otlpJSON) field(f *otlpField) {
 	if !t.deeper(f.of) {
 		return
@@ -102,7 +102,7 @@ func (t *otlpJSON) field(f *otlpField) {
 	t.out = setLength(t.out, from)
 }
 
-// deeper refuses values that protobuf's reader finds too deep.
+// deeper enters a message. It refuses values that are too deep for the protobuf reader.
 func (t *otlpJSON) deeper(m *otlpMessage) bool {
 	if m == jsonKeyValue || t.values > 0 {
 		if t.values++; t.values > wire.MaxDepth {
@@ -129,7 +129,7 @@ func (t *otlpJSON) message(m *otlpMessage) {
 	t.open('{', "an object")
 	var seen uint32
 	var unknown string
-	one := -1 // the field of a oneof that is there
+	one := -1 // the field of a oneof that is set, or -1
 	at := 0
 	for first := true; t.more(&first, '}'); {
 		key := t.key()
@@ -183,18 +183,18 @@ func (t *otlpJSON) message(m *otlpMessage) {
 	t.refuse(start, "%s without %s, but with %q, which OTLP does not define: correct the key", m.name, missing, unknown)
 }
 
-// unknownKey reads the value of a key that a message does not have. OTLP allows it, as
-// later versions may have more fields; one that is spelt as no field is a mistake.
+// unknownKey skips the value of a key that the message does not have. OTLP allows such keys, because later
+// versions may add fields; but a key that differs from a known one only in its spelling is an error.
 func (t *otlpJSON) unknownKey(m *otlpMessage, key string) string {
 	if name := misspelt(key, m.names()); name != "" {
-		t.refuse(t.i, "unknown key %q: OTLP writes %q", key, name)
+		t.refuse(t.i, "unknown key %q: OTLP's key is %q", key, name)
 	}
 	t.ignore(m.name, key)
 	t.skip()
 	return key
 }
 
-// ignore counts a key whose value is not read.
+// ignore counts a key whose value is skipped.
 func (t *otlpJSON) ignore(message, key string) {
 	if t.ignored == nil {
 		t.ignored = map[string]int{}
@@ -204,8 +204,8 @@ func (t *otlpJSON) ignore(message, key string) {
 	}
 }
 
-// scalar reads a value that is no message and writes its field, unless it is the
-// default and not wanted. null is the default.
+// scalar reads a value that is not a message and writes its field. Default values, null among them, are
+// written only if wanted.
 func (t *otlpJSON) scalar(f *otlpField, wanted bool) {
 	at, c := t.i, t.next()
 	if c == 'n' && t.null() {
@@ -223,7 +223,7 @@ func (t *otlpJSON) scalar(f *otlpField, wanted bool) {
 		if s, ok := t.text(c, "a string in base64"); ok {
 			b, err := decodeBase64(s)
 			if err != nil {
-				t.refuse(at, "%q is no base64", clip(s))
+				t.refuse(at, "%q is not base64", clip(s))
 				return
 			}
 			t.out = appendBytes(t.out, f.num, b)
@@ -258,7 +258,7 @@ func (t *otlpJSON) scalar(f *otlpField, wanted bool) {
 			t.varint(f, v, wanted)
 		}
 	case kindCount:
-		// No count is judged: one that cannot be, as -1, is none.
+		// Counts are never judged, so an invalid one such as -1 is dropped.
 		if s, ok := t.digits(c); ok {
 			v, err := parseWhole(s, 32, false)
 			if err == nil {
@@ -300,7 +300,7 @@ func (t *otlpJSON) text(c byte, want string) (s []byte, ok bool) {
 	return s, t.err == nil
 }
 
-// digits reads a number, or a string that may be one.
+// digits reads a number, or a string, which may hold one.
 func (t *otlpJSON) digits(c byte) (s []byte, ok bool) {
 	switch {
 	case c == '"':
@@ -319,8 +319,8 @@ func (t *otlpJSON) varint(f *otlpField, v uint64, wanted bool) {
 	}
 }
 
-// id reads an ID: hexadecimal digits, or base64, which for 16 and for 8 bytes has another
-// length. The empty string is no ID.
+// id reads an ID in hexadecimal or base64; for 8 and for 16 bytes their lengths differ. The empty string is
+// no ID.
 func (t *otlpJSON) id(f *otlpField, c byte) {
 	at := t.i
 	s, ok := t.text(c, "a string")
@@ -339,7 +339,7 @@ func (t *otlpJSON) id(f *otlpField, c byte) {
 		ok = false
 	}
 	if !ok {
-		t.refuse(at, "%q is no ID of %d bytes: want %d hexadecimal digits, or %d characters of base64",
+		t.refuse(at, "%q is not an ID of %d bytes: want %d hexadecimal digits, or %d characters of base64",
 			clip(s), f.size, 2*f.size, base64.StdEncoding.EncodedLen(f.size))
 		return
 	}
@@ -358,7 +358,7 @@ func (t *otlpJSON) enum(f *otlpField, c byte) {
 	}
 	v, err := parseWhole(s, 32, true)
 	if err != nil {
-		t.refuse(at, "%q is no %s of OTLP", clip(s), f.name)
+		t.refuse(at, "%q is not a %s of OTLP", clip(s), f.name)
 		return
 	}
 	t.varint(f, v, false)
@@ -372,14 +372,14 @@ func (t *otlpJSON) double(f *otlpField, c byte) {
 	}
 	v, err := parseDouble(string(s))
 	if err != nil {
-		t.refuse(at, "%q is no number that a double can hold", clip(s))
+		t.refuse(at, "%q is not a number that a double can hold", clip(s))
 		return
 	}
 	t.out = binary.LittleEndian.AppendUint64(appendTag(t.out, f.num, wire.I64), math.Float64bits(v))
 }
 
-// parseDouble reads a number as ProtoJSON has it: not in hexadecimal, nor with
-// underscores, nor "inf", as strconv does.
+// parseDouble reads a number as defined by ProtoJSON. Unlike strconv, it refuses hexadecimal numbers,
+// underscores and "inf".
 func parseDouble(s string) (float64, error) {
 	switch s {
 	case "NaN":
@@ -395,7 +395,7 @@ func parseDouble(s string) (float64, error) {
 	return strconv.ParseFloat(s, 64)
 }
 
-// describe returns the kind of the value that begins with c.
+// describe returns the kind of the value that begins with c, for error messages.
 func (t *otlpJSON) describe(c byte) string {
 	switch {
 	case t.err != nil:
@@ -416,7 +416,7 @@ func (t *otlpJSON) describe(c byte) string {
 	return describeByte(t.b[t.i:])
 }
 
-// clip returns the beginning of a long string.
+// clip returns at most the first 60 bytes of a string.
 func clip(s []byte) string {
 	const most = 60
 	if len(s) > most {
@@ -426,11 +426,11 @@ func clip(s []byte) string {
 }
 
 var (
-	errNotWhole = errors.New("no whole number")
+	errNotWhole = errors.New("not a whole number")
 	errRange    = errors.New("a number out of range")
 )
 
-// parseWhole reads a whole number of so many bits, exactly: also 5.0 and 1e3.
+// parseWhole reads a whole number of the given number of bits, exactly. It accepts 5.0 and 1e3 as well.
 func parseWhole(s []byte, bits int, signed bool) (uint64, error) {
 	text := string(s)
 	if v, err := strconv.ParseUint(text, 10, 63); err == nil && (bits == 64 || v < 1<<(bits-1)) {
@@ -488,7 +488,7 @@ func parseWhole(s []byte, bits int, signed bool) (uint64, error) {
 	return v, nil
 }
 
-// decodeBase64 reads base64 of either alphabet, with padding or not.
+// decodeBase64 reads base64 in either alphabet, with or without padding.
 func decodeBase64(s []byte) ([]byte, error) {
 	text := strings.TrimRight(string(s), "=")
 	text = strings.NewReplacer("-", "+", "_", "/").Replace(text)
@@ -507,8 +507,8 @@ func appendBytes(b []byte, num int, content []byte) []byte {
 	return append(b, content...)
 }
 
-// setLength writes the length of the bytes after from into the byte at from, which is
-// reserved for it.
+// setLength writes the length of the bytes after from in front of them. One byte has been reserved for it, at
+// from.
 func setLength(b []byte, from int) []byte {
 	n := len(b) - from - 1
 	if n < 0x80 {

@@ -22,8 +22,8 @@ const (
 func readProtoMessage(b []byte) (ptrace.Traces, signal, error) {
 	td, err := readTraces(b)
 	if err == nil {
-		// A metric whose name is as long as a trace ID, and its description as a span ID, seems
-		// to be a span; but without times.
+		// A metric may look like a span if its name is as long as a trace ID and its description is as long as
+		// a span ID. Such a span has no times.
 		if !hasTimes(td) && isOtherSignal(b) {
 			return td, otherSignal, nil
 		}
@@ -60,7 +60,7 @@ func readTraces(b []byte) (ptrace.Traces, error) {
 	}
 	td, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(b)
 	if err != nil {
-		// FillOTLP finds the same fault, and names its place.
+		// FillOTLP detects the same error and returns its place.
 		if _, named := columnar.NewFiller(columnar.Needs{All: true}).FillOTLP(b); named != nil {
 			err = errors.Unwrap(named)
 		}
@@ -69,9 +69,9 @@ func readTraces(b []byte) (ptrace.Traces, error) {
 	return td, wire.CheckIDs(td)
 }
 
-// checkContainers refuses a message in which spans may be in fields that are not known.
-// Where ResourceSpans have spans in the older field, which pdata does not take from
-// protobuf, it returns a message that has them in the newer one.
+// checkContainers refuses a message that may have spans in unknown fields. If ResourceSpans have spans in the
+// older field, which pdata does not read from protobuf, it returns a message that has them in the newer
+// field.
 func checkContainers(b []byte) ([]byte, error) {
 	var c wire.Container
 	rename := false
@@ -100,7 +100,7 @@ func checkContainers(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// checkResourceSpans also reports whether there are spans in the older field.
+// checkResourceSpans checks ResourceSpans. It also reports whether the older field has spans.
 func checkResourceSpans(f wire.Fields) (older bool, err error) {
 	var c wire.Container
 	for f.Next() {
@@ -132,7 +132,7 @@ func checkResourceSpans(f wire.Fields) (older bool, err error) {
 	return older, c.Check("ResourceSpans", "scope_spans")
 }
 
-// renameOldScopes returns the message with the spans of the older field in the newer one.
+// renameOldScopes returns the message with the older field's spans moved to the newer field.
 func renameOldScopes(b []byte) (out []byte) {
 	for f := wire.Message(b); f.Next(); {
 		if f.Tag != 1<<3+wire.Len {
@@ -155,8 +155,8 @@ func renameOldScopes(b []byte) (out []byte) {
 	return out
 }
 
-// tempoAnswer returns the trace in an answer of Tempo's API v2, TraceByIDResponse, and
-// whether the message is one: {1: trace, 2: metrics, 3: status, 4: message}.
+// tempoAnswer returns the trace in a TraceByIDResponse of Tempo's API v2, {1: trace, 2: metrics, 3: status,
+// 4: message}. ok is false if the message is not such a response.
 func tempoAnswer(b []byte) (trace []byte, ok bool, err error) {
 	f := wire.Message(b)
 	partial := false
@@ -180,7 +180,7 @@ func tempoAnswer(b []byte) (trace []byte, ok bool, err error) {
 	if f.Err != nil || trace == nil {
 		return nil, false, nil
 	}
-	for in := wire.Message(trace); in.Next(); { // a trace has nothing but ResourceSpans
+	for in := wire.Message(trace); in.Next(); { // a trace consists of ResourceSpans only
 		if in.Tag != 1<<3+wire.Len {
 			return nil, false, nil
 		}
@@ -189,13 +189,13 @@ func tempoAnswer(b []byte) (trace []byte, ok bool, err error) {
 		return nil, false, nil
 	}
 	if partial {
-		return nil, true, fmt.Errorf("Tempo gave a part of the trace (status PARTIAL: %q): raise its max_bytes_per_trace, and get the trace again", text)
+		return nil, true, fmt.Errorf("Tempo returned only a part of the trace (status PARTIAL: %q): raise its max_bytes_per_trace, and get the trace again", text)
 	}
 	return trace, true, nil
 }
 
-// wireShape is the part of a message that tells it from others: the wire type of each
-// field, and the messages in it. With a field 0 there may be other fields.
+// wireShape describes the fields by which a message can be recognized: the wire type of each field, and the
+// messages in it. If it has a field 0, other fields are allowed.
 type wireShape map[int32]wireShapeField
 
 type wireShapeField struct {
@@ -209,18 +209,18 @@ var (
 	scopeShape    = wireShape{1: {typ: wire.Len}, 2: {typ: wire.Len}, 3: {typ: wire.Len}, 4: {typ: wire.Varint}}
 	logShape      = wireShape{1: {typ: wire.I64, sure: true}, 2: {typ: wire.Varint, sure: true}, 3: {typ: wire.Len}, 5: {typ: wire.Len}, 6: {typ: wire.Len}, 7: {typ: wire.Varint},
 		8: {typ: wire.I32}, 9: {typ: wire.Len}, 10: {typ: wire.Len}, 11: {typ: wire.I64, sure: true}, 12: {typ: wire.Len}}
-	// All kinds of metrics have data points in their field 1, with a time in their field 3.
+	// All kinds of metrics have data points in field 1, which have a time in field 3.
 	pointsShape = wireShapeField{typ: wire.Len, of: wireShape{0: {}, 1: {typ: wire.Len, of: wireShape{0: {}, 3: {typ: wire.I64, sure: true}}}}}
 	metricShape = wireShape{1: {typ: wire.Len}, 2: {typ: wire.Len}, 3: {typ: wire.Len}, 5: pointsShape, 7: pointsShape, 9: pointsShape, 10: pointsShape, 11: pointsShape, 12: {typ: wire.Len}}
 
 	otherShapes = []wireShape{
 		{1: signalShape(logShape)},
 		{1: signalShape(metricShape)},
-		{1: signalShape(nil), 2: {typ: wire.Len, sure: true}}, // profiles, and their dictionary
+		{1: signalShape(nil), 2: {typ: wire.Len, sure: true}}, // profiles and their dictionary
 	}
 )
 
-// signalShape returns the shape of ResourceLogs and the like, of such records.
+// signalShape returns the shape of ResourceLogs or its counterparts, given the shape of a record.
 func signalShape(record wireShape) wireShapeField {
 	return wireShapeField{typ: wire.Len, of: wireShape{
 		1: {typ: wire.Len, of: resourceShape}, 3: {typ: wire.Len},
@@ -228,8 +228,8 @@ func signalShape(record wireShape) wireShapeField {
 	}}
 }
 
-// isOtherSignal reports whether a message that is no traces is of another signal: all of
-// its fields are those of that signal, and it has one that traces do not have.
+// isOtherSignal reports whether a message that is not traces belongs to another signal: it has only fields of
+// that signal, and at least one that traces do not have.
 func isOtherSignal(b []byte) bool {
 	for _, shape := range otherShapes {
 		if fits, sure := shape.fits(wire.Message(b)); fits && sure {

@@ -6,7 +6,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// otlpKind is how the value of a field is written in JSON and in protobuf.
+// otlpKind is the type of a field, which determines its form in JSON and in protobuf.
 type otlpKind uint8
 
 const (
@@ -26,8 +26,8 @@ const (
 
 // otlpField is a field of a message of OTLP.
 type otlpField struct {
-	// name is the key in JSON; other are further names of the same field, as ProtoJSON
-	// accepts the name in the .proto file beside it.
+	// name is the key in JSON. other lists further accepted names, such as the name in the .proto file, which
+	// ProtoJSON also accepts.
 	name  string
 	other []string
 	num   int
@@ -42,16 +42,14 @@ type otlpField struct {
 type otlpMessage struct {
 	name   string
 	fields []otlpField
-	// content is the field without which the others say little. A message that lacks it
-	// and has unknown keys is refused: the content may be under one of them. Without a
-	// name any field is content.
+	// content is the main field of the message. A message without it that has unknown keys is refused, because
+	// the content may be under one of these keys. If empty, any field counts as content.
 	content string
-	// oneof is set if at most one of the fields may be there. It is written even if it is
-	// zero.
+	// oneof is set if at most one of the fields may be present. That field is written even if it is zero.
 	oneof bool
 }
 
-// spanKinds and statusCodes are the enums of OTLP, by name.
+// spanKinds and statusCodes are the enums of OTLP: numbers by name.
 var (
 	spanKinds = map[string]int32{
 		"SPAN_KIND_UNSPECIFIED": int32(ptrace.SpanKindUnspecified), "SPAN_KIND_INTERNAL": int32(ptrace.SpanKindInternal), "SPAN_KIND_SERVER": int32(ptrace.SpanKindServer),
@@ -62,8 +60,7 @@ var (
 	}
 )
 
-// The messages of OTLP traces (opentelemetry-proto 1.9), and the names that older
-// versions gave to their fields.
+// The messages of OTLP traces (opentelemetry-proto 1.9), with the names of their fields in older versions.
 var (
 	jsonResourceSpans = &otlpMessage{name: "ResourceSpans", content: "scopeSpans", fields: []otlpField{
 		{name: "resource", num: 1, of: &otlpMessage{name: "Resource", content: "attributes", fields: []otlpField{
@@ -76,8 +73,8 @@ var (
 				{name: "descriptionKeys", num: 4, kind: kindString, list: true},
 			}}},
 		}}},
-		// OTLP before 0.15 had instrumentation libraries instead of scopes, in field 1000,
-		// with the same content. They are read as scopes, also where a sender wrote both.
+		// OTLP before 0.15 had instrumentation libraries instead of scopes, in field 1000, with the same
+		// content. They are read as scopes, even if a sender wrote both.
 		{name: "scopeSpans", other: []string{"instrumentationLibrarySpans", "instrumentation_library_spans", "deprecatedScopeSpans"}, num: 2, list: true, of: jsonScopeSpans},
 		{name: "schemaUrl", num: 3, kind: kindString},
 	}}
@@ -133,7 +130,7 @@ var (
 )
 
 func init() {
-	// Values hold values: these fields cannot be where the others are.
+	// Values hold values, so these fields cannot be part of the variable's initializer.
 	jsonAnyValue.fields = []otlpField{
 		{name: "stringValue", num: 1, kind: kindString},
 		{name: "boolValue", num: 2, kind: kindBool},
@@ -162,7 +159,7 @@ func init() {
 	prepare(jsonResourceSpans)
 }
 
-// snakeCase returns the name that a field has in the .proto file.
+// snakeCase returns a field's name in the .proto file.
 func snakeCase(name string) string {
 	var b strings.Builder
 	for _, c := range name {
@@ -175,8 +172,8 @@ func snakeCase(name string) string {
 	return b.String()
 }
 
-// find returns the index of the field with a key, -1 if there is none. It looks from
-// a field on, since writers keep to the order of fields.
+// find returns the index of the field with the given key, or -1. It starts the search at index from, because
+// writers usually keep the order of fields.
 func (m *otlpMessage) find(key []byte, from int) int {
 	for i := from; i < len(m.fields); i++ {
 		if m.fields[i].name == string(key) {
@@ -198,7 +195,7 @@ func (m *otlpMessage) find(key []byte, from int) int {
 	return -1
 }
 
-// names returns all names of the fields.
+// names returns all names of all fields.
 func (m *otlpMessage) names() (names []string) {
 	for i := range m.fields {
 		names = append(append(names, m.fields[i].name), m.fields[i].other...)
@@ -206,8 +203,8 @@ func (m *otlpMessage) names() (names []string) {
 	return names
 }
 
-// misspelt returns the name that a key differs from only by capitals, underscores,
-// hyphens and spaces, "" if there is none.
+// misspelt returns the name that differs from key only in capitals, underscores, hyphens and spaces, or is
+// equal to it, or "" if there is none.
 func misspelt(key string, names []string) string {
 	for _, name := range names {
 		if plainKey(name) == plainKey(key) {

@@ -15,9 +15,9 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// plainTraces reads OTLP JSON by encoding/json into maps, and from these. It shares no
-// code with ReadFile, is slow, and accepts everything that it does not look for: where ReadFile
-// reads something without an error, both give the same traces.
+// plainTraces reads OTLP JSON with encoding/json into maps and converts these. It shares no code with
+// ReadFile, is slow, and accepts anything that it does not check: if ReadFile returns no error, both must
+// give the same traces.
 func plainTraces(file []byte) (traces []*trace.Trace, err error) {
 	defer func() {
 		if r := recover(); r != nil {

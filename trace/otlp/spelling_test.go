@@ -27,12 +27,12 @@ import (
 	"github.com/betracehq/betrace/trace/wire/wiretest"
 )
 
-// speller writes OTLP JSON in random spellings: each field in one of the ways that
-// ProtoJSON, OTLP or a tool have for it.
+// speller writes OTLP JSON in random spellings: each field in one of the forms that ProtoJSON, OTLP or a tool
+// uses.
 type speller struct {
 	r *rand.Rand
 	b bytes.Buffer
-	// ordinary is the chance that a thing is spelt as OTLP does.
+	// ordinary is the probability of OTLP's own spelling.
 	ordinary float64
 }
 
@@ -49,12 +49,12 @@ func (s *speller) space() {
 	}
 }
 
-// spelt is a field and how its value is written.
+// spelt is a field and the function that writes its value.
 type spelt struct {
-	names []string // the ordinary one first
+	names []string // OTLP's own name first
 	write func()
 	zero  bool // the value is the default
-	must  bool // it is written even so
+	must  bool // it is written even if it is the default
 }
 
 func (s *speller) object(fields ...spelt) {
@@ -87,7 +87,7 @@ func (s *speller) object(fields ...spelt) {
 			known = true
 		}
 	}
-	if known && len(fields) > 2 && s.r.Float64() >= s.ordinary && s.r.IntN(4) == 0 { // a key of a later version
+	if known && len(fields) > 2 && s.r.Float64() >= s.ordinary && s.r.IntN(4) == 0 { // an unknown key, as of a later version
 		key("zLater")
 		s.b.WriteString([]string{`null`, `[1, {"a": [true, -1.5e3]}]`, `"spans"`, `{"spans": []}`, `{}`}[s.r.IntN(5)])
 	}
@@ -315,7 +315,7 @@ func (s *speller) resourceSpans(rs ptrace.ResourceSpans) {
 		s.text(rs.SchemaUrl(), "schemaUrl", "schema_url"))
 }
 
-// message writes a whole message, as one object or as several.
+// message writes a whole message as one object or as several.
 func (s *speller) message(td ptrace.Traces) {
 	all := func(names ...string) {
 		s.object(spelt{names, func() {
@@ -408,16 +408,16 @@ func zstdOf(t testing.TB, b []byte) []byte {
 	return w.EncodeAll(b, nil)
 }
 
-// asTraces reads a file.
+// asTraces reads the traces of a file.
 func asTraces(file []byte) ([]*trace.Trace, otlp.FileReport) {
 	var c otlp.Collector
 	report := otlp.ReadFile(bytes.NewReader(file), c.Add)
 	return c.Traces(), report
 }
 
-// TestEverySpellingIsTheSameTrace writes the same messages in random spellings,
-// envelopes, encodings and compressions. Reading them gives the traces of the messages, and
-// those that a plain reader of the JSON gives.
+// TestEverySpellingIsTheSameTrace writes the same messages in random spellings, envelopes, encodings and
+// compressions. Reading them must give the traces of the messages, and the same as a plain reader of the
+// JSON.
 func TestEverySpellingIsTheSameTrace(t *testing.T) {
 	seeds := uint64(400)
 	if testing.Short() {
@@ -446,7 +446,7 @@ func TestEverySpellingIsTheSameTrace(t *testing.T) {
 			list = append(list, td)
 		}
 		for i := range list {
-			list[i] = otlpOf(t, string(asJSON(t, list[i]))) // by pdata: JSON has only one NaN
+			list[i] = otlpOf(t, string(asJSON(t, list[i]))) // round trip through pdata, because JSON has only one NaN
 			require.NoError(t, want.Add(list[i]))
 		}
 		truth := want.Traces()
@@ -476,8 +476,8 @@ func sameTraces(t *testing.T, want, got []*trace.Trace, seed uint64) {
 	}
 }
 
-// TestMessagesWithLengthsAreReadInEveryForm: protobuf or JSON, with zstd or without, also
-// as an answer of Tempo, and of other signals.
+// TestMessagesWithLengthsAreReadInEveryForm writes length-prefixed messages as protobuf or JSON, with or
+// without zstd, some as responses of Tempo and some of other signals.
 func TestMessagesWithLengthsAreReadInEveryForm(t *testing.T) {
 	list := messages(40)
 	var want otlp.Collector

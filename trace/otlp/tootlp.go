@@ -7,16 +7,16 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// FromTrace returns the trace as one OTLP message, which [ToTraces] reads as the same
-// trace. What the normal form does not have is not in it: trace state, attributes of
-// scopes, schema URLs, counts of what was dropped.
+// FromTrace returns the trace as one OTLP message, from which [ToTraces] returns the same trace. The message
+// lacks everything that the normal form does not have: trace state, attributes of scopes, schema URLs, counts
+// of dropped data.
 func FromTrace(t *trace.Trace) ptrace.Traces {
 	td := ptrace.NewTraces()
 	var to ptrace.ScopeSpans
 	var last *trace.Span
 	for i := range t.Spans {
 		s := &t.Spans[i]
-		// Neighbours of one scope of one resource share it.
+		// Consecutive spans of the same resource and scope share one message.
 		sameResource := last != nil && last.Resource.Compare(s.Resource) == 0
 		if !sameResource || last.Scope != s.Scope || last.ScopeVersion != s.ScopeVersion {
 			rs := td.ResourceSpans()

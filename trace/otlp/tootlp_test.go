@@ -14,7 +14,7 @@ import (
 func TestATraceWrittenAsOTLPIsReadAsTheSame(t *testing.T) {
 	for g := range tracetest.New(tracetest.Mixed(5, 400)).All() {
 		want := g.Trace()
-		// Through its bytes, as a file has it.
+		// Convert to bytes and back, as a file does.
 		b, err := (&ptrace.ProtoMarshaler{}).MarshalTraces(otlp.FromTrace(want))
 		require.NoError(t, err)
 		td, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(b)

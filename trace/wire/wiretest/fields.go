@@ -1,11 +1,13 @@
-// Package wiretest writes and reads fields of protobuf in the plain way, for tests of what reads them.
+// Package wiretest writes and reads protobuf fields in a simple manner, as a reference for tests of package
+// wire and its users.
 package wiretest
 
-// Schema is the part of a message that is read, by field; nil for a field that is no message.
+// Schema lists the fields of a message that are read, by number, each with the schema of its message, or nil
+// if it is not a message.
 type Schema map[int32]Schema
 
-// Prune returns a message without the fields that are not in the schema, and whether
-// it is made of fields at all. It is the plain counterpart of the reader of package wire.
+// Prune returns the message without the fields that are not in the schema. ok is false if the bytes are not a
+// sequence of fields. It is the simple counterpart of the reader in package wire.
 func Prune(b []byte, s Schema) (pruned []byte, ok bool) {
 	for len(b) > 0 {
 		tag, n := Uvarint(b)
@@ -20,7 +22,7 @@ func Prune(b []byte, s Schema) (pruned []byte, ok bool) {
 		field := b[:size]
 		b = b[size:]
 		inner, read := s[num]
-		if num == 1000 && typ == 2 { // the older field of spans: pdata leaves it out beside the newer one
+		if num == 1000 && typ == 2 { // the older field of spans, which pdata drops if the newer one is present
 			num, inner = 2, s[2]
 		}
 		switch {
@@ -41,7 +43,7 @@ func Prune(b []byte, s Schema) (pruned []byte, ok bool) {
 	return pruned, true
 }
 
-// FieldSize returns the size of the field that b begins with, 0 if it is none.
+// FieldSize returns the size of the field at the beginning of b, or 0 if there is none.
 func FieldSize(b []byte) int {
 	tag, n := Uvarint(b)
 	if n == 0 || int32(tag>>3) <= 0 {
@@ -89,7 +91,7 @@ func FieldSize(b []byte) int {
 	return size
 }
 
-// Uvarint reads a number of up to 10 bytes, as pdata does; its size is 0 if it is none.
+// Uvarint reads a number of up to 10 bytes, like pdata. size is 0 if b does not begin with one.
 func Uvarint(b []byte) (v uint64, size int) {
 	for i, c := range b[:min(10, len(b))] {
 		v |= uint64(c&0x7f) << (7 * i)
