@@ -6,37 +6,37 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// Batch holds whole traces in columns: one array a field of a span, traces one after
-// another, each in normal form. Of attributes it holds those that were asked for.
+// Batch holds whole traces in columns: one array for each field of a span. The traces are stored one after
+// another, each in normal form. A batch holds only those attributes that its [Needs] name.
 //
-// Texts are codes of their columns; a span's resource, events and links are rows of
-// tables of their own. Its memory is used again: a batch, and what is not copied of
-// it, is valid for as long as whoever made it says. It must not be changed.
+// Strings are codes of their columns. A span's resource, events and links are rows of separate tables. The
+// memory of a batch is reused: its creator defines how long the batch, and everything in it that was not
+// copied, is valid. A batch must not be changed.
 type Batch struct {
-	// IDs, Flags: by trace. Trace t has the spans First[t] to First[t+1].
+	// IDs and Flags have one element per trace. Trace t has the spans from First[t] to before First[t+1].
 	IDs   []trace.ID
 	Flags []trace.Flags
 	First []int32
-	// Known are the traces of which a part may have been delivered before, by a source
-	// that was asked for what is new; otherwise nil.
+	// Known marks the traces of which a part may have been delivered before, by a source that was asked for
+	// new data only. Otherwise it is nil.
 	Known Bits
 
-	// By span.
+	// The following have one element per span.
 	SpanIDs   []trace.SpanID
-	ParentIDs []trace.SpanID // zero: the span names no parent
-	Parents   []int32        // index of the parent span in the batch; -1: it is in no trace
+	ParentIDs []trace.SpanID // zero if the span names no parent
+	Parents   []int32        // index of the parent span in the batch, -1 for none
 	Starts    []trace.Time
 	Ends      []trace.Time
 	Kinds     []trace.Kind
 	Statuses  []trace.Status
 	Names     TextColumn
-	// StatusMessages, Scopes and ScopeVersions have no codes if they were not asked for.
+	// StatusMessages, Scopes and ScopeVersions have no codes unless they are needed.
 	StatusMessages        TextColumn
 	Scopes, ScopeVersions TextColumn
-	Attributes            []*Column // by key, sorted
+	Attributes            []*Column // sorted by key
 
-	// Resources are the rows of ResourceAttributes that spans have, by span. The first
-	// column is service.name, the others are sorted by key.
+	// Resources holds for each span its row in ResourceAttributes. The first of those columns is service.name,
+	// the others are sorted by key.
 	Resources          []int32
 	ResourceAttributes []*Column
 
@@ -44,8 +44,8 @@ type Batch struct {
 	Links  Links
 }
 
-// Events are the events of a batch. Those of span i are From[i] to To[i]; without
-// any in the batch both are nil.
+// Events are the events of a batch. Span i has the events from From[i] to before To[i]. If the batch has no
+// events, both are nil.
 type Events struct {
 	From, To   []int32
 	Times      []trace.Time
@@ -53,8 +53,8 @@ type Events struct {
 	Attributes []*Column
 }
 
-// Links are the links of a batch. Those of span i are From[i] to To[i]; without any
-// in the batch both are nil.
+// Links are the links of a batch. Span i has the links from From[i] to before To[i]. If the batch has no
+// links, both are nil.
 type Links struct {
 	From, To   []int32
 	TraceIDs   []trace.ID
@@ -62,22 +62,22 @@ type Links struct {
 	Attributes []*Column
 }
 
-// NumTraces and NumSpans return how many traces, and spans, the batch holds.
+// NumTraces returns the number of traces in the batch.
 func (b *Batch) NumTraces() int { return len(b.IDs) }
 
-// NumSpans returns how many spans the batch holds.
+// NumSpans returns the number of spans in the batch.
 func (b *Batch) NumSpans() int { return len(b.SpanIDs) }
 
-// Attribute returns the column of an attribute of spans, nil if none has it.
+// Attribute returns the column of a span attribute, or nil if there is none.
 func (b *Batch) Attribute(key string) *Column { return columnOf(b.Attributes, key) }
 
-// ResourceAttribute returns the column of an attribute of resources, nil if none has it.
+// ResourceAttribute returns the column of a resource attribute, or nil if there is none.
 func (b *Batch) ResourceAttribute(key string) *Column { return columnOf(b.ResourceAttributes, key) }
 
-// Attribute returns the column of an attribute of events, nil if none has it.
+// Attribute returns the column of an event attribute, or nil if there is none.
 func (e *Events) Attribute(key string) *Column { return columnOf(e.Attributes, key) }
 
-// Attribute returns the column of an attribute of links, nil if none has it.
+// Attribute returns the column of a link attribute, or nil if there is none.
 func (l *Links) Attribute(key string) *Column { return columnOf(l.Attributes, key) }
 
 // Service returns the column of the resources' service.name.
@@ -92,8 +92,8 @@ func columnOf(cols []*Column, key string) *Column {
 	return nil
 }
 
-// Trace returns trace t of the batch as a [trace.Trace], with those attributes that the
-// batch holds. It shares nothing with the batch.
+// Trace returns trace t of the batch as a [trace.Trace], with the attributes that the batch holds. It shares
+// no memory with the batch.
 func (b *Batch) Trace(t int) *trace.Trace {
 	first, last := b.First[t], b.First[t+1]
 	spans := make([]trace.Span, last-first)
@@ -112,7 +112,7 @@ func (b *Batch) Trace(t int) *trace.Trace {
 		r, ok := resources[b.Resources[row]]
 		if !ok {
 			r = attributesAt(b.ResourceAttributes, b.Resources[row])
-			slices.SortFunc(r, func(x, y trace.Attribute) int { return compareText(x.Key, y.Key) }) // service.name is first
+			slices.SortFunc(r, func(x, y trace.Attribute) int { return compareText(x.Key, y.Key) }) // because service.name is first in the batch
 			resources[b.Resources[row]] = r
 		}
 		s.Resource = r

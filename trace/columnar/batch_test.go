@@ -15,7 +15,7 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// rawSpans returns the spans of generated traces as they were sent: copies, in any order.
+// rawSpans returns the spans of generated traces as they are sent: in any order, with further copies of some.
 func rawSpans(t *testing.T, o tracetest.Options, r *rand.Rand) (ids []trace.ID, raw [][]trace.Span) {
 	t.Helper()
 	for g := range tracetest.New(o).All() {
@@ -55,7 +55,7 @@ func rawSpans(t *testing.T, o tracetest.Options, r *rand.Rand) (ids []trace.ID, 
 }
 
 func TestABatchHoldsTheNormalForm(t *testing.T) {
-	filler := columnar.NewFiller(columnar.Needs{All: true}) // one for all batches: its memory is used again
+	filler := columnar.NewFiller(columnar.Needs{All: true}) // one Filler for all batches, because its memory is reused
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		o := tracetest.Mixed(seed, 60)
@@ -137,14 +137,15 @@ func TestARowWithValuesOfTwoTypesKeepsTheGreater(t *testing.T) {
 	require.True(t, c.Value(0).IsAbsent())
 }
 
-// Until it is settled a row may have values of several types, which come in any order.
+// TestARowThatWasGivenManyValuesKeepsTheGreatest gives a row values of several types in any order before it
+// is settled.
 func TestARowThatWasGivenManyValuesKeepsTheGreatest(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 5000 {
 		var c columnar.Column
 		c.Key = "k"
 		columnar.ResetColumn(&c, 1)
-		// A source sets a row's first text or number itself.
+		// A source sets the first string or number of a row directly.
 		want := trace.Value{}
 		set := func(v trace.Value) {
 			if v.Compare(want) > 0 {
@@ -185,10 +186,10 @@ func TestTextsAreFoundAgain(t *testing.T) {
 	require.Equal(t, a, c.Intern([]byte("a")))
 	require.Equal(t, "a", c.Text(a))
 	require.Equal(t, "", c.Text(b))
-	require.NotZero(t, b, "the empty text is a text")
+	require.NotZero(t, b, "the empty string is a string")
 	likely := c.InternLikely([]byte("a session"))
 	require.Equal(t, likely, c.InternLikely([]byte("a session")))
-	for i := range 20_000 { // texts that never come again are added
+	for i := range 20_000 { // strings that are never repeated are added
 		text := []byte{byte(i), byte(i >> 8), 'x'}
 		require.Equal(t, string(text), c.Text(c.InternLikely(text)))
 		if i%100 == 0 {
@@ -198,8 +199,8 @@ func TestTextsAreFoundAgain(t *testing.T) {
 	require.Equal(t, 20_003, c.NumTexts())
 }
 
-// Which of unequal copies' events and links is kept does not depend on the attributes that
-// are read of them.
+// TestUnequalCopiesMergeAlikeWhateverIsRead checks that the choice between unequal copies' events and links
+// does not depend on the attributes that are read.
 func TestUnequalCopiesMergeAlikeWhateverIsRead(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	attributes := func() (as trace.Attributes) {

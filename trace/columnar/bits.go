@@ -2,10 +2,10 @@ package columnar
 
 import "math/bits"
 
-// Bits are one bit for each of a number of rows: bit i is in word i/64.
+// Bits is a bitmap with one bit per row: bit i is in word i/64.
 type Bits []uint64
 
-// Has reports whether bit i is set; of nil, none is.
+// Has reports whether bit i is set. It returns false if b is nil.
 func (b Bits) Has(i int32) bool { return b != nil && b[i>>6]&(1<<(i&63)) != 0 }
 
 // Set sets bit i.
@@ -13,7 +13,7 @@ func (b Bits) Set(i int32) { b[i>>6] |= 1 << (i & 63) }
 
 func (b Bits) clear(i int32) { b[i>>6] &^= 1 << (i & 63) }
 
-// Count returns how many bits are set.
+// Count returns the number of set bits.
 func (b Bits) Count() int {
 	n := 0
 	for _, w := range b {
@@ -22,10 +22,10 @@ func (b Bits) Count() int {
 	return n
 }
 
-// NumWords returns how many words n bits take.
+// NumWords returns the number of words for n bits.
 func NumWords(n int) int { return (n + 63) / 64 }
 
-// Resized returns b, or a new one if it has no room, for n bits of any value.
+// Resized returns a bitmap for n bits, of undefined value. It reuses the memory of b if it is large enough.
 func (b Bits) Resized(n int) Bits { return sized(b, NumWords(n)) }
 
 // IsEmpty reports whether no bit is set.
@@ -38,7 +38,7 @@ func (b Bits) IsEmpty() bool {
 	return true
 }
 
-// Remove takes the bits of c, which is as long, out of b.
+// Remove clears the bits that are set in c, which has the same length.
 func (b Bits) Remove(c Bits) {
 	c = c[:len(b)]
 	for i := range b {
@@ -46,7 +46,7 @@ func (b Bits) Remove(c Bits) {
 	}
 }
 
-// Add adds the bits of c, which is as long, to b.
+// Add sets the bits that are set in c, which has the same length.
 func (b Bits) Add(c Bits) {
 	c = c[:len(b)]
 	for i := range b {
@@ -54,7 +54,7 @@ func (b Bits) Add(c Bits) {
 	}
 }
 
-// Keep leaves of b the bits of c, which is as long.
+// Keep clears the bits that are not set in c, which has the same length.
 func (b Bits) Keep(c Bits) {
 	c = c[:len(b)]
 	for i := range b {
@@ -62,7 +62,7 @@ func (b Bits) Keep(c Bits) {
 	}
 }
 
-// Next returns the first bit from i on that is set, -1 if none is.
+// Next returns the first set bit that is not before i, or -1.
 func (b Bits) Next(i int32) int32 {
 	at := int(i >> 6)
 	if at >= len(b) {
@@ -78,7 +78,7 @@ func (b Bits) Next(i int32) int32 {
 	}
 }
 
-// eachWord calls do with each word that has bits between from and to, and a mask of those.
+// eachWord calls do with each word that has bits in [from, to), and with a mask of these bits.
 func eachWord(from, to int32, do func(word int32, mask uint64)) {
 	for from < to {
 		end := min((from|63)+1, to)
@@ -87,17 +87,17 @@ func eachWord(from, to int32, do func(word int32, mask uint64)) {
 	}
 }
 
-// SetRange sets the bits from from to to, without to.
+// SetRange sets the bits in [from, to).
 func (b Bits) SetRange(from, to int32) {
 	eachWord(from, to, func(word int32, mask uint64) { b[word] |= mask })
 }
 
-// ClearRange clears the bits from from to to, without to.
+// ClearRange clears the bits in [from, to).
 func (b Bits) ClearRange(from, to int32) {
 	eachWord(from, to, func(word int32, mask uint64) { b[word] &^= mask })
 }
 
-// CountIn returns how many of the bits from from to to, without to, are set.
+// CountIn returns the number of set bits in [from, to).
 func (b Bits) CountIn(from, to int32) (n int) {
 	for from < to {
 		end := min((from|63)+1, to)
@@ -107,7 +107,7 @@ func (b Bits) CountIn(from, to int32) (n int) {
 	return n
 }
 
-// AnyIn reports whether one of the bits from from to to, without to, is set.
+// AnyIn reports whether a bit in [from, to) is set.
 func (b Bits) AnyIn(from, to int32) bool {
 	for from < to {
 		end := min((from|63)+1, to)
@@ -119,20 +119,20 @@ func (b Bits) AnyIn(from, to int32) bool {
 	return false
 }
 
-// Fill sets the first n bits, which are all.
+// Fill sets the first n bits and clears all others.
 func (b Bits) Fill(n int) {
 	clear(b)
 	b.SetRange(0, int32(n))
 }
 
-// Scratch lends bitmaps, which are given back in the reverse order, so that their memory is
-// used again. It serves one goroutine.
+// Scratch lends bitmaps and reuses their memory. Bitmaps are returned in reverse order. A Scratch serves one
+// goroutine.
 type Scratch struct {
 	spare []Bits
 	used  int
 }
 
-// Take returns a bitmap of so many words, which hold anything, until it is given back.
+// Take lends a bitmap of the given number of words, with undefined content.
 func (s *Scratch) Take(words int) Bits {
 	if s.used == len(s.spare) {
 		s.spare = append(s.spare, nil)
@@ -142,18 +142,18 @@ func (s *Scratch) Take(words int) Bits {
 	return s.spare[s.used-1]
 }
 
-// CopyOf returns a copy of b, until it is given back.
+// CopyOf lends a bitmap with the content of b.
 func (s *Scratch) CopyOf(b Bits) Bits {
 	c := s.Take(len(b))
 	copy(c, b)
 	return c
 }
 
-// Give takes the n bitmaps back that were lent last.
+// Give returns the n bitmaps that were lent last.
 func (s *Scratch) Give(n int) { s.used -= n }
 
-// Lent returns how many bitmaps are lent.
+// Lent returns the number of bitmaps that are lent.
 func (s *Scratch) Lent() int { return s.used }
 
-// GiveTo takes those back that were lent since Lent was n.
+// GiveTo returns the bitmaps that were lent last, so that n remain lent.
 func (s *Scratch) GiveTo(n int) { s.used = n }

@@ -10,29 +10,28 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// TextColumn holds a text for each of a number of rows, as codes: code 0 is no text,
-// any other is one of the column's texts. Equal codes are equal texts; unequal codes
-// may be equal texts, since texts that are rarely repeated are not looked up.
+// TextColumn holds a string for each row, as a code: 0 means no string, any other code is one of the column's
+// strings. Equal codes mean equal strings. Unequal codes may also mean equal strings, because strings that
+// are rarely repeated are not deduplicated.
 type TextColumn struct {
-	// Codes are the rows' texts, by code; nil if no row has one.
+	// Codes holds each row's code. It is nil if no row has a string.
 	Codes []uint32
-	// Texts by code: code c, from 1, is bytes[ends[c-1]:ends[c]].
+	// The string of code c, from 1, is bytes[ends[c-1]:ends[c]].
 	bytes []byte
 	ends  []uint32
-	// longest is the length of the longest.
+	// longest is the length of the longest string.
 	longest int
 	known   textIndex
 	cache   textCache
 }
 
-// NumTexts returns how many texts the column has; their codes are 1 to that.
+// NumTexts returns the number of strings in the column, which have the codes from 1.
 func (c *TextColumn) NumTexts() int { return max(len(c.ends)-1, 0) }
 
-// LongestText returns how many bytes the column's longest text has.
+// LongestText returns the length of the longest string in bytes.
 func (c *TextColumn) LongestText() int { return c.longest }
 
-// Bytes returns the text of a code, nil for 0. It is valid as long as the batch is, and
-// must not be changed.
+// Bytes returns the string of a code, or nil for 0. It is valid as long as the batch and must not be changed.
 func (c *TextColumn) Bytes(code uint32) []byte {
 	if code == 0 {
 		return nil
@@ -40,10 +39,10 @@ func (c *TextColumn) Bytes(code uint32) []byte {
 	return c.bytes[c.ends[code-1]:c.ends[code]:c.ends[code]]
 }
 
-// Text returns a copy of the text of a code, "" for 0.
+// Text returns a copy of the string of a code, or "" for 0.
 func (c *TextColumn) Text(code uint32) string { return string(c.Bytes(code)) }
 
-// code returns the code of a row.
+// code returns the code of a row, or 0.
 func (c *TextColumn) code(row int32) uint32 {
 	if c.Codes == nil {
 		return 0
@@ -51,8 +50,7 @@ func (c *TextColumn) code(row int32) uint32 {
 	return c.Codes[row]
 }
 
-// reset empties the column and keeps its memory. It has rows rows, or none until
-// the first text comes if they are made later.
+// reset empties the column and keeps its memory.
 func (c *TextColumn) reset() {
 	c.Codes = c.Codes[:0]
 	c.bytes = c.bytes[:0]
@@ -62,13 +60,13 @@ func (c *TextColumn) reset() {
 	c.cache.reset()
 }
 
-// Add adds a text, whether or not the column has it, and returns its code.
+// Add appends a string, even if the column already has it, and returns its code.
 func (c *TextColumn) Add(text []byte) uint32 {
 	if len(c.ends) == 0 {
 		c.ends = append(c.ends, 0)
 	}
 	if len(c.bytes)+len(text) > math.MaxUint32 {
-		panic(fmt.Errorf("the texts of one attribute have over %d bytes in a batch: give it less memory", uint32(math.MaxUint32)))
+		panic(fmt.Errorf("the strings of one attribute have more than %d bytes in a batch: reduce the memory of a batch", uint32(math.MaxUint32)))
 	}
 	c.bytes = append(c.bytes, text...)
 	c.ends = append(c.ends, uint32(len(c.bytes)))
@@ -76,7 +74,7 @@ func (c *TextColumn) Add(text []byte) uint32 {
 	return uint32(len(c.ends) - 1)
 }
 
-// Intern returns the code of a text, which it adds if the column does not have it.
+// Intern returns the code of a string, and adds the string if the column does not have it.
 func (c *TextColumn) Intern(text []byte) uint32 {
 	h := maphash.Bytes(textSeed, text)
 	if code := c.known.find(c, h, text); code != 0 {
@@ -87,8 +85,8 @@ func (c *TextColumn) Intern(text []byte) uint32 {
 	return code
 }
 
-// InternLikely returns a code of a text. It finds one that came a short while ago,
-// as those do of which there are few, and adds others again.
+// InternLikely returns a code of a string. It finds strings that were added recently, which suffices if there
+// are few different ones, and adds all others again.
 func (c *TextColumn) InternLikely(text []byte) uint32 {
 	slot, ok := c.cache.slot(text)
 	if !ok {
@@ -105,7 +103,7 @@ func (c *TextColumn) InternLikely(text []byte) uint32 {
 
 var textSeed = maphash.MakeSeed()
 
-// textIndex finds codes by text: an open hash table of codes.
+// textIndex is an open hash table that finds the code of a string.
 type textIndex struct {
 	slots []uint32
 	n     int
@@ -154,7 +152,7 @@ func (x *textIndex) put(hash uint64, code uint32) {
 	x.slots[i] = code
 }
 
-// textCache remembers texts that came lately. Where few come again it gives up.
+// textCache finds the codes of recent strings. It turns itself off if few strings are repeated.
 type textCache struct {
 	codes       [256]uint32
 	asked, hits int
@@ -194,27 +192,26 @@ func le64(b []byte) uint64 {
 	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
 }
 
-// Column holds the values of one attribute, a row for each span (or resource, event,
-// link). A row has a value in at most one of its parts, which are nil where no row
-// of the batch has a value of that type.
+// Column holds the values of one attribute, one row for each span, resource, event or link. A row has a value
+// in at most one of the column's parts. A part is nil if no row has a value of that type.
 type Column struct {
 	Key  string
 	Text TextColumn
-	// Ints, Doubles and Bools stand where IsInt, IsDouble and IsBool are set.
+	// Ints, Doubles and Bools are defined where IsInt, IsDouble and IsBool are set.
 	Ints     []int64
 	IsInt    Bits
 	Doubles  []float64
 	IsDouble Bits
 	Bools    Bits
 	IsBool   Bits
-	// Others are arrays, maps and bytes, by row.
+	// Others holds arrays, maps and bytes by row.
 	Others map[int32]trace.Value
 
 	rows int
 	kept kept
 }
 
-// kept is memory of parts that a column does not have at the moment.
+// kept is the memory of parts that the column does not use at the moment.
 type kept struct {
 	codes                          []uint32
 	ints                           []int64
@@ -222,7 +219,7 @@ type kept struct {
 	isInt, isDouble, bools, isBool Bits
 }
 
-// reset gives the column rows rows without values.
+// reset empties the column and gives it the given number of rows.
 func (c *Column) reset(rows int) {
 	if c.Text.Codes != nil {
 		c.kept.codes = c.Text.Codes
@@ -242,10 +239,10 @@ func (c *Column) reset(rows int) {
 	c.rows = rows
 }
 
-// Rows returns how many rows the column has.
+// Rows returns the number of rows.
 func (c *Column) Rows() int { return c.rows }
 
-// Present returns which of the 64 rows of a word have a text, of those whose bit is set in among.
+// Present returns the rows of a word that have a string, as bits, among the rows whose bit is set in among.
 func (c *TextColumn) Present(word int, among uint64) uint64 {
 	if c.Codes == nil || among == 0 {
 		return 0
@@ -255,8 +252,8 @@ func (c *TextColumn) Present(word int, among uint64) uint64 {
 	return among &^ none[0]
 }
 
-// Present returns which of the 64 rows of a word have a value of a type other than those in Others, of
-// those whose bit is set in among.
+// Present returns the rows of a word that have a value, except those in Others, as bits, among the rows whose
+// bit is set in among.
 func (c *Column) Present(word int, among uint64) (present uint64) {
 	if c.IsInt != nil {
 		present = c.IsInt[word]
@@ -273,35 +270,35 @@ func (c *Column) Present(word int, among uint64) (present uint64) {
 	return among & present
 }
 
-// NeedTexts makes the part for texts, without values, if the column does not have it.
+// NeedTexts adds an empty part for strings, unless the column has one.
 func (c *Column) NeedTexts() {
 	if c.Text.Codes == nil {
 		c.Text.Codes = zeroed(c.kept.codes, c.rows)
 	}
 }
 
-// NeedInts makes the part for whole numbers, as NeedTexts does.
+// NeedInts adds an empty part for ints, unless the column has one.
 func (c *Column) NeedInts() {
 	if c.IsInt == nil {
 		c.Ints, c.IsInt = sized(c.kept.ints, c.rows), zeroed(c.kept.isInt, NumWords(c.rows))
 	}
 }
 
-// NeedDoubles makes the part for doubles, as NeedTexts does.
+// NeedDoubles adds an empty part for doubles, unless the column has one.
 func (c *Column) NeedDoubles() {
 	if c.IsDouble == nil {
 		c.Doubles, c.IsDouble = sized(c.kept.doubles, c.rows), zeroed(c.kept.isDouble, NumWords(c.rows))
 	}
 }
 
-// NeedBools makes the part for truth values, as NeedTexts does.
+// NeedBools adds an empty part for booleans, unless the column has one.
 func (c *Column) NeedBools() {
 	if c.IsBool == nil {
 		c.Bools, c.IsBool = zeroed(c.kept.bools, NumWords(c.rows)), zeroed(c.kept.isBool, NumWords(c.rows))
 	}
 }
 
-// sized returns a slice of n elements of any value, in the memory of s if it has room.
+// sized returns a slice of n elements of undefined value. It reuses the memory of s if it is large enough.
 func sized[S ~[]E, E any](s S, n int) S {
 	if cap(s) >= n {
 		return s[:n]
@@ -318,9 +315,9 @@ func zeroed[S ~[]E, E any](s S, n int) S {
 	return s
 }
 
-// Value returns the value of a row, absent if it has none. Texts are copied. Of a row that
-// has values of several types, until it is settled, it is the greatest: the last in OTLP's
-// order of types.
+// Value returns the value of a row, which is absent if the row has none. Strings are copied. A row that has
+// values of several types, before it is settled, has the greatest: the one whose type is last in OTLP's
+// order.
 func (c *Column) Value(row int32) trace.Value {
 	if v, ok := c.Others[row]; ok {
 		return v
@@ -338,7 +335,7 @@ func (c *Column) Value(row int32) trace.Value {
 	return trace.Value{}
 }
 
-// Put gives a row a value. If it has one the greater stays; repeated says whether
+// Put sets the value of a row. If the row already has one, the greater is kept, and repeated reports whether
 // they were unequal.
 func (c *Column) Put(row int32, v trace.Value) (repeated bool) {
 	if v.IsAbsent() {
@@ -381,7 +378,7 @@ func (c *Column) Put(row int32, v trace.Value) (repeated bool) {
 	return repeated
 }
 
-// Remove takes the value of a row away.
+// Remove removes the value of a row.
 func (c *Column) Remove(row int32) {
 	if c.Text.Codes != nil {
 		c.Text.Codes[row] = 0
@@ -399,7 +396,7 @@ func (c *Column) Remove(row int32) {
 	delete(c.Others, row)
 }
 
-// grow gives the column another row without a value, and returns it.
+// grow adds a row without a value and returns it.
 func (c *Column) grow() int32 {
 	row := int32(c.rows)
 	c.rows++
@@ -425,7 +422,7 @@ func (c *Column) grow() int32 {
 	return row
 }
 
-// truncate takes all rows from n on away.
+// truncate removes the rows from n on.
 func (c *Column) truncate(n int) {
 	if c.rows == n {
 		return
@@ -460,8 +457,8 @@ func (c *Column) truncate(n int) {
 	}
 }
 
-// settle leaves each row that has values of more than one type the greater, and
-// gives such rows to repeated.
+// settle keeps only the greatest value in rows that have values of more than one type, and calls repeated
+// with each such row.
 func (c *Column) settle(repeated func(row int32)) {
 	parts := 0
 	for _, has := range []bool{c.Text.Codes != nil, c.IsInt != nil, c.IsDouble != nil, c.IsBool != nil, len(c.Others) > 0} {
@@ -501,7 +498,7 @@ func (c *Column) settle(repeated func(row int32)) {
 	}
 }
 
-// keepGreatest keeps of a row's values the one whose type is last in OTLP's order.
+// keepGreatest keeps the value whose type is last in OTLP's order.
 func (c *Column) keepGreatest(row int32, repeated func(row int32)) {
 	v := c.Value(row)
 	c.Remove(row)

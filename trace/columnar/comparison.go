@@ -7,7 +7,7 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// Comparison is a comparison of a value, on its left, with another.
+// Comparison is the operator of a comparison of two values.
 type Comparison uint8
 
 // The comparisons.
@@ -20,8 +20,8 @@ const (
 	GreaterEqual
 )
 
-// Holds reports whether the comparison is true of values that compare as c, below 0, 0
-// or above 0.
+// Holds reports whether the comparison is true for operands whose three-way comparison, left with right, is
+// c: negative, 0 or positive.
 func (op Comparison) Holds(c int) bool {
 	switch op {
 	case Equal:
@@ -38,22 +38,22 @@ func (op Comparison) Holds(c int) bool {
 	return c >= 0
 }
 
-// NumberTest is a comparison with a number as bounds, one pair for ints and one for
-// doubles, so that a column is compared without conversions and exactly.
+// NumberTest is a comparison with a number, expressed as bounds for ints and for doubles. It compares columns
+// without conversions, and exactly.
 type NumberTest struct {
-	// It holds for an int i if uint64(i-low) <= width, where hasInts.
+	// The test holds for an int i if hasInts and uint64(i-low) <= width.
 	low     int64
 	width   uint64
 	hasInts bool
-	// It holds for a double d if least <= d && d <= greatest; never for NaN.
+	// The test holds for a double d if least <= d && d <= greatest, so never for NaN.
 	least, greatest float64
-	// not is all ones if the reverse of all this is meant, as in !=.
+	// not is all ones if the result is negated, as for !=.
 	not uint64
 }
 
-// NewNumberTest returns the test of a number against want, which is an int or a double.
+// NewNumberTest returns the test that compares a number with want, which is an int or a double.
 func NewNumberTest(op Comparison, want trace.Value) NumberTest {
-	t := NumberTest{least: math.Inf(1), greatest: math.Inf(-1)} // nothing
+	t := NumberTest{least: math.Inf(1), greatest: math.Inf(-1)} // holds for no number
 	if op == NotEqual {
 		op, t.not = Equal, math.MaxUint64
 	}
@@ -64,10 +64,10 @@ func NewNumberTest(op Comparison, want trace.Value) NumberTest {
 	return t
 }
 
-// intBounds returns the least and the greatest int that compare so with a number;
-// false if none does.
+// intBounds returns the least and the greatest int for which the comparison with want is true. ok is false if
+// there is none.
 func intBounds(op Comparison, want trace.Value) (low, high int64, ok bool) {
-	below, above := want.Int(), want.Int() // the ints next to want, or want
+	below, above := want.Int(), want.Int() // want, or the ints next to it
 	if want.Type() == trace.TypeDouble {
 		d := want.Double()
 		switch {
@@ -102,10 +102,10 @@ func intBounds(op Comparison, want trace.Value) (low, high int64, ok bool) {
 	return 0, 0, false
 }
 
-// doubleBounds returns the least and the greatest double that compare so with a
-// number; the least is the greater one if none does.
+// doubleBounds returns the least and the greatest double for which the comparison with want is true. If there
+// is none, least is greater than greatest.
 func doubleBounds(op Comparison, want trace.Value) (least, greatest float64) {
-	below, above := want.Double(), want.Double() // the doubles next to want, or want
+	below, above := want.Double(), want.Double() // want, or the doubles next to it
 	if want.Type() == trace.TypeInt {
 		below, above = float64(want.Int()), float64(want.Int())
 		switch c, _ := trace.CompareIntDouble(want.Int(), below); {
@@ -153,11 +153,11 @@ func (t *NumberTest) Double(v float64) bool {
 	return (t.least <= v && v <= t.greatest) != (t.not != 0)
 }
 
-// fewAmong is up to how many of 64 values are looked at one by one.
+// fewAmong is the maximum number of values among 64 that are tested one by one.
 const fewAmong = 4
 
-// Ints returns for which of the first 64 ints the test holds, of those whose bit is set in among,
-// where none is beyond the last.
+// Ints tests the first 64 ints whose bit is set in among, and returns the bits of those for which the test
+// holds. No bit of among is beyond the last value.
 func (t *NumberTest) Ints(values []int64, among uint64) (word uint64) {
 	switch {
 	case !t.hasInts:
@@ -175,7 +175,7 @@ func (t *NumberTest) Ints(values []int64, among uint64) (word uint64) {
 	return among & (word ^ t.not)
 }
 
-// Doubles is Ints for doubles.
+// Doubles tests doubles as Ints tests ints.
 func (t *NumberTest) Doubles(values []float64, among uint64) (word uint64) {
 	switch {
 	case bits.OnesCount64(among) <= fewAmong:
@@ -191,10 +191,11 @@ func (t *NumberTest) Doubles(values []float64, among uint64) (word uint64) {
 	return among & (word ^ t.not)
 }
 
-// intsWithinGo returns which of at most 64 ints are from low to high, which is no less.
+// intsWithinGo returns a bit for each of at most 64 ints that is in [low, high]. high must not be less than
+// low.
 func intsWithinGo(values []int64, low, high int64) (word uint64) {
 	width := uint64(high) - uint64(low)
-	if len(values) == 64 { // without shifts by what is not constant
+	if len(values) == 64 { // with constant shifts only
 		for j := 0; j < 64; j += 8 {
 			v := (*[8]int64)(values[j:])
 			word = word>>8 | uint64(upTo(uint64(v[0]-low), width)|upTo(uint64(v[1]-low), width)<<1|upTo(uint64(v[2]-low), width)<<2|upTo(uint64(v[3]-low), width)<<3|
@@ -208,7 +209,7 @@ func intsWithinGo(values []int64, low, high int64) (word uint64) {
 	return word
 }
 
-// doublesWithinGo returns which of at most 64 doubles are from least to greatest; NaN is not.
+// doublesWithinGo returns a bit for each of at most 64 doubles that is in [least, greatest]. NaN is not.
 func doublesWithinGo(values []float64, least, greatest float64) (word uint64) {
 	for j, v := range values {
 		word |= uint64(upTo(least, v)&upTo(v, greatest)) << (j & 63)
@@ -216,7 +217,7 @@ func doublesWithinGo(values []float64, least, greatest float64) (word uint64) {
 	return word
 }
 
-// upTo returns 1 if a <= b.
+// upTo returns 1 if a <= b, otherwise 0.
 func upTo[N uint64 | float64](a, b N) uint8 {
 	if a <= b {
 		return 1

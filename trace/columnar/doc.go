@@ -1,4 +1,4 @@
-// Package columnar holds whole traces in columns: a [Batch] has one array a field of a
-// span, for as many traces as a source delivers at once, and only those attributes that
-// are needed ([Needs]). A [Filler] makes batches of spans that come in any order.
+// Package columnar stores whole traces in columns: a [Batch] has one array for each field of a span, over all
+// traces that a source delivers at once, and holds only the attributes that are needed ([Needs]). A [Filler]
+// builds batches from spans in any order.
 package columnar

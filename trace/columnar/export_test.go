@@ -5,7 +5,7 @@ import "fmt"
 func ResetColumn(c *Column, rows int)                  { c.reset(rows) }
 func SettleColumn(c *Column, repeated func(row int32)) { c.settle(repeated) }
 
-// Check reports a batch whose parts do not fit together.
+// Check returns an error if the lengths of the batch's arrays are inconsistent.
 func (b *Batch) Check() error {
 	n := b.NumSpans()
 	for what, have := range map[string]int{
@@ -13,7 +13,7 @@ func (b *Batch) Check() error {
 		"Statuses": len(b.Statuses), "Resources": len(b.Resources), "Names": len(b.Names.Codes), "First": int(b.First[len(b.IDs)]),
 	} {
 		if have != n {
-			return fmt.Errorf("%s has %d entries, there are %d spans", what, have, n)
+			return fmt.Errorf("%s has %d entries for %d spans", what, have, n)
 		}
 	}
 	for _, c := range b.Attributes {

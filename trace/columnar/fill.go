@@ -12,25 +12,26 @@ import (
 
 func compareText(a, b string) int { return strings.Compare(a, b) }
 
-// SpanKeys are what says where spans stand in their traces, by the numbers by which
-// their source knows them, from 0.
+// SpanKeys holds the fields that determine the places of spans in their traces. The indices are the numbers
+// that the source gives the spans, from 0.
 type SpanKeys struct {
 	IDs, ParentIDs []trace.SpanID
 	Starts, Ends   []trace.Time
 	Kinds          []trace.Kind
 }
 
-// Len returns how many spans there are.
+// Len returns the number of spans.
 func (k *SpanKeys) Len() int { return len(k.IDs) }
 
-// Resize makes it n spans: those that are there stay, others have any values.
+// Resize sets the number of spans to n. Existing spans keep their values, the values of new ones are
+// undefined.
 func (k *SpanKeys) Resize(n int) {
 	k.IDs, k.ParentIDs = resized(k.IDs, n), resized(k.ParentIDs, n)
 	k.Starts, k.Ends, k.Kinds = resized(k.Starts, n), resized(k.Ends, n), resized(k.Kinds, n)
 }
 
-// Reserve makes room for n spans, and some more: batches of one reading differ a little,
-// and each growing would move all.
+// Reserve allocates room for n spans and some more. The sizes of successive batches vary a little, and each
+// reallocation would copy everything.
 func (k *SpanKeys) Reserve(n int) {
 	if n > cap(k.IDs) {
 		before := k.Len()
@@ -47,26 +48,24 @@ func resized[S ~[]E, E any](s S, n int) S {
 	return s[:n]
 }
 
-// SpanRun are adjacent spans, by their numbers: From to before To.
+// SpanRun is a range of spans with adjacent numbers, from From to before To.
 type SpanRun struct{ From, To int32 }
 
-// Filler makes batches out of spans that come in any order. It is where columns are
-// brought into normal form:
+// Filler builds batches from spans in any order, and brings columns into normal form:
 //
-//  1. The source numbers the spans, in any order, and sets their Keys. Then Reset.
-//  2. AddTrace for each trace, with the numbers of its spans. Drop takes the last back.
-//  3. Layout. Now Place says for each span, by its number, the row in which its other
-//     fields and attributes go, -1 for those dropped. A span that came more than once
-//     has rows behind those of the batch for its copies.
-//  4. The source fills the columns of the batch, and of attributes those that
-//     SpanColumn and its like return.
-//  5. Finish merges copies, and returns the batch.
+//  1. The source numbers the spans in any order, sets their Keys, and calls Reset.
+//  2. It calls AddTrace for each trace with the numbers of its spans. Drop removes the last trace again.
+//  3. It calls Layout. From then on Place holds the row of each span's other fields and attributes, by the
+//     span's number, or -1 for spans that were dropped or not added. Further copies of a span have rows
+//     after those of the batch.
+//  4. It fills the columns of the batch. If all attributes of a scope are needed, Column adds their columns.
+//  5. It calls Finish, which merges copies and returns the batch.
 //
-// A Filler uses its memory again: a batch is valid until the next Reset.
+// A Filler reuses its memory: a batch is valid until the next Reset.
 type Filler struct {
-	// Keys are by the spans' own numbers. They stay as they were set.
+	// Keys are indexed by the spans' numbers. They are not changed.
 	Keys SpanKeys
-	// Place is by the spans' own numbers, after Layout.
+	// Place is indexed by the spans' numbers. It is valid after Layout.
 	Place []int32
 
 	needs  Needs
@@ -80,25 +79,24 @@ type Filler struct {
 	proto  protoFill
 }
 
-// spanCopy is a further copy of the span at row of: the span with the number at.
+// spanCopy is a further copy of the span in row of: the span with the number at.
 type spanCopy struct{ of, trace, at int32 }
 
-// packedBits are enough for the number of a span of a small trace.
+// packedBits is the number of bits for the number of a span of a small trace.
 const packedBits = 6
 
-// orderKey is what spans are sorted by first.
+// orderKey holds the first sort key of a span, and its number.
 type orderKey struct {
 	start trace.Time
 	i     int32
 }
 
-// NewFiller returns a Filler of batches that hold what is needed.
+// NewFiller returns a Filler whose batches hold the fields and attributes that are needed.
 func NewFiller(needs Needs) *Filler {
 	return &Filler{needs: needs, spare: map[Scope][]*Column{}, byKey: map[AttributeKey]*Column{}}
 }
 
-// Reset begins a batch of some or all of the spans whose keys are set. The one before is
-// not valid any more.
+// Reset starts a batch of some or all of the spans whose keys are set. It invalidates the previous batch.
 func (f *Filler) Reset() {
 	b := &f.b
 	n := f.Keys.Len()
@@ -112,8 +110,7 @@ func (f *Filler) Reset() {
 	f.copies = f.copies[:0]
 }
 
-// AddTrace adds a trace that has these spans, one or more. Neither spans nor traces must
-// come again in a batch.
+// AddTrace adds a trace with the given spans, at least one. A batch must not contain a span or a trace twice.
 func (f *Filler) AddTrace(id trace.ID, spans ...SpanRun) {
 	b, k := &f.b, &f.Keys
 	base := int32(len(b.SpanIDs))
@@ -127,7 +124,7 @@ func (f *Filler) AddTrace(id trace.ID, spans ...SpanRun) {
 		f.sort(spans)
 	}
 	order := f.order
-	// Reset made room for them all.
+	// Reset made room for all spans.
 	end := int(base) + n
 	b.SpanIDs, b.ParentIDs, b.Starts, b.Ends, b.Kinds = b.SpanIDs[:end], b.ParentIDs[:end], b.Starts[:end], b.Ends[:end], b.Kinds[:end]
 	ids, parentIDs, starts, ends, kinds := b.SpanIDs[base:end], b.ParentIDs[base:end], b.Starts[base:end], b.Ends[base:end], b.Kinds[base:end]
@@ -149,7 +146,7 @@ func (f *Filler) AddTrace(id trace.ID, spans ...SpanRun) {
 	b.First = append(b.First, int32(len(b.SpanIDs)))
 }
 
-// sort brings order into the order of the normal form.
+// sort sorts order by start, span ID and kind.
 func (f *Filler) sort(spans []SpanRun) {
 	k := &f.Keys
 	f.order = f.order[:0]
@@ -181,9 +178,9 @@ func (f *Filler) sort(spans []SpanRun) {
 	slices.SortFunc(f.order, less)
 }
 
-// sortFew sorts the spans of a small trace by start alone: as starts, from the first on,
-// with numbers in their last bits, which takes half the time. It gives up if two are
-// equal, or too far apart.
+// sortFew sorts the spans of a small trace by their starts only. It packs the start, relative to the first
+// one, and the number of a span into one integer, which takes half the time of sort. It returns false if two
+// starts are equal or too far apart.
 func (f *Filler) sortFew(run SpanRun) bool {
 	starts := f.Keys.Starts[run.From:run.To]
 	if len(starts) == 0 || len(starts) > len(f.packed) {
@@ -218,8 +215,8 @@ func (f *Filler) sortFew(run SpanRun) bool {
 	return true
 }
 
-// uniteCopies leaves the first in order of the spans that have one ID and kind, and
-// notes the others as its copies.
+// uniteCopies keeps the first in order of the spans that have the same ID and kind, and records the others as
+// its copies.
 func (f *Filler) uniteCopies(base int32) {
 	b, k := &f.b, &f.Keys
 	type spanIdentity struct {
@@ -243,7 +240,7 @@ func (f *Filler) uniteCopies(base int32) {
 	b.SpanIDs, b.ParentIDs, b.Starts, b.Ends, b.Kinds = b.SpanIDs[:n], b.ParentIDs[:n], b.Starts[:n], b.Ends[:n], b.Kinds[:n]
 }
 
-// link finds the parents of the spans from base on, which are one trace.
+// link sets the parents of the spans from base on, which form one trace.
 func (f *Filler) link(base int32) {
 	b := &f.b
 	b.Parents = b.Parents[:base]
@@ -257,11 +254,10 @@ func (f *Filler) link(base int32) {
 	}
 }
 
-// LastStart returns when the trace starts that was added last. A copy of a span that
-// differs may still move it.
+// LastStart returns the start of the last added trace. Merging an unequal copy of a span may still change it.
 func (f *Filler) LastStart() trace.Time { return f.b.Starts[f.b.First[len(f.b.IDs)-1]] }
 
-// Drop takes the trace back that was added last.
+// Drop removes the last added trace.
 func (f *Filler) Drop() {
 	b := &f.b
 	t := len(b.IDs) - 1
@@ -277,12 +273,11 @@ func (f *Filler) Drop() {
 	}
 }
 
-// NumSpans returns how many spans were added, without copies.
+// NumSpans returns the number of added spans, without copies.
 func (f *Filler) NumSpans() int { return len(f.b.SpanIDs) }
 
-// Layout ends the adding of traces: there will be resources rows of resources, and so
-// on. It returns the batch to be filled, whose columns have a row for each span and
-// for each copy of one.
+// Layout ends the adding of traces. The arguments are the numbers of rows for resources, events and links. It
+// returns the batch to fill, whose columns have a row for each span and for each further copy.
 func (f *Filler) Layout(resources, events, links int) *Batch {
 	b, k := &f.b, &f.Keys
 	n := len(b.SpanIDs)
@@ -326,7 +321,7 @@ func (f *Filler) Layout(resources, events, links int) *Batch {
 	return b
 }
 
-// columns makes the columns of a scope's attributes that are needed by name.
+// columns creates the columns of the scope's attributes that are needed by name.
 func (f *Filler) columns(cols *[]*Column, scope Scope, rows int) {
 	f.spare[scope] = append(f.spare[scope], *cols...)
 	*cols = (*cols)[:0]
@@ -338,8 +333,8 @@ func (f *Filler) columns(cols *[]*Column, scope Scope, rows int) {
 	}
 }
 
-// Column returns the column of an attribute, which it makes if the batch does not have
-// it, with so many rows.
+// Column returns the column of an attribute. If the batch does not have it, Column creates it with the given
+// number of rows.
 func (f *Filler) Column(scope Scope, key string, rows int) *Column {
 	k := AttributeKey{scope, key}
 	if c := f.byKey[k]; c != nil {
@@ -374,7 +369,7 @@ func (f *Filler) columnsOf(scope Scope) *[]*Column {
 	return &f.b.Attributes
 }
 
-// FlagSpan flags the trace of a span, by its row.
+// FlagSpan sets a flag of the trace to which a span's row belongs.
 func (f *Filler) FlagSpan(row int32, flag trace.Flags) { f.b.Flags[f.traceOf(row)] |= flag }
 
 func (f *Filler) traceOf(row int32) int {
@@ -385,7 +380,7 @@ func (f *Filler) traceOf(row int32) int {
 	if !found {
 		t--
 	}
-	for f.b.First[t+1] == row { // there is no trace without spans, but be sure
+	for f.b.First[t+1] == row { // skips traces without spans, which should not exist
 		t++
 	}
 	return t
@@ -402,15 +397,15 @@ func (f *Filler) Finish() *Batch {
 	for _, c := range b.Attributes {
 		c.settle(func(row int32) { f.FlagSpan(row, trace.FlagRepeatedKey) })
 	}
-	// Of resources, events and links nobody can say any more whose they are: the values
-	// are right, the flag is set by sources that see it.
+	// For resources, events and links the spans are no longer known. The values are right; sources that see
+	// repeated keys set the flag.
 	for _, cols := range [][]*Column{b.ResourceAttributes, b.Events.Attributes, b.Links.Attributes} {
 		for _, c := range cols {
 			c.settle(func(int32) {})
 		}
 	}
 	n := int(b.First[len(b.IDs)])
-	moved := int32(-1) // trace whose spans' starts or parents have changed
+	moved := int32(-1) // trace with a span whose start or parent has changed
 	mend := func() {
 		if moved >= 0 {
 			f.mend(moved)
@@ -434,8 +429,9 @@ func (f *Filler) Finish() *Batch {
 	return b
 }
 
-// merge takes the greater of each field from row q into row p, copies of one span. It
-// reports whether they were unequal, and whether p may stand elsewhere now.
+// merge merges row q into row p, a copy of the same span: p gets the greater of each field. unequal reports
+// whether the copies were unequal; moved reports whether the place of the span, or of its children, may have
+// changed.
 func (f *Filler) merge(p, q int32) (unequal, moved bool) {
 	b := &f.b
 	if b.ParentIDs[p] != b.ParentIDs[q] {
@@ -498,8 +494,8 @@ func (f *Filler) merge(p, q int32) (unequal, moved bool) {
 	return unequal, moved
 }
 
-// mergeRows takes the greater values of rows [from, to) and as many from other on into
-// those, and reports whether any were unequal.
+// mergeRows merges as many rows from other on into the rows [from, to), as mergeRow does, and reports whether
+// any were unequal.
 func mergeRows(columns []*Column, from, to, other int32) (unequal bool) {
 	for _, c := range columns {
 		for row := from; row < to; row++ {
@@ -509,8 +505,7 @@ func mergeRows(columns []*Column, from, to, other int32) (unequal bool) {
 	return unequal
 }
 
-// mergeRow takes the greater value of rows p and q into p, and reports whether they
-// were unequal.
+// mergeRow sets row p to the greater value of rows p and q, and reports whether they were unequal.
 func (c *Column) mergeRow(p, q int32) bool {
 	v, w := c.Value(p), c.Value(q)
 	if v.Equal(w) {
@@ -520,7 +515,7 @@ func (c *Column) mergeRow(p, q int32) bool {
 	return true
 }
 
-// mergeResources gives row p the resource that has the greater of each attribute.
+// mergeResources sets the resource of row p to one with the greater value of each attribute.
 func (f *Filler) mergeResources(p, q int32) (unequal bool) {
 	b := &f.b
 	x, y := b.Resources[p], b.Resources[q]
@@ -530,7 +525,7 @@ func (f *Filler) mergeResources(p, q int32) (unequal bool) {
 	if !unequal {
 		return false
 	}
-	// Other spans have these resources too: the merged one is a further row.
+	// Other spans share these resources, so the merged one becomes a new row.
 	for _, c := range b.ResourceAttributes {
 		row := c.grow()
 		c.Put(row, c.Value(x))
@@ -540,11 +535,11 @@ func (f *Filler) mergeResources(p, q int32) (unequal bool) {
 	return true
 }
 
-// mend brings the spans of a trace into order again, and finds their parents.
+// mend sorts the spans of a trace again and finds their parents.
 func (f *Filler) mend(t int32) {
 	b := &f.b
 	lo, hi := b.First[t], b.First[t+1]
-	from := make([]int32, hi-lo) // by new place: the old row
+	from := make([]int32, hi-lo) // old rows, by new place
 	for i := range from {
 		from[i] = lo + int32(i)
 	}
@@ -602,7 +597,7 @@ func permute[E any](s []E, lo int32, from []int32) {
 	copy(s[lo:], moved)
 }
 
-// truncate takes the rows of copies away.
+// truncate removes the rows of further copies.
 func (f *Filler) truncate(n int) {
 	b := &f.b
 	b.SpanIDs, b.ParentIDs, b.Parents, b.Starts, b.Ends = b.SpanIDs[:n], b.ParentIDs[:n], b.Parents[:n], b.Starts[:n], b.Ends[:n]
@@ -623,18 +618,18 @@ func (f *Filler) truncate(n int) {
 	}
 }
 
-// idTable finds spans of one trace by ID: an open hash table, of bytes where the trace is small,
-// so that it is nearly empty and hardly any comparison goes wrong.
+// idTable is an open hash table that finds spans of one trace by ID. For small traces it is a table of bytes,
+// which is so sparse that there are hardly any collisions.
 type idTable struct {
 	few  [256]uint8
 	many []int32
 }
 
-// fewIDs is up to how many spans a table of bytes holds.
+// fewIDs is the maximum number of spans in a table of bytes.
 const fewIDs = 64
 
-// link finds the parents of spans, as numbers from base on, -1 for none. It reports
-// whether no two spans have the same ID; if they do, it finds none.
+// link sets the parents of the spans as indices that begin at base, or -1 for none. If two spans have the
+// same ID, it returns false and sets no parents.
 func (t *idTable) link(ids, parentIDs []trace.SpanID, parents []int32, base int32) (unique bool) {
 	if len(ids) <= fewIDs {
 		clear(t.few[:])
@@ -644,7 +639,8 @@ func (t *idTable) link(ids, parentIDs []trace.SpanID, parents []int32, base int3
 	return linkIn(t.many, ids, parentIDs, parents, base)
 }
 
-// linkIn is link in an empty table, whose size is a power of two: 1 + the span, 0 where it is free.
+// linkIn is link with an empty table, whose size is a power of two. A slot holds 1 + the index of a span, or
+// 0 if it is free.
 func linkIn[S uint8 | int32](table []S, ids, parentIDs []trace.SpanID, parents []int32, base int32) (unique bool) {
 	mask := uint64(len(table) - 1)
 	shift := uint(64-bits.Len64(mask)) & 63
@@ -674,8 +670,8 @@ func linkIn[S uint8 | int32](table []S, ids, parentIDs []trace.SpanID, parents [
 	return true
 }
 
-// key returns an ID as a number, in whatever order of bytes.
+// key returns an ID as a number, in any byte order.
 func key(id *trace.SpanID) uint64 { return binary.NativeEndian.Uint64(id[:]) }
 
-// hash spreads a key over 64 bits, best over the first of them.
+// hash spreads a key over 64 bits. The highest bits are the best ones.
 func hash(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 }

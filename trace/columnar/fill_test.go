@@ -11,16 +11,16 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// Spans that lie together are sorted in another way than those that do not: to the same
-// order, whatever their starts are.
+// TestSpansOfATraceAreSortedTheSameWhereverTheyLie checks that adjacent spans, for which a faster sort is
+// used, have the same order as others, for any starts.
 func TestSpansOfATraceAreSortedTheSameWhereverTheyLie(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	for range 5000 {
 		n := 1 + r.IntN(80)
 		if r.IntN(20) == 0 {
-			n = 1 + r.IntN(600) // tables of bytes cannot hold so many
+			n = 1 + r.IntN(600) // too many for a table of bytes
 		}
-		apart := uint64(1) << r.IntN(62) // from the first to the last start
+		apart := uint64(1) << r.IntN(62) // maximum distance of starts
 		first := r.Uint64() >> 2
 		unique := r.IntN(2) == 0
 		fill := func(f *columnar.Filler) {
@@ -47,7 +47,7 @@ func TestSpansOfATraceAreSortedTheSameWhereverTheyLie(t *testing.T) {
 		cut := int32(r.IntN(n + 1))
 		two.AddTrace(trace.ID{1}, columnar.SpanRun{From: cut, To: int32(n)}, columnar.SpanRun{From: 0, To: cut})
 		a, b := one.Layout(1, 0, 0), two.Layout(1, 0, 0)
-		// Copies of a span that start at one time may stand in any order.
+		// Further copies of a span with equal starts may be in any order.
 		require.Equal(t, b.SpanIDs[:one.NumSpans()], a.SpanIDs[:one.NumSpans()])
 		a, b = one.Finish(), two.Finish()
 		require.Equal(t, b.Trace(0), a.Trace(0))

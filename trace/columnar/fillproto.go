@@ -13,18 +13,17 @@ import (
 	"github.com/betracehq/betrace/trace/wire"
 )
 
-// FillOTLP makes a batch of the traces in OTLP protobuf messages: TracesData,
-// ExportTraceServiceRequest or tempopb.Trace, which are the same on the wire. Traces
-// come in the order of their IDs, with all their spans, whatever messages they are in.
+// FillOTLP builds a batch from the traces in OTLP protobuf messages: TracesData, ExportTraceServiceRequest or
+// tempopb.Trace, which are equal on the wire. The traces are ordered by ID, each with its spans from all
+// messages.
 //
-// It is what [otlpOf.Collector] and [NewBatch] make of the same messages, read straight into
-// the columns: once for the keys of all spans, and once more for the rest. What is not
-// needed is skipped and not looked into: it may be malformed, and flags do not tell of
-// it. A message that has no spans where OTLP has them, but fields that OTLP does not
-// have, is an error. A span without valid IDs is an error that names the span, as in [otlpOf.Collector.Add];
-// then, and where a message is malformed, there is no batch.
+// The result equals that of otlp.Collector and [NewBatch] for the same messages. FillOTLP reads them directly
+// into the columns, in two passes: one for the keys of all spans, one for the rest. It skips fields that are
+// not needed without checking them, so they may be malformed, and flags do not cover them. A message that has
+// no spans in the fields that OTLP defines, but has unknown fields, is an error. A span without valid IDs is
+// an error that names the span, as in otlp.Collector. After any error there is no batch.
 //
-// Nothing of the messages is kept. Together they have less than 2 GiB.
+// The batch does not refer to the messages. Together they must have less than 2 GiB.
 func (f *Filler) FillOTLP(messages ...[]byte) (*Batch, error) {
 	p := &f.proto
 	p.f = f
@@ -33,7 +32,7 @@ func (f *Filler) FillOTLP(messages ...[]byte) (*Batch, error) {
 	size := 0
 	for i, m := range messages {
 		if size += len(m); size > math.MaxInt32 {
-			return nil, fmt.Errorf("the messages have over %d bytes: make more than one batch of them", math.MaxInt32)
+			return nil, fmt.Errorf("the messages have more than %d bytes: split them into several batches", math.MaxInt32)
 		}
 		if err := p.readKeys(int32(i)); err != nil {
 			return nil, fmt.Errorf("OTLP protobuf: message %d: %w", i+1, err)
@@ -50,13 +49,13 @@ func (f *Filler) FillOTLP(messages ...[]byte) (*Batch, error) {
 	return f.Finish(), nil
 }
 
-// protoFill is what FillOTLP knows of the messages. Its memory is used again.
+// protoFill is the state of FillOTLP. Its memory is reused.
 type protoFill struct {
 	f        *Filler
 	b        *Batch
 	messages [][]byte
 
-	// ResourceSpans, ScopeSpans and spans, in the order of the wire.
+	// ResourceSpans, ScopeSpans and spans in wire order.
 	resources []protoResource
 	scopes    []protoPart
 	spans     []protoPart
@@ -64,20 +63,20 @@ type protoFill struct {
 	oneTrace  []SpanRun
 
 	events, links   int
-	event, link     int32 // rows that are free
+	event, link     int32 // next free rows
 	spanKeys        protoColumns
 	resourceKeys    protoColumns
 	eventKeys       protoColumns
 	linkKeys        protoColumns
-	repeated        bool // in the resource or span that is read, an attribute has several values
+	repeated        bool // an attribute of the current resource or span has several values
 	readsEvents     bool
 	readsLinks      bool
 	readsStatusText bool
 	readsScopes     bool
 }
 
-// protoPart is a part of a message. Its children, of a scope the spans, are those from
-// first to the first of the next.
+// protoPart is a part of a message. Its children (of a scope its spans) are those from first up to the first
+// of the next part.
 type protoPart struct{ from, to, first int32 }
 
 type protoResource struct {
@@ -85,7 +84,7 @@ type protoResource struct {
 	message int32
 }
 
-// protoRun are adjacent spans of one trace.
+// protoRun is a range of adjacent spans of one trace.
 type protoRun struct {
 	id trace.ID
 	SpanRun
@@ -101,12 +100,12 @@ func (p *protoFill) reset(messages [][]byte) {
 	p.events, p.links, p.event, p.link = 0, 0, 0, 0
 }
 
-// release lets go of the messages.
+// release drops the references to the messages.
 func (p *protoFill) release() {
 	p.messages, p.b = nil, nil
 }
 
-// The fields of OTLP that are read, by number.
+// The OTLP fields that are read, by number.
 var (
 	tracesFields        = []field{1: {"TracesData.resource_spans", wire.Len}}
 	resourceSpansFields = []field{1: {"ResourceSpans.resource", wire.Len}, 2: {"ResourceSpans.scope_spans", wire.Len}}
@@ -123,19 +122,19 @@ var (
 	linkFields   = []field{1: {"Link.trace_id", wire.Len}, 2: {"Link.span_id", wire.Len}, 4: {"Link.attributes", wire.Len}}
 )
 
-// tagAttributes is the field of a span that comes most often.
+// tagAttributes is the tag of a span's most frequent field.
 const tagAttributes = 9<<3 + wire.Len
 
 var errInvalidIDs = errors.New("a span has no valid ID")
 
-// field is a field that is read.
+// field is a field that is read: its name and wire type.
 type field struct {
 	name string
 	typ  uint64
 }
 
-// skip skips the field read last. It sets the error if the field is one of those that
-// are read, and so has another wire type than it ought to have.
+// skip skips the last field read. It sets the error if the field is one that should be read, and therefore
+// has the wrong wire type.
 func skip(f *wire.Fields, of []field) {
 	if int(f.Num) >= len(of) || of[f.Num].name == "" || of[f.Num].typ == f.Tag&7 {
 		return
@@ -143,7 +142,7 @@ func skip(f *wire.Fields, of []field) {
 	f.Stop(fmt.Errorf("before byte %d: %s has wire type %d, but OTLP requires %d", f.Pos, of[f.Num].name, f.Tag&7, of[f.Num].typ))
 }
 
-// readKeys notes what parts a message has, and the keys of its spans.
+// readKeys records the parts of a message and the keys of its spans.
 func (p *protoFill) readKeys(m int32) error {
 	f := wire.Message(p.messages[m])
 	var c wire.Container
@@ -244,8 +243,7 @@ func (p *protoFill) readKey(f wire.Fields) error {
 	return nil
 }
 
-// namesInvalidIDs returns the error of [otlpOf.Collector.Add] for a message that has a span
-// without valid IDs.
+// namesInvalidIDs returns the error of otlp.Collector for a message with a span that has no valid IDs.
 func namesInvalidIDs(m []byte, otherwise error) error {
 	td, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(m)
 	if err == nil {
@@ -257,7 +255,7 @@ func namesInvalidIDs(m []byte, otherwise error) error {
 	return err
 }
 
-// arrange gives all spans their places, trace by trace.
+// arrange adds all spans to the Filler, trace by trace.
 func (p *protoFill) arrange() {
 	byID := func(a, b protoRun) int { return a.id.Compare(b.id) }
 	if !slices.IsSortedFunc(p.runs, byID) {
@@ -288,7 +286,7 @@ func (p *protoFill) layout() {
 	p.linkKeys.reset(p.f, ScopeLink, p.links)
 }
 
-// fillResource fills the row of a resource, and those of its spans.
+// fillResource fills the row of a resource and the rows of its spans.
 func (p *protoFill) fillResource(r *protoResource, row int32) error {
 	m := p.messages[r.message]
 	p.repeated = false
@@ -374,7 +372,7 @@ func (p *protoFill) scope(f wire.Fields) (name, version uint32, err error) {
 	return name, version, f.Err
 }
 
-// codeOf returns the code of a text, 0 of the empty one.
+// codeOf returns the code of a string, or 0 for the empty string.
 func (c *TextColumn) codeOf(text []byte) uint32 {
 	if len(text) == 0 {
 		return 0
@@ -382,7 +380,7 @@ func (c *TextColumn) codeOf(text []byte) uint32 {
 	return c.InternLikely(text)
 }
 
-// fillSpan fills the row of a span with all that is not in its key.
+// fillSpan fills the row of a span, except its key.
 func (p *protoFill) fillSpan(f wire.Fields, row int32) error {
 	b := p.b
 	if p.events > 0 {
@@ -405,7 +403,7 @@ func (p *protoFill) fillSpan(f wire.Fields, row int32) error {
 		switch f.Tag {
 		case 5<<3 + wire.Len:
 			b.Names.Codes[row] = b.Names.codeOf(f.Content())
-		case tagAttributes: // a large one
+		case tagAttributes: // a large attribute
 			err = p.attribute(f.Bytes[:f.Pos], f.From, &p.spanKeys, row)
 		case 11<<3 + wire.Len:
 			if p.events > 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// benchNeeds are 15 attributes, of spans and their resources.
+// benchNeeds are 15 attributes of spans and their resources.
 var benchNeeds = func() (needs columnar.Needs) {
 	for _, key := range []string{
 		"http.request.method", "http.route", "http.response.status_code", "url.path", "server.address", "db.system.name", "db.operation.name", "db.collection.name",
@@ -21,7 +21,7 @@ var benchNeeds = func() (needs columnar.Needs) {
 	return needs
 }()
 
-// benchMessages are 200 traces of about 25 spans, one a message.
+// benchMessages returns 200 traces of about 25 spans, one per message.
 func benchMessages(b *testing.B) (messages [][]byte, spans, bytes int) {
 	o := tracetest.Clean(1, 200)
 	o.MinSpans, o.MaxSpans = 20, 32
@@ -33,8 +33,8 @@ func benchMessages(b *testing.B) (messages [][]byte, spans, bytes int) {
 	return messages, spans, bytes
 }
 
-// BenchmarkFillOTLP has FillOTLP beside what it is instead of: pdata's structs, the
-// Collector's traces, and a batch of them.
+// BenchmarkFillOTLP compares FillOTLP with the path that it replaces: pdata's structs, the Collector's
+// traces, and a batch of these.
 func BenchmarkFillOTLP(b *testing.B) {
 	messages, spans, bytes := benchMessages(b)
 	run := func(name string, once func()) {

@@ -23,9 +23,9 @@ var otlpSchema = func() wiretest.Schema {
 	return wiretest.Schema{1: {1: {1: keyValue, 2: nil}, 2: {1: {1: nil, 2: nil}, 2: span}, 1000: nil}}
 }()
 
-// hidesSpans reports whether a message that prune takes may have spans in fields that
-// OTLP does not have: there is no child at some level, but such a field. last are the
-// numbers of the last known field of each level, children those of the child.
+// hidesSpans reports whether a message that Prune accepts may have spans in unknown fields: at some level it
+// has no child but an unknown field. last holds the number of the last known field of each level, children
+// the number of the child.
 func hidesSpans(b []byte, children, last []int32) bool {
 	if len(children) == 0 {
 		return false
@@ -49,14 +49,12 @@ func hidesSpans(b []byte, children, last []int32) bool {
 	return unknown && !child
 }
 
-// FuzzFillOTLP holds FillOTLP against pdata and the Collector. It takes what they take
-// of the message without what it does not read: trace state, attributes of scopes,
-// schema URLs, entities, counts of what was dropped, unknown fields. In those it is
-// the more lenient.
+// FuzzFillOTLP compares FillOTLP with pdata and the Collector. FillOTLP accepts the same messages, except
+// that it is more lenient in fields that it does not read: trace state, attributes of scopes, schema URLs,
+// entities, counts of dropped data, unknown fields.
 //
-// pdata is the more lenient with a group that does not end: it takes it as over after
-// its first field. Here that is an error, and groups that end are skipped, in which
-// pdata mostly fails.
+// pdata is more lenient if a group does not end: it treats a group as finished after its first field.
+// FillOTLP returns an error for such a group and skips groups that end, for which pdata usually fails.
 func FuzzFillOTLP(f *testing.F) {
 	for seed := range uint64(20) {
 		o := tracetest.Mixed(seed, 1)
@@ -78,7 +76,7 @@ func FuzzFillOTLP(f *testing.F) {
 		b, err := columnar.NewFiller(columnar.Needs{All: true}).FillOTLP(m)
 		pruned, ok := wiretest.Prune(m, otlpSchema)
 		if !ok {
-			require.Error(t, err, "it is no message")
+			require.Error(t, err, "the input is not a message")
 			return
 		}
 		if hidesSpans(m, []int32{1, 2, 2}, []int32{1, 3, 3}) {
@@ -87,15 +85,15 @@ func FuzzFillOTLP(f *testing.F) {
 		}
 		want, wantErr := collect(pruned)
 		if wantErr != nil {
-			require.Error(t, err, "pdata and the Collector do not take it: %v", wantErr)
+			require.Error(t, err, "pdata and the Collector refuse it: %v", wantErr)
 			return
 		}
-		require.NoError(t, err, "pdata and the Collector take it")
+		require.NoError(t, err, "pdata and the Collector accept it")
 		require.Equal(t, len(want), b.NumTraces())
 		for i := range want {
 			requireSame(t, want[i], b.Trace(i))
 		}
-		if all, err := collect(m); err == nil && !bytes.Contains(m, []byte{0xc2, 0x3e}) { // other fields do not matter; pdata leaves out field 1000
+		if all, err := collect(m); err == nil && !bytes.Contains(m, []byte{0xc2, 0x3e}) { // other fields do not matter; pdata drops field 1000
 			require.Equal(t, len(want), len(all))
 			for i := range want {
 				requireSame(t, want[i], all[i])

@@ -26,7 +26,7 @@ func marshal(t testing.TB, td ptrace.Traces) []byte {
 	return b
 }
 
-// collect is the oracle: the traces of OTLP messages, by pdata and the Collector.
+// collect is the oracle: it returns the traces of OTLP messages as read by pdata and the Collector.
 func collect(messages ...[]byte) ([]*trace.Trace, error) {
 	var c otlp.Collector
 	for _, m := range messages {
@@ -41,11 +41,11 @@ func collect(messages ...[]byte) ([]*trace.Trace, error) {
 	return c.Traces(), nil
 }
 
-// protoMessages returns generated traces as messages that hold parts of several of
-// them, in any order, with further copies of some spans.
+// protoMessages returns generated traces as messages that mix parts of several traces, in any order, with
+// further copies of some spans.
 func protoMessages(t *testing.T, o tracetest.Options, r *rand.Rand) (messages [][]byte) {
 	t.Helper()
-	var parts [][]byte // of one ResourceSpans each
+	var parts [][]byte // each has one ResourceSpans
 	for g := range tracetest.New(o).All() {
 		for _, td := range g.Batches {
 			for _, rs := range td.ResourceSpans().All() {
@@ -63,7 +63,7 @@ func protoMessages(t *testing.T, o tracetest.Options, r *rand.Rand) (messages []
 		}
 	}
 	r.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
-	for len(parts) > 0 { // messages one after another are one message
+	for len(parts) > 0 { // concatenated messages are one message
 		n := 1 + r.IntN(min(8, len(parts)))
 		messages = append(messages, slices.Concat(parts[:n]...))
 		parts = parts[n:]
@@ -71,7 +71,7 @@ func protoMessages(t *testing.T, o tracetest.Options, r *rand.Rand) (messages []
 	return messages
 }
 
-// repeatKeys returns a message with a copy of a span in which keys come more than once.
+// repeatKeys returns a message with a copy of a span that has repeated keys.
 func repeatKeys(td ptrace.Traces, r *rand.Rand) string {
 	s := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
 	traceID, spanID := s.TraceID(), s.SpanID()
@@ -100,7 +100,7 @@ func requireSame(t *testing.T, want, got *trace.Trace) {
 }
 
 func TestFillingFromOTLPIsTheCollectorsWork(t *testing.T) {
-	filler := columnar.NewFiller(columnar.Needs{All: true}) // one for all batches: its memory is used again
+	filler := columnar.NewFiller(columnar.Needs{All: true}) // one Filler for all batches, because its memory is reused
 	var flags trace.Flags
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 2))
@@ -120,7 +120,7 @@ func TestFillingFromOTLPIsTheCollectorsWork(t *testing.T) {
 			requireSame(t, want[i], b.Trace(i))
 		}
 	}
-	require.Len(t, flags.Names(), len(trace.FlagNames), "some flag was never met")
+	require.Len(t, flags.Names(), len(trace.FlagNames), "some flag never occurred")
 }
 
 func TestFillingFromOTLPReadsWhatIsNeeded(t *testing.T) {
@@ -145,14 +145,14 @@ func TestFillingFromOTLPReadsWhatIsNeeded(t *testing.T) {
 			whole := columnar.NewBatch(needs, traces...)
 			for i := range traces {
 				want, got := whole.Trace(i), b.Trace(i)
-				require.Zero(t, got.Flags&^want.Flags, "a flag that nothing in the trace gives")
+				require.Zero(t, got.Flags&^want.Flags, "a flag without a cause in the trace")
 				if want.Flags&trace.FlagMerged != 0 {
-					// Which list of events, or links, is the greater follows from what is read of them.
+					// The greater of two lists of events or links depends on the fields that are read.
 					for j := range want.Spans {
 						want.Spans[j].Events, want.Spans[j].Links, got.Spans[j].Events, got.Spans[j].Links = nil, nil, nil, nil
 					}
 				}
-				got.Flags = want.Flags // which tell of what was not read, too
+				got.Flags = want.Flags // these also cover fields that were not read
 				requireSame(t, want, got)
 			}
 		}
@@ -214,10 +214,10 @@ func TestMalformedOTLPIsAnError(t *testing.T) {
 		return span(wiretest.LenField(9, wiretest.LenField(1, "k")+wiretest.LenField(2, value)))
 	}
 	for _, c := range []struct{ name, message, want string }{
-		{"a length over the end", "\x0a\x05\x12", "at byte 0: field 1 has a length of 5 bytes, but 1 bytes are left"},
+		{"a length beyond the end", "\x0a\x05\x12", "at byte 0: field 1 has a length of 5 bytes, but 1 bytes are left"},
 		{"a huge length", "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "at byte 0: field 1 has a length of 18446744073709551615 bytes, but 0 bytes are left"},
 		{"no length", "\x0a", "at byte 0: the message ends within a number"},
-		{"a tag that ends", "\x8a", "at byte 0: the message ends within a number"},
+		{"a cut tag", "\x8a", "at byte 0: the message ends within a number"},
 		{"a number that does not end", strings.Repeat("\xff", 11), "at byte 0: a number has more than 10 bytes"},
 		{"field 0", "\x02\x00", "at byte 0: invalid field number 0"},
 		{"wire type 7", "\x0f", "at byte 0: field 1 has the unknown wire type 7"},
@@ -225,14 +225,14 @@ func TestMalformedOTLPIsAnError(t *testing.T) {
 		{"a group that does not end", "\x13\x08\x01", "at byte 3: the message ends within a number"},
 		{"another type", "\x08\x01", "before byte 2: TracesData.resource_spans has wire type 0, but OTLP requires 2"},
 		{"a span's field of another type", span("\x28\x01"), "Span.name has wire type 0, but OTLP requires 2"},
-		{"a time that ends", span("\x39\x01"), "the message ends within field 7"},
+		{"a cut time", span("\x39\x01"), "the message ends within field 7"},
 		{"a short trace ID", span(wiretest.LenField(1, "short")), "an ID has 5 bytes, but OTLP requires 16"},
 		{"an attribute's value of another type", attribute("\x0d1234"), "AnyValue.string_value has wire type 5, but OTLP requires 2"},
-		{"an attribute that ends", attribute("\x0a\x02v"), "field 1 has a length of 2 bytes, but 1 bytes are left"},
+		{"a cut attribute", attribute("\x0a\x02v"), "field 1 has a length of 2 bytes, but 1 bytes are left"},
 		{"a value that is nested deeply", attribute(nested), "a value is nested more than 100 messages deep"},
 		{"a status of another type", span(wiretest.LenField(15, "\x1a\x00")), "Status.code has wire type 2, but OTLP requires 0"},
-		{"an event that ends", span(wiretest.LenField(11, "\x09\x00")), "the message ends within field 1"},
-		{"a link of a short ID", span(wiretest.LenField(13, wiretest.LenField(2, "short"))), "an ID has 5 bytes, but OTLP requires 8"},
+		{"a cut event", span(wiretest.LenField(11, "\x09\x00")), "the message ends within field 1"},
+		{"a link with a short ID", span(wiretest.LenField(13, wiretest.LenField(2, "short"))), "an ID has 5 bytes, but OTLP requires 8"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, err := columnar.NewFiller(columnar.Needs{All: true}).FillOTLP([]byte(c.message))
@@ -241,7 +241,7 @@ func TestMalformedOTLPIsAnError(t *testing.T) {
 			require.Nil(t, b)
 			if c.name != "a group that does not end" {
 				_, err = collect([]byte(c.message))
-				require.Error(t, err, "pdata takes it")
+				require.Error(t, err, "pdata accepts it")
 			}
 		})
 	}
@@ -265,7 +265,7 @@ func TestGroupsAreSkipped(t *testing.T) {
 	td := tracetest.Merge(tracetest.New(tracetest.Clean(3, 1)).At(0).Batches...)
 	want, err := otlp.ToTraces(td)
 	require.NoError(t, err)
-	group := "\x1b" + "\x08\x01" + "\x23\x12\x01x\x24" + "\x0d1234" + "\x1c" // field 3: a number, group 4 with a text, a fixed32
+	group := "\x1b" + "\x08\x01" + "\x23\x12\x01x\x24" + "\x0d1234" + "\x1c" // field 3: a number, group 4 with a string, a fixed32
 	b, err := columnar.NewFiller(columnar.Needs{All: true}).FillOTLP([]byte(group + string(marshal(t, td)) + group))
 	require.NoError(t, err)
 	requireSame(t, want[0], b.Trace(0))

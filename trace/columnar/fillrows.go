@@ -2,9 +2,9 @@ package columnar
 
 import "github.com/betracehq/betrace/trace"
 
-// NewBatch returns a batch of traces that are rows already: those fields and attributes
-// of them that are needed. It is the plain way to make a batch, one value after
-// another, and the reference for those that are faster. IDs must not repeat.
+// NewBatch returns a batch of the given traces with the fields and attributes that are needed. It is the
+// simple method to build a batch, one value after another, and the reference for the faster ones. IDs must
+// not repeat.
 func NewBatch(needs Needs, traces ...*trace.Trace) *Batch {
 	ids, spans := make([]trace.ID, len(traces)), make([][]trace.Span, len(traces))
 	flags := make([]trace.Flags, len(traces))
@@ -18,8 +18,8 @@ func NewBatch(needs Needs, traces ...*trace.Trace) *Batch {
 	return b
 }
 
-// FillRows makes a batch of the spans of traces, which may come in any order and in
-// copies. Attributes must be in normal form.
+// FillRows builds a batch from the spans of traces, which may be in any order and repeated. Their attributes
+// must be in normal form.
 func (f *Filler) FillRows(ids []trace.ID, traces [][]trace.Span) *Batch {
 	n, events, links := 0, 0, 0
 	for _, spans := range traces {
@@ -67,8 +67,8 @@ func (f *Filler) FillRows(ids []trace.ID, traces [][]trace.Span) *Batch {
 	return f.Finish()
 }
 
-// sharedResources gives a row to each resource: spans that have the same attributes in memory
-// share it, as they do in what was sent.
+// sharedResources assigns a row to each resource. Spans whose attributes are the same memory share a row, as
+// they shared a resource in the original message.
 type sharedResources struct {
 	of   []trace.Attributes // by row
 	rows map[resourceKey]int32
@@ -92,7 +92,7 @@ func (r *sharedResources) row(of trace.Attributes) int32 {
 	return row
 }
 
-// rowWriter puts the fields of spans into their rows.
+// rowWriter writes the fields of spans into their rows.
 type rowWriter struct {
 	f              *Filler
 	b              *Batch
@@ -138,7 +138,7 @@ func putText(c *TextColumn, row int32, text string) {
 	}
 }
 
-// attributes puts those attributes into their columns that are needed.
+// attributes writes the needed attributes into their columns.
 func (w *rowWriter) attributes(scope Scope, attrs trace.Attributes, row int32, rows int) {
 	_, all := w.f.needs.Reads(scope)
 	for _, a := range attrs {

@@ -8,8 +8,8 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// SetFirst gives each row the value of the first of the columns that has one there. The
-// columns have equally many rows.
+// SetFirst sets each row to its value in the first of the columns that has one there. All columns must have
+// the same number of rows.
 func (c *Column) SetFirst(columns []*Column) {
 	rows := columns[0].rows
 	c.reset(rows)
@@ -85,12 +85,11 @@ func (c *Column) SetFirst(columns []*Column) {
 	}
 }
 
-// append adds all texts of another column behind those of c. Equal texts keep codes of
-// their own.
+// append appends all strings of another column. Equal strings keep separate codes.
 func (c *TextColumn) append(from *TextColumn) {
 	base := uint32(len(c.bytes))
 	if len(c.bytes)+len(from.bytes) > math.MaxUint32 {
-		panic(fmt.Errorf("the texts of one attribute have over %d bytes in a batch: give it less memory", uint32(math.MaxUint32)))
+		panic(fmt.Errorf("the strings of one attribute have more than %d bytes in a batch: reduce the memory of a batch", uint32(math.MaxUint32)))
 	}
 	if len(c.ends) == 0 {
 		c.ends = append(c.ends, 0)

@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// Scope says whose attribute a key names.
+// Scope is the part of a span to which an attribute belongs.
 type Scope uint8
 
-// The scopes of attributes. ScopeAny is the span's attribute, else the resource's.
-// ScopeIntrinsic is none: what it names is a field that every span has.
+// The scopes of attributes. ScopeAny means the span's attribute, otherwise the resource's. ScopeIntrinsic is
+// not a scope of attributes: it denotes the fields that every span has.
 const (
 	ScopeIntrinsic Scope = iota
 	ScopeAny
@@ -19,30 +19,30 @@ const (
 	ScopeLink
 )
 
-// AttributeKey names an attribute of a scope.
+// AttributeKey identifies an attribute by scope and key.
 type AttributeKey struct {
 	Scope Scope
 	Key   string
 }
 
-// Needs are what rules, or a query, read of spans. What they do not name need not be
-// read; a span's times, IDs, kind, status, name and service always are.
+// Needs describes the data of spans that rules or a query read. Anything else may be skipped, except a span's
+// times, IDs, kind, status, name and service, which are always read.
 type Needs struct {
-	// All reads everything.
+	// All means that everything is read.
 	All bool
-	// Attributes are read by scope and key; ScopeAny is the span's and the resource's.
+	// Attributes are the attributes that are read by name. ScopeAny means both the span's and the resource's.
 	Attributes []AttributeKey
-	// Whole are scopes of which all attributes are read, because a rule ranges over
-	// them or takes a key from data.
+	// Whole are the scopes whose attributes are all read, because a rule iterates over them or takes a key
+	// from data.
 	Whole []Scope
-	// Events and Links say whether spans' events and links are read at all.
+	// Events and Links report whether spans' events and links are read.
 	Events, Links bool
-	// StatusMessage and Instrumentation say whether the status message, and the name
-	// and version of the instrumentation scope, are read.
+	// StatusMessage and Instrumentation report whether the status message, and the name and version of the
+	// instrumentation scope, are read.
 	StatusMessage, Instrumentation bool
 }
 
-// Union returns what either of both reads, its attributes sorted, each once.
+// Union returns needs that cover both n and m. Its attributes are sorted, without repetition.
 func (n Needs) Union(m Needs) Needs {
 	sum := Needs{
 		All: n.All || m.All, Events: n.Events || m.Events, Links: n.Links || m.Links,
@@ -60,8 +60,8 @@ func compareAttributeKeys(a, b AttributeKey) int {
 	return cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Key, b.Key))
 }
 
-// Reads reports whether attributes of a scope are read, and whether all of them are.
-// The scope is one that holds attributes: not ScopeAny, which is two.
+// Reads reports whether any attributes of a scope are read, and whether all of them are. The scope must not
+// be ScopeAny, which stands for two scopes.
 func (n *Needs) Reads(scope Scope) (some, all bool) {
 	all = n.All
 	unscoped := scope == ScopeSpan || scope == ScopeResource
@@ -71,7 +71,7 @@ func (n *Needs) Reads(scope Scope) (some, all bool) {
 	return all || len(n.Keys(scope)) > 0, all
 }
 
-// Keys returns the keys of the attributes of a scope that are read by name, sorted.
+// Keys returns the sorted keys of a scope's attributes that are read by name.
 func (n *Needs) Keys(scope Scope) []string {
 	unscoped := scope == ScopeSpan || scope == ScopeResource
 	var keys []string
@@ -84,8 +84,8 @@ func (n *Needs) Keys(scope Scope) []string {
 	return slices.Compact(keys)
 }
 
-// ReadsEvents and ReadsLinks report whether events, and links, are read at all.
+// ReadsEvents reports whether events are read.
 func (n *Needs) ReadsEvents() bool { return n.All || n.Events }
 
-// ReadsLinks reports whether links are read at all.
+// ReadsLinks reports whether links are read.
 func (n *Needs) ReadsLinks() bool { return n.All || n.Links }

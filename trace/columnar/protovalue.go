@@ -17,7 +17,7 @@ const (
 	tagArray  = 5<<3 + wire.Len
 	tagMap    = 6<<3 + wire.Len
 	tagBytes  = 7<<3 + wire.Len
-	tagIndex  = 8<<3 + wire.Varint // a text by its number in a table that traces do not have: a value without a type
+	tagIndex  = 8<<3 + wire.Varint // an index into a table of strings, which traces do not have, so the value has no type
 )
 
 var (
@@ -30,8 +30,8 @@ var (
 	mapFields      = []field{1: {"KeyValueList.values", wire.Len}}
 )
 
-// putScalar gives a row that has none the value of an AnyValue, if that is one text,
-// number or truth value.
+// putScalar sets the value of a row that has none, if the AnyValue is exactly one string, number or boolean.
+// Otherwise it returns false.
 func (c *Column) putScalar(row int32, any []byte) bool {
 	if len(any) < 2 {
 		return false
@@ -75,13 +75,13 @@ func (c *Column) putScalar(row int32, any []byte) bool {
 	return true
 }
 
-// protoValue is a value that is read. A field that comes again replaces it.
+// protoValue is a value that is being read. If a field is repeated, the last one is used.
 type protoValue struct {
 	trace.Value
 	repeated bool // a map in it had a key with unequal values
 }
 
-// readKeyValue reads a KeyValue of any kind. It is the plain way, for what is rare.
+// readKeyValue reads any KeyValue. It is the simple implementation, for rare forms.
 func (v *protoValue) readKeyValue(f wire.Fields, depth int) (key []byte, err error) {
 	if depth >= wire.MaxDepth {
 		return nil, wire.ErrTooDeep

@@ -5,13 +5,13 @@ import (
 	"unsafe"
 )
 
-// SetEqual sets bit i of b if value i is want, and clears it if it is another or there is none: codes
-// of texts, kinds, statuses, rows of resources. It is what judging does most of, so that it has an
-// implementation with AVX2.
+// SetEqual sets bit i of b if value i equals want, and clears it if not or if there is no value i. The values
+// are codes of strings, kinds, statuses or rows of resources. It is the most frequent operation of judging,
+// so it is implemented with AVX2 too.
 func SetEqual[V ~int32 | ~uint32](b Bits, values []V, want V) {
 	whole := min(len(b), len(values)/64)
 	if whole > 0 {
-		words := unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(values))), 64*whole) //nolint:gosec // the same size
+		words := unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(values))), 64*whole) //nolint:gosec // equal size
 		equalWords(b[:whole], words, uint32(want))
 	}
 	for w := whole; w < len(b); w++ {
@@ -23,8 +23,9 @@ func SetEqual[V ~int32 | ~uint32](b Bits, values []V, want V) {
 	}
 }
 
-// EnumsAmong returns which of the first 64 values are in a set, of those whose bit is set in among,
-// where none is beyond the last. What is negative, or 63 or more, is in a set with bit 63.
+// EnumsAmong tests the first 64 values whose bit is set in among, and returns the bits of those that are in
+// the set. No bit of among is beyond the last value. Negative values and those of 63 or more are represented
+// by bit 63 of the set.
 func EnumsAmong[E ~int32](values []E, set, among uint64) (word uint64) {
 	inTurn := 1
 	if hasAVX2 {
@@ -45,10 +46,10 @@ func EnumsAmong[E ~int32](values []E, set, among uint64) (word uint64) {
 	return word
 }
 
-// HasVectors reports whether SetEqual and NumberTest compare several values at once on this machine.
+// HasVectors reports whether SetEqual and NumberTest use vector instructions on this machine.
 func HasVectors() bool { return hasAVX2 }
 
-// equalWordsGo is for 64 values a word.
+// equalWordsGo sets the words of b from 64 values each.
 func equalWordsGo(b Bits, values []uint32, want uint32) {
 	for w := range b {
 		word := uint64(0)

@@ -28,7 +28,7 @@ func doublesWithin(values []float64, least, greatest float64) uint64 {
 	return doublesWithinAVX2(&values[0], least, greatest)
 }
 
-// equalWordsAVX2 is equalWordsGo for that many words, at least one.
+// equalWordsAVX2 is equalWordsGo for the given number of words, at least one.
 //
 //go:noescape
 func equalWordsAVX2(b *uint64, values *uint32, words int, want uint32)

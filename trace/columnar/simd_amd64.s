@@ -2,9 +2,9 @@
 
 // func equalWordsAVX2(b *uint64, values *uint32, words int, want uint32)
 //
-// 64 values are compared eight at a time, and the results narrowed from 32 to 16 to 8 bits.
-// Narrowing works on both halves of a register apart, so that afterwards their groups of four
-// values stand as 0 8 16 24, 4 12 20 28: they are put in order before their signs are taken.
+// Eight values are compared at a time, 64 per word, and the results are narrowed from 32 to 16 to 8 bits.
+// Narrowing works on the two halves of a register separately, which leaves groups of four values in the order
+// 0 8 16 24, 4 12 20 28. They are put in order before their signs are extracted.
 TEXT ·equalWordsAVX2(SB), NOSPLIT, $0-28
 	MOVQ b+0(FP), DI
 	MOVQ values+8(FP), SI
@@ -53,8 +53,8 @@ DATA order<>+24(SB)/4, $3
 DATA order<>+28(SB)/4, $7
 GLOBL order<>(SB), RODATA|NOPTR, $32
 
-// SIGNS shifts the signs of the 16 numbers in Y2 to Y5 into AX from above: after four times, those of
-// the first are the lowest bits.
+// SIGNS shifts the signs of the 16 numbers in Y2 to Y5 into AX from above. After four times, those of the
+// first 16 numbers are the lowest bits.
 #define SIGNS \
 	VMOVMSKPD Y2, R8; \
 	VMOVMSKPD Y3, R9; \
@@ -98,7 +98,7 @@ ints:
 	ADDQ $128, SI
 	DECQ CX
 	JNZ ints
-	NOTQ AX // those outside were found
+	NOTQ AX // the comparisons found the values outside
 	MOVQ AX, ret+24(FP)
 	VZEROUPPER
 	RET
@@ -112,7 +112,7 @@ TEXT ·doublesWithinAVX2(SB), NOSPLIT, $0-32
 	MOVQ $4, CX
 
 doubles:
-	// 2: the second is less or equal, 13: greater or equal; of NaN neither is true.
+	// Predicate 2 is less or equal, 13 greater or equal; both are false for NaN.
 	VCMPPD $2, (SI), Y0, Y2
 	VCMPPD $2, 32(SI), Y0, Y3
 	VCMPPD $2, 64(SI), Y0, Y4

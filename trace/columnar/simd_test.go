@@ -19,10 +19,10 @@ func TestBitsAreSetWhereValuesAreEqual(t *testing.T) {
 		for i := range values {
 			values[i] = trace.Kind(r.IntN(distinct) - 1)
 			if r.IntN(10) == 0 {
-				values[i] = trace.Kind(1 << r.IntN(32)) // equal in part
+				values[i] = trace.Kind(1 << r.IntN(32)) // equal in some bits
 			}
 		}
-		values = values[r.IntN(min(8, n+1)):] // wherever they lie
+		values = values[r.IntN(min(8, n+1)):] // at any alignment
 		n = len(values)
 		want := trace.Kind(r.IntN(distinct) - 1)
 		b := make(Bits, words+1)
@@ -78,7 +78,8 @@ func TestNumbersWithinBoundsAreTheSameByVectors(t *testing.T) {
 	}
 }
 
-// Whatever a test is asked about, it says of each value what it says of that alone.
+// TestWhatIsAskedAmongOthersIsTheSameAlone checks that tests of many values return the same result for each
+// value as tests of single values.
 func TestWhatIsAskedAmongOthersIsTheSameAlone(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
 	for range 3000 {
