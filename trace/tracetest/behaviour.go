@@ -2,20 +2,19 @@ package tracetest
 
 import "slices"
 
-// Behaviour is something that the services of a trace can do, which does or does
-// not violate one rule of [Pack]. It is written down, not computed: no engine has
-// a part in it.
+// Behaviour is something that the services of a trace may do, and that does or does not violate one rule of
+// [Pack]. The verdict is fixed by hand, without any engine.
 type Behaviour struct {
 	Name     string // "charge/unchecked"
-	Rule     string // the rule of Pack that it is about
+	Rule     string // the rule of Pack to which it belongs
 	Violates bool
-	// Needs is the kind of what hurts that it takes, 0 for none: it is played only
-	// in traces that were chosen for that kind.
+	// Needs is the difficulty that the behaviour uses, or 0. Such a behaviour occurs only in traces that were
+	// selected for that difficulty.
 	Needs Nasty
-	Doc   string // what happens, and why that is the verdict
+	Doc   string // describes the behaviour and the reason for its verdict
 }
 
-// Behaviours returns all behaviours, by rule.
+// Behaviours returns all behaviours, ordered by rule.
 func Behaviours() []Behaviour {
 	var all []Behaviour
 	for _, sc := range allScenes {
@@ -26,11 +25,11 @@ func Behaviours() []Behaviour {
 	return all
 }
 
-// scene is the part of a trace that one rule is about, and the ways to play it.
-// Without what hurts there are at least one that violates and one that does not.
+// scene is the part of a trace to which one rule refers, with its variants. At least one variant without
+// difficulties violates the rule, and one does not.
 type scene struct {
 	name, rule string
-	need       int // how many spans it takes at most
+	need       int // maximum number of spans
 	ways       []way
 }
 
@@ -38,18 +37,18 @@ type way struct {
 	name     string
 	violates bool
 	needs    Nasty
-	more     int // spans it takes beyond the scene's need
+	more     int // number of spans in addition to the scene's need
 	doc      string
-	play     func(*builder) // below b.at
+	play     func(*builder) // adds its spans below b.at
 }
 
-// allScenes are in the order of the rules in the pack.
+// allScenes lists the scenes in the order of the rules in the pack.
 var allScenes = []*scene{
 	&charge, &bypass, &retry, &vault, &export, &refund, &failure, &cards, &database,
 	&toolCall, &queue, &latency, &environment, &batch, &admin, &roles,
 }
 
-// act plays the kind's scenes as far as there is room.
+// act plays those scenes of the kind for which there are enough spans.
 func (b *builder) act(violate bool) {
 	k := kindTable[b.kind]
 	b.room = max(b.size-1-b.reserved(), 0)
@@ -62,7 +61,7 @@ func (b *builder) act(violate bool) {
 		b.at = int(inner.server)
 	}
 
-	cast := make([]*scene, 0, len(k.scenes)) // in any order, so that small traces differ
+	cast := make([]*scene, 0, len(k.scenes)) // in random order, so that small traces differ
 	for _, i := range b.rng.Perm(len(k.scenes)) {
 		if sc := k.scenes[i]; sc.need <= b.room {
 			b.room -= sc.need
@@ -84,7 +83,7 @@ func (b *builder) act(violate bool) {
 	b.close(b.root)
 }
 
-// play plays a scene in one of its ways. Those that hurt come first where they can.
+// play plays one variant of a scene. It prefers variants with a difficulty.
 func (b *builder) play(sc *scene, violate bool) {
 	var fit []*way
 	for i := range sc.ways {

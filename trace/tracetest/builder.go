@@ -8,50 +8,49 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// builder holds the one trace that is being made. Spans are known by their index
-// until they are rendered, so that what shares or changes an ID, or goes missing,
-// is said once.
+// builder holds the trace that is being built. Spans are identified by their indices until they are rendered,
+// so that shared, changed or missing IDs are recorded in one place.
 type builder struct {
 	rng  *rand.Rand
 	opts *Options
 
 	kind   Kind
 	id     trace.ID
-	size   int      // how many spans the trace will have
-	chosen nastySet // what should hurt
-	done   nastySet // what does
+	size   int      // number of spans that the trace will have
+	chosen nastySet // difficulties to add
+	done   nastySet // difficulties added
 
-	clock  int64 // of the story that is told: ns, the trace begins at 0
+	clock  int64 // current time in ns since the start of the trace
 	spans  []span
 	copies []spanCopy
-	pairs  []pair // of a client and its server
+	pairs  []pair // client spans with their server spans
 	res    [serviceCount]resource
-	pinned [serviceCount]bool // whose clocks a rule's verdict hangs on
+	pinned [serviceCount]bool // services whose clocks affect the verdict of a rule
 	skewed [serviceCount]int64
 
-	root      int // the span that the kind begins with
-	at        int // the span that acts
-	room      int // spans that nobody has claimed
+	root      int // the first span of the kind
+	at        int // the span below which scenes are played
+	room      int // number of spans not yet assigned
 	ends      bool
-	rootEnds  int64 // when the root ends after its start, if ends is set
-	loose     int   // the first of the spans that no rule looks at but to pass them by
+	rootEnds  int64 // duration of the root, if ends is set
+	loose     int   // the first of the spans that are irrelevant to all rules
 	nextLoose int
 
 	violations []string
 	behaviours []string
 
-	seq, seqStep uint64 // of span IDs
+	seq, seqStep uint64 // state of span IDs
 	buckets      [][]entry
 }
 
-// span is one span to be. Times are ns since the trace began.
+// span is a span of the trace under construction. Times are in ns since the start of the trace.
 type span struct {
 	parent     int32 // index, or noParent, or lostParent
-	sharesID   int32 // index of the span whose ID it has, or its own
+	sharesID   int32 // index of the span whose ID it has; its own index if not shared
 	batch      uint8
-	taken      bool // something that hurts was done to its place in the tree or its times
-	keepsLinks bool // its links decide a verdict
-	keepsAttrs bool // so do all its attributes
+	taken      bool // a difficulty changed its place in the tree or its times
+	keepsLinks bool // its links affect a verdict
+	keepsAttrs bool // all its attributes affect a verdict
 	service    service
 	scope      scope
 	kind       trace.Kind
@@ -60,16 +59,16 @@ type span struct {
 	name       string
 	message    string
 	attrs      []trace.Attribute
-	part       *part // whose attributes it has as well, until [builder.own]
-	measured   int64 // the part's random number
+	part       *part // provides further attributes, until [builder.own]
+	measured   int64 // random number for the part's measure
 	events     []event
 	links      []trace.Link
-	id         trace.SpanID // once they are assigned
+	id         trace.SpanID // set by assignIDs
 }
 
 const (
-	noParent   = -1 // names none
-	lostParent = -2 // names one that is not in the trace
+	noParent   = -1 // the span names no parent
+	lostParent = -2 // the span names a parent that is not in the trace
 )
 
 type event struct {
@@ -78,16 +77,16 @@ type event struct {
 	attrs []trace.Attribute
 }
 
-// spanCopy is a further copy of a span, made when all else is done to the span.
+// spanCopy is a further copy of a span, made after all other changes to the span.
 type spanCopy struct {
 	of    int32
 	batch uint8
-	alter func(*span) // nil: an equal copy. It must not change what slices hold.
+	alter func(*span) // nil for an equal copy; it must not change the elements of slices
 }
 
 type pair struct{ client, server int32 }
 
-// resource is how a service describes itself in this trace.
+// resource describes a service in this trace.
 type resource struct {
 	environment string // "" for none
 	nameless    bool
@@ -98,7 +97,7 @@ func newBuilder(r *rand.Rand) builder {
 	return builder{rng: r, buckets: make([][]entry, int(serviceCount)*int(scopeCount))}
 }
 
-// reset begins another trace, in the memory of the last.
+// reset starts another trace and reuses the memory of the previous one.
 func (b *builder) reset(o *Options, kind Kind) {
 	b.opts, b.kind = o, kind
 	b.chosen, b.done, b.clock = 0, 0, 0
@@ -122,14 +121,14 @@ func (b *builder) newTraceID() (id trace.ID) {
 	return id
 }
 
-// spanID returns the n-th ID of the trace. All are different: a walk through the
-// odd multiples of a step modulo 2^63, below a leading one.
+// spanID returns the n-th span ID of the trace. All are different: the IDs advance by an odd step modulo
+// 2^63, below a leading one bit.
 func (b *builder) spanID(n int) (id trace.SpanID) {
 	binary.BigEndian.PutUint64(id[:], (b.seq+uint64(n)*b.seqStep)|1<<63)
 	return id
 }
 
-// open begins a span now, as a child of parent.
+// open starts a span at the current time, as a child of parent.
 func (b *builder) open(parent int, svc service, kind trace.Kind, name string) int {
 	i := b.newSpan()
 	s := &b.spans[i]
@@ -141,7 +140,7 @@ func (b *builder) open(parent int, svc service, kind trace.Kind, name string) in
 	return i
 }
 
-// newSpan adds a span, which may hold the slices of another trace's span.
+// newSpan adds a span. It may hold the slices of a previous trace's span.
 func (b *builder) newSpan() int {
 	i := len(b.spans)
 	if i < cap(b.spans) {
@@ -152,16 +151,16 @@ func (b *builder) newSpan() int {
 	return i
 }
 
-// close ends a span now.
+// close ends a span at the current time.
 func (b *builder) close(i int) {
 	b.pass(5 * ms)
 	b.spans[i].end = b.clock
 }
 
-// pass lets up to so many ns pass, and at least 1 µs.
+// pass advances the clock by a random time of 1 µs up to upTo ns more.
 func (b *builder) pass(upTo int64) { b.clock += 1000 + b.rng.Int64N(upTo) }
 
-// span opens a span and closes it.
+// span opens and closes a span.
 func (b *builder) span(parent int, svc service, kind trace.Kind, name string, attrs ...trace.Attribute) int {
 	i := b.open(parent, svc, kind, name)
 	b.spans[i].attrs = append(b.spans[i].attrs, attrs...)
@@ -169,7 +168,7 @@ func (b *builder) span(parent int, svc service, kind trace.Kind, name string, at
 	return i
 }
 
-// call opens a client span in the service of the parent and its server span.
+// call opens a client span in the parent's service, and the server span below it.
 func (b *builder) call(parent int, to service, method, route string) pair {
 	c := b.open(parent, b.spans[parent].service, trace.KindClient, method)
 	s := b.open(c, to, trace.KindServer, method+" "+route)
@@ -189,7 +188,7 @@ func (b *builder) endCall(p pair) {
 	b.close(int(p.client))
 }
 
-// set gives a span attributes; one that it has is replaced.
+// set sets attributes of a span and replaces existing ones.
 func (b *builder) set(i int, attrs ...trace.Attribute) {
 	s := b.own(i)
 	for _, a := range attrs {
@@ -201,13 +200,13 @@ func (b *builder) set(i int, attrs ...trace.Attribute) {
 	}
 }
 
-// unset takes an attribute from a span.
+// unset removes an attribute of a span.
 func (b *builder) unset(i int, key string) {
 	s := b.own(i)
 	s.attrs = slices.DeleteFunc(s.attrs, func(a trace.Attribute) bool { return a.Key == key })
 }
 
-// event gives a span an event in its middle (or now, while it is open).
+// event adds an event in the middle of a span, or at the current time if the span is open.
 func (b *builder) event(i int, name string, attrs ...trace.Attribute) {
 	s := &b.spans[i]
 	at := b.clock
@@ -217,13 +216,13 @@ func (b *builder) event(i int, name string, attrs ...trace.Attribute) {
 	s.events = append(s.events, event{time: at, name: name, attrs: attrs})
 }
 
-// fail makes a span an error without saying more.
+// fail sets the status of a span to error, without an exception.
 func (b *builder) fail(i int, message string) {
 	b.spans[i].status = trace.StatusError
 	b.spans[i].message = message
 }
 
-// throw makes a span an error with the exception that caused it.
+// throw sets the status of a span to error and adds the exception that caused it.
 func (b *builder) throw(i int, typ, message string) {
 	b.fail(i, message)
 	b.set(i, str("error.type", typ))

@@ -6,14 +6,13 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// spansFor is how many loose spans each kind of what hurts takes, which the
-// scenes leave to it.
+// spansFor is the number of loose spans that each difficulty needs. Scenes leave them unused.
 var spansFor = [nastyEnd]int{
 	NoServiceName: 2, Orphans: 1, ExtraRoots: 1, Cycles: 3, SharedIDs: 2, SharedByOthers: 2, Deep: leastDeep, Wide: leastWide,
 	ManyLinks: 1, ClockSkew: 2, EndBeforeStart: 1, Late: 1,
 }
 
-// reserved is how many spans what was chosen takes.
+// reserved returns the number of spans that the chosen difficulties need.
 func (b *builder) reserved() (n int) {
 	for _, nasty := range b.chosen.list() {
 		n += spansFor[nasty]
@@ -21,9 +20,9 @@ func (b *builder) reserved() (n int) {
 	return n
 }
 
-// hurt puts what was chosen into the trace where no rule looks: into spans that
-// only fill it, and into attributes that no rule reads. Each step leaves true what
-// the scenes said, and what the steps before it did.
+// hurt adds the chosen difficulties where they cannot change a verdict: in spans that only fill the trace,
+// and in attributes that no rule reads. Each step preserves the results of the scenes and of the previous
+// steps.
 func (b *builder) hurt() {
 	if root := &b.spans[b.root]; b.ends {
 		root.end = root.start + b.rootEnds
@@ -39,7 +38,7 @@ func (b *builder) hurt() {
 	b.hurtArrival()
 }
 
-// take gives a loose span that nothing was done to, or -1.
+// take returns a loose span that has not been changed, or -1.
 func (b *builder) take() int {
 	for ; b.nextLoose < len(b.spans); b.nextLoose++ {
 		if s := &b.spans[b.nextLoose]; !s.taken {
@@ -50,8 +49,8 @@ func (b *builder) take() int {
 	return -1
 }
 
-// hurtTree puts spans in other places of the tree: first one for each kind of what
-// hurts, then up to a twentieth of the loose spans for each, up to 50.
+// hurtTree moves spans in the tree: first one for each chosen difficulty, then up to a twentieth of the loose
+// spans for each, at most 50.
 func (b *builder) hurtTree() {
 	steps := [...]struct {
 		nasty Nasty
@@ -89,7 +88,7 @@ func (b *builder) addRoot() bool {
 	return i >= 0
 }
 
-// closeCycle makes a span its own parent, or a cycle of two or three.
+// closeCycle makes a span its own parent, or creates a cycle of two or three spans.
 func (b *builder) closeCycle() bool {
 	i := b.take()
 	if i < 0 {
@@ -117,7 +116,7 @@ func (b *builder) shareOther() bool {
 	return true
 }
 
-// sharePair has a client and its server share an ID, if there is such a pair.
+// sharePair lets a client and its server share an ID, if the trace has such a pair.
 func (b *builder) sharePair() bool {
 	from := b.rng.IntN(max(len(b.pairs), 1))
 	for i := range b.pairs {
@@ -128,10 +127,10 @@ func (b *builder) sharePair() bool {
 	return false
 }
 
-// share gives a server the ID and the parent of its client, as Zipkin's
-// instrumentation does. The tree stays what it was.
+// share gives a server the ID and the parent of its client, as Zipkin's instrumentation does. The tree does
+// not change.
 //
-// It does nothing to a pair of which something was done to one.
+// It returns false if one of the pair has already been changed.
 func (b *builder) share(p pair) bool {
 	c, s := &b.spans[p.client], &b.spans[p.server]
 	if c.taken || s.taken || s.parent != p.client {
@@ -142,8 +141,8 @@ func (b *builder) share(p pair) bool {
 	return true
 }
 
-// hurtServices takes the name from a service that no rule names, and puts wrong
-// the clock of one that no verdict hangs on.
+// hurtServices removes the name of a service that no rule names, and skews the clock of one that does not
+// affect a verdict.
 func (b *builder) hurtServices() {
 	var present [serviceCount]bool
 	services := 0
@@ -188,7 +187,7 @@ func (b *builder) hurtTimes() {
 	first := b.spans[b.root].start
 	for i := b.loose; i < len(b.spans); i++ {
 		if s := &b.spans[i]; s.parent == noParent && s.start <= first {
-			s.start, s.end = first+1+b.rng.Int64N(ms), max(s.end, first+2*ms) // the root stays the root
+			s.start, s.end = first+1+b.rng.Int64N(ms), max(s.end, first+2*ms) // keeps the root first
 		}
 	}
 	if loose := len(b.spans) - b.loose; b.chosen.has(EndBeforeStart) && loose > 0 {
@@ -200,7 +199,7 @@ func (b *builder) hurtTimes() {
 	}
 }
 
-// assignIDs gives each span its ID.
+// assignIDs sets the ID of each span.
 func (b *builder) assignIDs() {
 	zeros := b.chosen.has(LeadingZeros)
 	for i := range b.spans {
@@ -248,7 +247,7 @@ func (b *builder) hurtLinks() {
 				b.link(i, b.id)
 				s := &b.spans[i]
 				s.links[len(s.links)-1].SpanID = b.spans[b.rng.IntN(len(b.spans))].id
-			case 1: // to a span of its own trace that never came
+			case 1: // to a span of its own trace that was never sent
 				b.link(i, b.id)
 			case 2:
 				b.link(i, b.otherTraceID(), str("link.reason", "follows"), num("link.rank", b.rng.Int64N(9)))
@@ -260,8 +259,8 @@ func (b *builder) hurtLinks() {
 	})
 }
 
-// someSpans does something to one or more spans (at most a twentieth, at most
-// 100) until it was done once, if it can be.
+// someSpans applies do to one or more random spans, at most a twentieth and at most 100. For each it tries
+// spans until do succeeds.
 func (b *builder) someSpans(n Nasty, do func(i int) bool) {
 	if !b.chosen.has(n) {
 		return

@@ -6,14 +6,14 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// copySpan adds a copy of a span, changed by alter; nil for an equal one. What
-// alter changes must not be shared with the span: it gets a shallow copy.
+// copySpan adds a copy of a span. alter changes the copy; nil adds an equal one. The copy is shallow, so
+// alter must not change memory that it shares with the span.
 func (b *builder) copySpan(i int, alter func(*span)) {
 	b.own(i)
 	b.copies = append(b.copies, spanCopy{of: int32(i), alter: alter})
 }
 
-// hurtArrival decides which spans come late, and which come again.
+// hurtArrival chooses the spans that are late and those that are sent repeatedly.
 func (b *builder) hurtArrival() {
 	last := uint8(0)
 	if b.chosen.has(Late) && len(b.spans) > 1 {
@@ -44,12 +44,12 @@ func (b *builder) hurtArrival() {
 		return true
 	})
 	if len(b.copies) > 0 && b.rng.IntN(2) == 0 {
-		last++ // copies may come after everything else
+		last++ // copies may arrive after everything else
 	}
 	for i := range b.copies {
 		b.copies[i].batch = uint8(b.rng.IntN(int(last) + 1))
 	}
-	if b.chosen.has(EqualCopies) && b.rng.IntN(4) == 0 { // a sender that had no answer sends all again
+	if b.chosen.has(EqualCopies) && b.rng.IntN(4) == 0 { // a sender that got no response repeats everything
 		for i := range b.spans {
 			if b.spans[i].batch == 0 {
 				b.copies = append(b.copies, spanCopy{of: int32(i), batch: last})
@@ -58,20 +58,19 @@ func (b *builder) hurtArrival() {
 	}
 }
 
-// difference returns what makes a copy of a span unequal to it without changing a
-// verdict.
+// difference returns a function that makes a copy of a span unequal to it, without changing a verdict.
 func (b *builder) difference(i int) func(*span) {
 	s := b.own(i)
 	switch b.rng.IntN(3) {
 	case 0:
-		if len(s.attrs) > 0 && !allAbsent(s.attrs) { // the copy has less: what is present is greater
+		if len(s.attrs) > 0 && !allAbsent(s.attrs) { // the copy has fewer fields: present values win over absent ones
 			return func(s *span) {
 				s.attrs, s.events, s.links = nil, nil, nil
 				s.status, s.message = trace.StatusUnset, ""
 			}
 		}
 	case 1:
-		if i >= b.loose { // the copy has other fields
+		if i >= b.loose { // the copy has different fields
 			later := 1 + b.rng.Int64N(ms)
 			return func(s *span) {
 				s.name += " (copy)"
@@ -80,7 +79,7 @@ func (b *builder) difference(i int) func(*span) {
 			}
 		}
 	}
-	extra := num("app.copy", b.rng.Int64N(1000)) // the copy has more
+	extra := num("app.copy", b.rng.Int64N(1000)) // the copy has another attribute
 	return func(s *span) { s.attrs = replace(s.attrs, extra) }
 }
 

@@ -9,8 +9,7 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// ruleKeys are the attributes that the rules of Pack read by name, and
-// service.name. Only scenes touch them.
+// ruleKeys are the attributes that the rules of Pack read by name, and service.name. Only scenes change them.
 var ruleKeys = map[string]bool{
 	trace.ServiceName: true, environmentKey: true,
 	keyAmount: true, "payment.bypass.reason": true, keyResend: true, "db.system.name": true, "db.collection.name": true,
@@ -19,7 +18,7 @@ var ruleKeys = map[string]bool{
 	"messaging.consumer.group.name": true, keyCount: true, "url.path": true, "user.id": true, "enduser.id": true, "user.roles": true,
 }
 
-// keeps says whether an attribute of a span may decide a verdict.
+// keeps reports whether an attribute of a span may affect a verdict.
 func (b *builder) keeps(i int, key string) bool { return ruleKeys[key] || b.spans[i].keepsAttrs }
 
 func (b *builder) hurtAttributes() {
@@ -82,7 +81,7 @@ func (b *builder) hurtAttributes() {
 	}
 }
 
-// retype gives one attribute that no rule reads the same content in another type.
+// retype changes the type of one attribute that no rule reads, and keeps its content as far as possible.
 func (b *builder) retype(i int) {
 	attrs := b.own(i).attrs
 	if len(attrs) == 0 {
@@ -110,8 +109,7 @@ func (b *builder) retype(i int) {
 
 var mixed = []trace.Attribute{num("app.size", 7), dbl("app.size", 7), str("app.size", "7"), yes("app.size", true), dbl("app.size", 7.5)}
 
-// replace returns attributes with one more, or with that of its key replaced. It
-// leaves those it was given as they are.
+// replace returns a copy of the attributes in which a is added, or replaces the one with the same key.
 func replace(attrs []trace.Attribute, a trace.Attribute) []trace.Attribute {
 	attrs = slices.Clone(attrs)
 	if i := slices.IndexFunc(attrs, func(old trace.Attribute) bool { return old.Key == a.Key }); i >= 0 {
@@ -121,7 +119,7 @@ func replace(attrs []trace.Attribute, a trace.Attribute) []trace.Attribute {
 	return append(attrs, a)
 }
 
-// unusual are attributes by what hurts about them, each kind with keys of its own.
+// unusual lists attributes for each difficulty. Each difficulty has its own keys.
 var unusual = func() (u [nastyEnd][]trace.Attribute) {
 	s, n, f, t := trace.StringValue, trace.IntValue, trace.DoubleValue, trace.BoolValue
 	bytes := func(key, value string) trace.Attribute {
@@ -168,7 +166,7 @@ var unicodeTexts = []string{
 
 var unicodeNames = []string{"GET /größe/{id}", "処理", "обработка заказа", "work \"in quotes\"", "a\nb", "🚀 launch"}
 
-// longText returns so many bytes of text, 40 KiB at most.
+// longText returns n bytes of text, at most 40 KiB.
 func longText(n int) string { return longestText[:n] }
 
 var longestText = strings.Repeat("The quick brown fox jumps over the lazy dog. ", 40<<10/45+1)

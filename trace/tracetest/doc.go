@@ -1,14 +1,14 @@
-// Package tracetest generates traces for tests, demonstrations and benchmarks, and
-// knows which rules of its [Pack] each of them violates: from having made it so, not
-// from judging it.
+// Package tracetest generates traces for tests, demonstrations and benchmarks, each with the list of the
+// rules of its [Pack] that it violates. The list follows from the construction of the trace, not from judging
+// it.
 //
 //	for g := range tracetest.New(tracetest.Mixed(1, 1000)).All() {
 //		send(g.Batches)
 //		expect(g.ID, g.Violations)
 //	}
 //
-// The services of a web shop act in it: a checkout with payment and fraud check, an
-// administrator's refunds and exports, queues, databases, an AI agent with its tools.
-// What hurts readers of traces is in it at chosen rates: see [Nasty]. The same
-// options give the same traces.
+// The traces come from the services of a web shop: a checkout with payment and fraud check, an
+// administrator's refunds and exports, queues, databases, an AI agent with its tools. They contain data that
+// is difficult for readers of traces, at rates that the options set: see [Nasty]. The same options generate
+// the same traces.
 package tracetest

@@ -2,17 +2,17 @@ package tracetest
 
 import "github.com/betracehq/betrace/trace"
 
-// part is one span of the work that fills a trace: no rule is about it.
+// part is one span of the work that fills a trace. No rule refers to it.
 type part struct {
 	name    string
 	kind    trace.Kind
 	scope   scope
-	service service // noService: that of its parent
+	service service // noService means the parent's service
 	attrs   []trace.Attribute
-	measure string // key of an attribute of a random number
+	measure string // key of an attribute with a random number
 }
 
-// work is a span, or a call: a client span and the server span below it.
+// work is a single span, or a call: a client span and the server span below it.
 type work struct{ client, server *part }
 
 var works = makeWorks()
@@ -94,7 +94,7 @@ const (
 	leastWide, mostWide = 6, 2000
 )
 
-// fill adds work until the trace has its size.
+// fill adds work until the trace has the chosen size.
 func (b *builder) fill() {
 	if b.chosen.has(Deep) && b.free() >= leastDeep {
 		parent := b.root
@@ -116,7 +116,7 @@ func (b *builder) fill() {
 		parent := b.workingSpan(r)
 		w := &works[(r>>40)%uint64(len(works))]
 		if len(b.spans) == b.loose {
-			w = &works[0] // another service, first of all
+			w = &works[0] // first a call to another service
 		}
 		client := b.add(parent, w.client)
 		if w.server != nil && free > 1 {
@@ -125,10 +125,10 @@ func (b *builder) fill() {
 	}
 }
 
-// free is how many spans the trace lacks.
+// free returns the number of spans that the trace lacks.
 func (b *builder) free() int { return b.size - len(b.spans) }
 
-// workingSpan picks a span that may call others, if it finds one soon.
+// workingSpan picks a random span that may call others. After three attempts it takes any span.
 func (b *builder) workingSpan(r uint64) int {
 	n := uint32(len(b.spans))
 	i := int(uint64(uint32(r)) * uint64(n) >> 32)
@@ -141,7 +141,7 @@ func (b *builder) workingSpan(r uint64) int {
 	return i
 }
 
-// add adds a part within the time of its parent.
+// add adds a part within the time range of its parent.
 func (b *builder) add(parent int, p *part) int {
 	i := b.newSpan()
 	s, up := &b.spans[i], &b.spans[parent]
@@ -166,8 +166,7 @@ func (b *builder) add(parent int, p *part) int {
 	return i
 }
 
-// own gives a span attributes of its own, which may be changed, in place of those
-// of its part.
+// own copies the attributes of the span's part into the span, so that they may be changed.
 func (b *builder) own(i int) *span {
 	s := &b.spans[i]
 	if s.part != nil {

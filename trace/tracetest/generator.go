@@ -13,26 +13,25 @@ import (
 	"github.com/betracehq/betrace/trace/otlp"
 )
 
-// Generated is one trace as its services send it, and what is true of it.
+// Generated is one trace as its services send it, with facts about it.
 type Generated struct {
 	ID   trace.ID
 	Kind Kind
-	// Spans is how many spans the trace has, each copy of a span not counted.
+	// Spans is the number of spans in the trace. Further copies of a span are not counted.
 	Spans int
-	// Violations are the IDs of the rules of [Pack] that the trace violates,
-	// sorted. It satisfies all others, or they do not apply to it.
+	// Violations are the sorted IDs of the rules of [Pack] that the trace violates. It satisfies all others,
+	// or they do not apply.
 	Violations []string
-	// Behaviours are the names of what its services did, in the order of the
-	// rules concerned: see [Behaviours].
+	// Behaviours are the names of the services' behaviours, in the order of their rules: see [Behaviours].
 	Behaviours []string
-	// Nasty is what hurts about it.
+	// Nasty lists the difficulties in the trace.
 	Nasty []Nasty
-	// Batches are what is sent, in this order. All after the first come late: a
-	// reader may have seen the trace without them.
+	// Batches are the messages to send, in this order. All after the first are late: a reader may have seen
+	// the trace without them.
 	Batches []ptrace.Traces
 }
 
-// Trace returns the normal form of all batches.
+// Trace returns the normal form of the trace, from all batches.
 func (g Generated) Trace() *trace.Trace {
 	var c otlp.Collector
 	for _, td := range g.Batches {
@@ -43,9 +42,8 @@ func (g Generated) Trace() *trace.Trace {
 	return c.Traces()[0]
 }
 
-// Generator makes traces one after the other. It holds one trace at a time,
-// whatever their number. It is not safe for concurrent use: use one for each
-// goroutine, with the same options and different indices for [Generator.At].
+// Generator generates traces one after another. It holds one trace at a time. It is not safe for concurrent
+// use; use one per goroutine, with the same options and different indices for [Generator.At].
 type Generator struct {
 	opts Options
 	next int
@@ -53,8 +51,8 @@ type Generator struct {
 	b    builder
 }
 
-// New returns a generator. It panics if the options are wrong; who takes them from
-// a user asks [Options.Validate] first.
+// New returns a Generator. It panics if the options are invalid. Callers that take them from a user should
+// call [Options.Validate] first.
 func New(o Options) *Generator {
 	if err := o.Validate(); err != nil {
 		panic(err)
@@ -72,7 +70,7 @@ func (g *Generator) Next() (Generated, bool) {
 	return g.At(g.next - 1), true
 }
 
-// All returns the traces that Next has not given yet.
+// All returns the traces that Next has not returned yet.
 func (g *Generator) All() iter.Seq[Generated] {
 	return func(yield func(Generated) bool) {
 		for t, ok := g.Next(); ok; t, ok = g.Next() {
@@ -83,8 +81,8 @@ func (g *Generator) All() iter.Seq[Generated] {
 	}
 }
 
-// At returns the trace of an index, of 0 and more. It depends on the options and
-// the index alone (on Traces not at all), and does not move Next.
+// At returns the trace of an index, which must not be negative. The trace depends only on the index and the
+// options except Traces. At does not change the trace that Next returns.
 func (g *Generator) At(index int) Generated {
 	o, b := &g.opts, &g.b
 	g.pcg.Seed(o.Seed, uint64(index))
@@ -114,8 +112,7 @@ func (g *Generator) At(index int) Generated {
 	}
 }
 
-// logUniform draws a whole number from lo to hi whose logarithm is evenly
-// distributed.
+// logUniform returns a random whole number from lo to hi whose logarithm is uniformly distributed.
 func logUniform(r *rand.Rand, lo, hi int) int {
 	low, high := math.Log(float64(lo)), math.Log(float64(hi)+1)
 	n := int(math.Exp(low + r.Float64()*(high-low)))

@@ -27,7 +27,7 @@ func proto(t testing.TB, td ptrace.Traces) []byte {
 	return b
 }
 
-// same fails unless both are the same in every byte.
+// same fails unless both traces are equal byte by byte.
 func same(t *testing.T, want, got tracetest.Generated) {
 	t.Helper()
 	require.Len(t, got.Batches, len(want.Batches))
@@ -82,7 +82,7 @@ func TestAnotherSeedGivesOtherTraces(t *testing.T) {
 	}
 }
 
-// TestATraceIsWhatItSays: its size, its one ID, when it starts, and its batches.
+// TestATraceIsWhatItSays checks the size of traces, their IDs, starts and batches.
 func TestATraceIsWhatItSays(t *testing.T) {
 	o := tracetest.Mixed(8, 2000)
 	o.Start, o.Window = time.Date(2026, 5, 1, 12, 0, 0, 5, time.UTC), 10*time.Minute
@@ -173,7 +173,7 @@ func TestKindsCanBeChosen(t *testing.T) {
 	}
 }
 
-// TestOneTraceShowsTheServicesAtWork pins a shape: who calls whom at a checkout.
+// TestOneTraceShowsTheServicesAtWork checks the shape of a checkout: which services call each other.
 func TestOneTraceShowsTheServicesAtWork(t *testing.T) {
 	o := tracetest.Clean(1, 200)
 	o.Kinds, o.MinSpans, o.MaxSpans = []tracetest.Kind{tracetest.Checkout}, 60, 60
@@ -233,7 +233,7 @@ func TestForTempoLeavesOutWhatTempoLosesOrAlters(t *testing.T) {
 	}
 	t.Logf("the largest trace has %d bytes", largest)
 	assert.Less(t, largest, 5_000_000)
-	assert.Greater(t, largest, 1_000_000, "not needlessly small")
+	assert.Greater(t, largest, 1_000_000, "the limit should be used")
 	assert.Equal(t, tracetest.MaxTempoSpans, o.MaxSpans)
 }
 
@@ -245,8 +245,8 @@ func TestWrongOptionsAreRefused(t *testing.T) {
 		"ViolationRate is 1.5: want a share of traces from 0 to 1":             {ViolationRate: 1.5},
 		"Nasty[orphans] is NaN: want a share of traces from 0 to 1":            {Nasty: tracetest.Rates{tracetest.Orphans: math.NaN()}},
 		"Nasty[cycles] is -0.1: want a share":                                  {Nasty: tracetest.Rates{tracetest.Cycles: -0.1}},
-		"Nasty[0] is 0.1: it stands for nothing":                               {Nasty: tracetest.Rates{0: 0.1}},
-		`there is no kind "shop": want one of ["checkout"`:                     {Kinds: []tracetest.Kind{"shop"}},
+		"Nasty[0] is 0.1: want 0, because it means no difficulty":              {Nasty: tracetest.Rates{0: 0.1}},
+		`unknown kind "shop": want one of ["checkout"`:                         {Kinds: []tracetest.Kind{"shop"}},
 		"Kinds is empty: want nil for all kinds":                               {Kinds: []tracetest.Kind{}},
 		"want a range between 1970 and 2200":                                   {Start: time.Unix(-1, 0)},
 		"Window -1s: want a range":                                             {Window: -time.Second},
@@ -270,7 +270,7 @@ func TestMergeHoldsTheSpansOfAll(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, all, 1)
 		assert.Empty(t, cmp.Diff(g.Trace(), all[0], cmpopts.IgnoreUnexported(trace.Trace{})))
-		assert.Equal(t, before, proto(t, g.Batches[0]), "the batches stay as they are")
+		assert.Equal(t, before, proto(t, g.Batches[0]), "the batches are not changed")
 	}
 	assert.Zero(t, tracetest.Merge().SpanCount())
 }
@@ -290,11 +290,10 @@ func TestSplitKeepsEverySpan(t *testing.T) {
 		assert.Empty(t, cmp.Diff(whole, c.Traces(), cmpopts.IgnoreUnexported(trace.Trace{})))
 	}
 	assert.Empty(t, tracetest.Split(ptrace.NewTraces(), 1))
-	assert.PanicsWithValue(t, "tracetest.Split: messages of 0 spans: want 1 or more", func() { tracetest.Split(td, 0) })
+	assert.PanicsWithValue(t, "tracetest.Split: maxSpans is 0: want 1 or more", func() { tracetest.Split(td, 0) })
 }
 
-// TestTracesSurviveTheirJSON: what a file gives back is what was sent, in every
-// value.
+// TestTracesSurviveTheirJSON checks that every value is unchanged after writing and reading a file.
 func TestTracesSurviveTheirJSON(t *testing.T) {
 	o := tracetest.Mixed(4, 100)
 	for _, n := range tracetest.AllNasty() {
@@ -310,7 +309,7 @@ func TestTracesSurviveTheirJSON(t *testing.T) {
 	lines := strings.Count(file.String(), "\n")
 	messages := 0
 	require.NoError(t, otlp.Read(&file, func(td ptrace.Traces) error { messages++; return c.Add(td) }))
-	assert.Equal(t, lines, messages, "a message a line")
+	assert.Equal(t, lines, messages, "one message per line")
 	got := c.Traces()
 	assert.Len(t, got, len(want))
 	for _, tr := range got {

@@ -2,10 +2,10 @@ package tracetest
 
 import "github.com/betracehq/betrace/trace"
 
-// Kind is what a trace is about: which services act, and in what shape.
+// Kind is the kind of a trace: it determines the services and the shape.
 type Kind string
 
-// The kinds of traces. Each has any size: a small one has fewer of its parts.
+// The kinds of traces. Each can have any size; small traces lack some of the parts.
 const (
 	// Checkout: web → checkout → payment → fraud check, card vault, database,
 	// retries, an order sent through a queue.
@@ -18,7 +18,7 @@ const (
 	Batch Kind = "batch"
 	// Agent: an AI agent that talks to a model and calls tools.
 	Agent Kind = "agent"
-	// Probe: a health check, with whatever it sets off.
+	// Probe: a health check and the calls that it causes.
 	Probe Kind = "probe"
 )
 
@@ -27,7 +27,7 @@ func AllKinds() []Kind { return []Kind{Checkout, Refund, Export, Batch, Agent, P
 
 type kindInfo struct {
 	begin  func(*builder) int // opens the root
-	inner  service            // called by the root where there is room
+	inner  service            // called by the root if there are enough spans
 	route  string
 	scenes []*scene
 }
@@ -47,7 +47,7 @@ var kindTable = map[Kind]kindInfo{
 		[]*scene{&roles, &failure, &latency}},
 }
 
-// request begins a trace with an HTTP request that a user sent.
+// request returns a function that begins a trace with an HTTP request of a user.
 func request(svc service, method, route string) func(*builder) int {
 	return func(b *builder) int {
 		i := b.open(noParent, svc, trace.KindServer, method+" "+route)
@@ -70,8 +70,8 @@ func receive(b *builder) int {
 	return i
 }
 
-// word returns a text of 16 hexadecimal digits after a letter, which keeps it from
-// looking like a card number.
+// word returns prefix and 16 hexadecimal digits. A prefix that is a letter prevents the word from looking
+// like a card number.
 func (b *builder) word(prefix string) string {
 	const digits = "0123456789abcdef"
 	text := make([]byte, 0, len(prefix)+16)

@@ -12,12 +12,11 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// AddLists replaces a share (0 to 1) of the scalar attributes of spans and resources by
-// lists of the value and of values that other spans have under the same key. It leaves
-// service.name as it is. The seed decides; a span that is in several messages remains
-// the same in all of them.
+// AddLists replaces a share, from 0 to 1, of the scalar attributes of spans and resources by lists. Each list
+// holds the value and values that other spans have under the same key. service.name is not changed. The
+// result depends only on the seed; a span in several messages remains equal in all of them.
 func AddLists(seed uint64, share float64, batches ...ptrace.Traces) {
-	others := map[string][]pcommon.Value{} // the first values by key and type
+	others := map[string][]pcommon.Value{} // a few values for each key and type
 	eachMap(batches, func(_ string, m pcommon.Map) {
 		for key, v := range m.All() {
 			key := fmt.Sprint(v.Type(), key)
@@ -53,8 +52,8 @@ func AddLists(seed uint64, share float64, batches ...ptrace.Traces) {
 	})
 }
 
-// eachMap calls do with the attributes of each span, and of each resource that has spans,
-// and with the trace's ID. Resources with spans of several traces have the first one's.
+// eachMap calls do with the attributes of each span, and of each resource that has spans, together with the
+// trace's ID. A resource with spans of several traces has the ID of the first.
 func eachMap(batches []ptrace.Traces, do func(of string, m pcommon.Map)) {
 	for _, td := range batches {
 		for _, rs := range td.ResourceSpans().All() {

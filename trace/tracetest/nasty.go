@@ -2,83 +2,81 @@ package tracetest
 
 import "strconv"
 
-// Nasty is one kind of what hurts: something that OTLP allows, that real systems
-// send, and that software which reads traces tends to get wrong.
+// Nasty is a difficulty: data that OTLP allows and real systems send, and that software which reads traces
+// tends to handle wrongly.
 //
-// What is nasty about a trace never changes which rules it violates unnoticed: it
-// is put where no rule looks, or it is a [Behaviour] of its own, whose verdict is
-// known.
+// Difficulties never change the violations of a trace unnoticed: they are in parts of the trace that no rule
+// reads, or are a [Behaviour] with a known verdict.
 type Nasty uint8
 
-// The kinds of what hurts. A trace that is too small for one goes without: one
-// span alone has no orphan beside it. With 12 spans or more a trace has room for
-// each.
+// The difficulties. A trace that is too small for one does not have it: with one span alone there is no
+// orphan. A trace of 12 spans or more has room for each.
 const (
 	nothing Nasty = iota
 
 	// MissingAttributes: spans lack attributes that others of their name have.
 	MissingAttributes
-	// NoServiceName: a resource without service.name.
+	// NoServiceName: a resource has no service.name.
 	NoServiceName
-	// AbsentValues: attributes that have a key and a value without a type.
+	// AbsentValues: attributes have a key and a value without a type.
 	AbsentValues
-	// MixedTypes: one key has ints, doubles, texts and truth values.
+	// MixedTypes: one key has ints, doubles, strings and booleans.
 	MixedTypes
-	// Lists: attributes that are lists of values of one type.
+	// Lists: attributes are lists of values of one type.
 	Lists
-	// EmptyLists: attributes that are lists without elements.
+	// EmptyLists: attributes are lists without elements.
 	EmptyLists
-	// MixedLists: lists whose elements have several types, lists among them.
+	// MixedLists: attributes are lists whose elements have several types, lists among them.
 	MixedLists
-	// EmptyStrings: attributes that are "".
+	// EmptyStrings: attributes are "".
 	EmptyStrings
-	// Bytes: attributes of bytes, which are not UTF-8.
+	// Bytes: attributes are bytes that are not UTF-8.
 	Bytes
-	// Maps: attributes that are maps, nested and empty ones.
+	// Maps: attributes are maps, nested and empty ones among them.
 	Maps
-	// Unicode: keys, values and names beyond ASCII, with quotes, backslashes, line
-	// breaks, combining marks and right-to-left text.
+	// Unicode: keys, values and names have characters beyond ASCII, quotes, backslashes, line breaks,
+	// combining marks and right-to-left text.
 	Unicode
-	// LongValues: texts of 3 to 40 KiB.
+	// LongValues: attributes are strings of 3 to 40 KiB.
 	LongValues
-	// ExtremeNumbers: ints that no double can represent, the least and the
-	// greatest int, NaN, infinities, -0, denormal doubles.
+	// ExtremeNumbers: attributes are ints that no double can represent, the least and the greatest int, NaN,
+	// infinities, -0, denormal doubles.
 	ExtremeNumbers
-	// Orphans: spans whose parent is not in the trace.
+	// Orphans: spans name a parent that is not in the trace.
 	Orphans
-	// ExtraRoots: further spans without a parent.
+	// ExtraRoots: further spans have no parent.
 	ExtraRoots
-	// Cycles: spans that are their own ancestors, or their own parents.
+	// Cycles: spans are their own ancestors or their own parents.
 	Cycles
-	// SharedIDs: a client and its server have one span ID, Zipkin's way.
+	// SharedIDs: a client and its server share a span ID, as in Zipkin.
 	SharedIDs
-	// SharedByOthers: two spans that are not client and server have one span ID.
+	// SharedByOthers: two spans that are not a client and its server share a span ID.
 	SharedByOthers
-	// Deep: a chain of up to 200 spans, each the child of the one before.
+	// Deep: the trace has a chain of up to 200 spans, each the child of the previous one.
 	Deep
-	// Wide: a span with up to 2,000 children.
+	// Wide: a span has up to 2,000 children.
 	Wide
-	// ManyEvents: spans with up to 30 events, out of order, some outside the span.
+	// ManyEvents: spans have up to 30 events, out of order, some outside the time of the span.
 	ManyEvents
-	// ManyLinks: spans with up to 30 links, to other traces and to their own.
+	// ManyLinks: spans have up to 30 links, to other traces and to their own.
 	ManyLinks
-	// Late: spans that come in a later batch.
+	// Late: spans are sent in a later batch.
 	Late
-	// EqualCopies: spans that come twice.
+	// EqualCopies: spans are sent twice.
 	EqualCopies
-	// UnequalCopies: spans that come twice, and differ.
+	// UnequalCopies: spans are sent twice, with differences.
 	UnequalCopies
 	// ClockSkew: the clock of a service is fast or slow.
 	ClockSkew
-	// EndBeforeStart: spans that end before they start.
+	// EndBeforeStart: spans end before they start.
 	EndBeforeStart
-	// LeadingZeros: trace IDs and span IDs that begin with zero bytes.
+	// LeadingZeros: trace IDs and span IDs begin with zero bytes.
 	LeadingZeros
 
 	nastyEnd
 )
 
-// Rates are the shares of traces, 0 to 1, that have each kind of what hurts:
+// Rates are the shares of traces, from 0 to 1, that have each difficulty:
 //
 //	Rates{Orphans: 0.1, Cycles: 0.01}
 type Rates [nastyEnd]float64
@@ -94,7 +92,7 @@ var nastyNames = [nastyEnd]string{
 	LeadingZeros: "leading-zeros",
 }
 
-// String returns the name in lower case, with hyphens.
+// String returns the name in lower case with hyphens.
 func (n Nasty) String() string {
 	if n >= nastyEnd {
 		return "nasty(" + strconv.Itoa(int(n)) + ")"
@@ -102,7 +100,7 @@ func (n Nasty) String() string {
 	return nastyNames[n]
 }
 
-// AllNasty returns every kind of what hurts.
+// AllNasty returns all difficulties.
 func AllNasty() []Nasty {
 	all := make([]Nasty, 0, nastyEnd-1)
 	for n := nothing + 1; n < nastyEnd; n++ {
@@ -111,7 +109,7 @@ func AllNasty() []Nasty {
 	return all
 }
 
-// nastySet is a set of Nasty, by bit.
+// nastySet is a bit set of Nasty.
 type nastySet uint64
 
 func (s nastySet) has(n Nasty) bool { return s&(1<<n) != 0 }

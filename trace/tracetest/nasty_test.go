@@ -15,16 +15,15 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// usual is what traces have where nothing hurts: by what has attributes (spans of
-// a scope, name and kind, resources, events), the keys that all of them have, and
-// the type of each key.
+// usual describes traces without difficulties. The owners of attributes are spans (by scope, name and kind),
+// resources and events. For each owner it holds the keys that are always present, and for each key its type.
 type usual struct {
 	keys  map[string]map[string]bool
 	types map[string]string
 }
 
-// attributeSets calls yield for all attributes in a batch that come from a span, a
-// resource or an event, with what they are of.
+// attributeSets calls yield for the attributes of each span, resource and event in the batches, with a name
+// of the owner.
 func attributeSets(batches []ptrace.Traces, yield func(of string, attrs map[string]any)) {
 	for _, td := range batches {
 		for _, rs := range td.ResourceSpans().All() {
@@ -104,7 +103,7 @@ func isPlain(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// copies counts the copies of spans that equal one before, and those that do not.
+// copies counts the further copies of spans that equal a previous one, and those that do not.
 func copies(g tracetest.Generated) (equal, unequal int) {
 	seen := map[string][]string{}
 	for _, td := range g.Batches {
@@ -130,7 +129,7 @@ func copies(g tracetest.Generated) (equal, unequal int) {
 	return equal, unequal
 }
 
-// detectors find what hurts in the OTLP that is sent.
+// detectors detect difficulties in the OTLP that is sent.
 var detectors = map[tracetest.Nasty]func(usual, tracetest.Generated) bool{
 	tracetest.MissingAttributes: func(u usual, g tracetest.Generated) (found bool) {
 		attributeSets(g.Batches, func(of string, attrs map[string]any) {
@@ -261,7 +260,7 @@ func TestWhatHurtsIsThereAtItsRateAndNowhereElse(t *testing.T) {
 			for g := range tracetest.New(o).All() {
 				is := detectors[n](u, g)
 				says := slices.Contains(g.Nasty, n)
-				// Little skew does not show, nor does the lack of what only some spans of a name have.
+				// Detectors miss little skew, and a missing attribute that not all spans of that name have.
 				if n == tracetest.ClockSkew || n == tracetest.MissingAttributes {
 					assert.False(t, is && !says, "%s: is so, and does not say so", g.ID)
 				} else {

@@ -8,44 +8,43 @@ import (
 	"time"
 )
 
-// Options say which traces are generated. The zero value of a field stands for
-// the default it names. Use [Clean] or [Mixed] to start from.
+// Options define the traces that are generated. The zero value of a field means its default. Start from
+// [Clean] or [Mixed].
 type Options struct {
-	// Seed decides everything that is random. The same options give the same
-	// traces, byte by byte.
+	// Seed determines everything random. The same options generate the same traces, byte by byte.
 	Seed uint64
-	// Traces is how many traces [Generator.Next] and [Generator.All] give.
+	// Traces is the number of traces that [Generator.Next] and [Generator.All] return.
 	Traces int
-	// Start and Window say when traces start: each at a time of its own in
-	// [Start, Start+Window). By default an hour from 2026-03-01 00:00 UTC.
+	// Each trace starts at a random time in [Start, Start+Window). The default is the hour from 2026-03-01
+	// 00:00 UTC.
 	Start  time.Time
 	Window time.Duration
-	// Kinds are the kinds of traces, all equally often. By default all kinds.
+	// Kinds are the kinds of traces, all equally frequent. The default is all kinds.
 	Kinds []Kind
-	// MinSpans and MaxSpans bound the spans of a trace (copies not counted), from
-	// 1 to 100,000 and more. By default 1 and 100. Small traces are more frequent:
-	// the logarithm of the size is evenly distributed.
+	// MinSpans and MaxSpans limit the number of spans in a trace, without further copies, to 1 up to 100,000
+	// and more. The defaults are 1 and 100. Small traces are more frequent: the logarithm of the size is
+	// uniformly distributed.
 	MinSpans, MaxSpans int
-	// ViolationRate is the share of traces (0 to 1) that violate at least one
-	// rule of [Pack]. A third of those violate two, where they have room for it.
+	// ViolationRate is the share of traces, from 0 to 1, that violate at least one rule of [Pack]. A third of
+	// them violate two if they have enough spans.
 	ViolationRate float64
-	// Nasty is how often traces have what hurts.
+	// Nasty holds the share of traces with each difficulty.
 	Nasty Rates
-	// MaxSkew bounds the error of a service's clock under [ClockSkew]. By default
-	// 5 minutes; at least a second.
+	// MaxSkew limits the error of a service's clock under [ClockSkew]. The default is 5 minutes, the minimum a
+	// second.
 	MaxSkew time.Duration
 }
 
-// MaxTempoSpans is how many spans a trace may have so that, with everything that
-// [Options.ForTempo] leaves in, it stays under 5 MB in OTLP protobuf, which is
-// the largest trace that Tempo keeps by default (max_bytes_per_trace).
+// MaxTempoSpans is the number of spans up to which a trace, with everything that [Options.ForTempo] leaves
+// in, stays below 5 MB in OTLP protobuf. That is the size of the largest trace that Tempo keeps by default
+// (max_bytes_per_trace).
 const MaxTempoSpans = 2500
 
-// Clean gives well-formed traces of all kinds without violations.
+// Clean returns options for well-formed traces of all kinds without violations.
 func Clean(seed uint64, traces int) Options { return Options{Seed: seed, Traces: traces} }
 
-// Mixed gives traces of all kinds, of which three in ten violate a rule and each
-// kind of [Nasty] is in one of twelve.
+// Mixed returns options for traces of all kinds. Three in ten violate a rule, and each difficulty is in one
+// of twelve.
 func Mixed(seed uint64, traces int) Options {
 	o := Options{Seed: seed, Traces: traces, ViolationRate: 0.3}
 	for _, n := range AllNasty() {
@@ -54,17 +53,14 @@ func Mixed(seed uint64, traces int) Options {
 	return o
 }
 
-// ForTempo returns the options without what a Tempo with its default limits loses
-// or alters, so that what was sent can be held against what it stores:
+// ForTempo returns the options without everything that a Tempo with default limits loses or alters, so that
+// the sent traces can be compared with the stored ones:
 //
-//   - traces over 5 MB: see [MaxTempoSpans];
-//   - attribute values over 2 KiB, which are cut: [LongValues];
-//   - unequal copies of a span, of which it keeps any: [UnequalCopies];
-//   - values that search does not see since blocks hold them as JSON: [Bytes],
-//     [Maps], [MixedLists], [AbsentValues];
-//   - spans more than 2 minutes old when they arrive, as long as the traces are
-//     sent within a minute of Start: clocks are wrong by 5 seconds at most. No
-//     span ends later than 40 seconds after its trace's start.
+//   - traces over 5 MB, see [MaxTempoSpans];
+//   - attribute values over 2 KiB, which Tempo cuts: [LongValues];
+//   - unequal copies of a span, of which Tempo keeps an arbitrary one: [UnequalCopies];
+//   - values that search does not find because blocks store them as JSON: [Bytes], [Maps], [MixedLists], [AbsentValues];
+//   - spans that are more than 2 minutes old when they arrive, provided the traces are sent within a minute of Start: clocks are wrong by at most 5 seconds, and no span ends later than 40 seconds after its trace's start.
 func (o Options) ForTempo() Options {
 	for _, n := range []Nasty{LongValues, UnequalCopies, Bytes, Maps, MixedLists, AbsentValues} {
 		o.Nasty[n] = 0
@@ -98,7 +94,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Validate reports everything that is wrong with the options.
+// Validate returns an error for everything that is invalid in the options.
 func (o Options) Validate() error {
 	o = o.withDefaults()
 	var errs []error
@@ -122,7 +118,7 @@ func (o Options) Validate() error {
 	}
 	for _, k := range o.Kinds {
 		if !slices.Contains(AllKinds(), k) {
-			wrong("there is no kind %q: want one of %q", k, AllKinds())
+			wrong("unknown kind %q: want one of %q", k, AllKinds())
 		}
 	}
 	share := func(name string, rate float64) {
@@ -135,7 +131,7 @@ func (o Options) Validate() error {
 		share("Nasty["+Nasty(n).String()+"]", rate)
 	}
 	if o.Nasty[nothing] != 0 {
-		wrong("Nasty[0] is %v: it stands for nothing", o.Nasty[nothing])
+		wrong("Nasty[0] is %v: want 0, because it means no difficulty", o.Nasty[nothing])
 	}
 	return errors.Join(errs...)
 }

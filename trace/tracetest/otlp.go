@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// Merge returns one message with the spans of all, which it copies.
+// Merge returns one message with copies of the spans of all batches.
 func Merge(batches ...ptrace.Traces) ptrace.Traces {
 	all := ptrace.NewTraces()
 	for _, td := range batches {
@@ -20,11 +20,11 @@ func Merge(batches ...ptrace.Traces) ptrace.Traces {
 	return all
 }
 
-// Split returns the spans of a message in messages of at most so many spans, in
-// the same order, for receivers that bound a message. It copies the spans.
+// Split distributes the spans of a message over messages of at most maxSpans spans, in the same order, for
+// receivers that limit the size of a message. It copies the spans.
 func Split(td ptrace.Traces, maxSpans int) []ptrace.Traces {
 	if maxSpans < 1 {
-		panic(fmt.Sprintf("tracetest.Split: messages of %d spans: want 1 or more", maxSpans))
+		panic(fmt.Sprintf("tracetest.Split: maxSpans is %d: want 1 or more", maxSpans))
 	}
 	var parts []ptrace.Traces
 	room := 0
@@ -59,7 +59,7 @@ func Split(td ptrace.Traces, maxSpans int) []ptrace.Traces {
 	return parts
 }
 
-// WriteJSONLines writes each message as one line of the OTLP JSON encoding.
+// WriteJSONLines writes each message as one line in OTLP's JSON encoding.
 func WriteJSONLines(w io.Writer, batches ...ptrace.Traces) error {
 	var m ptrace.JSONMarshaler
 	for i, td := range batches {
@@ -74,7 +74,7 @@ func WriteJSONLines(w io.Writer, batches ...ptrace.Traces) error {
 	return nil
 }
 
-// Alter makes differing copies of the spans of a ResourceSpans.
+// Alter changes a random part of the spans of a ResourceSpans, to create unequal copies.
 func Alter(td ptrace.Traces, r *rand.Rand) {
 	rs := td.ResourceSpans().At(0)
 	if r.IntN(2) == 0 {

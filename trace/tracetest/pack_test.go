@@ -43,9 +43,8 @@ func TestThePackHasTheRulesOfTheBehaviours(t *testing.T) {
 	assert.Equal(t, inPack, slices.Compact(ofBehaviours))
 }
 
-// TestTheEngineFindsWhatIsThere: the rules, judged by the engine, give the
-// violations that were planted, and no others. Either may be wrong where they
-// differ: the predicates of truth_test.go tell which.
+// TestTheEngineFindsWhatIsThere checks that the engine finds the planted violations and no others. If they
+// differ, either side may be wrong; the predicates of truth_test.go show which.
 func TestTheEngineFindsWhatIsThere(t *testing.T) {
 	pack := loadPack(t)
 	o := tracetest.Mixed(11, 1500)

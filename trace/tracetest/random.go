@@ -7,7 +7,7 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// Attributes returns attributes of keys and values in turn: see [Value].
+// Attributes returns the attributes of alternating keys and values: see [Value].
 func Attributes(kv ...any) trace.Attributes {
 	var as []trace.Attribute
 	for i := 0; i < len(kv); i += 2 {
@@ -17,7 +17,7 @@ func Attributes(kv ...any) trace.Attributes {
 	return normal
 }
 
-// Value returns the value of a Go value, absent for nil.
+// Value converts a Go value to a value, and nil to an absent one. It panics if the type is not supported.
 func Value(v any) trace.Value {
 	switch v := v.(type) {
 	case nil:
@@ -44,7 +44,7 @@ func Value(v any) trace.Value {
 	panic(v)
 }
 
-// Ordered has values of every type in the order that Compare promises.
+// Ordered holds values of every type, in the order defined by [trace.Value.Compare].
 var Ordered = []trace.Value{
 	Value(nil),
 	Value(""), Value("\x00"), Value("Z"), Value("a"), Value("a\x00"), Value("aa"), Value("é"), Value("世"),
@@ -57,7 +57,7 @@ var Ordered = []trace.Value{
 	Value([]byte{}), Value([]byte{0}), Value([]byte{0xff}), Value([]byte{0xff, 0}),
 }
 
-// randomValue draws from few values, so that copies often agree in part.
+// randomValue chooses from few values, so that copies often agree in part.
 func randomValue(r *rand.Rand, depth int) trace.Value {
 	pick := Ordered[r.IntN(len(Ordered))]
 	if depth > 0 && r.IntN(4) == 0 {
@@ -79,7 +79,8 @@ func randomAttributes(r *rand.Rand) trace.Attributes {
 	return normal
 }
 
-// RandomSpan returns a span of one of few keys with fields of few values each.
+// RandomSpan returns a random span with one of ids IDs and kinds kinds. The other fields have few different
+// values each.
 func RandomSpan(r *rand.Rand, ids, kinds int) trace.Span {
 	text := func() string { return []string{"", "a", "b"}[r.IntN(3)] }
 	s := trace.Span{

@@ -9,14 +9,13 @@ import (
 
 const schemaURL = "https://opentelemetry.io/schemas/1.44.0"
 
-// entry is a span or a copy of it, in the batch that is being rendered.
+// entry is a span or a copy of it in the batch that is being rendered.
 type entry struct {
 	span  int32
 	alter func(*span)
 }
 
-// render makes the batches: of each, what a resource and a scope sent is together,
-// as senders have it.
+// render returns the batches. Each groups spans by resource and scope, as senders do.
 func (b *builder) render() []ptrace.Traces {
 	last := uint8(0)
 	for i := range b.spans {
@@ -36,7 +35,7 @@ func (b *builder) render() []ptrace.Traces {
 
 func (b *builder) renderBatch(batch uint8) ptrace.Traces {
 	td := ptrace.NewTraces()
-	var used [serviceCount]int // scopes of the service
+	var used [serviceCount]int // number of scopes of each service
 	put := func(i int32, alter func(*span)) {
 		s := &b.spans[i]
 		at := int(s.service)*int(scopeCount) + int(s.scope)

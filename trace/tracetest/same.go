@@ -6,8 +6,8 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// Same reports whether two traces are equal in all that their users see: quicker than
-// go-cmp, which shows the difference.
+// Same reports whether two traces are equal as their users see them. It is faster than go-cmp, which shows
+// the difference.
 func Same(a, b *trace.Trace) bool {
 	if a.ID != b.ID || a.Flags != b.Flags || a.End() != b.End() || !slices.Equal(a.Services(), b.Services()) ||
 		!slices.EqualFunc(a.Spans, b.Spans, sameSpan) || a.Root() != b.Root() {
@@ -34,7 +34,7 @@ func sameSpan(a, b trace.Span) bool {
 		})
 }
 
-// Tree returns the relations of a trace's spans, for the difference of two traces.
+// Tree returns the relations of a trace's spans, for showing the difference of two traces.
 func Tree(t *trace.Trace) map[string]any {
 	parents, children := make([]int, len(t.Spans)), make([][]int32, len(t.Spans))
 	for i := range t.Spans {

@@ -4,7 +4,7 @@ import "github.com/betracehq/betrace/trace"
 
 const keyTool = "gen_ai.tool.name"
 
-// agentRun is an agent that asks its model, calls a tool, and asks again.
+// agentRun is an agent that queries its model, calls a tool, and queries the model again.
 type agentRun struct{ agent, tool int }
 
 func (b *builder) runAgent(tool trace.Value, meanwhile func(agentRun)) agentRun {
@@ -38,8 +38,8 @@ func (b *builder) chat(parent int, finish string) {
 	b.spans[i].scope = scopeGenAI
 }
 
-// useTool has an agent call a tool; grant is where and for which tool it is
-// approved meanwhile.
+// useTool lets an agent call a tool. grant, if not nil, adds an approval during the call, on the call or on
+// the agent.
 func useTool(tool string, grant func(b *builder, run agentRun)) func(*builder) {
 	return func(b *builder) {
 		b.runAgent(trace.StringValue(tool), func(run agentRun) {
@@ -64,13 +64,13 @@ var toolCall = scene{name: "tool-call", rule: "tool-call-needs-approval", need: 
 	{name: "approved-by-agent", doc: "A payment with an approval of that tool on the agent that calls it.", play: useTool("send_payment", onAgent)},
 	{name: "unapproved", violates: true, doc: "A payment without an approval.", play: useTool("send_payment", nil)},
 	{name: "approved-other-tool", violates: true, doc: "A deletion while another tool was approved on the agent.", play: useTool("delete_records", onAgent)},
-	{name: "approval-lost", violates: true, needs: Orphans, doc: "A payment approved on the agent, but the call names a parent that is not there.", play: func(b *builder) {
+	{name: "approval-lost", violates: true, needs: Orphans, doc: "A payment approved on the agent, but the call names a missing parent.", play: func(b *builder) {
 		b.spans[b.runAgent(trace.StringValue("send_payment"), func(run agentRun) { onAgent(b, run) }).tool].parent = lostParent
 	}},
-	{name: "list-of-tools", needs: Lists, doc: "A call of a list of tools: a list is in no list of texts.", play: func(b *builder) {
+	{name: "list-of-tools", needs: Lists, doc: "A call of a list of tools: a list is not an element of a list of strings.", play: func(b *builder) {
 		b.runAgent(trace.ArrayValue(trace.StringValue("send_payment")), nil)
 	}},
-	{name: "agent-late", needs: Late, doc: "A payment approved on the agent, which comes in a later batch than its call.", play: func(b *builder) {
+	{name: "agent-late", needs: Late, doc: "A payment approved on the agent, whose span is in a later batch than the call.", play: func(b *builder) {
 		b.spans[b.runAgent(trace.StringValue("send_payment"), func(run agentRun) { onAgent(b, run) }).agent].batch = 1
 	}},
 }}

@@ -11,7 +11,7 @@ const (
 	keyResend = "http.request.resend_count"
 )
 
-// pay charges an amount; with the zero Attribute the charge does not say how much.
+// pay charges an amount. With the zero Attribute the charge has no amount.
 func pay(amount trace.Attribute, checked bool) func(*builder) {
 	return func(b *builder) { b.pay(amount, checked) }
 }
@@ -38,12 +38,12 @@ var charge = scene{name: "charge", rule: "charge-needs-fraud-check", need: 6, wa
 	{name: "unchecked", violates: true, doc: "A charge above 1000 without a check.", play: pay(num(keyAmount, 2500), false)},
 	{name: "limit-as-double", needs: MixedTypes, doc: "1000.0 is 1000.", play: pay(dbl(keyAmount, 1000), false)},
 	{name: "unchecked-double", violates: true, needs: MixedTypes, doc: "1000.5 is above 1000: numbers compare by value.", play: pay(dbl(keyAmount, 1000.5), false)},
-	{name: "text", needs: MixedTypes, doc: `"2500" is a text, which is above no number.`, play: pay(str(keyAmount, "2500"), false)},
-	{name: "truth-value", needs: MixedTypes, doc: "true is above no number.", play: pay(yes(keyAmount, true), false)},
-	{name: "list", needs: Lists, doc: "A list of 2500 and 3000 is above no number.", play: pay(list(keyAmount, trace.IntValue(2500), trace.IntValue(3000)), false)},
-	{name: "no-amount", needs: MissingAttributes, doc: "A charge that does not say how much: what is absent is above no number.", play: pay(trace.Attribute{}, false)},
+	{name: "text", needs: MixedTypes, doc: `"2500" is a string, which is not above a number.`, play: pay(str(keyAmount, "2500"), false)},
+	{name: "truth-value", needs: MixedTypes, doc: "true is not above a number.", play: pay(yes(keyAmount, true), false)},
+	{name: "list", needs: Lists, doc: "A list of 2500 and 3000 is not above a number.", play: pay(list(keyAmount, trace.IntValue(2500), trace.IntValue(3000)), false)},
+	{name: "no-amount", needs: MissingAttributes, doc: "A charge without an amount: an absent value is not above a number.", play: pay(trace.Attribute{}, false)},
 	{name: "absent-amount", needs: AbsentValues, doc: "An amount without a type is absent.", play: pay(trace.Attribute{Key: keyAmount}, false)},
-	{name: "not-a-number", needs: ExtremeNumbers, doc: "NaN is above no number.", play: pay(dbl(keyAmount, math.NaN()), false)},
+	{name: "not-a-number", needs: ExtremeNumbers, doc: "NaN is not above a number.", play: pay(dbl(keyAmount, math.NaN()), false)},
 	{name: "infinite", violates: true, needs: ExtremeNumbers, doc: "Infinity is above 1000.", play: pay(dbl(keyAmount, math.Inf(1)), false)},
 	{
 		name: "merged-large", violates: true, needs: UnequalCopies,
@@ -63,7 +63,7 @@ var charge = scene{name: "charge", rule: "charge-needs-fraud-check", need: 6, wa
 	},
 	{
 		name: "on-resource", violates: true, needs: MissingAttributes,
-		doc: `The charge has no amount, but its resource has one of 2500: s["key"] is the resource's where the span has none.`,
+		doc: `The charge has no amount, but its resource has one of 2500: s["key"] is the resource's value if the span has none.`,
 		play: func(b *builder) {
 			b.pay(trace.Attribute{}, false)
 			b.res[svcPayment].extra = append(b.res[svcPayment].extra, num(keyAmount, 2500))
@@ -71,7 +71,7 @@ var charge = scene{name: "charge", rule: "charge-needs-fraud-check", need: 6, wa
 	},
 }}
 
-// skip lets a charge pass without its checks.
+// skip bypasses the checks of a charge.
 func skip(attrs ...trace.Attribute) func(*builder) {
 	return func(b *builder) { b.span(b.at, svcPayment, trace.KindInternal, "payment.bypass", attrs...) }
 }
@@ -80,11 +80,11 @@ var bypass = scene{name: "bypass", rule: "no-payment-bypass", need: 1, ways: []w
 	{name: "none", doc: "Nothing is bypassed.", play: func(*builder) {}},
 	{name: "drill", doc: "The bypass is exercised: its reason is a drill.", play: skip(str("payment.bypass.reason", "drill"))},
 	{name: "used", violates: true, doc: "The bypass is used.", play: skip(str("payment.bypass.reason", "fraud check down"))},
-	{name: "no-reason", needs: MissingAttributes, doc: "A bypass without a reason: in TraceQL what is absent is not unequal to anything.", play: skip()},
-	{name: "empty-reason", violates: true, needs: EmptyStrings, doc: `The reason is "", which is no drill.`, play: skip(str("payment.bypass.reason", ""))},
+	{name: "no-reason", needs: MissingAttributes, doc: "A bypass without a reason: in TraceQL an absent value is not unequal to anything.", play: skip()},
+	{name: "empty-reason", violates: true, needs: EmptyStrings, doc: `The reason is "", which is not a drill.`, play: skip(str("payment.bypass.reason", ""))},
 }}
 
-// resend calls the inventory, and again for each count.
+// resend calls the inventory once, and once more for each count.
 func (b *builder) resend(counts ...trace.Value) (calls []int) {
 	parent := b.open(b.at, svcCheckout, trace.KindInternal, "inventory.reserve")
 	for _, count := range append([]trace.Value{{}}, counts...) {
@@ -112,24 +112,24 @@ func ints(to int) (values []trace.Value) {
 
 var retry = scene{name: "retry", rule: "retries-are-bounded", need: 7, ways: []way{
 	{name: "none", doc: "One call that succeeds.", play: func(b *builder) { b.resend() }},
-	{name: "three", doc: "A call that is sent again three times, which is allowed.", play: func(b *builder) { b.resend(ints(3)...) }},
-	{name: "four", violates: true, doc: "A call that is sent again four times.", play: func(b *builder) { b.resend(ints(4)...) }},
-	{name: "five", violates: true, doc: "A call that is sent again five times.", play: func(b *builder) { b.resend(ints(5)...) }},
-	{name: "two-callers", more: 1, doc: "Four calls sent again below two callers, two each: the rule counts the children of one span.", play: func(b *builder) {
+	{name: "three", doc: "A call that is resent three times, which is allowed.", play: func(b *builder) { b.resend(ints(3)...) }},
+	{name: "four", violates: true, doc: "A call that is resent four times.", play: func(b *builder) { b.resend(ints(4)...) }},
+	{name: "five", violates: true, doc: "A call that is resent five times.", play: func(b *builder) { b.resend(ints(5)...) }},
+	{name: "two-callers", more: 1, doc: "Four resent calls below two callers, two each: the rule counts the children of one span.", play: func(b *builder) {
 		b.resend(ints(2)...)
 		b.resend(ints(2)...)
 	}},
-	{name: "doubles", violates: true, needs: MixedTypes, doc: "Four calls sent again, whose counts are doubles: 1.0 is 1.", play: func(b *builder) {
+	{name: "doubles", violates: true, needs: MixedTypes, doc: "Four resent calls, whose counts are doubles: 1.0 is 1.", play: func(b *builder) {
 		b.resend(trace.DoubleValue(1), trace.IntValue(2), trace.DoubleValue(3), trace.DoubleValue(4))
 	}},
-	{name: "texts", needs: MixedTypes, doc: "Five calls sent again, two of whose counts are texts: three count.", play: func(b *builder) {
+	{name: "texts", needs: MixedTypes, doc: "Five resent calls, two of whose counts are strings: only three count.", play: func(b *builder) {
 		b.resend(trace.IntValue(1), trace.StringValue("2"), trace.IntValue(3), trace.StringValue("4"), trace.IntValue(5))
 	}},
-	{name: "orphaned", needs: Orphans, doc: "Five calls sent again, two of which name a parent that is not there: three are children of one span.", play: func(b *builder) {
+	{name: "orphaned", needs: Orphans, doc: "Five resent calls, two of which name a missing parent: three are children of one span.", play: func(b *builder) {
 		calls := b.resend(ints(5)...)
 		b.spans[calls[1]].parent, b.spans[calls[3]].parent = lostParent, lostParent
 	}},
-	{name: "copied", needs: EqualCopies, doc: "Three calls sent again, whose spans come twice: equal copies are one.", play: func(b *builder) {
+	{name: "copied", needs: EqualCopies, doc: "Three resent calls, whose spans are sent twice: equal copies are one span.", play: func(b *builder) {
 		for _, c := range b.resend(ints(3)...) {
 			b.copySpan(c, nil)
 		}
@@ -141,7 +141,7 @@ func (b *builder) readCards(parent int) int {
 	return b.query(parent, svcVault, "cards", "SELECT token FROM cards WHERE id = $1")
 }
 
-// authorize opens a call to the vault, and the span that authorizes it.
+// authorize opens a call to the vault and the span that authorizes it.
 func (b *builder) authorize() (call pair, auth int) {
 	call = b.call(b.at, svcVault, "GET", "/v1/cards/{id}")
 	return call, b.open(int(call.server), svcVault, trace.KindInternal, "vault.authorize")
@@ -156,7 +156,7 @@ var vault = scene{name: "vault", rule: "card-data-behind-vault", need: 5, ways: 
 		b.readCards(int(call.server))
 		b.endCall(call)
 	}},
-	{name: "cut-off", violates: true, needs: Orphans, doc: "The span between the authorization and the query names a parent that is not there: the query has no such ancestor.", play: func(b *builder) {
+	{name: "cut-off", violates: true, needs: Orphans, doc: "The span between the authorization and the query names a missing parent, so the authorization is not an ancestor of the query.", play: func(b *builder) {
 		read, _ := b.readAuthorized()
 		b.spans[read].parent = lostParent
 	}},
@@ -164,18 +164,18 @@ var vault = scene{name: "vault", rule: "card-data-behind-vault", need: 5, ways: 
 		read, query := b.readAuthorized()
 		b.spans[b.spans[read].parent].parent = int32(query)
 	}},
-	{name: "shared-id", needs: SharedIDs, doc: "The authorization is a server span that shares its ID with its client: the client's children are the server's.", play: func(b *builder) {
+	{name: "shared-id", needs: SharedIDs, doc: "The authorization is a server span that shares its ID with its client: the server has the children of both.", play: func(b *builder) {
 		call := b.call(b.at, svcVault, "GET", "/v1/cards/{id}")
 		b.spans[call.server].name = "vault.authorize"
 		b.share(call)
 		b.readCards(int(call.client))
 		b.endCall(call)
 	}},
-	{name: "late", needs: Late, doc: "The authorization comes late: the trace is judged by all that came.", play: func(b *builder) {
+	{name: "late", needs: Late, doc: "The authorization is late: the trace is judged with all of its spans.", play: func(b *builder) {
 		read, _ := b.readAuthorized()
 		b.spans[b.spans[read].parent].batch = 1
 	}},
-	{name: "no-collection", needs: MissingAttributes, doc: "A query that does not say what it reads: the rule does not apply.", play: func(b *builder) {
+	{name: "no-collection", needs: MissingAttributes, doc: "A query without a collection: the rule does not apply.", play: func(b *builder) {
 		b.unset(b.readCards(b.at), "db.collection.name")
 	}},
 }}

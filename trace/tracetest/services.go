@@ -34,13 +34,13 @@ var serviceNames = [serviceCount]string{
 	"exporter", "audit", "support-agent", "inventory", "catalog", "pricing", "search", "reviews", "gateway",
 }
 
-// serviceLanguages are what the services are written in (telemetry.sdk.language).
+// serviceLanguages are the programming languages of the services (telemetry.sdk.language).
 var serviceLanguages = [serviceCount]string{
 	"nodejs", "nodejs", "go", "java", "python", "rust", "java", "java", "go", "go", "java",
 	"python", "go", "python", "go", "go", "dotnet", "java", "ruby", "go",
 }
 
-// resourceAttributes are what a service says of itself, without its environment.
+// resourceAttributes are the resource attributes of a service, without its environment.
 var resourceAttributes = func() (all [serviceCount][]trace.Attribute) {
 	for svc, name := range serviceNames {
 		all[svc] = []trace.Attribute{
@@ -55,7 +55,7 @@ var resourceAttributes = func() (all [serviceCount][]trace.Attribute) {
 
 const environmentKey = "deployment.environment.name"
 
-// scope is an instrumentation scope: first the libraries', then each service's own.
+// scope is an instrumentation scope: first those of libraries, then one for each service.
 type scope uint8
 
 const (
@@ -65,8 +65,8 @@ const (
 	scopeRedis
 	scopeKafka
 	scopeGenAI
-	scopeNone  // of no name
-	scopeOwn   // + service
+	scopeNone  // empty name
+	scopeOwn   // plus the number of the service
 	scopeCount = scopeOwn + scope(serviceCount)
 )
 

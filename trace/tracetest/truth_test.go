@@ -16,11 +16,11 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// The truth, once more: what each rule of the pack says, written by hand over the
-// OTLP that is sent. Nothing here is the generator's, the normal form's or the
-// engine's, so that an error of one of them shows.
+// The predicates in this file implement each rule of the pack a second time, by hand, on the OTLP that is
+// sent. They share no code with the generator, the normal form or the engine, so that an error in one of
+// these is detected.
 
-// naive is a span as OTLP has it, its values as any.
+// naive is a span as in OTLP, with values of type any.
 type naive struct {
 	traceID, id, parentID string
 	kind                  ptrace.SpanKind
@@ -34,7 +34,7 @@ type naive struct {
 	children              []*naive
 }
 
-// readNaively unites the copies of spans and finds their parents.
+// readNaively merges the copies of spans and finds their parents.
 func readNaively(batches []ptrace.Traces) []*naive {
 	byKey := map[string]*naive{}
 	for _, td := range batches {
@@ -146,7 +146,7 @@ func (n *naive) findParent(spans []*naive, byKey map[string]*naive) *naive {
 	if client != nil && server != nil {
 		return server
 	}
-	for _, s := range spans { // the first in order
+	for _, s := range spans { // the first match in order
 		if s.id == n.parentID {
 			return s
 		}
@@ -177,8 +177,8 @@ func (n *naive) service() string {
 	return s
 }
 
-// above says whether a value is a number greater than a limit that an int can hold
-// without rounding.
+// above reports whether a value is a number above a limit. A double must be able to hold the limit without
+// rounding.
 func above(v any, limit int64) bool {
 	switch v := v.(type) {
 	case int64:
@@ -189,7 +189,7 @@ func above(v any, limit int64) bool {
 	return false
 }
 
-// equal says whether two present values are equal, numbers by value.
+// equal reports whether two present values are equal. Numbers are compared by value.
 func equal(a, b any) bool {
 	if i, ok := a.(float64); ok {
 		if j, ok := b.(int64); ok {
@@ -198,7 +198,7 @@ func equal(a, b any) bool {
 	}
 	if i, ok := a.(int64); ok {
 		if f, ok := b.(float64); ok {
-			return float64(i) == f && int64(f) == i // both ways, since one may round
+			return float64(i) == f && int64(f) == i // both directions, because one may round
 		}
 	}
 	return a != nil && b != nil && compareAny(a, b) == 0
@@ -206,7 +206,7 @@ func equal(a, b any) bool {
 
 var cardPattern = regexp.MustCompile(`(^|[^0-9A-Za-z_])[45][0-9]{15}($|[^0-9A-Za-z_])`)
 
-// truth has a predicate for each rule: is the trace a violation?
+// truth holds a predicate for each rule that reports whether the trace violates it.
 var truth = map[string]func([]*naive) bool{
 	"charge-needs-fraud-check": func(spans []*naive) bool {
 		large, checked := false, false
@@ -334,7 +334,7 @@ var truth = map[string]func([]*naive) bool{
 	},
 }
 
-// violated returns the rules that a trace violates by the predicates, sorted.
+// violated returns the sorted rules that a trace violates according to the predicates.
 func violated(batches []ptrace.Traces) []string {
 	spans := readNaively(batches)
 	var ids []string
@@ -384,7 +384,7 @@ func TestTheViolationsAreThoseOfTheTraces(t *testing.T) {
 	}
 }
 
-// FuzzTheViolations looks for a seed whose violations are wrong.
+// FuzzTheViolations searches for a seed with wrong violations.
 func FuzzTheViolations(f *testing.F) {
 	f.Add(uint64(1), uint64(0), uint16(30), 0.5)
 	f.Add(uint64(2), ^uint64(0), uint16(300), 0.9)
