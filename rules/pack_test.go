@@ -151,7 +151,7 @@ func TestMistakesAreRefusedWithTheirPosition(t *testing.T) {
 		{"a field of an attribute, of an optional", `when: spans.exists(s, s[?"a"].b.hasValue())`, `write the whole key in brackets`},
 		{"a message type", `when: google.protobuf.Int64Value{value:1} == 1`, `messages cannot be made here`},
 		{"bad TraceQL", `traceql: '{ .a = }'`, `pack.yaml:9:22: rule "r": traceql: TraceQL, line 1, column 8: want an attribute`},
-		{"a pipeline", `traceql: '{ .a = 1 } | count() > 2'`, `a pipeline (|) is not read here`},
+		{"a pipeline", `traceql: '{ .a = 1 } | count() > 2'`, `a pipeline (|) is not supported`},
 		{"an unknown key", "when: 'true'\nwhenn: 'true'", `pack.yaml:10:5: a rule: unknown key "whenn"; it has about, always`},
 		{"a key twice", "when: 'true'\nwhen: 'true'", `"when"`},
 		{"says nothing", `description: x`, `it says nothing: want when, always, never or traceql`},

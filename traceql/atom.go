@@ -10,25 +10,25 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// atom is a field compared with constants; it is true where any of the comparisons is.
-// It says so of values as columns hold them.
+// atom is a field compared with constants. It is true if any of the comparisons is. It can be evaluated on
+// values as columns hold them.
 type atom struct {
 	field Field
 	tests []test
 
-	// What the tests say of each type of value.
+	// The tests, by type of value.
 	texts           []test
-	equal           map[string]struct{} // texts of many = in the place of tests
+	equal           map[string]struct{} // strings of = tests, if there are many
 	numbers         []columnar.NumberTest
 	isTrue, isFalse bool
 }
 
-// test is one comparison, with the field on its left.
+// test is one comparison, with the field on the left.
 type test struct {
 	op    Op
 	want  Const
 	regex *regexp.Regexp
-	text  []byte // of want
+	text  []byte // string of want
 }
 
 func newAtom(field Field, tests ...test) *atom {
@@ -60,7 +60,7 @@ func newAtom(field Field, tests ...test) *atom {
 	return a
 }
 
-// asksTexts reports whether the atom may be true of a text.
+// asksTexts reports whether the atom may be true for a string.
 func (a *atom) asksTexts() bool { return len(a.texts) > 0 || len(a.equal) > 0 }
 
 func newTest(field Field, op Op, want Const, regex *regexp.Regexp) test {
@@ -72,7 +72,7 @@ func newTest(field Field, op Op, want Const, regex *regexp.Regexp) test {
 
 var traceIDField = Intrinsic("trace:id")
 
-// holds reports whether the test holds for a value of a field of that type.
+// holds reports whether the test holds for a value of a field of the given type.
 func (t *test) holds(typ Type, v trace.Value) bool {
 	if t.regex != nil {
 		return v.Type() == trace.TypeString && t.regex.MatchString(v.Str()) == (t.op == OpRegex)
@@ -80,7 +80,7 @@ func (t *test) holds(typ Type, v trace.Value) bool {
 	return holds(t.op, typ, v, t.want.Type, t.want.Value)
 }
 
-// holdsAny reports whether any test holds for the value, or for an element of it.
+// holdsAny reports whether any test holds for the value or for an element of it.
 func (a *atom) holdsAny(typ Type, v trace.Value) bool {
 	for e := range (operand{one: v}).values {
 		for i := range a.tests {
@@ -92,7 +92,7 @@ func (a *atom) holdsAny(typ Type, v trace.Value) bool {
 	return false
 }
 
-// holdsText reports whether any test holds for a text.
+// holdsText reports whether any test holds for a string.
 func (a *atom) holdsText(text []byte) bool {
 	if _, ok := a.equal[string(text)]; ok {
 		return true

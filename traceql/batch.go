@@ -8,26 +8,25 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// BatchFilter evaluates a filter on batches of traces, column by column. It matches
-// what [Filter.MatchesSpan] matches on the traces of the batch.
+// BatchFilter evaluates a filter on batches of traces, column by column. It returns the same matches as
+// [Filter.MatchesSpan] on the traces of the batch.
 //
-// The columns that the filter reads must be in the batch: it was made for needs that
-// include those of [Filter.Needs]. What a batch does not hold is absent.
+// The batch must have been created for needs that include those of [Filter.Needs]. Values that a batch does
+// not hold are absent.
 //
-// It uses its memory again, so it serves one goroutine at a time. Once it has seen a
-// batch as large it allocates nothing, but for texts, events and links that are
-// compared with other fields.
+// A BatchFilter reuses its memory, so it serves one goroutine at a time. After a batch of equal or greater
+// size it does not allocate, except for strings, events and links that are compared with other fields.
 type BatchFilter struct {
 	root node
 
 	b       *columnar.Batch
 	scratch columnar.Scratch
-	// table says by code whether a text of a column matches, 1 or 0.
+	// table holds for each code of a column whether its string matches, 1 or 0.
 	table []uint8
-	// children are how many children each span of b has; none: not counted.
+	// children holds the number of children of each span of b. It is empty if they were not counted.
 	children []int32
-	digits   []byte         // an ID in hexadecimal
-	columns  []fieldColumns // of what is evaluated span by span
+	digits   []byte         // buffer for an ID in hexadecimal
+	columns  []fieldColumns // columns of fields that are evaluated span by span
 }
 
 // OnBatches returns the filter for batches.
@@ -35,8 +34,7 @@ func (f *Filter) OnBatches() *BatchFilter {
 	return &BatchFilter{root: compile(f.expr, 0)}
 }
 
-// SelectSpans returns which spans of the batch match, a bit a span, in the memory of
-// spans if it has room.
+// SelectSpans returns a bitmap of the spans that match. It reuses the memory of spans if it is large enough.
 func (f *BatchFilter) SelectSpans(b *columnar.Batch, spans columnar.Bits) columnar.Bits {
 	spans = spans.Resized(b.NumSpans())
 	spans.Fill(b.NumSpans())
@@ -46,8 +44,8 @@ func (f *BatchFilter) SelectSpans(b *columnar.Batch, spans columnar.Bits) column
 	return spans
 }
 
-// SelectTraces returns which traces of the batch have a span that matches, a bit a
-// trace, in the memory of traces if it has room.
+// SelectTraces returns a bitmap of the traces with a span that matches. It reuses the memory of traces if it
+// is large enough.
 func (f *BatchFilter) SelectTraces(b *columnar.Batch, traces columnar.Bits) columnar.Bits {
 	spans := f.SelectSpans(b, f.scratch.Take(columnar.NumWords(b.NumSpans())))
 	traces = traces.Resized(b.NumTraces())
@@ -63,19 +61,18 @@ func (f *BatchFilter) SelectTraces(b *columnar.Batch, traces columnar.Bits) colu
 	return traces
 }
 
-// node is a part of a filter. Nodes narrow a set of spans to those that match.
+// node is a node of a compiled filter. It narrows a set of spans to those that match.
 type node struct {
 	kind nodeKind
-	xs   []node // of and, or, not
+	xs   []node // operands of and, or, not
 	atom *atom
-	of   Field // whose presence is asked for
-	expr Expr  // that is evaluated on each span
+	of   Field // field whose presence is tested
+	expr Expr  // expression that is evaluated on each span
 }
 
 type nodeKind uint8
 
-// The kinds of nodes, in the order of what they cost: a conjunction begins with
-// what is cheap.
+// The kinds of nodes, ordered by cost: a conjunction evaluates cheap ones first.
 const (
 	nodeNone nodeKind = iota
 	nodeAll
@@ -87,8 +84,8 @@ const (
 	nodeRows
 )
 
-// maxBitmapDepth bounds how deep nodes are nested, since each level takes a bitmap or
-// two. What is deeper is evaluated on each span.
+// maxBitmapDepth limits the nesting of nodes, because each level takes one or two bitmaps. Deeper expressions
+// are evaluated on each span.
 const maxBitmapDepth = 32
 
 func compile(x Expr, depth int) node {
@@ -117,7 +114,7 @@ func compile(x Expr, depth int) node {
 			return compileComparison(x)
 		}
 	}
-	return constant(false) // a number is no truth value
+	return constant(false) // for example, a number is not a boolean
 }
 
 func constant(b bool) node {
@@ -127,7 +124,7 @@ func constant(b bool) node {
 	return node{kind: nodeNone}
 }
 
-// compileJoin compiles && and ||, which may be evaluated in any order.
+// compileJoin compiles && and ||. Their operands may be evaluated in any order.
 func compileJoin(x Binary, depth int) node {
 	n := node{kind: nodeAnd}
 	neutral, absorbing := nodeAll, nodeNone
@@ -158,8 +155,8 @@ func compileJoin(x Binary, depth int) node {
 	return n
 }
 
-// uniteAtoms makes one atom of those of a disjunction that ask for one field: the
-// prefilter of many rules asks for many names.
+// uniteAtoms merges the atoms of a disjunction that test the same field. The prefilter of many rules tests
+// many names.
 func uniteAtoms(xs []node) []node {
 	tests := map[Field][]test{}
 	for _, x := range xs {
@@ -172,7 +169,7 @@ func uniteAtoms(xs []node) []node {
 		if x.kind == nodeAtom {
 			field := x.atom.field
 			if tests[field] == nil {
-				continue // with the first of that field
+				continue // already merged into the first atom of that field
 			}
 			x.atom = newAtom(field, tests[field]...)
 			tests[field] = nil
@@ -182,8 +179,8 @@ func uniteAtoms(xs []node) []node {
 	return united
 }
 
-// compileComparison makes atoms of comparisons of fields with constants. All others
-// are evaluated on each span.
+// compileComparison compiles comparisons of fields with constants to atoms. All others are evaluated on each
+// span.
 func compileComparison(x Binary) node {
 	left, leftIsConst := constantOf(x.Left)
 	right, rightIsConst := constantOf(x.Right)
@@ -213,7 +210,7 @@ func compileTest(field Field, op Op, want Const, regex *regexp.Regexp) node {
 	return node{kind: nodeAtom, atom: newAtom(field, newTest(field, op, want, regex))}
 }
 
-// constantOf returns the value of an expression that reads no field.
+// constantOf returns the value of an expression that does not read a field.
 func constantOf(x Expr) (Const, bool) {
 	if c, ok := x.(Const); ok {
 		return c, true
@@ -225,7 +222,7 @@ func constantOf(x Expr) (Const, bool) {
 	return Const{o.typ, o.one}, true
 }
 
-// narrow takes those spans out of s that do not match.
+// narrow removes the spans from s that do not match.
 func (f *BatchFilter) narrow(n *node, s columnar.Bits) {
 	if s.IsEmpty() {
 		return

@@ -11,10 +11,10 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// requireSame checks a filter on a batch against each span of its traces.
+// requireSame compares a filter on a batch with the filter on each span of its traces.
 func requireSame(t *testing.T, f *Filter, bf *BatchFilter, b *columnar.Batch, traces []*trace.Trace) {
 	t.Helper()
-	memory := func() columnar.Bits { return slices.Repeat(columnar.Bits{math.MaxUint64}, 20) } // that was used before
+	memory := func() columnar.Bits { return slices.Repeat(columnar.Bits{math.MaxUint64}, 20) } // that has been used before
 	spans, selected := bf.SelectSpans(b, memory()), bf.SelectTraces(b, memory())
 	i, n := int32(0), 0
 	for k, tr := range traces {
@@ -48,7 +48,7 @@ func TestAFilterMatchesTheSameOnBatchesAsOnTraces(t *testing.T) {
 	for seed := range uint64(batches) {
 		ft := newFilterTest(seed)
 		b := ft.batch(columnar.Needs{All: true})
-		read := make([]*trace.Trace, len(ft.traces)) // what the batch says
+		read := make([]*trace.Trace, len(ft.traces)) // the traces as read from the batch
 		for k := range read {
 			read[k] = b.Trace(k)
 		}
@@ -62,7 +62,7 @@ func TestAFilterMatchesTheSameOnBatchesAsOnTraces(t *testing.T) {
 			requireSame(t, f, bf, b, read)
 			if i%8 == 0 {
 				requireSame(t, f, bf, ft.batch(f.Needs()), ft.traces)
-				requireSame(t, f, bf, other, otherRead) // what it does not hold is absent
+				requireSame(t, f, bf, other, otherRead) // attributes that it does not hold are absent
 			}
 			if n := bf.SelectSpans(b, nil).Count(); n > 0 && n < b.NumSpans() {
 				matched++
@@ -87,7 +87,7 @@ func TestBoundsHoldWhereTheComparisonDoes(t *testing.T) {
 		for _, want := range values {
 			test := columnar.NewNumberTest(comparisons[op], want)
 			for _, v := range values {
-				// Alone, and among so many that they are compared together.
+				// Test the value alone, and together with so many others that vectors are used.
 				have, among := test.Double(v.Double()), test.Doubles(slices.Repeat([]float64{v.Double()}, 64), math.MaxUint64>>1)
 				if v.Type() == trace.TypeInt {
 					have, among = test.Int(v.Int()), test.Ints(slices.Repeat([]int64{v.Int()}, 64), math.MaxUint64>>1)
@@ -100,7 +100,8 @@ func TestBoundsHoldWhereTheComparisonDoes(t *testing.T) {
 	}
 }
 
-// What is nested deeper than there are bitmaps for is evaluated span by span.
+// TestAFilterOnBatchesMayBeNestedDeeply nests a filter deeper than maxBitmapDepth, so that parts are
+// evaluated span by span.
 func TestAFilterOnBatchesMayBeNestedDeeply(t *testing.T) {
 	ft := newFilterTest(7)
 	b := ft.batch(columnar.Needs{All: true})

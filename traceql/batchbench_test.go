@@ -8,7 +8,7 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// BenchmarkSelectTraces compares filters on a batch with the same span by span.
+// BenchmarkSelectTraces compares filters on a batch with filters evaluated span by span.
 func BenchmarkSelectTraces(b *testing.B) {
 	var traces []*trace.Trace
 	spans := 0

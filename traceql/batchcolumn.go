@@ -7,10 +7,10 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// fewBits is how many rows of a word of 64 are looked at one by one, rather than all.
+// fewBits is the maximum number of rows in a word of 64 that are tested one by one.
 const fewBits = 8
 
-// narrowColumn takes those rows out of s for whose values no test of the atom holds.
+// narrowColumn removes the rows from s for whose values no test of the atom holds.
 func (f *BatchFilter) narrowColumn(c *columnar.Column, a *atom, s columnar.Bits) {
 	if c == nil {
 		clear(s)
@@ -58,7 +58,7 @@ func (f *BatchFilter) narrowColumn(c *columnar.Column, a *atom, s columnar.Bits)
 	f.addOthers(s, others)
 }
 
-// narrowPresentColumn takes those rows out of s that have no value.
+// narrowPresentColumn removes the rows from s that have no value.
 func (f *BatchFilter) narrowPresentColumn(c *columnar.Column, s columnar.Bits) {
 	if c == nil {
 		clear(s)
@@ -71,8 +71,8 @@ func (f *BatchFilter) narrowPresentColumn(c *columnar.Column, s columnar.Bits) {
 	f.addOthers(s, others)
 }
 
-// others returns those rows of s whose value is an array, a map or bytes of which
-// matches is true; nil if there is none in the column.
+// others returns the rows of s whose value is an array, a map or bytes for which matches is true. It returns
+// nil if the column has no such values.
 func (f *BatchFilter) others(c *columnar.Column, s columnar.Bits, matches func(trace.Value) bool) columnar.Bits {
 	if len(c.Others) == 0 {
 		return nil
@@ -94,8 +94,8 @@ func (f *BatchFilter) addOthers(s, others columnar.Bits) {
 	}
 }
 
-// narrowTexts takes those rows out of s for whose text no test of the atom holds. A
-// row without a text has the text "".
+// narrowTexts removes the rows from s for whose string no test of the atom holds. A row without a string
+// counts as "".
 func (f *BatchFilter) narrowTexts(c *columnar.TextColumn, a *atom, s columnar.Bits) {
 	if c.Codes == nil {
 		if !a.holdsText(nil) {
@@ -115,20 +115,19 @@ func (f *BatchFilter) narrowTexts(c *columnar.TextColumn, a *atom, s columnar.Bi
 	}
 }
 
-// textMatcher says of the texts of a column whether an atom is true of them. It uses
-// the table of its BatchFilter: there is one at a time.
+// textMatcher reports whether an atom is true for the strings of a column. It uses the table of its
+// BatchFilter, so only one may be in use.
 type textMatcher struct {
 	c *columnar.TextColumn
 	a *atom
-	// table is by code; nil: each text is looked at where it is asked for.
+	// table holds the results by code. If nil, each string is tested on demand.
 	table []uint8
-	empty bool // what is true of code 0
-	some  bool // false: nothing matches
+	empty bool // the result for code 0
+	some  bool // false if nothing matches
 }
 
-// matchTexts returns what the atom says of the texts of a column, which will be asked
-// for so many rows: of each text once, if there are fewer. withEmpty says whether
-// code 0 is "".
+// matchTexts returns a matcher for the strings of a column. rows is the number of rows that will be tested:
+// if the column has fewer strings, each is tested once in advance. withEmpty means that code 0 represents "".
 func (f *BatchFilter) matchTexts(c *columnar.TextColumn, a *atom, rows int, withEmpty bool) textMatcher {
 	if !a.asksTexts() {
 		return textMatcher{}
@@ -160,7 +159,7 @@ func bit(b bool) uint8 {
 	return 0
 }
 
-// at reports whether the text of a code matches.
+// at reports whether the string of a code matches.
 func (m *textMatcher) at(code uint32) bool {
 	switch {
 	case !m.some:
@@ -173,7 +172,7 @@ func (m *textMatcher) at(code uint32) bool {
 	return m.a.holdsText(m.c.Bytes(code))
 }
 
-// word returns which rows of word w match, at least those of in.
+// word returns the rows of word w that match. Only the bits in in are valid.
 func (m *textMatcher) word(w int, in uint64) (out uint64) {
 	codes := m.c.Codes[64*w : min(64*w+64, len(m.c.Codes))]
 	if m.table == nil || bits.OnesCount64(in) <= fewBits {
@@ -186,7 +185,7 @@ func (m *textMatcher) word(w int, in uint64) (out uint64) {
 	}
 	table := m.table
 	if len(codes) == 64 {
-		// Eight at a time, whose places are constants: 1.5 times as fast as one by one.
+		// Eight at a time with constant indices is 1.5 times as fast as one by one.
 		for j := 0; j < 64; j += 8 {
 			c := (*[8]uint32)(codes[j:])
 			out = out>>8 | uint64(table[c[0]]|table[c[1]]<<1|table[c[2]]<<2|table[c[3]]<<3|

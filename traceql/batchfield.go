@@ -7,7 +7,7 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// narrowAtom takes those spans out of s for which no test of the atom holds.
+// narrowAtom removes the spans from s for which no test of the atom holds.
 func (f *BatchFilter) narrowAtom(a *atom, s columnar.Bits) {
 	b := f.b
 	switch a.field.Scope {
@@ -31,7 +31,7 @@ func (f *BatchFilter) narrowAtom(a *atom, s columnar.Bits) {
 	}
 }
 
-// narrowPresent takes those spans out of s that do not have the field.
+// narrowPresent removes the spans from s that do not have the field.
 func (f *BatchFilter) narrowPresent(field Field, s columnar.Bits) {
 	b := f.b
 	switch field.Scope {
@@ -59,8 +59,8 @@ func (f *BatchFilter) narrowPresent(field Field, s columnar.Bits) {
 	}
 }
 
-// resources returns for which rows of resources a test of the atom holds; give ends
-// its use.
+// resources returns the rows of resources for which a test of the atom holds, in a bitmap of scratch that the
+// caller gives back.
 func (f *BatchFilter) resources(a *atom) columnar.Bits {
 	n := f.b.Service().Rows()
 	rows := f.scratch.Take(columnar.NumWords(n))
@@ -77,7 +77,7 @@ func (f *BatchFilter) presentResources(key string) columnar.Bits {
 	return rows
 }
 
-// gather takes those spans out of s whose row of resources is not in rows.
+// gather removes the spans from s whose resource is not in rows.
 func (f *BatchFilter) gather(rows, s columnar.Bits) {
 	if rows.IsEmpty() {
 		clear(s)
@@ -104,7 +104,7 @@ func (f *BatchFilter) gather(rows, s columnar.Bits) {
 	}
 }
 
-// narrowUnscoped is narrowAtom for the span's attribute, else the resource's.
+// narrowUnscoped is narrowAtom for the span's attribute, otherwise the resource's.
 func (f *BatchFilter) narrowUnscoped(a *atom, s columnar.Bits) {
 	own, resources := f.b.Attribute(a.field.Key), f.resources(a)
 	if resources.IsEmpty() {
@@ -121,8 +121,8 @@ func (f *BatchFilter) narrowUnscoped(a *atom, s columnar.Bits) {
 	f.scratch.Give(1)
 }
 
-// narrowMembers takes those spans out of s that have none of n events or links of
-// which narrowing leaves one.
+// narrowMembers removes the spans from s that have no event or link left after narrowing. n is the number of
+// all events or links.
 func (f *BatchFilter) narrowMembers(from, to []int32, n int, s columnar.Bits, narrow func(members columnar.Bits)) {
 	if from == nil {
 		clear(s)
@@ -138,7 +138,7 @@ func (f *BatchFilter) narrowMembers(from, to []int32, n int, s columnar.Bits, na
 	f.scratch.Give(1)
 }
 
-// keep takes those spans out of s for which matches is false.
+// keep removes the spans from s for which matches is false.
 func (f *BatchFilter) keep(s columnar.Bits, matches func(i int32) bool) {
 	for w, in := range s {
 		for rest := in; rest != 0; rest &= rest - 1 {
@@ -149,7 +149,7 @@ func (f *BatchFilter) keep(s columnar.Bits, matches func(i int32) bool) {
 	}
 }
 
-// keepTraces takes the spans of those traces out of s for which matches is false.
+// keepTraces removes the spans of those traces from s for which matches is false.
 func (f *BatchFilter) keepTraces(s columnar.Bits, matches func(t int32) bool) {
 	first := f.b.First
 	for t, i := int32(0), s.Next(0); i >= 0; i = s.Next(first[t]) {
@@ -163,7 +163,7 @@ func (f *BatchFilter) keepTraces(s columnar.Bits, matches func(t int32) bool) {
 	}
 }
 
-// hexID returns an ID in hexadecimal, until it is called again.
+// hexID returns an ID in hexadecimal. The result is valid until the next call.
 func (f *BatchFilter) hexID(id []byte) []byte {
 	f.digits = hex.AppendEncode(f.digits[:0], id)
 	return f.digits

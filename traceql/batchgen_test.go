@@ -13,11 +13,11 @@ import (
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
-// filterTest is traces, from which batches are made, and random filters on them.
+// filterTest generates traces, batches of them, and random filters.
 type filterTest struct {
 	r      *rand.Rand
 	traces []*trace.Trace
-	fields []Field // attributes of the traces, and some that they lack
+	fields []Field // attributes of the traces, and some others
 	values []trace.Value
 }
 
@@ -41,8 +41,8 @@ func newFilterTest(seed uint64) *filterTest {
 	return ft
 }
 
-// stir gives spans attributes of few keys and few values, so that they often compare,
-// and numbers that OTLP does not know.
+// stir gives spans attributes with few keys and values, so that they often match, and numbers that OTLP does
+// not define.
 func (ft *filterTest) stir(spans []trace.Span) []trace.Span {
 	some := func(as trace.Attributes) trace.Attributes {
 		list := slices.Clone(as)
@@ -80,7 +80,7 @@ var numbers = []trace.Value{
 	trace.DoubleValue(math.SmallestNonzeroFloat64), trace.DoubleValue(0.1),
 }
 
-// value is a random value, whose arrays are nested so deep.
+// value returns a random value. depth limits the nesting of arrays.
 func (ft *filterTest) value(depth int) trace.Value {
 	switch n := ft.r.IntN(12); {
 	case n < 3:
@@ -96,13 +96,13 @@ func (ft *filterTest) value(depth int) trace.Value {
 	for i := range list {
 		list[i] = ft.value(depth - 1)
 		if i > 0 && ft.r.IntN(3) > 0 {
-			list[i] = list[0] // of one type
+			list[i] = list[0] // so that all have one type
 		}
 	}
 	return trace.ArrayValue(list...)
 }
 
-// collect notes which attributes there are.
+// collect records the attributes of the traces.
 func (ft *filterTest) collect() {
 	seen := map[Field]bool{}
 	add := func(scope Scope, as trace.Attributes) {
@@ -134,7 +134,7 @@ func (ft *filterTest) collect() {
 	}
 }
 
-// field is a field, often one of few.
+// field returns a random field, often one of a few.
 func (ft *filterTest) field() Field {
 	switch ft.r.IntN(3) {
 	case 0:
@@ -157,8 +157,7 @@ func (ft *filterTest) intrinsic() Field {
 	return Intrinsic(intrinsicNames[ft.r.IntN(len(intrinsicNames))])
 }
 
-// constantFor is a constant to compare a field with: its value in some span, one beside
-// it, or any.
+// constantFor returns a constant to compare with a field: its value in some span, a value next to it, or any.
 func (ft *filterTest) constantFor(x Expr) Const {
 	f, ok := x.(Field)
 	if !ok || ft.r.IntN(8) == 0 {
@@ -259,7 +258,7 @@ func (ft *filterTest) pattern(x Expr) Const {
 	return String([]string{regexp.QuoteMeta(text), prefix + ".*", prefix + "|" + regexp.QuoteMeta(text), ".*", ".+", "", "[a-z.]*", ".*[0-9].*"}[ft.r.IntN(8)])
 }
 
-// expr is a random expression; what it joins may not fit together.
+// expr returns a random expression. Its parts may not fit together.
 func (ft *filterTest) expr(depth int) Expr {
 	n := ft.r.IntN(20)
 	if depth == 0 {
@@ -291,7 +290,7 @@ func (ft *filterTest) expr(depth int) Expr {
 		return ft.field()
 	case n < 13:
 		return Not{ft.expr(depth - 1)}
-	case n < 14: // truth values compared
+	case n < 14: // comparison of booleans
 		return Binary{Op: OpEqual + Op(ft.r.IntN(2)), Left: ft.expr(depth - 1), Right: ft.expr(depth - 1)}
 	}
 	if n < 15 { // one field, many constants
@@ -309,7 +308,7 @@ func (ft *filterTest) expr(depth int) Expr {
 	return x
 }
 
-// number is an operand: a field, a constant, or a calculation.
+// number returns a random operand: a field, a constant or a calculation.
 func (ft *filterTest) number(depth int) Expr {
 	switch n := ft.r.IntN(8); {
 	case n < 3:
@@ -320,7 +319,7 @@ func (ft *filterTest) number(depth int) Expr {
 	return Binary{Op: OpAdd + Op(ft.r.IntN(6)), Left: ft.number(depth - 1), Right: ft.number(depth - 1)}
 }
 
-// filter is a random filter.
+// filter returns a random filter.
 func (ft *filterTest) filter() *Filter {
 	for {
 		f, err := New(ft.expr(ft.r.IntN(4)))
@@ -330,8 +329,8 @@ func (ft *filterTest) filter() *Filter {
 	}
 }
 
-// batch makes a batch as other sources may: with texts that come twice in the table,
-// and resources that several spans have.
+// batch builds a batch as other sources may: with repeated strings in the tables, and with resources shared
+// by several spans.
 func (ft *filterTest) batch(needs columnar.Needs) *columnar.Batch {
 	b := columnar.NewBatch(needs, ft.traces...)
 	again := func(c *columnar.TextColumn) {

@@ -7,7 +7,7 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// narrowIntrinsic is narrowAtom for what is no attribute.
+// narrowIntrinsic is narrowAtom for intrinsics.
 func (f *BatchFilter) narrowIntrinsic(a *atom, s columnar.Bits) {
 	b := f.b
 	switch a.field.Key {
@@ -75,7 +75,7 @@ func (f *BatchFilter) narrowIntrinsic(a *atom, s columnar.Bits) {
 	}
 }
 
-// narrowPresentIntrinsic is narrowPresent for what is no attribute.
+// narrowPresentIntrinsic is narrowPresent for intrinsics.
 func (f *BatchFilter) narrowPresentIntrinsic(name string, s columnar.Bits) {
 	b := f.b
 	member := func(from, to []int32) {
@@ -93,8 +93,8 @@ func (f *BatchFilter) narrowPresentIntrinsic(name string, s columnar.Bits) {
 	}
 }
 
-// enumMask returns the numbers for which a test of the atom holds, as bits. A number
-// from n on is 0.
+// enumMask returns the numbers for which a test of the atom holds, as bits. Numbers from n on are treated as
+// 0.
 func enumMask(a *atom, typ Type, n int) (mask uint64) {
 	for i := range n {
 		if a.holdsAny(typ, trace.IntValue(int64(i))) {
@@ -107,8 +107,8 @@ func enumMask(a *atom, typ Type, n int) (mask uint64) {
 	return mask
 }
 
-// narrowEnum takes those rows out of s whose number is not in mask. One that is too
-// great for it, or negative, is its last.
+// narrowEnum removes the rows from s whose number is not in mask. Numbers that are negative or too great are
+// represented by the highest bit.
 func narrowEnum[E ~int32](numbers []E, mask uint64, s columnar.Bits) {
 	for w, in := range s {
 		if in != 0 {
@@ -138,7 +138,7 @@ func (f *BatchFilter) narrowDurations(a *atom, s columnar.Bits) {
 	}
 }
 
-// countChildren counts the children of each span of the batch, once.
+// countChildren counts the children of each span of the batch, once per batch.
 func (f *BatchFilter) countChildren() {
 	n := f.b.NumSpans()
 	if len(f.children) == n {
@@ -156,7 +156,7 @@ func (f *BatchFilter) countChildren() {
 	}
 }
 
-// rootOf returns the row of the root of trace t, -1 if there is none.
+// rootOf returns the row of trace t's root, or -1 if there is none.
 func (f *BatchFilter) rootOf(t int32) int32 {
 	for i := f.b.First[t]; i < f.b.First[t+1]; i++ {
 		if f.b.Parents[i] < 0 && f.b.ParentIDs[i].IsZero() {
@@ -175,7 +175,7 @@ func (f *BatchFilter) traceDuration(t int32) int64 {
 	return int64(end.Sub(f.b.Starts[first]))
 }
 
-// serviceCode returns the code of the name of a span's service.
+// serviceCode returns the code of a span's service name.
 func (f *BatchFilter) serviceCode(span int32) uint32 {
 	c := f.b.Service()
 	if c.Text.Codes == nil {

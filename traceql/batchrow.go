@@ -5,8 +5,8 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// narrowRows takes those spans out of s for which the expression is not true, one by
-// one: it compares fields with fields, or calculates.
+// narrowRows removes the spans from s for which the expression is not true. It evaluates them one by one, for
+// expressions that compare fields with fields or calculate.
 func (f *BatchFilter) narrowRows(x Expr, s columnar.Bits) {
 	b := f.b
 	f.columns = f.columns[:0]
@@ -24,7 +24,7 @@ func (f *BatchFilter) narrowRows(x Expr, s columnar.Bits) {
 	}
 }
 
-// fieldColumns are the columns that an attribute is read from.
+// fieldColumns are the columns from which an attribute is read.
 type fieldColumns struct {
 	field          Field
 	span, resource *columnar.Column
@@ -57,7 +57,7 @@ func (f *BatchFilter) findColumns(x Expr) {
 	}
 }
 
-// batchRow is span i of a batch, which belongs to trace t.
+// batchRow is span i of a batch, in trace t.
 type batchRow struct {
 	f    *BatchFilter
 	t, i int32

@@ -3,20 +3,18 @@
 //
 //	{ resource.service.name = "payment" && span.amount > 1000 }
 //
-// A filter is evaluated on whole traces in normal form, with TraceQL's
-// documented meaning: regular expressions are anchored at both ends, an absent
-// attribute matches no comparison (!= neither; = nil and != nil ask for
-// presence), an array matches if any element does, and so do the attributes of
-// events and links if those of any event or link do. There is one difference:
-// numbers compare by value, so that { .amount > 1000 } finds 2500 and 2500.5
-// alike, which Tempo does not.
+// A filter is evaluated on whole traces in normal form, as TraceQL documents it: regular expressions are
+// anchored at both ends, an absent attribute matches no comparison, not even != (= nil and != nil test
+// presence), an array matches if any element does, and attributes of events and links match if those of any
+// event or link do. There is one difference: numbers compare by value, so { .amount > 1000 } matches both
+// 2500 and 2500.5, unlike in Tempo.
 //
-// What a Tempo answers is therefore asked for with another filter, which
-// [Filter.Prefilter] derives: it finds at least every trace that the filter matches.
+// Queries to Tempo therefore use another filter, [Filter.Prefilter], which finds at least every trace that
+// the filter matches.
 //
-// [Filter.OnBatches] gives the same filter for batches of traces in columns, where it
-// takes a few nanoseconds a span rather than hundreds.
+// [Filter.OnBatches] returns the same filter for batches of traces in columns, on which it takes a few
+// nanoseconds per span instead of hundreds.
 //
-// Everything else of TraceQL (pipelines, structural operators, aggregates,
-// metrics) is refused by name.
+// All other parts of TraceQL (pipelines, structural operators, aggregates, metrics) are refused with an error
+// that names them.
 package traceql

@@ -23,7 +23,7 @@ func (f *Filter) MatchesSpan(t *trace.Trace, i int) bool {
 	return (&evaluation{t: t, i: i, s: &t.Spans[i]}).truth(f.expr)
 }
 
-// evaluation is of one span: span i of t, or that of row.
+// evaluation evaluates expressions on one span: span i of t, or the span of row.
 type evaluation struct {
 	t   *trace.Trace
 	i   int
@@ -38,15 +38,15 @@ func (e *evaluation) traceID() trace.ID {
 	return e.t.ID
 }
 
-// operand is what an expression gives for one span: no values (absent), one, or
-// several, of which any may match (an array, attributes of events and links).
+// operand is the result of an expression for one span: absent, one value, or several of which any may match
+// (elements of an array, attributes of events and links).
 type operand struct {
-	typ Type // of constants and intrinsics; TypeAny: each value's own
+	typ Type // the type of constants and intrinsics; TypeAny if each value has its own type
 	one trace.Value
 	any []trace.Value
 }
 
-// truth returns the expression's truth value; what is absent or no truth value is false.
+// truth returns the expression's value as a boolean. Values that are absent or not booleans are false.
 func (e *evaluation) truth(x Expr) bool {
 	switch x := x.(type) {
 	case Not:
@@ -97,9 +97,8 @@ func (e *evaluation) compare(x Binary) bool {
 	return false
 }
 
-// compareTraceID compares the trace's ID as a number in hexadecimal, so that an
-// ID is found with and without leading zeros. Regular expressions see it as
-// Tempo shows it, without them.
+// compareTraceID compares the trace's ID as a hexadecimal number, so that an ID matches with and without
+// leading zeros. Regular expressions are matched against the ID without them, as Tempo shows it.
 func (e *evaluation) compareTraceID(x Binary) bool {
 	trimmed := strings.TrimLeft(e.traceID().String(), "0")
 	if x.regex != nil {
@@ -114,19 +113,19 @@ func (e *evaluation) compareTraceID(x Binary) bool {
 	return false
 }
 
-// holds compares two values. Values of different types (numbers are one type)
-// compare in no way.
+// holds compares two values. A comparison of values of different types is false; all numbers have the same
+// type.
 func holds(op Op, leftType Type, v trace.Value, rightType Type, w trace.Value) bool {
 	leftIsEnum, rightIsEnum := leftType == TypeStatus || leftType == TypeKind, rightType == TypeStatus || rightType == TypeKind
 	if (leftIsEnum || rightIsEnum) && leftType != rightType {
-		return false // a status is no number
+		return false // a status is not a number
 	}
 	var c int
 	switch {
 	case isNumber(v) && isNumber(w):
 		var ordered bool
 		if c, ordered = trace.CompareNumbers(v, w); !ordered {
-			return op == OpNotEqual // NaN is unequal to all
+			return op == OpNotEqual // NaN is unequal to everything
 		}
 	case v.Type() != w.Type():
 		return false
@@ -135,7 +134,7 @@ func holds(op Op, leftType Type, v trace.Value, rightType Type, w trace.Value) b
 	case v.Type() == trace.TypeBool && op <= OpNotEqual:
 		c = v.Compare(w)
 	default:
-		return false // arrays, maps and bytes compare with nothing
+		return false // arrays, maps and bytes cannot be compared
 	}
 	switch op {
 	case OpEqual:
@@ -158,8 +157,8 @@ func isNumber(v trace.Value) bool { return v.Type() == trace.TypeInt || v.Type()
 
 func (o operand) isPresent() bool { return !o.one.IsAbsent() || len(o.any) > 0 }
 
-// values yields what may match: the value, or the elements of an array whose
-// elements are of one type (others Tempo keeps as text, which matches nothing).
+// values yields the values that may match: the value, or the elements of an array if they all have one type.
+// Tempo stores other arrays as strings that match nothing.
 func (o operand) values(yield func(trace.Value) bool) {
 	if !o.one.IsAbsent() {
 		elements(o.one, yield)
@@ -276,7 +275,7 @@ func (e *evaluation) intrinsic(name string) operand {
 	return operand{}
 }
 
-// knownStatus and knownKind give numbers that OTLP does not know their meaning.
+// knownStatus returns StatusUnset for numbers that OTLP does not define.
 func knownStatus(s trace.Status) trace.Status {
 	if s != trace.StatusOK && s != trace.StatusError {
 		return trace.StatusUnset
@@ -311,9 +310,8 @@ func (e *evaluation) links(of func(trace.Link) trace.Value) operand {
 	return o
 }
 
-// arithmetic calculates with two numbers: with whole ones as Go does, as long as
-// the result fits, otherwise with doubles. What is no number, and a division by
-// zero, is absent.
+// arithmetic calculates with two numbers. Ints are calculated as in Go if the result fits, otherwise as
+// doubles. The result is absent if an operand is not a number, or for a division by zero.
 func arithmetic(op Op, left, right operand) trace.Value {
 	v, w := left.one, right.one
 	if !isNumber(v) || !isNumber(w) {

@@ -11,20 +11,19 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// Expr is an expression within a filter: a [Field], a [Const], a [Binary] or a
-// [Not]. Expressions are immutable.
+// Expr is an expression within a filter: a [Field], a [Const], a [Binary] or a [Not]. Expressions are
+// immutable.
 type Expr interface {
-	// appendTo appends the expression as TraceQL, in parentheses if it would
-	// otherwise bind less tightly than min.
+	// appendTo appends the expression as TraceQL, in parentheses if its precedence is lower than min.
 	appendTo(b []byte, min int) []byte
-	// static returns the type that the expression is known to have.
+	// static returns the type of the expression as far as it is known without evaluation.
 	static() Type
 }
 
 // Type is the type of an expression or a constant.
 type Type uint8
 
-// TypeAny is the type of attributes, which may hold anything.
+// TypeAny is the type of attributes, which may hold any value.
 const (
 	TypeAny Type = iota
 	TypeNil
@@ -44,12 +43,12 @@ func (t Type) String() string { return typeNames[t] }
 
 func (t Type) isNumber() bool { return t == TypeInt || t == TypeFloat || t == TypeDuration }
 
-// Scope says whose attribute a [Field] is.
+// Scope is the scope of a [Field].
 type Scope = columnar.Scope
 
-// The scopes of attributes. ScopeAny is the span's attribute, else the resource's.
+// The scopes of attributes. ScopeAny means the span's attribute, otherwise the resource's.
 const (
-	ScopeIntrinsic = columnar.ScopeIntrinsic // no attribute: see Field.Intrinsic
+	ScopeIntrinsic = columnar.ScopeIntrinsic // not an attribute: see Intrinsic
 	ScopeAny       = columnar.ScopeAny
 	ScopeSpan      = columnar.ScopeSpan
 	ScopeResource  = columnar.ScopeResource
@@ -62,12 +61,12 @@ var scopePrefix = [...]string{"", ".", "span.", "resource.", "event.", "link."}
 // Field is an attribute or an intrinsic of a span.
 type Field struct {
 	Scope Scope
-	// Key is the attribute's key; of an intrinsic, its name in scoped form, as "span:name".
+	// Key is the attribute's key, or the scoped name of an intrinsic, such as "span:name".
 	Key string
 }
 
-// Const is a constant. Value holds strings, ints, floats and bools as such,
-// durations as an int of nanoseconds, status and kind as an int of OTLP's number.
+// Const is a constant. Value holds durations as an int of nanoseconds, and status and kind as an int with
+// OTLP's number.
 type Const struct {
 	Type  Type
 	Value trace.Value
@@ -96,8 +95,8 @@ const (
 	OpPow
 )
 
-// ops gives each operator's text and how tightly it binds. && and || bind
-// alike in TraceQL, from left to right.
+// ops holds each operator's text and precedence. In TraceQL && and || have equal precedence, from left to
+// right.
 var ops = [...]struct {
 	text    string
 	binding int
@@ -115,13 +114,13 @@ const (
 	bindAtom = 7
 )
 
-// String returns the operator as TraceQL writes it.
+// String returns the operator in TraceQL.
 func (op Op) String() string { return ops[op].text }
 
 func (op Op) isComparison() bool { return op >= OpEqual && op <= OpNotRegex }
 func (op Op) isArithmetic() bool { return op >= OpAdd }
 
-// flipped returns the operator with its sides exchanged: a < b is b > a.
+// flipped returns the operator for exchanged operands: a < b becomes b > a.
 func (op Op) flipped() Op {
 	switch op {
 	case OpLess:
@@ -136,15 +135,15 @@ func (op Op) flipped() Op {
 	return op
 }
 
-// Binary is two expressions joined by an operator.
+// Binary is an operator with two operands.
 type Binary struct {
 	Op          Op
 	Left, Right Expr
-	regex       *regexp.Regexp // of =~ and !~
+	regex       *regexp.Regexp // for =~ and !~
 }
 
-// OnText returns, of a comparison with a constant text, whether it holds for a text;
-// nil for any other expression.
+// OnText returns a function that evaluates a comparison with a constant string on a string. It returns nil
+// for any other expression.
 func (b Binary) OnText() func(text []byte) bool {
 	c, ok := b.Right.(Const)
 	if !ok || c.Type != TypeString || !b.Op.isComparison() {
@@ -161,63 +160,63 @@ func (b Binary) OnText() func(text []byte) bool {
 // Not is !x.
 type Not struct{ X Expr }
 
-// True and False are the filters' constants: { true } matches every span.
+// True and False are the boolean constants: { true } matches every span.
 var (
 	True  = Const{Type: TypeBool, Value: trace.BoolValue(true)}
 	False = Const{Type: TypeBool, Value: trace.BoolValue(false)}
-	// Nil is the constant that = and != compare with to ask for presence.
+	// Nil is the constant for testing presence with = and !=.
 	Nil = Const{Type: TypeNil}
 )
 
 // String returns a string constant.
 func String(s string) Const { return Const{TypeString, trace.StringValue(s)} }
 
-// Int returns a constant that is a whole number.
+// Int returns an int constant.
 func Int(i int64) Const { return Const{TypeInt, trace.IntValue(i)} }
 
-// Float returns a constant that is a number with a fraction.
+// Float returns a float constant.
 func Float(f float64) Const { return Const{TypeFloat, trace.DoubleValue(f)} }
 
 // Bool returns True or False.
 func Bool(b bool) Const { return Const{TypeBool, trace.BoolValue(b)} }
 
-// Duration returns a constant that is a duration.
+// Duration returns a duration constant.
 func Duration(d time.Duration) Const { return Const{TypeDuration, trace.IntValue(int64(d))} }
 
-// Status returns a constant that is a status code.
+// Status returns a status constant.
 func Status(s trace.Status) Const { return Const{TypeStatus, trace.IntValue(int64(s))} }
 
-// Kind returns a constant that is a span kind.
+// Kind returns a kind constant.
 func Kind(k trace.Kind) Const { return Const{TypeKind, trace.IntValue(int64(k))} }
 
-// Attribute returns the field of an attribute.
+// Attribute returns the field for an attribute.
 func Attribute(scope Scope, key string) Field { return Field{Scope: scope, Key: key} }
 
-// Intrinsic returns the field of an intrinsic by its scoped name, as "span:name".
-// It panics on a name that is none.
+// Intrinsic returns the field for an intrinsic, given its scoped name such as "span:name". It panics if the
+// name is unknown.
 func Intrinsic(name string) Field {
 	if _, ok := intrinsics[name]; !ok {
-		panic("traceql.Intrinsic: no such intrinsic: " + name)
+		panic("traceql.Intrinsic: unknown intrinsic " + name)
 	}
 	return Field{Scope: ScopeIntrinsic, Key: name}
 }
 
-// Compare returns the comparison of two expressions. It panics on an operator
-// that is no comparison; see [New] for what else is refused.
+// Compare returns the comparison of two expressions. It panics if op is not a comparison. [New] may refuse
+// the result for other reasons.
 func Compare(left Expr, op Op, right Expr) Expr {
 	if !op.isComparison() {
-		panic("traceql.Compare: " + op.String() + " is no comparison")
+		panic("traceql.Compare: " + op.String() + " is not a comparison")
 	}
 	return Binary{Op: op, Left: left, Right: right}
 }
 
-// And returns the conjunction of all expressions, simplified: True without any.
+// And returns the conjunction of all expressions, simplified. Without arguments it returns True.
 func And(xs ...Expr) Expr { return join(OpAnd, True, False, xs) }
 
-// AnyOf returns the disjunction of all expressions, simplified: False without any.
+// AnyOf returns the disjunction of all expressions, simplified. Without arguments it returns False.
 func AnyOf(xs ...Expr) Expr { return join(OpOr, False, True, xs) }
 
-// join folds xs with op, leaving out neutral and repeated operands.
+// join joins xs with op and omits neutral and repeated operands.
 func join(op Op, neutral, absorbing Const, xs []Expr) Expr {
 	var out Expr
 	seen := map[string]bool{}
@@ -293,8 +292,8 @@ func (f Field) appendTo(b []byte, _ int) []byte {
 
 var keyEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// isPlainKey says whether a key needs no quotes. Tempo's grammar would take more
-// characters; those who read it would not.
+// isPlainKey reports whether a key needs no quotes. Tempo's grammar allows more characters, but they are hard
+// to read without quotes.
 func isPlainKey(f Field) bool {
 	if f.Key == "" {
 		return false
@@ -304,14 +303,14 @@ func isPlainKey(f Field) bool {
 			return false
 		}
 	}
-	// .span.x would be read as the scope span.
+	// .span.x would be read as attribute x of the scope span.
 	if f.Scope == ScopeAny {
 		first, _, dotted := strings.Cut(f.Key, ".")
 		if _, isScope := scopes[first+"."]; dotted && (isScope || first == "instrumentation") || first == "parent" {
 			return false
 		}
 	}
-	return !strings.ContainsRune("0123456789-/.", rune(f.Key[0])) // .5 is a number, // a comment
+	return !strings.ContainsRune("0123456789-/.", rune(f.Key[0])) // .5 is a number, // begins a comment
 }
 
 func (c Const) appendTo(b []byte, min int) []byte {
@@ -338,7 +337,7 @@ func (c Const) appendTo(b []byte, min int) []byte {
 	return append(b, "nil"...)
 }
 
-// formatDuration writes a duration as one number and one unit, without rounding.
+// formatDuration formats a duration as one number and one unit, without rounding.
 func formatDuration(d time.Duration) string {
 	for _, u := range []struct {
 		unit time.Duration
@@ -352,7 +351,7 @@ func formatDuration(d time.Duration) string {
 }
 
 func parens(b []byte, min int, negative bool, text string) []byte {
-	if negative && min > 3 { // -x binds as x - y does
+	if negative && min > 3 { // -x has the precedence of x - y
 		return append(append(append(b, '('), text...), ')')
 	}
 	return append(b, text...)
@@ -371,22 +370,22 @@ func (x Binary) appendTo(b []byte, min int) []byte {
 		return append(x.appendTo(append(b, '('), 0), ')')
 	}
 	left, right := binding, binding+1
-	if x.Op == OpPow { // binds from right to left
+	if x.Op == OpPow { // right-associative
 		left, right = binding+1, binding
 	}
 	if l, ok := x.Left.(Binary); ok && binding == 1 && l.Op != x.Op && ops[l.Op].binding == 1 {
-		left = bindAtom // a || b && c is (a || b) && c in TraceQL: say so
+		left = bindAtom // a || b && c means (a || b) && c in TraceQL, so write the parentheses
 	}
 	b = x.Left.appendTo(b, left)
 	b = append(append(append(b, ' '), x.Op.String()...), ' ')
 	return x.Right.appendTo(b, right)
 }
 
-// intrinsic is what a filter can ask of a span that is no attribute.
+// intrinsic describes a field of a span that is not an attribute.
 type intrinsic struct {
-	text string // as Tempo 2.8 and newer read it
+	text string // the spelling that Tempo 2.8 and newer read
 	typ  Type
-	// whole: the answer needs the whole trace, and Tempo sees a part of it.
+	// whole is set if the value depends on the whole trace. Tempo may see only a part of it.
 	whole bool
 }
 
@@ -423,8 +422,8 @@ var scopes = map[string]Scope{
 	".": ScopeAny, "span.": ScopeSpan, "resource.": ScopeResource, "event.": ScopeEvent, "link.": ScopeLink,
 }
 
-// check refuses what cannot be evaluated, and returns the expression with its
-// regular expressions compiled.
+// check returns an error for expressions that cannot be evaluated, otherwise the expression with compiled
+// regular expressions.
 func check(x Expr) (Expr, error) {
 	switch x := x.(type) {
 	case Not:
@@ -433,7 +432,7 @@ func check(x Expr) (Expr, error) {
 			return nil, err
 		}
 		if t := inner.static(); t != TypeBool && t != TypeAny {
-			return nil, fmt.Errorf("! needs a truth value, %s is %s", text(inner), article(t))
+			return nil, fmt.Errorf("! takes a boolean; %s is %s", text(inner), article(t))
 		}
 		return Not{inner}, nil
 	case Binary:
@@ -459,18 +458,18 @@ func checkBinary(x Binary) (Expr, error) {
 			return refuse("nil takes = and != only")
 		}
 		if l == TypeNil && r == TypeNil {
-			return refuse("nil compared with nil says nothing")
+			return refuse("nil cannot be compared with nil")
 		}
 		if l == TypeNil {
 			x.Left, x.Right = x.Right, x.Left
 		}
 		if _, ok := x.Left.(Field); !ok {
-			return refuse("nil asks whether an attribute is present; %s is no attribute", text(x.Left))
+			return refuse("nil tests the presence of an attribute; %s is not an attribute", text(x.Left))
 		}
 		return x, nil
 	}
 	if l != r && l != TypeAny && r != TypeAny && !(l.isNumber() && r.isNumber()) {
-		return refuse("%s does not compare with %s", article(l), article(r))
+		return refuse("%s cannot be compared with %s", article(l), article(r))
 	}
 	for _, side := range []Expr{x.Left, x.Right} {
 		if t := side.static(); !x.Op.takes(t) {
@@ -480,7 +479,7 @@ func checkBinary(x Binary) (Expr, error) {
 	if x.Op == OpRegex || x.Op == OpNotRegex {
 		pattern, ok := x.Right.(Const)
 		if !ok || pattern.Type != TypeString {
-			return refuse("%s needs a regular expression in quotes on its right", x.Op)
+			return refuse("%s requires a quoted regular expression on its right", x.Op)
 		}
 		if x.regex, err = regexp.Compile("^(?s:" + pattern.Value.Str() + ")$"); err != nil {
 			return refuse("bad regular expression %q: %w", pattern.Value.Str(), err)
@@ -512,5 +511,5 @@ func article(t Type) string {
 
 func text(x Expr) string { return string(x.appendTo(nil, 0)) }
 
-// String returns the field as TraceQL writes it.
+// String returns the field in TraceQL.
 func (f Field) String() string { return text(f) }

@@ -11,11 +11,11 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// token is one word of a filter.
+// token is one token of a filter.
 type token struct {
 	kind tokenKind
-	text string // as written; of an attribute or intrinsic, its name
-	expr Expr   // of a field or a constant
+	text string // as written, or the name of an attribute or intrinsic
+	expr Expr   // for a field or a constant
 	at   int    // byte offset
 }
 
@@ -25,10 +25,10 @@ const (
 	tokenEnd     tokenKind = iota
 	tokenOp                // operators and punctuation, in text
 	tokenOperand           // a field or a constant, in expr
-	tokenWord              // anything else that is a word, to be refused by name
+	tokenWord              // any other word, which is refused by name
 )
 
-// symbols are the operators and punctuation of all of TraceQL, longest first.
+// symbols are all operators and punctuation of TraceQL, longest first.
 var symbols = []string{
 	"!>>", "!<<", "&>>", "&<<",
 	"&&", "||", "!=", "=~", "!~", ">=", "<=", ">>", "<<", "!>", "!<", "&>", "&<", "&~",
@@ -42,15 +42,15 @@ var constants = map[string]Const{
 	"client": Kind(trace.KindClient), "producer": Kind(trace.KindProducer), "consumer": Kind(trace.KindConsumer),
 }
 
-// Error is what is wrong with a filter, and where.
+// Error is an error in a filter, with its position.
 type Error struct {
 	Query string
-	// Offset is where in Query, in bytes.
+	// Offset is the position in Query, in bytes.
 	Offset int
 	Err    error
 }
 
-// Error gives line and column (both from 1, in characters) and what is wrong.
+// Error returns line and column, both from 1 and in characters, and the error.
 func (e *Error) Error() string {
 	before := e.Query[:e.Offset]
 	line := strings.Count(before, "\n") + 1
@@ -58,10 +58,10 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("TraceQL, line %d, column %d: %v", line, column, e.Err)
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the error without its position.
 func (e *Error) Unwrap() error { return e.Err }
 
-// lex cuts the query into tokens, the last of kind tokenEnd.
+// lex splits the query into tokens. The last one has kind tokenEnd.
 func lex(query string) ([]token, error) {
 	var tokens []token
 	for at := 0; ; {
@@ -90,7 +90,7 @@ func lexOne(s string) (token, int, error) {
 	case c == '.':
 		return lexAttribute(s, ".")
 	case c == '/' && strings.HasPrefix(s, "//"), c == '/' && strings.HasPrefix(s, "/*"):
-		return token{}, 0, fmt.Errorf("comments are not read here: leave them out")
+		return token{}, 0, fmt.Errorf("comments are not supported: remove them")
 	}
 	for _, symbol := range symbols {
 		if strings.HasPrefix(s, symbol) {
@@ -103,7 +103,7 @@ func lexOne(s string) (token, int, error) {
 func lexString(s string) (token, int, error) {
 	quoted, err := strconv.QuotedPrefix(s)
 	if err != nil {
-		return token{}, 0, fmt.Errorf("a string is not closed, or has an escape that Go's strings do not have")
+		return token{}, 0, fmt.Errorf("a string is not closed, or has an escape that Go strings do not allow")
 	}
 	value, err := strconv.Unquote(quoted)
 	if err != nil {
@@ -142,7 +142,7 @@ func lexNumber(s string) (token, int, error) {
 	return tok, n, nil
 }
 
-// parseDuration reads Go's durations, and days, weeks and years as Prometheus has them.
+// parseDuration parses Go's durations, and days, weeks and years as in Prometheus.
 func parseDuration(s string) (time.Duration, error) {
 	for suffix, unit := range map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour, "y": 365 * 24 * time.Hour} {
 		if digits, ok := strings.CutSuffix(s, suffix); ok {
@@ -156,7 +156,7 @@ func parseDuration(s string) (time.Duration, error) {
 	return time.ParseDuration(s)
 }
 
-// lexAttribute reads prefix (a scope, which s starts with) and the key after it.
+// lexAttribute reads prefix, a scope with which s starts, and the key after it.
 func lexAttribute(s, prefix string) (token, int, error) {
 	scope, known := scopes[prefix]
 	n := len(prefix)
@@ -179,15 +179,15 @@ func lexAttribute(s, prefix string) (token, int, error) {
 		n += size
 	}
 	if key.Len() == 0 {
-		return token{}, 0, fmt.Errorf("%q needs the key of an attribute after it, as in %shttp.route", prefix, prefix)
+		return token{}, 0, fmt.Errorf("%q must be followed by an attribute key, as in %shttp.route", prefix, prefix)
 	}
 	if !known {
-		return token{}, 0, fmt.Errorf("%s: attributes of scope %q cannot be asked for here: use span, resource, event or link", s[:n], strings.TrimSuffix(prefix, "."))
+		return token{}, 0, fmt.Errorf("%s: attributes of scope %q are not supported: use span, resource, event or link", s[:n], strings.TrimSuffix(prefix, "."))
 	}
 	return token{kind: tokenOperand, text: s[:n], expr: Field{Scope: scope, Key: key.String()}}, n, nil
 }
 
-// lexQuotedKey reads a part of a key in double quotes, in which \" and \\ are escaped.
+// lexQuotedKey reads a quoted part of a key, in which \" and \\ are escapes.
 func lexQuotedKey(s string) (string, int, error) {
 	var key strings.Builder
 	for n := 1; n < len(s); n++ {
@@ -206,8 +206,8 @@ func lexQuotedKey(s string) (string, int, error) {
 	return "", 0, fmt.Errorf("the quoted key is not closed")
 }
 
-// lexWord reads an intrinsic, a scoped attribute, a named constant, or a word of
-// TraceQL that is no part of a filter.
+// lexWord reads an intrinsic, a scoped attribute, a named constant, or a word of TraceQL that does not belong
+// to filters.
 func lexWord(s string) (token, int, error) {
 	n := strings.IndexFunc(s, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	if n < 0 {
@@ -231,7 +231,7 @@ func lexWord(s string) (token, int, error) {
 		}
 		word = s[:n+1+m]
 		if _, ok := intrinsics[word]; !ok {
-			return token{}, 0, fmt.Errorf("there is no intrinsic %s", word)
+			return token{}, 0, fmt.Errorf("unknown intrinsic %s", word)
 		}
 		return token{kind: tokenOperand, text: word, expr: Field{Key: word}}, len(word), nil
 	}

@@ -54,7 +54,8 @@ func TestNaNIsUnequalToAllAndInNoOrder(t *testing.T) {
 	}
 }
 
-// Bounds on ints are rounded outwards; every float is selected.
+// TestBoundsAreRoundedSoThatNothingIsLost checks that bounds on ints are rounded outwards and that every
+// float is selected.
 func TestBoundsAreRoundedSoThatNothingIsLost(t *testing.T) {
 	for query, want := range map[string][]string{
 		`.n > 9007199254740995`:  {`.n > 9007199254740995 `, `.n != -3.14`},

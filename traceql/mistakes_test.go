@@ -8,8 +8,8 @@ import (
 
 func TestMixedAndAndOrGiveAWarningThatShowsTheOrder(t *testing.T) {
 	for query, want := range map[string]string{
-		`{ .a = 1 || .b = 2 && .c = 3 }`:           "TraceQL, line 1, column 20: && and || bind alike in TraceQL, from left to right: this reads as { (.a = 1 || .b = 2) && .c = 3 }; write the parentheses",
-		`{ .a = 1 && .b = 2 || .c = 3 }`:           "reads as { (.a = 1 && .b = 2) || .c = 3 }",
+		`{ .a = 1 || .b = 2 && .c = 3 }`:           "TraceQL, line 1, column 20: && and || have equal precedence in TraceQL, from left to right: this means { (.a = 1 || .b = 2) && .c = 3 }; add the parentheses",
+		`{ .a = 1 && .b = 2 || .c = 3 }`:           "means { (.a = 1 && .b = 2) || .c = 3 }",
 		`{ !(.a = 1 && .b = 2 || .c = 3) }`:        "column 22",
 		`{ .a = 1 && .b = 2 && .c = 3 }`:           "",
 		`{ (.a = 1 || .b = 2) && .c = 3 }`:         "",
@@ -32,8 +32,8 @@ func TestMixedAndAndOrGiveAWarningThatShowsTheOrder(t *testing.T) {
 
 func TestAnIDThatNoneCanBeIsRefused(t *testing.T) {
 	for query, want := range map[string]string{
-		`{ span:id = "000000000000000A" }`:                              `column 13: span:id is written in small letters: "000000000000000a"`,
-		`{ "000000000000000A" != span:parentID }`:                       `column 3: span:parentID is written in small letters`,
+		`{ span:id = "000000000000000A" }`:                              `column 13: span:id is written in lower case: "000000000000000a"`,
+		`{ "000000000000000A" != span:parentID }`:                       `column 3: span:parentID is written in lower case`,
 		`{ .a = 1 || link:spanID = "1" }`:                               `column 27: link:spanID has 16 hexadecimal digits, "1" has 1`,
 		`{ link:traceID = "x" }`:                                        `an ID consists of hexadecimal digits, 0-9 and a-f; "x" does not`,
 		`{ trace:id = "1000000000000000000000000000000AB" }`:            `trace:id has 32 hexadecimal digits`,

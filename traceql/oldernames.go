@@ -1,9 +1,9 @@
 package traceql
 
-// WithOlderNames returns a filter that reads the older names of attributes, too: older
-// maps a key to them, the newest first. The first name that is present among the
-// span's attributes, and then among the resource's, is read, as if each had been renamed to
-// the newest. A condition on any event or link reads every name.
+// WithOlderNames returns a filter that also reads the older names of attributes. older maps a key to its
+// older names, newest first. The filter reads the first name that is present among the span's attributes,
+// otherwise among the resource's, as if each had been renamed to the newest. A condition on events or links
+// reads all names.
 func (f *Filter) WithOlderNames(older map[string][]string) *Filter {
 	for _, field := range f.Fields() {
 		if field.Scope != ScopeIntrinsic && len(older[field.Key]) > 0 {
@@ -31,8 +31,7 @@ func withOlderNames(x Expr, older map[string][]string) Expr {
 	return alternatives(x, renamed, older, map[Field]Field{})
 }
 
-// alternatives returns x with the first of the fields, and then the others, read by the
-// first name that is present.
+// alternatives returns x with each of the fields replaced by its first name that is present.
 func alternatives(x Expr, fields []Field, older map[string][]string, chosen map[Field]Field) Expr {
 	if len(fields) == 0 {
 		return rename(x, chosen)
@@ -71,7 +70,7 @@ func alternatives(x Expr, fields []Field, older map[string][]string, chosen map[
 	return out
 }
 
-// namesOf returns the fields that stand for one, the first to be read first.
+// namesOf returns the fields that may replace a field, in the order in which they are tried.
 func namesOf(field Field, older map[string][]string) []Field {
 	scopes := []Scope{field.Scope}
 	if field.Scope == ScopeAny {
@@ -87,7 +86,7 @@ func namesOf(field Field, older map[string][]string) []Field {
 	return names
 }
 
-// isFalseIfAbsent reports whether x, which reads one field, is false where that is absent.
+// isFalseIfAbsent reports whether x, which reads one field, is false if that field is absent.
 func isFalseIfAbsent(x Expr) bool {
 	if _, ok := x.(Field); ok {
 		return true

@@ -28,8 +28,8 @@ func TestOlderNamesAreReadInTheirOrder(t *testing.T) {
 	}
 }
 
-// The filter selects the same spans as the filter without aliases selects
-// after their attributes were renamed.
+// TestAFilterWithOlderNamesMatchesAsIfAttributesWereRenamed compares a filter with older names with the
+// original filter on traces whose attributes were renamed.
 func TestAFilterWithOlderNamesMatchesAsIfAttributesWereRenamed(t *testing.T) {
 	older := map[string][]string{"a": {"b", "c"}}
 	rename := func(as trace.Attributes) trace.Attributes {

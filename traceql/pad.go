@@ -5,32 +5,30 @@ import (
 	"unicode/utf8"
 )
 
-// Tempo reads a query in pieces of scannerBuffer bytes. Where it looks ahead, at the
-// beginning of an attribute and at a number, it does so on a copy of its scanner
-// (pkg/traceql/lexer.go of 2.8): if that has to read the next piece, the original never
-// sees it. What is left may be no query, or another one.
+// Tempo reads a query in pieces of scannerBuffer bytes. At the beginning of an attribute and at a number it
+// looks ahead with a copy of its scanner (pkg/traceql/lexer.go of 2.8). If the copy reads the next piece, the
+// original scanner never sees that piece, and the rest may be an invalid query, or a different one.
 const (
 	scannerBuffer = 1024
-	lookedAhead   = 40 // bytes at most: a scope of 10, a number of 25
+	lookedAhead   = 40 // maximum in bytes: a scope has up to 10, a number up to 25
 )
 
-// Pad returns a query with spaces so put in that a Tempo reads all of it: no part at
-// which it looks ahead is on both sides of where it reads on. A query of up to 1,024
-// bytes is returned as it is. The query is one that this package writes, or a pipeline
-// of such.
+// Pad returns the query with additional spaces, so that Tempo reads all of it: no token at which Tempo looks
+// ahead crosses a boundary between pieces. A query of up to 1,024 bytes is returned unchanged. The query must
+// be one that this package writes, or a pipeline of such queries.
 func Pad(query string) string {
 	if len(query) <= scannerBuffer {
 		return query
 	}
 	var b strings.Builder
-	next := scannerBuffer // where Tempo reads on
+	next := scannerBuffer // where Tempo's next piece begins
 	write := func(s string) {
 		for _, r := range s {
 			b.WriteRune(r)
 			switch over := b.Len() - next; {
-			case over >= utf8.RuneLen(r): // it begins there
+			case over >= utf8.RuneLen(r): // the character begins in the next piece
 				next += scannerBuffer
-			case over > 0: // it is on both sides: what is on this side is read again
+			case over > 0: // the character crosses the boundary: its first bytes are read again
 				next += scannerBuffer - (utf8.RuneLen(r) - over)
 			}
 		}
@@ -52,8 +50,8 @@ func Pad(query string) string {
 	return b.String()
 }
 
-// wordLength returns the length of the field, constant or keyword that a query begins
-// with, 0 if it begins with something else.
+// wordLength returns the length of the field, constant or keyword at the beginning of a query, or 0 if there
+// is none.
 func wordLength(query string) int {
 	for i := 0; i < len(query); i++ {
 		switch c := query[i]; c {

@@ -11,12 +11,12 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// seen is what a scanner sees of a query that looks ahead on a copy of itself, so many
-// characters, at each field and number: as Tempo does.
+// seen returns the part of a query that is seen by a scanner which, like Tempo's, looks ahead on a copy of
+// itself. It looks ahead by the given number of characters at each field and number.
 func seen(query string, ahead int) string {
 	var s scanner.Scanner
 	s.Init(strings.NewReader(query))
-	s.Error = func(*scanner.Scanner, string) {} // half a character, where one is lost
+	s.Error = func(*scanner.Scanner, string) {} // ignores half characters, which occur if text is lost
 	var b strings.Builder
 	before, quote := ' ', rune(0)
 	for r := s.Peek(); r != scanner.EOF; r = s.Peek() {
@@ -54,11 +54,11 @@ func TestAPaddedQueryIsReadWhole(t *testing.T) {
 		require.True(t, padded == seen(padded, 11), "first %d", first)
 		require.Equal(t, strings.ReplaceAll(query, " ", ""), strings.ReplaceAll(padded, " ", ""))
 		require.Less(t, len(padded), len(query)+len(query)/10)
-		// Spaces within texts and keys stay as they were.
+		// Spaces within strings and keys are unchanged.
 		require.Equal(t, strings.Count(query, `"with spaces ( and \" quotes"`), strings.Count(padded, `"with spaces ( and \" quotes"`))
 		require.Equal(t, strings.Count(query, `"日本語 .x ( 5"`), strings.Count(padded, `"日本語 .x ( 5"`))
 	}
-	require.NotZero(t, lost, "without it, something is lost")
+	require.NotZero(t, lost, "without padding, something is lost")
 }
 
 func TestAShortQueryIsNotPadded(t *testing.T) {

@@ -8,9 +8,9 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// Bounds on what is parsed, far above what anybody writes.
+// Limits on parsing, far above the size of real filters.
 const (
-	maxQueryBytes = 128 << 10 // Tempo's own default bound
+	maxQueryBytes = 128 << 10 // Tempo's own default limit
 	maxDepth      = 500
 )
 
@@ -20,22 +20,22 @@ type Filter struct {
 	warning *Error
 }
 
-// All is { }, which every span matches.
+// All is { }, the filter that matches every span.
 var All = &Filter{expr: True}
 
-// New returns the filter { expr }. What cannot be evaluated is an error, as in [Parse].
+// New returns the filter { expr }. If expr cannot be evaluated, New returns an error, as [Parse] does.
 func New(expr Expr) (*Filter, error) {
 	expr, err := check(expr)
 	if err != nil {
 		return nil, err
 	}
 	if t := expr.static(); t != TypeBool && t != TypeAny {
-		return nil, fmt.Errorf("a filter needs a truth value; %s is %s", text(expr), article(t))
+		return nil, fmt.Errorf("a filter must be a boolean; %s is %s", text(expr), article(t))
 	}
 	return &Filter{expr: expr}, nil
 }
 
-// MustNew is [New] for expressions that are known to be right. It panics if one is not.
+// MustNew is [New] for expressions that are known to be valid. It panics on an error.
 func MustNew(expr Expr) *Filter {
 	f, err := New(expr)
 	if err != nil {
@@ -44,8 +44,7 @@ func MustNew(expr Expr) *Filter {
 	return f
 }
 
-// Or returns one filter that matches what any of the filters matches; without
-// filters, nothing.
+// Or returns a filter that matches if any of the filters does. Without arguments it matches nothing.
 func Or(filters ...*Filter) *Filter {
 	exprs := make([]Expr, len(filters))
 	for i, f := range filters {
@@ -54,10 +53,10 @@ func Or(filters ...*Filter) *Filter {
 	return &Filter{expr: AnyOf(exprs...)}
 }
 
-// Parse reads one span filter, { … }. Its errors are of type [*Error].
+// Parse parses one span filter, { … }. Its errors have type [*Error].
 func Parse(query string) (*Filter, error) {
 	if len(query) > maxQueryBytes {
-		return nil, &Error{query, 0, fmt.Errorf("the filter has %d bytes; at most %d are read", len(query), maxQueryBytes)}
+		return nil, &Error{query, 0, fmt.Errorf("the filter has %d bytes, more than the limit of %d", len(query), maxQueryBytes)}
 	}
 	tokens, err := lex(query)
 	if err != nil {
@@ -87,13 +86,13 @@ func Parse(query string) (*Filter, error) {
 		return nil, err
 	}
 	if p.mixed > 0 {
-		f.warning = &Error{query, p.mixed, fmt.Errorf("&& and || bind alike in TraceQL, from left to right: this reads as %s; write the parentheses", f)}
+		f.warning = &Error{query, p.mixed, fmt.Errorf("&& and || have equal precedence in TraceQL, from left to right: this means %s; add the parentheses", f)}
 	}
 	return f, nil
 }
 
-// Warning returns an *[Error] if the filter mixes && and || without parentheses, which most other
-// languages read in another order; nil otherwise. Only a filter that was parsed has one.
+// Warning returns an *[Error] if the filter mixes && and || without parentheses, which most other languages
+// evaluate in another order, otherwise nil. Only parsed filters have warnings.
 func (f *Filter) Warning() error {
 	if f.warning == nil {
 		return nil
@@ -101,7 +100,7 @@ func (f *Filter) Warning() error {
 	return f.warning
 }
 
-// String returns the filter as TraceQL that Parse reads as the same filter.
+// String returns the filter in TraceQL, from which Parse returns the same filter.
 func (f *Filter) String() string {
 	if f.IsAll() {
 		return "{ }"
@@ -115,8 +114,7 @@ func (f *Filter) IsAll() bool { return f.expr == Expr(True) }
 // Expr returns the filter's expression.
 func (f *Filter) Expr() Expr { return f.expr }
 
-// Fields returns the attributes and intrinsics that the filter reads, each once,
-// in the order in which it names them.
+// Fields returns the attributes and intrinsics that the filter reads, in order of their first occurrence.
 func (f *Filter) Fields() []Field {
 	var fields []Field
 	seen := map[Field]bool{}
@@ -139,7 +137,7 @@ func (f *Filter) Fields() []Field {
 	return fields
 }
 
-// Needs returns what of spans the filter reads.
+// Needs returns the data of spans that the filter reads.
 func (f *Filter) Needs() columnar.Needs {
 	var n columnar.Needs
 	for _, field := range f.Fields() {
@@ -162,11 +160,11 @@ type parser struct {
 	query  string
 	tokens []token
 	next   int
-	mixed  int // offset of an && after || or the reverse; 0: there is none
+	mixed  int // offset of an && after ||, or the reverse; 0 if there is none
 }
 
-// knownIDs refuses a comparison of an ID with a text that none can be. A trace ID may be
-// written in capitals and without leading zeros.
+// knownIDs refuses comparisons of an ID with a string that cannot be an ID. A trace ID may be in upper case
+// and without leading zeros.
 func (p *parser) knownIDs() error {
 	for i := 1; i+1 < len(p.tokens); i++ {
 		if op := p.tokens[i]; op.kind != tokenOp || op.text != "=" && op.text != "!=" {
@@ -190,7 +188,7 @@ func (p *parser) knownIDs() error {
 				return p.errorf(value, "%s has %d hexadecimal digits, %q has %d", field.text, digits, s, len(s))
 			}
 		case s != strings.ToLower(s):
-			return p.errorf(value, "%s is written in small letters: %q", field.text, strings.ToLower(s))
+			return p.errorf(value, "%s is written in lower case: %q", field.text, strings.ToLower(s))
 		case len(s) != digits && s != "":
 			return p.errorf(value, "%s has %d hexadecimal digits, %q has %d", field.text, digits, s, len(s))
 		}
@@ -198,7 +196,7 @@ func (p *parser) knownIDs() error {
 	return nil
 }
 
-// idDigits are how many hexadecimal digits IDs have.
+// idDigits is the number of hexadecimal digits of each ID.
 var idDigits = map[Field]int{
 	traceIDField: 32, Intrinsic("span:id"): 16, Intrinsic("span:parentID"): 16, Intrinsic("link:traceID"): 32, Intrinsic("link:spanID"): 16,
 }
@@ -222,7 +220,7 @@ func (p *parser) expect(op, otherwise string) error {
 	return nil
 }
 
-// expression reads operators that bind more tightly than min and their operands.
+// expression reads operators of higher precedence than min, and their operands.
 func (p *parser) expression(min, depth int) (Expr, error) {
 	if depth > maxDepth {
 		return nil, p.errorf(p.peek(), "the filter is nested deeper than %d levels", maxDepth)
@@ -231,7 +229,7 @@ func (p *parser) expression(min, depth int) (Expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	junctions := map[Op]bool{} // && and ||, if they were read
+	junctions := map[Op]bool{} // && and ||, as far as they were read
 	for {
 		op, ok := p.operator()
 		if !ok || ops[op].binding <= min {
@@ -245,7 +243,7 @@ func (p *parser) expression(min, depth int) (Expr, error) {
 		p.next++
 		binding := ops[op].binding
 		if op == OpPow {
-			binding-- // binds from right to left
+			binding-- // right-associative
 		}
 		right, err := p.expression(binding, depth+1)
 		if err != nil {
@@ -317,10 +315,10 @@ func negate(x Expr) Expr {
 	return Binary{Op: OpSub, Left: Int(0), Right: x}
 }
 
-// refuse names the part of TraceQL that the token begins.
+// refuse returns an error that names the part of TraceQL that begins at the token.
 func (p *parser) refuse(tok token) error {
 	if why := refusal(tok); why != "" {
-		return p.errorf(tok, "%s is not read here: BeTrace takes one span filter, { … }, and leaves what relates spans to the rule's CEL", why)
+		return p.errorf(tok, "%s is not supported: BeTrace reads one span filter, { … }; relate spans in the rule's CEL", why)
 	}
 	return p.errorf(tok, "unexpected %s: want an operator or }", tok.text)
 }

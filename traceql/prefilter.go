@@ -7,37 +7,27 @@ import (
 	"time"
 )
 
-// maxPrefilterBytes bounds what is sent to Tempo: half of the longest query that
-// Tempo 3 takes by default.
+// maxPrefilterBytes limits the filter that is sent to Tempo: half of the longest query that Tempo 3 accepts
+// by default.
 const maxPrefilterBytes = 64 << 10
 
-// Prefilter returns a filter that a Tempo (2.8 and newer) answers with at least
-// every trace that f matches. It is f, but for what Tempo answers more narrowly
-// than f's meaning, which is widened:
+// Prefilter returns a filter for which Tempo (2.8 and newer) returns at least every trace that f matches. It
+// is f, except that conditions for which Tempo may find fewer spans are widened or omitted:
 //
-//   - Tempo compares a constant only with attributes of its own type. The condition
-//     selects ints, and every float is selected.
-//   - A comparison of durations has a != beside it that is always true: it keeps Tempo
-//     from leaving out pages by their bounds, which the huge duration of a span that ends
-//     before it starts makes wrong for its neighbours.
-//   - Tempo wants one event of a span to match all that is asked of event names, so
-//     each of several names stands for all of them. Attributes of events and links
-//     are left out: it looks at the first with the key only.
-//   - An unscoped attribute that is named like an intrinsic is asked for as the
-//     span's or the resource's: Tempo may take it for the intrinsic.
-//   - What needs the whole trace (its root, its duration, children) is left out,
-//     since Tempo sees the part of a trace that is in a block.
-//   - Left out too: !, presence and absence (Tempo keeps some values as text it
-//     does not search), the order of texts (it compares them in quotes), regular
-//     expressions on IDs, arithmetic, comparisons of fields with fields.
+//   - Tempo compares a constant only with attributes of its own type. The condition selects ints, and every float is selected.
+//   - A comparison of durations gets an additional != that is always true. It prevents Tempo from skipping pages by their bounds: the huge duration of a span that ends before it starts makes the bounds of its page wrong.
+//   - Tempo requires one event to match all conditions on event names, so each of several names is replaced by all of them. Attributes of events and links are omitted, because Tempo tests only the first one with the key.
+//   - An unscoped attribute that has the name of an intrinsic is replaced by the span's or the resource's attribute, because Tempo may read the intrinsic.
+//   - Conditions on the whole trace (its root, its duration, children) are omitted, because Tempo sees only the part of a trace that is in a block.
+//   - Also omitted are !, presence and absence (Tempo stores some values as strings that it does not search), the order of strings (Tempo compares them with their quotes), regular expressions on IDs, arithmetic, and comparisons of fields with fields.
 //   - A filter that is too long to send becomes { }.
 //
-// Tempo also loses lists where several conditions meet the same values, so the
-// conditions are made [separate].
+// Tempo also loses lists if several conditions concern the same values, so the conditions are made
+// [separate].
 //
-// Two gaps are Tempo's, and concern lists: it does not find a text in a list whose
-// key has a dedicated column for texts, and where a filter compares several
-// attributes, Tempo 2.8 may see one list's elements in the place of another's.
+// Two gaps of Tempo remain, both with lists: it does not find a string in a list if the key has a dedicated
+// column for strings; and if a filter compares several attributes, Tempo 2.8 may replace one list's elements
+// by another's.
 func (f *Filter) Prefilter() *Filter {
 	w := widener{}
 	w.collect(f.expr)
@@ -48,25 +38,25 @@ func (f *Filter) Prefilter() *Filter {
 	return wide
 }
 
-// Widened returns a filter that is wider than f for the same reasons as the
-// Prefilter, but keeps all conditions on an attribute. It is for readers that test
-// each value of a list, as those of blocks do.
+// Widened returns a filter that is wider than f for the same reasons as the Prefilter, but keeps all
+// conditions on an attribute. It is for readers that test each value of a list, such as the readers of
+// blocks.
 func (f *Filter) Widened() *Filter {
 	w := widener{}
 	w.collect(f.expr)
 	return MustNew(w.widen(f.expr))
 }
 
-// maxEventNames bounds how many comparisons of event names one filter has.
+// maxEventNames is the maximum number of comparisons of event names in one filter.
 const maxEventNames = 20
 
 // widener widens one filter.
 type widener struct {
-	// eventNames are all comparisons of event:name in it, each once.
+	// eventNames are all different comparisons of event:name in the filter.
 	eventNames []Expr
 }
 
-// comparison returns x as a field compared with a constant.
+// comparison returns x as the comparison of a field with a constant. ok is false if x is not one.
 func comparison(x Binary) (f Field, op Op, c Const, ok bool) {
 	if !x.Op.isComparison() {
 		return f, op, c, false
@@ -84,7 +74,7 @@ func comparison(x Binary) (f Field, op Op, c Const, ok bool) {
 
 func isEventName(f Field) bool { return f.Scope == ScopeIntrinsic && f.Key == "event:name" }
 
-// collect notes what is asked of event names.
+// collect records the comparisons of event names.
 func (w *widener) collect(x Expr) {
 	b, ok := x.(Binary)
 	if !ok {
@@ -103,12 +93,12 @@ func (w *widener) collect(x Expr) {
 	}
 }
 
-// widen returns an expression that Tempo finds wherever x is true.
+// widen returns an expression for which Tempo finds at least the spans for which x is true.
 func (w *widener) widen(x Expr) Expr {
 	switch x := x.(type) {
 	case Const:
 		return x
-	case Field: // a truth value
+	case Field: // a boolean
 		return w.compare(x, OpEqual, True)
 	case Binary:
 		switch x.Op {
@@ -124,8 +114,8 @@ func (w *widener) widen(x Expr) Expr {
 	return True
 }
 
-// operands returns what is joined by op, from left to right: a chain of
-// thousands is joined again once, not once for each operand.
+// operands returns the operands that are joined by op, from left to right. A chain of thousands is flattened
+// once, not once for each operand.
 func operands(x Expr, op Op) []Expr {
 	var xs []Expr
 	for {
@@ -183,7 +173,7 @@ func (w *widener) compare(f Field, op Op, c Const) Expr {
 		return widenNumber(f, op, c)
 	case TypeString:
 		if c.Value.Str() == "" {
-			// Columns of their own hold "" where the attribute is absent.
+			// Dedicated columns hold "" if the attribute is absent.
 			return True
 		}
 		return Compare(f, op, c)
@@ -193,8 +183,7 @@ func (w *widener) compare(f Field, op Op, c Const) Expr {
 	return True
 }
 
-// namedLikeIntrinsic says whether an attribute has the name of an intrinsic, as
-// Tempo writes them with or without a scope.
+// namedLikeIntrinsic reports whether an attribute has the name of an intrinsic, in any of Tempo's spellings.
 func namedLikeIntrinsic(key string) bool {
 	switch key {
 	case "parent", "traceDuration", "rootName", "rootServiceName", "nestedSetLeft", "nestedSetRight", "nestedSetParent", "childCount":
@@ -208,37 +197,36 @@ func namedLikeIntrinsic(key string) bool {
 	return false
 }
 
-// widenDuration asks for the negative durations too that Tempo sees where a span
-// ends before it starts: here such a span's is 0.
+// widenDuration also selects negative durations, which Tempo computes for spans that end before they start.
+// In the normal form such spans have duration 0.
 func widenDuration(f Field, op Op, c Const) Expr {
-	// 2^62+1 ns, 146 years: no span's.
+	// 2^62+1 ns, 146 years: no span is that long.
 	never := Compare(f, OpNotEqual, Duration(time.Duration(1<<62+1)))
 	return And(AnyOf(Compare(f, op, c), Compare(f, OpLess, Duration(0))), never)
 }
 
-// widenTraceID asks for an ID that has no leading zeros.
+// widenTraceID selects an ID only if it has no leading zeros.
 func widenTraceID(f Field, op Op, c Const) Expr {
 	if op != OpEqual {
 		return True
 	}
 	digits := strings.ToLower(c.Value.Str())
 	trimmed := strings.TrimLeft(digits, "0")
-	// Of IDs that begin with zeros Tempo finds some in its ingesters and not in blocks,
-	// however they are written.
+	// For IDs that begin with zeros, Tempo finds some in its ingesters but not in blocks, regardless of their
+	// spelling.
 	if len(trimmed) != 32 {
 		return True
 	}
 	return Compare(f, op, String(trimmed))
 }
 
-// widenNumber selects the ints that may meet the condition, and every float. A bound
-// on floats would have Tempo leave out pages by it, although a NaN makes theirs wrong. A
-// second condition beside the bound, which would keep the pages, has Tempo 2.8 put floats
-// of one list in the place of another's.
+// widenNumber selects the ints that may meet the condition, and every float. With a bound on floats Tempo
+// would skip pages by their bounds, which a NaN makes wrong. A second condition next to the bound, which
+// would keep the pages, makes Tempo 2.8 replace floats of one list by another's.
 func widenNumber(f Field, op Op, c Const) Expr {
 	below, above, exact := wholeNumbersAround(c)
 	if !exact || below == math.MinInt64 {
-		return True // beyond what an int holds, or what can be written
+		return True // outside the range of ints, or without a literal
 	}
 	floats := Compare(f, OpNotEqual, Float(-math.Pi))
 	if c.Type == TypeFloat && c.Value.Double() == -math.Pi {
@@ -247,8 +235,8 @@ func widenNumber(f Field, op Op, c Const) Expr {
 	return AnyOf(intsThat(f, op, below, above), floats)
 }
 
-// intsThat selects the ints that compare with a number between below and above, both of
-// which are that number if it is whole.
+// intsThat selects the ints that may meet a comparison with a number between below and above. If the number
+// is whole, both are equal to it.
 func intsThat(f Field, op Op, below, above int64) Expr {
 	whole := below == above
 	switch op {
@@ -259,7 +247,7 @@ func intsThat(f Field, op Op, below, above int64) Expr {
 		return Compare(f, op, Int(below))
 	case OpNotEqual:
 		if !whole {
-			below = 1<<62 + 1 // any int is unequal
+			below = 1<<62 + 1 // every int is unequal
 		}
 		return Compare(f, op, Int(below))
 	case OpLess, OpLessEqual:
@@ -274,8 +262,8 @@ func intsThat(f Field, op Op, below, above int64) Expr {
 	return Compare(f, op, Int(above))
 }
 
-// wholeNumbersAround returns the greatest int that is not above c and the least
-// that is not below it; false if one of them is no int64.
+// wholeNumbersAround returns the greatest int that is not above c and the least that is not below it. ok is
+// false if c is too large.
 func wholeNumbersAround(c Const) (below, above int64, ok bool) {
 	if c.Type == TypeInt {
 		return c.Value.Int(), c.Value.Int(), true

@@ -21,24 +21,20 @@ func (c condition) expr() Expr { return Compare(c.field, c.op, c.want) }
 
 func (c condition) isNegation() bool { return c.op == OpNotEqual || c.op == OpNotRegex }
 
-// separate returns a wider expression in which no two conditions select values of
-// one attribute. Attributes with one key count as one, even if their scopes differ.
+// separate returns a wider expression in which no two conditions select values of one attribute. Attributes
+// with the same key count as one, even if their scopes differ.
 //
-// Tempo reads the values of all attributes that a filter names in one pass, and
-// keeps those that meet any of the filter's conditions on their type. Of a list it
-// keeps the elements that do. Then it evaluates the filter on them, and there
+// Tempo reads the values of all attributes that a filter names in one pass, and keeps those that meet any of
+// the filter's conditions on their type. From a list it keeps the elements that do. Then it evaluates the
+// filter on the kept values, with two limitations:
 //
-//   - Tempo 2.8 holds the elements of all lists in one buffer, so that those of a
-//     later span replace the earlier ones;
-//   - Tempo 3 requires of != and !~ that all kept elements meet them, joins != and
-//     !~ on one attribute into one condition, and does not evaluate lists that meet
-//     two equalities.
+//   - Tempo 2.8 holds the elements of all lists in one buffer, so those of a later span overwrite earlier ones.
+//   - Tempo 3 requires that all kept elements meet != and !~, joins != and !~ on one attribute into one condition, and does not evaluate lists that meet two equalities.
 //
-// Either is harmless if all elements that are kept meet the same condition:
+// Neither matters if all kept elements meet the same condition:
 //
-//   - Of a conjunction one condition on each attribute is kept, the most selective.
-//   - Conditions on one attribute in different parts of the filter are replaced by
-//     one that is true wherever any of them is.
+//   - A conjunction keeps only one condition on each attribute, the most selective.
+//   - Conditions on one attribute in different parts of the filter are replaced by one that is true if any of them is.
 //   - A negation is dropped if another condition keeps elements that it excludes.
 func (w *widener) separate(x Expr) Expr {
 	x = w.onePerConjunction(x)
@@ -78,7 +74,7 @@ func (w *widener) separate(x Expr) Expr {
 	return replaceConditions(x, replacement)
 }
 
-// group identifies the attribute and the type of its values that are selected.
+// group identifies the attribute and the type of the values that the condition selects.
 func (c condition) group() string {
 	return strings.Join([]string{fmt.Sprint(c.class()), c.field.Key}, " ")
 }
@@ -91,8 +87,8 @@ func (c condition) class() Type {
 	return c.want.Type
 }
 
-// onePerConjunction leaves out parts that Tempo is not asked for, and of each
-// conjunction all conditions on an attribute but one.
+// onePerConjunction removes the parts that are not sent to Tempo, and in each conjunction all conditions on
+// an attribute except one.
 func (w *widener) onePerConjunction(x Expr) Expr {
 	b, ok := x.(Binary)
 	if !ok {
@@ -125,8 +121,8 @@ func (w *widener) onePerConjunction(x Expr) Expr {
 	return Compare(f, op, c)
 }
 
-// disjoint returns those of the parts that have no attribute in common, the most
-// selective first choice, in their order.
+// disjoint returns a subset of the parts, in their order, that have no attribute in common. It prefers the
+// most selective.
 func (w *widener) disjoint(parts []Expr) []Expr {
 	order := make([]int, len(parts))
 	rank := make([]int, len(parts))
@@ -172,7 +168,7 @@ func eachCondition(x Expr, do func(condition)) {
 	}
 }
 
-// replaceConditions replaces conditions by those of their groups, each in its own scope.
+// replaceConditions replaces conditions by the replacements of their groups, each in its own scope.
 func replaceConditions(x Expr, replacement map[string]Expr) Expr {
 	b, ok := x.(Binary)
 	if !ok {
@@ -202,8 +198,7 @@ func replaceConditions(x Expr, replacement map[string]Expr) Expr {
 	}
 }
 
-// unionOf returns one condition that is true wherever one of the list is; false if
-// there is none.
+// unionOf returns one condition that is true if any condition of the list is. ok is false if there is none.
 func unionOf(list []condition) (condition, bool) {
 	union := list[0]
 	if sameTest(list) {
@@ -227,7 +222,7 @@ func unionOf(list []condition) (condition, bool) {
 		pattern := strings.Join(patterns, "|")
 		_, err := regexp.Compile("^(?s:" + pattern + ")$")
 		union.op, union.want = OpRegex, String(pattern)
-		return union, err == nil // together they may be too large
+		return union, err == nil // the joined pattern may be too large
 	case TypeInt:
 		if c, ok := bound(list, OpGreater, OpGreaterEqual); ok {
 			return c, true
@@ -237,13 +232,13 @@ func unionOf(list []condition) (condition, bool) {
 	return union, false
 }
 
-// sameTest reports whether all conditions are the same test; their scopes may differ.
+// sameTest reports whether all conditions have the same operator and constant; their scopes may differ.
 func sameTest(list []condition) bool {
 	return !slices.ContainsFunc(list, func(c condition) bool { return c.op != list[0].op || c.want != list[0].want })
 }
 
-// bound returns the widest of conditions that all limit numbers on one side: beyond
-// is OpGreater or OpLess, from the same with the limit itself.
+// bound returns the widest of conditions that all limit numbers on the same side. beyond is OpGreater or
+// OpLess; from is the same operator with equality.
 func bound(list []condition, beyond, from Op) (condition, bool) {
 	var widest condition
 	for i, c := range list {
@@ -272,8 +267,8 @@ func bound(list []condition, beyond, from Op) (condition, bool) {
 	return widest, true
 }
 
-// keepsExcludedBy reports whether c may be true of a value of which the negation n is
-// false, so that Tempo keeps that value where it evaluates n.
+// keepsExcludedBy reports whether c may be true for a value for which the negation n is false, so that Tempo
+// keeps that value when it evaluates n.
 func (c condition) keepsExcludedBy(n condition) bool {
 	switch {
 	case c.class() != n.class():
@@ -283,15 +278,15 @@ func (c condition) keepsExcludedBy(n condition) bool {
 		return err != nil || re.MatchString(n.want.Value.Str()) == (c.op == OpRegex)
 	case n.op == OpNotEqual:
 		return holds(c.op, TypeAny, n.want.Value, c.want.Type, c.want.Value)
-	case c.op == OpEqual: // n is !~
+	case c.op == OpEqual: // n.op is !~
 		re, err := regexp.Compile("^(?s:" + n.want.Value.Str() + ")$")
 		return err != nil || re.MatchString(c.want.Value.Str())
 	}
 	return true
 }
 
-// Selectivity estimates how few spans an expression selects, from its text:
-// equalities of texts count most, presence least.
+// Selectivity estimates from the form of an expression how few spans it selects. Equalities of strings count
+// most, presence counts least.
 func Selectivity(x Expr) int {
 	b, ok := x.(Binary)
 	if !ok {

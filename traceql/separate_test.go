@@ -20,7 +20,7 @@ func TestAPrefilterHoldsOneConditionOnAnAttribute(t *testing.T) {
 		{`{ (.a = "x" && .b = "z") || .a = "y" }`, `{ (.a =~ "x|y" && .b = "z") || .a =~ "x|y" }`},
 		{`{ (.a = "x" || name = "n") && (.a = "y" || name = "m") && .c = "z" }`, `{ (.a = "x" || name = "n") && .c = "z" }`},
 		{`{ .a = "x" && span.b = "x" && .a != nil }`, `{ .a = "x" && span.b = "x" }`},
-		// A negation beside a condition that keeps elements that it excludes.
+		// A negation is dropped if another condition keeps elements that it excludes.
 		{`{ .a != "x" && .b = "y" }`, `{ .a != "x" && .b = "y" }`},
 		{`{ .a != "x" && .b = "x" }`, `{ .b = "x" }`},
 		{`{ .a != "x" && .b =~ ".*" }`, `{ .b =~ ".*" }`},
@@ -38,7 +38,8 @@ func TestAPrefilterHoldsOneConditionOnAnAttribute(t *testing.T) {
 	}
 }
 
-// A condition on a number is sent as one on ints and one on floats.
+// TestConditionsOnNumbersAreJoinedByTheirBounds also covers that a condition on a number is sent as one on
+// ints and one on floats.
 func TestConditionsOnNumbersAreJoinedByTheirBounds(t *testing.T) {
 	for _, row := range [][2]string{
 		{`{ .n >= 500 && .n < 600 }`, `{ .n >= 500 }`},

@@ -15,7 +15,7 @@ func TestParsePrintsOneWayOfWriting(t *testing.T) {
 		{`{ true }`, `{ }`},
 		{`{ .a = 1 }`, `{ .a = 1 }`},
 		{`{.a=1&&.b="x"||.c}`, `{ (.a = 1 && .b = "x") || .c }`},
-		{`{ .a || .b && .c }`, `{ (.a || .b) && .c }`}, // && and || bind alike
+		{`{ .a || .b && .c }`, `{ (.a || .b) && .c }`}, // && and || have equal precedence
 		{`{ .a || (.b && .c) }`, `{ .a || (.b && .c) }`},
 		{`{ span:name = name }`, `{ name = name }`},
 		{`{ span."a b" = 'x' }`, ``},
@@ -59,33 +59,33 @@ func TestParseRefusesByName(t *testing.T) {
 		{`.a = 1`, `line 1, column 1: a filter starts with {: want "{", have .a`},
 		{"{ .a = 1", `line 1, column 9: the filter is not closed: want "}", have the end`},
 		{"{ .a =\n }", `line 2, column 2: want an attribute, an intrinsic or a value, have }`},
-		{`{ .a } | count() > 1`, `line 1, column 8: a pipeline (|) is not read here`},
-		{`{ .a } >> { .b }`, `the structural operator >> is not read here`},
-		{`{ .a } && { .b }`, `a combination of span sets (&&) is not read here`},
-		{`{ .a } !~ { .b }`, `the structural operator !~ is not read here`},
-		{`{ .a } with (most_recent=true)`, `a hint (with) is not read here`},
-		{`count() > 1`, `the aggregate count() is not read here`},
+		{`{ .a } | count() > 1`, `line 1, column 8: a pipeline (|) is not supported`},
+		{`{ .a } >> { .b }`, `the structural operator >> is not supported`},
+		{`{ .a } && { .b }`, `a combination of span sets (&&) is not supported`},
+		{`{ .a } !~ { .b }`, `the structural operator !~ is not supported`},
+		{`{ .a } with (most_recent=true)`, `a hint (with) is not supported`},
+		{`count() > 1`, `the aggregate count() is not supported`},
 		{`{ nestedSetLeft > 1 }`, `the intrinsic nestedSetLeft`},
-		{`{ parent.a = 1 }`, `attributes of scope "parent" cannot be asked for here`},
+		{`{ parent.a = 1 }`, `attributes of scope "parent" are not supported`},
 		{`{ instrumentation.a = 1 }`, `attributes of scope "instrumentation"`},
-		{`{ span:foo = 1 }`, `there is no intrinsic span:foo`},
+		{`{ span:foo = 1 }`, `unknown intrinsic span:foo`},
 		{`{ foo = 1 }`, `want an attribute, an intrinsic or a value, have foo`},
-		{`{ . = 1 }`, `"." needs the key of an attribute after it`},
+		{`{ . = 1 }`, `"." must be followed by an attribute key`},
 		{`{ name = "x }`, `a string is not closed`},
-		{`{ name > 5 }`, `name > 5: a string does not compare with an int`},
+		{`{ name > 5 }`, `name > 5: a string cannot be compared with an int`},
 		{`{ name =~ "(" }`, `bad regular expression "("`},
-		{`{ name =~ .a }`, `=~ needs a regular expression in quotes`},
+		{`{ name =~ .a }`, `=~ requires a quoted regular expression`},
 		{`{ status > error }`, `> does not take a status`},
-		{`{ 1 }`, `a filter needs a truth value; 1 is an int`},
-		{`{ name }`, `a filter needs a truth value; name is a string`},
-		{`{ !name }`, `! needs a truth value, name is a string`},
+		{`{ 1 }`, `a filter must be a boolean; 1 is an int`},
+		{`{ name }`, `a filter must be a boolean; name is a string`},
+		{`{ !name }`, `! takes a boolean; name is a string`},
 		{`{ .a > nil }`, `nil takes = and != only`},
-		{`{ nil = nil }`, `nil compared with nil`},
-		{`{ 1 = nil }`, `1 is no attribute`},
+		{`{ nil = nil }`, `nil cannot be compared with nil`},
+		{`{ 1 = nil }`, `1 is not an attribute`},
 		{`{ .a = 1x }`, `bad number or duration "1x"`},
 		{`{ .a = 9223372036854775808d }`, `bad number or duration`},
 		{"{ .a = \x01 }", `unexpected '\x01'`},
-		{`{ /* x */ }`, `comments are not read`},
+		{`{ /* x */ }`, `comments are not supported`},
 	} {
 		_, err := Parse(tt.query)
 		require.ErrorContains(t, err, tt.want, tt.query)
@@ -118,7 +118,7 @@ func TestMatches(t *testing.T) {
 	})
 	for _, tt := range []struct {
 		query string
-		want  bool // of span "charge"
+		want  bool // whether span "charge" matches
 	}{
 		{`{ }`, true}, {`{ false }`, false},
 		{`{ name = "charge" }`, true}, {`{ name != "charge" }`, false}, {`{ name =~ "char" }`, false}, {`{ name =~ "char.*" }`, true}, {`{ name !~ "char" }`, true},

@@ -1,5 +1,4 @@
-// Package traceqltest helps tests that compare the answers of a real Tempo with those
-// of package traceql.
+// Package traceqltest helps tests that compare the results of a real Tempo with those of package traceql.
 package traceqltest
 
 import (
@@ -9,23 +8,18 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// Columns are the attributes for which Tempo's vParquet4 always has a column for one
-// string or number. Dedicated columns are more of the same kind.
+// Columns are the attributes for which Tempo's vParquet4 always has a column for one string or number.
+// Dedicated columns have the same limitation.
 var Columns = []string{
 	trace.ServiceName, "cluster", "namespace", "pod", "container", "k8s.cluster.name", "k8s.namespace.name", "k8s.pod.name", "k8s.container.name",
 	"http.method", "http.url", "http.status_code",
 }
 
-// HiddenLists returns a function that reports whether an attribute is a list that
-// Tempo 2.8 may not evaluate as it is, if sent is the query. There are two kinds, both
-// documented in docs/completeness.md:
+// HiddenLists returns a function that reports whether an attribute is a list that Tempo 2.8 may evaluate
+// incorrectly for the query sent. There are two kinds, both documented in docs/completeness.md:
 //
-//   - The attribute is one of Columns or dedicated. Tempo stores its lists elsewhere and
-//     does not search them.
-//   - The query has different conditions on attributes with values of the list's type,
-//     and two or more elements meet one of them. Conditions on one attribute only are no
-//     excuse: a prefilter never has two. Tempo holds these elements in a buffer, and elements of
-//     another attribute may replace them before Tempo evaluates the query.
+//   - The attribute is one of Columns or dedicated. Tempo stores its lists elsewhere and does not search them.
+//   - The query has different conditions on several attributes with values of the list's type, and two or more elements meet one of them. Tempo holds these elements in a buffer, in which elements of another attribute may replace them before Tempo evaluates the query. Different conditions on one attribute only do not count, because a prefilter never has them.
 func HiddenLists(sent *traceql.Filter, dedicated []string) func(trace.Attribute) bool {
 	var tests []traceql.Binary
 	collect(sent.Expr(), &tests)
@@ -57,8 +51,8 @@ func HiddenLists(sent *traceql.Filter, dedicated []string) func(trace.Attribute)
 	}
 }
 
-// collect appends the comparisons of attributes with constants. A Prefilter has its
-// constants on the right.
+// collect appends the comparisons of attributes with constants to tests. A prefilter has its constants on the
+// right.
 func collect(x traceql.Expr, tests *[]traceql.Binary) {
 	b, ok := x.(traceql.Binary)
 	if !ok {
@@ -74,8 +68,8 @@ func collect(x traceql.Expr, tests *[]traceql.Binary) {
 	collect(b.Right, tests)
 }
 
-// Without returns the trace without the attributes of its spans and resources for
-// which hidden is true, and whether it has any.
+// Without returns the trace without those attributes of its spans and resources for which hidden is true.
+// some reports whether there are any.
 func Without(tr *trace.Trace, hidden func(trace.Attribute) bool) (without *trace.Trace, some bool) {
 	spans := slices.Clone(tr.Spans)
 	for i := range spans {

@@ -22,7 +22,7 @@ func TestHiddenListsAreThoseThatTempoMayNotEvaluate(t *testing.T) {
 	}{
 		{`{ .x = "a" }`, "x", a, false},
 		{`{ .x = "a" }`, "x", list(a, b), false},
-		{`{ .x = "a" }`, "x", list(a, a), false},                   // one condition: any of its elements will do
+		{`{ .x = "a" }`, "x", list(a, a), false},                   // one condition: any element suffices
 		{`{ .service.name = "a" }`, "service.name", list(a), true}, // in a column
 		{`{ .tier = "a" }`, "tier", list(a), true},
 		{`{ .tier = "a" }`, "tier", a, false},
@@ -30,7 +30,7 @@ func TestHiddenListsAreThoseThatTempoMayNotEvaluate(t *testing.T) {
 		{`{ .x = "a" && .y = "b" }`, "x", list(a, c), false}, // only one element is kept
 		{`{ .x = "a" && .x = "b" }`, "x", list(a, b), false},
 		{`{ .x = "a" && .y = "a" }`, "x", list(a, a), false},
-		{`{ .x = "a" && .y = 5 }`, "x", list(a, a), false}, // types have buffers of their own
+		{`{ .x = "a" && .y = 5 }`, "x", list(a, a), false}, // each type has its own buffer
 		{`{ .x = "a" && name = "b" }`, "x", list(a, b), false},
 		{`{ .x = "a" || (.y = "b" && status = error) }`, "z", list(a, b), true},
 	} {
@@ -50,7 +50,7 @@ func TestWithoutLeavesOutAttributesOfSpansAndResources(t *testing.T) {
 	require.True(t, some)
 	require.Equal(t, trace.Attributes{y}, without.Spans[0].Attributes)
 	require.Empty(t, without.Spans[0].Resource)
-	require.Len(t, tr.Spans[0].Attributes, 2, "the trace itself stays as it is")
+	require.Len(t, tr.Spans[0].Attributes, 2, "the original trace is not changed")
 	_, some = traceqltest.Without(without, isX)
 	require.False(t, some)
 }
