@@ -6,17 +6,17 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 )
 
-// cardRange is a range of payment card numbers: the first four digits of a number decide
-// its issuer, and so its length and the groups in which it is printed.
+// cardRange is a range of payment card numbers. The first four digits of a number determine its issuer, and
+// thereby its length and its printed groups.
 type cardRange struct {
 	issuer      string
 	first, last int // of the first four digits
 	groups      []int
 }
 
-// cardRanges are the issuers that PCI DSS is about. Lengths of 13 and of 17 to 19 digits
-// are left out although some issuers use them: EAN codes, timestamps in milliseconds and
-// nanoseconds, and 64-bit identifiers have them as well, and are far more frequent in traces.
+// cardRanges are the ranges of the issuers covered by PCI DSS. Lengths of 13 and of 17 to 19 digits are
+// omitted although some issuers use them, because EAN codes, timestamps in milliseconds and nanoseconds, and
+// 64-bit identifiers have the same lengths and are far more frequent in traces.
 var cardRanges = []cardRange{
 	{"Mastercard", 2221, 2720, groupsOf16},
 	{"Diners Club", 3000, 3059, groupsOf14},
@@ -40,8 +40,8 @@ var (
 
 const shortestCard, longestCard = 14, 16
 
-// HasCardNumber reports whether a payment card number is in a text. It implements
-// hasCardNumber() of the rule language; docs/rule-language.md defines the formats.
+// HasCardNumber reports whether a string contains a payment card number. It implements hasCardNumber() of the
+// rule language; docs/rule-language.md defines the formats.
 func HasCardNumber[T string | []byte](text T) bool {
 	for i := 0; i+shortestCard <= len(text); {
 		// No run of digits ends before i and goes on at it, and all that matter have four.
@@ -64,7 +64,7 @@ func HasCardNumber[T string | []byte](text T) bool {
 	return false
 }
 
-// isCardNumber reports whether a card number begins at i, where a run of n digits begins.
+// isCardNumber reports whether a card number begins at i, the start of a run of n digits.
 func isCardNumber[T string | []byte](text T, i, n int) bool {
 	groups := cardGroups(int(text[i]-'0')*1000 + int(text[i+1]-'0')*100 + int(text[i+2]-'0')*10 + int(text[i+3]-'0'))
 	length := 0
@@ -95,7 +95,7 @@ func isCardNumber[T string | []byte](text T, i, n int) bool {
 			if !isDigit(text[at]) {
 				return false
 			}
-			// The Luhn check: from the right, each second digit counts twice, as the sum of its digits.
+			// The Luhn check: from the right, every second digit is doubled and counts as the sum of its digits.
 			digit := int(text[at] - '0')
 			if rest%2 == 0 {
 				digit *= 2
@@ -108,8 +108,8 @@ func isCardNumber[T string | []byte](text T, i, n int) bool {
 	return sum%10 == 0 && endsApart(text, at) && !(separator == ' ' && isOfIBAN(text, i))
 }
 
-// isOfIBAN reports whether the groups that begin at i continue an IBAN: groups of four
-// digits, and before them two letters and two digits.
+// isOfIBAN reports whether the groups that begin at i belong to an IBAN: they are groups of four digits after
+// two letters and two digits.
 func isOfIBAN[T string | []byte](text T, i int) bool {
 	for i >= 5 && text[i-1] == ' ' && isDigit(text[i-2]) && isDigit(text[i-3]) {
 		i -= 5
@@ -123,8 +123,7 @@ func isOfIBAN[T string | []byte](text T, i int) bool {
 	return false
 }
 
-// cardGroups returns the groups of the numbers with those first four digits, nil if no
-// issuer has them.
+// cardGroups returns the groups of the numbers with the given first four digits, or nil if there are none.
 func cardGroups(prefix int) []int {
 	for _, r := range cardRanges {
 		if r.first <= prefix && prefix <= r.last {
@@ -134,8 +133,8 @@ func cardGroups(prefix int) []int {
 	return nil
 }
 
-// beginsApart reports whether a number that begins at i does not continue a word, a
-// decimal number, or a name in parts such as a UUID.
+// beginsApart reports whether a number that begins at i is not a continuation of a word, a decimal number, or
+// a name with parts such as a UUID.
 func beginsApart[T string | []byte](text T, i int) bool {
 	if i == 0 {
 		return true
@@ -150,7 +149,7 @@ func beginsApart[T string | []byte](text T, i int) bool {
 	}
 }
 
-// endsApart is beginsApart for the end: end is the index after the last digit.
+// endsApart is beginsApart for the end of a number. end is the index after its last digit.
 func endsApart[T string | []byte](text T, end int) bool {
 	if end == len(text) {
 		return true
@@ -169,7 +168,7 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 
-// isWord is \w of RE2: a letter next to a number that is none of ASCII's does not make them one word.
+// isWord reports whether c matches \w of RE2. Letters beyond ASCII do not join a number to a word.
 func isWord(c byte) bool {
 	return isDigit(c) || isLetter(c) || c == '_'
 }
@@ -186,6 +185,6 @@ func cardFunction() cel.EnvOption {
 		})))
 }
 
-// cardPattern matches some part of every text that holds a card number, for a Tempo that
-// has no such function.
+// cardPattern matches a part of every string that contains a card number. It is sent to Tempo, which has no
+// such function.
 const cardPattern = "[0-9]{4}[ -]?[0-9]{4}"

@@ -67,7 +67,7 @@ func TestWhatOnlyLooksLikeACardNumberIsNone(t *testing.T) {
 	}
 }
 
-// cardForms are the forms as the documentation defines them.
+// cardForms are the formats that the documentation defines.
 var cardForms = regexp.MustCompile(`^(?:` +
 	`(?:4[0-9]{3}|5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720|6011|64[4-9][0-9]|65[0-9]{2}|62[0-9]{2}|352[89]|35[3-8][0-9])(?:[0-9]{12}|(?: [0-9]{4}){3}|(?:-[0-9]{4}){3})` +
 	`|3[47][0-9]{2}(?:[0-9]{11}| [0-9]{6} [0-9]{5}|-[0-9]{6}-[0-9]{5})` +
@@ -80,7 +80,7 @@ var (
 	afterCard  = regexp.MustCompile(`^(?:$|-$|\.$|[^-.\w]|-[^\w]|\.[^0-9])`)
 )
 
-// luhn is the check by its definition in ISO/IEC 7812-1: the check digit completes the sum.
+// luhn implements the check as defined in ISO/IEC 7812-1: the check digit completes the sum.
 func luhn(digits string) bool {
 	sum := 0
 	for i := 0; i < len(digits)-1; i++ {
@@ -93,7 +93,7 @@ func luhn(digits string) bool {
 	return int(digits[len(digits)-1]-'0') == (10-sum%10)%10
 }
 
-// hasCardNumberByTrying looks at every part of a text.
+// hasCardNumberByTrying tests every part of a string.
 func hasCardNumberByTrying(text string) bool {
 	for i := range len(text) {
 		for end := i + 14; end <= min(len(text), i+19); end++ {

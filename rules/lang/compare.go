@@ -12,8 +12,8 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// number returns a CEL number as a trace value, which compares exactly. A uint
-// beyond an int64 has no such value: it is compared as what it is greater than.
+// number returns a CEL number as a trace value, which compares exactly. For a uint beyond int64 it returns
+// huge instead, because there is no such value.
 func number(v ref.Val) (n trace.Value, huge, ok bool) {
 	switch v := v.(type) {
 	case types.Int:
@@ -29,8 +29,8 @@ func number(v ref.Val) (n trace.Value, huge, ok bool) {
 	return trace.Value{}, false, false
 }
 
-// compareNumbers compares two numbers by value. isNumbers is false if one is no
-// number, ordered is false if one is NaN.
+// compareNumbers compares two numbers by value. isNumbers is false if one of them is not a number; ordered is
+// false if one is NaN.
 func compareNumbers(a, b ref.Val) (c int, ordered, isNumbers bool) {
 	x, xHuge, ok := number(a)
 	if !ok {
@@ -71,7 +71,7 @@ func compareNumbers(a, b ref.Val) (c int, ordered, isNumbers bool) {
 	case f < 1<<63:
 		return 1, true, true
 	}
-	switch w := uint64(f); { // a double from 2^63 on is whole
+	switch w := uint64(f); { // doubles from 2^63 on are whole
 	case u < w:
 		return -1, true, true
 	case u > w:
@@ -80,8 +80,8 @@ func compareNumbers(a, b ref.Val) (c int, ordered, isNumbers bool) {
 	return 0, true, true
 }
 
-// compareEqual says whether two values are equal; comparable is false if their
-// types are such that neither == nor != holds.
+// compareEqual reports whether two values are equal. comparable is false if their types are such that both ==
+// and != are false.
 func compareEqual(a, b ref.Val) (equal, comparable bool) {
 	if isAbsent(a) || isAbsent(b) {
 		return false, false
@@ -133,8 +133,7 @@ func equalMaps(a, b traits.Mapper) bool {
 	return true
 }
 
-// compareOrder answers <, <=, > and >=. Values without an order between them
-// compare false.
+// compareOrder evaluates <, <=, > and >=. The result is false for values without an order between them.
 func compareOrder(op string, a, b ref.Val) ref.Val {
 	c, ordered, isNumbers := compareNumbers(a, b)
 	if !isNumbers {
@@ -159,7 +158,7 @@ func compareOrder(op string, a, b ref.Val) ref.Val {
 	return types.Bool(ordered && c >= 0)
 }
 
-// contains answers in.
+// contains evaluates in.
 func contains(element, in ref.Val) ref.Val {
 	switch in := in.(type) {
 	case traits.Mapper:
@@ -175,8 +174,7 @@ func contains(element, in ref.Val) ref.Val {
 	return types.False
 }
 
-// find returns the value of a map's key; no map has a key that is no text, number
-// or truth value.
+// find returns the value of a map's key. Keys can only be strings, numbers and booleans.
 func find(m traits.Mapper, key ref.Val) (ref.Val, bool) {
 	switch key.(type) {
 	case types.String, types.Int, types.Uint, types.Double, types.Bool:
@@ -185,8 +183,8 @@ func find(m traits.Mapper, key ref.Val) (ref.Val, bool) {
 	return nil, false
 }
 
-// arithmetic calculates with +, -, *, / and %. Numbers of different types are
-// brought to one; what does not fit is absent.
+// arithmetic evaluates +, -, *, / and %. Numbers of different types are converted to one type. The result is
+// absent if the operands do not fit.
 func arithmetic(op string, a, b ref.Val) ref.Val {
 	a, b, err := sameNumbers(a, b)
 	if err != nil {

@@ -12,31 +12,31 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// Sizes are the counts of a trace that a rule's cost is worked out from.
+// Sizes are the counts of a trace from which a rule's cost is computed.
 type Sizes struct {
-	// Spans of the trace, and how many of them a span has below it at most.
+	// Spans is the number of spans of the trace, Descendants the maximum number of descendants of a span.
 	Spans, Descendants int
-	// The most that one span has of each. Ancestors count from the deepest span.
+	// The maximum numbers per span. Ancestors is that of the deepest span.
 	Children, Ancestors, Events, Links, Attributes int
-	// Text is the longest text or byte string, in bytes; List the longest array.
+	// Text is the length of the longest string or byte string in bytes, List that of the longest array.
 	Text, List int
-	// Depths are the ancestors of all spans together, which are as many as the descendants of all
-	// spans together; AllEvents and AllLinks are those of all spans. 0: not known.
+	// Depths is the total number of ancestors of all spans, which equals the total number of descendants.
+	// AllEvents and AllLinks are the totals of events and links. 0 means unknown.
 	Depths, AllEvents, AllLinks int
 }
 
-// DefaultSizes are the trace that rules are held to when they are loaded.
+// DefaultSizes are the sizes of the trace for which costs are checked when rules are loaded.
 var DefaultSizes = Sizes{
 	Spans: 10_000, Descendants: 10_000, Children: 100, Ancestors: 100, Events: 100, Links: 100,
 	Attributes: 100, Text: 1024, List: 100,
 }
 
-// String names the counts that matter most.
+// String lists the counts that matter most.
 func (s Sizes) String() string {
-	return fmt.Sprintf("%d spans (at most %d children, %d ancestors, %d events a span, texts of %d bytes)", s.Spans, s.Children, s.Ancestors, s.Events, s.Text)
+	return fmt.Sprintf("%d spans (at most %d children, %d ancestors, %d events per span, strings of %d bytes)", s.Spans, s.Children, s.Ancestors, s.Events, s.Text)
 }
 
-// SizesOf counts a trace.
+// SizesOf returns the sizes of a trace.
 func SizesOf(t *trace.Trace) Sizes {
 	s := Sizes{Spans: len(t.Spans), Descendants: len(t.Spans)}
 	text := func(texts ...string) {
@@ -66,11 +66,10 @@ func SizesOf(t *trace.Trace) Sizes {
 	return s
 }
 
-// DepthsOf returns the most ancestors that a span from first to end has, and those of all of
-// them together. A span whose ancestors form a cycle counts for at most twice as many as
-// there are.
+// DepthsOf returns the maximum number of ancestors of the spans from first to before end, and the total of
+// all of them. If the ancestors of a span form a cycle, the span counts as at most twice as many as it has.
 func DepthsOf(first, end int, parent func(i int) int) (most, all int) {
-	depth := make([]int32, end-first) // 0: not known yet
+	depth := make([]int32, end-first) // 0 means not known yet
 	for i := range depth {
 		d := int(depthOf(i, func(i int) int { return parent(first+i) - first }, depth))
 		most, all = max(most, d), all+d
@@ -78,7 +77,7 @@ func DepthsOf(first, end int, parent func(i int) int) (most, all int) {
 	return most, all
 }
 
-// AddValue makes the sizes of texts, lists and attributes those of a value, if they are less.
+// AddValue raises the sizes of strings, lists and attributes to those of a value.
 func (s *Sizes) AddValue(v trace.Value) {
 	switch v.Type() {
 	case trace.TypeString, trace.TypeBytes:
@@ -102,8 +101,7 @@ func (s *Sizes) addAttributes(as trace.Attributes) {
 	}
 }
 
-// depthOf returns how many ancestors span i has; for a span that leads into a
-// cycle, at most twice as many as there are.
+// depthOf returns the number of ancestors of span i, or at most twice that number if they form a cycle.
 func depthOf(i int, parent func(i int) int, depth []int32) int32 {
 	const walking = -1
 	var path []int
@@ -127,25 +125,21 @@ func depthOf(i int, parent func(i int) int, depth []int32) int32 {
 	return depth[i] - 1
 }
 
-// Cost returns the highest cost of expressions, nil for none, on a trace of these sizes, all
-// together: the number of steps of an evaluation that never ends
-// early. It is worked out from the checked expressions alone:
+// Cost returns the maximum total cost of the expressions on a trace of these sizes; nil expressions cost
+// nothing. The cost is the number of steps of an evaluation that never stops early. It depends on the checked
+// expressions only:
 //
-//   - A constant, a name, a field, an operator or a function costs 1, and what its
-//     operands cost.
-//   - A function that reads texts or lists costs 1 more for each 16 bytes of a text
-//     and for each element of a list. matches costs the product of the text's and
-//     the pattern's length, by 64. sets functions, distinct and sort cost the
-//     product of their lists' lengths.
-//   - A quantifier or any other macro over a list costs what the list costs and,
-//     for each element, 1 and what its condition and its body cost.
+//   - A constant, a name, a field, an operator or a function costs 1 plus the cost of its operands.
+//   - A function that reads strings or lists costs 1 more for each 16 bytes of a string and for each element of a list. matches costs the product of the lengths of the string and the pattern, divided by 64. sets functions, distinct and sort cost the product of their lists' lengths.
+//   - A quantifier or any other macro over a list costs as much as the list plus, for each element, 1 and the cost of its condition and its body.
 //
-// How long a text or a list is comes from sizes: spans is Spans long, children
-// Children, descendants() Descendants, any text Text, an attribute's list List,
-// and so on; filter and map are as long as what they range over.
+// The lengths of strings and lists are taken from sizes: spans has the length Spans, children Children,
+// descendants() Descendants, any string Text, an attribute's list List, and so on. The results of filter and
+// map have the lengths of their lists.
 //
-// Macros within macros do not cost the product of the most that each ranges over, where the total
-// is less: each span has one parent, so that the children of all spans together are at
+// The cost of nested macros is less than the product of their maximum lengths if the total is known to be
+// smaller: each span has one parent, so the children of all spans together are at most the number of spans,
+// and the descendants of all spans together are the sum of all depths. See [spanVar].
 // most the spans, and the descendants of all spans together are the sum of all depths. See
 // [spanVar].
 func Cost(sizes Sizes, programs ...*Expression) float64 {
@@ -159,17 +153,16 @@ func Cost(sizes Sizes, programs ...*Expression) float64 {
 	return cost
 }
 
-// extent is how large a value is: n elements or bytes, each element in turn of
-// the extent of element.
+// extent is the size of a value: n elements or bytes. Each element has the extent element.
 type extent struct {
 	n       float64
 	element *extent
-	// span is set where the value is the variable of a macro over spans.
+	// span is set if the value is the variable of a macro over spans.
 	span *spanVar
-	// distinct is set for a list of spans that holds none twice. If it was read from a span
-	// variable, that is via, average is how long the list is on average over the iterations
-	// of the variable, and repeats is in how many of those lists a span can be. via and average
-	// are set for lists of events and links as well.
+	// distinct is set for a list of spans without repetition. If the list was read from a span variable, via
+	// is that variable, average is the average length of the list over the iterations of the variable, and
+	// repeats is the maximum number of those lists in which one span can be. via and average are also set for
+	// lists of events and links.
 	distinct         bool
 	via              *spanVar
 	average, repeats float64
@@ -182,8 +175,7 @@ func (x extent) of() extent {
 	return *x.element
 }
 
-// iterations is how often a macro over the list evaluates its body: on average, where that is
-// known.
+// iterations returns how often a macro over the list evaluates its body, as an average if it is known.
 func (x extent) iterations() float64 {
 	if x.via != nil && !*x.via.spent {
 		return x.average
@@ -191,25 +183,24 @@ func (x extent) iterations() float64 {
 	return x.n
 }
 
-// spanVar is a variable that stands for spans. A total over all spans bounds the lists that are read
-// from it: in spans.exists(a, a.children.exists(b, …)) b has at most as many values as there are spans,
-// however many children a has. Several such bounds do not multiply: a list of a's children within a macro
-// over a's children is long where there are many of them. So the outermost macro has the
-// bound, even if it is not less than the most of one span: the choice must not depend on
-// the sizes, or a larger trace could cost less.
+// spanVar is a variable for spans. A total over all spans limits the lists that are read from it: in
+// spans.exists(a, a.children.exists(b, …)) b has at most as many values as there are spans, however many
+// children one span has. Several such limits do not multiply: a list of a's children within a macro over a's
+// children is longest for spans with many children. Therefore only the outermost macro uses its limit, even
+// if the limit is not less than the maximum of one span: the choice must not depend on the sizes, or a larger
+// trace could cost less.
 type spanVar struct {
-	// times is how many values the variable has in all, as estimated, and most how often one
-	// span can be among them.
+	// times is the estimated number of values that the variable has in total, and most the maximum number of
+	// times that one span is among them.
 	times, most float64
-	// spent is set within a macro over a list that was read from the variable, or from a span
-	// above it.
+	// spent is set within a macro over a list that was read from the variable, or from a span above it.
 	spent *bool
 }
 
 type estimator struct {
 	sizes Sizes
 	vars  map[string]extent
-	// types are those of the expression's parts, by ID, if they are known.
+	// types are the types of the expression's parts, by ID, if they are known.
 	types map[int64]*types.Type
 	// times is how often the estimated expression is evaluated.
 	times float64
@@ -219,8 +210,8 @@ func newEstimator(sizes Sizes) *estimator {
 	return &estimator{sizes: sizes, vars: map[string]extent{}, times: 1}
 }
 
-// read returns the extent of a list that is read from a span: of at most most elements, and
-// all for all spans together.
+// read returns the extent of a list that is read from a span: it has at most most elements, and at most all
+// elements over all spans.
 func (e *estimator) read(of extent, most int, all, repeats float64) extent {
 	x := e.listOf(most, extent{n: 1})
 	if v := of.span; v != nil && !*v.spent {
@@ -232,14 +223,15 @@ func (e *estimator) read(of extent, most int, all, repeats float64) extent {
 	return x
 }
 
-// spansOf is read for lists of spans, none twice.
+// spansOf is read for lists of spans without repetition.
 func (e *estimator) spansOf(of extent, most int, all, repeats float64) extent {
 	x := e.read(of, most, all, repeats)
 	x.distinct = true
 	return x
 }
 
-// total returns the number in a whole trace: the counted one, or else spans times the most that each may have.
+// total returns the number in a whole trace: the counted number if known, otherwise the number of spans times
+// the maximum per span.
 func (e *estimator) total(counted, most int) float64 {
 	if counted > 0 {
 		return float64(counted)
@@ -259,8 +251,8 @@ func (e *estimator) descendants(of extent) extent {
 	return e.spansOf(of, e.sizes.Descendants, e.total(e.sizes.Depths, e.sizes.Ancestors), float64(e.sizes.Ancestors))
 }
 
-// parent returns the variable that stands for the parents of a variable's values. A span is the parent
-// of as many as it has children.
+// parent returns the variable for the parents of a variable's values. A span is the parent of as many spans
+// as it has children.
 func (e *estimator) parent(of *spanVar) *spanVar {
 	if of == nil {
 		return nil
@@ -268,8 +260,8 @@ func (e *estimator) parent(of *spanVar) *spanVar {
 	return &spanVar{times: of.times, most: math.Min(of.times, of.most*float64(e.sizes.Children)), spent: of.spent}
 }
 
-// loop begins the body of a macro over a list; end ends it. The variable is nil if it stands for
-// no span.
+// loop begins the body of a macro over a list, and end ends it. v is nil if the macro's variable is not a
+// span.
 func (e *estimator) loop(over extent) (v *spanVar, end func()) {
 	before := e.times
 	e.times = math.Min(before*over.iterations(), math.MaxFloat64)
@@ -293,7 +285,7 @@ func (e *estimator) loop(over extent) (v *spanVar, end func()) {
 
 func (e *estimator) text() extent { return extent{n: float64(max(e.sizes.Text, 1))} }
 
-// dynamic is the extent of an attribute's value, which may be a text or a list.
+// dynamic returns the extent of an attribute's value, which may be a string or a list.
 func (e *estimator) dynamic() extent {
 	inner := extent{n: float64(max(e.sizes.Text, e.sizes.List, 1))}
 	return extent{n: inner.n, element: &inner}
@@ -303,7 +295,7 @@ func (e *estimator) listOf(n int, element extent) extent {
 	return extent{n: float64(n), element: &element}
 }
 
-// estimate returns what an expression costs, and how large its value is.
+// estimate returns the cost of an expression and the size of its value.
 func (e *estimator) estimate(x ast.Expr) (float64, extent) {
 	switch x.Kind() {
 	case ast.LiteralKind:
@@ -341,7 +333,7 @@ func (e *estimator) estimate(x ast.Expr) (float64, extent) {
 	return 1, extent{n: 1}
 }
 
-// larger returns an extent as large as both. It does not keep that a value is a variable or is read from one.
+// larger returns an extent that covers both. It does not preserve the relation of a value to a variable.
 func larger(a, b extent) extent {
 	out := extent{n: max(a.n, b.n), element: a.element}
 	switch {
@@ -393,7 +385,7 @@ func (e *estimator) field(name string, operand extent) extent {
 	return larger(e.dynamic(), operand.of())
 }
 
-// flat are functions whose cost does not grow with their operands.
+// flat lists the functions whose cost does not grow with their operands.
 var flat = map[string]bool{
 	operators.LogicalAnd: true, operators.LogicalOr: true, operators.LogicalNot: true, operators.Conditional: true, operators.Index: true,
 	operators.OptIndex: true, operators.OptSelect: true, operators.NotStrictlyFalse: true, "size": true, "before": true, "or": true,
@@ -441,14 +433,14 @@ func (e *estimator) call(call ast.CallExpr) (float64, extent) {
 		return cost + sizes[1].n*(1+sizes[0].n/16), extent{n: 1}
 	case operators.Add:
 		if all.of().n > 1 {
-			cost += sum // they may be lists
+			cost += sum // the operands may be lists
 		}
 		return cost + sum/16, extent{n: sum, element: all.element}
 	case "join", "format", "concat":
 		inner := all.of()
 		return cost + sum/16, extent{n: sum * max(1, inner.n), element: &inner}
 	case "string":
-		return cost + sum/16, extent{n: max(sum, 32)} // a text, whatever the attribute is
+		return cost + sum/16, extent{n: max(sum, 32)} // a string, whatever the type of the attribute
 	case "replace":
 		return cost + product/16, extent{n: product}
 	case "flatten":
@@ -512,8 +504,8 @@ func isVariable(x ast.Expr, name string) bool {
 	return x.Kind() == ast.IdentKind && x.AsIdent() == name
 }
 
-// enter begins the body of a comprehension over a list and gives its variables their extents, until
-// leave is called.
+// enter begins the body of a comprehension over a list and sets the extents of its variables, until leave is
+// called.
 func (e *estimator) enter(c ast.ComprehensionExpr, over extent) (leave func()) {
 	v, end := e.loop(over)
 	element := larger(over.of(), extent{n: 1})
@@ -532,7 +524,7 @@ func (e *estimator) enter(c ast.ComprehensionExpr, over extent) (leave func()) {
 	}
 }
 
-// set gives a variable an extent until undo is called.
+// set sets the extent of a variable until undo is called.
 func (e *estimator) set(name string, x extent) (undo func()) {
 	old, had := e.vars[name]
 	e.vars[name] = x
@@ -545,8 +537,8 @@ func (e *estimator) set(name string, x extent) (undo func()) {
 	}
 }
 
-// built returns how many elements of lists and maps evaluating an expression may build at
-// most, 64 bytes of a text counting as one.
+// built returns the maximum number of elements of lists and maps that evaluating an expression can build. 64
+// bytes of a string count as one element.
 func (e *estimator) built(x ast.Expr) float64 {
 	sum := 0.0
 	add := func(xs ...ast.Expr) {
@@ -618,7 +610,7 @@ var fixedKinds = map[types.Kind]bool{
 	types.BoolKind: true, types.IntKind: true, types.UintKind: true, types.DoubleKind: true, types.DurationKind: true, types.TimestampKind: true,
 }
 
-// buildsNothing are functions whose results take no memory to speak of.
+// buildsNothing lists the functions whose results take no significant memory.
 var buildsNothing = map[string]bool{
 	operators.LogicalAnd: true, operators.LogicalOr: true, operators.LogicalNot: true, operators.Conditional: true, operators.NotStrictlyFalse: true,
 	equals: true, notEquals: true, isIn: true, operators.Less: true, operators.LessEquals: true, operators.Greater: true, operators.GreaterEquals: true,
@@ -627,8 +619,8 @@ var buildsNothing = map[string]bool{
 	"duration": true, "timestamp": true, "int": true, "double": true,
 }
 
-// buildsItsOperands are functions whose results are texts no larger than their operands
-// and results are estimated.
+// buildsItsOperands lists the functions whose results are strings that are not larger than the operands or
+// than the estimated result.
 var buildsItsOperands = map[string]bool{
 	operators.Add: true, "string": true, "lowerAscii": true, "upperAscii": true, "trim": true, "substring": true, "charAt": true, "reverse": true,
 }

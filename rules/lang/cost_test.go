@@ -20,8 +20,8 @@ func TestSizesOfATraceAreThoseOfItsLargestSpans(t *testing.T) {
 		}
 		return as
 	}
-	// A chain of five, whose second span has two more children; in the order of
-	// their starts, parents come before their children and after them.
+	// A chain of five spans, whose second has two more children. By their starts, parents are before and after
+	// their children.
 	id := func(i byte) trace.SpanID { return trace.SpanID{7: i} }
 	spans := []trace.Span{
 		{ID: id(1), Start: 9},
@@ -65,7 +65,7 @@ func TestCostGrowsWithWhatARuleRangesOver(t *testing.T) {
 }
 
 func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
-	// A trace of 10,000 spans in which one may have 100 children and 100 ancestors.
+	// A trace of 10,000 spans in which a span may have 100 children and 100 ancestors.
 	env, err := NewEnvironment(1<<14, nil)
 	require.NoError(t, err)
 	perSpan := func(when string) float64 {
@@ -74,7 +74,7 @@ func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
 		require.NoError(t, err, when)
 		return Cost(DefaultSizes, x) / float64(DefaultSizes.Spans)
 	}
-	const body = 70 // a comparison of names, at most
+	const body = 70 // maximum cost of a comparison of names
 	for when, most := range map[string]float64{
 		`spans.exists(a, a.children.exists(b, b.name == "x"))`:                                                                2 * body,
 		`spans.exists(a, a.children.exists(b, b.children.exists(c, c.children.exists(d, d.name == "x"))))`:                    3 * body,
@@ -88,13 +88,13 @@ func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
 	} {
 		require.LessOrEqual(t, perSpan(when), most, when)
 	}
-	// A span is the parent of four at most, and has eight above it on average.
+	// A span is the parent of at most four spans, and has eight ancestors on average.
 	x, err := env.Compile(`spans.exists(a, a.parent.descendants().exists(b, b.name == "x"))`, WantBool)
 	require.NoError(t, err)
 	sizes := DefaultSizes
 	sizes.Children, sizes.Depths = 4, 8*sizes.Spans
 	require.LessOrEqual(t, Cost(sizes, x)/float64(sizes.Spans), 4.0*8*1.2*body)
-	// Lists without a total cost the product.
+	// Without a total, lists cost the product.
 	for when, least := range map[string]float64{
 		`spans.exists(a, a.children.exists(b, a.children.exists(c, c.name == "x")))`:                  100 * body,
 		`spans.exists(a, a.parent.children.exists(b, b.name == "x"))`:                                 100 * body,
@@ -109,7 +109,7 @@ func TestTotalsBoundMacrosWithinMacros(t *testing.T) {
 	}
 }
 
-// randomMacros compiles n expressions of macros within macros.
+// randomMacros compiles n random expressions with nested macros.
 func randomMacros(t *testing.T, n int) []*Expression {
 	t.Helper()
 	env, err := NewEnvironment(1<<14, nil)
@@ -118,7 +118,7 @@ func randomMacros(t *testing.T, n int) []*Expression {
 	lists := []string{"spans", "X.children", "X.descendants()", "X.ancestors()", "X.children.filter(f, true)", "X.parent.children", "X.parent.descendants()", "X.parent.parent.ancestors()", "X.parent.events", "X.events", "[X, X]", "spans.filter(f, f.kind == 'server')", "spans.map(f, X)"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range n {
-		// Macros within macros, each over a list that is read from one of the variables outside.
+		// Nested macros, each over a list that is read from a variable of an outer one.
 		names := []string{"trace.root"}
 		when, ends := "", ""
 		for depth := range 2 + random.IntN(3) {
@@ -138,8 +138,8 @@ func randomMacros(t *testing.T, n int) []*Expression {
 	return compiled
 }
 
-// An evaluation that never ends early takes no more steps than the cost, for any tree. The steps count
-// each macro itself as well, which the cost does not: half as many more at most.
+// For any tree, an evaluation that never stops early takes no more steps than the cost. The steps also count
+// each macro itself, unlike the cost: these are at most half as many more.
 func TestNoTraceTakesMoreStepsThanTheCost(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	compiled := randomMacros(t, 400)
@@ -168,11 +168,11 @@ func TestNoTraceTakesMoreStepsThanTheCost(t *testing.T) {
 	require.Greater(t, tight, 1000)
 }
 
-// The body is so expensive that the cost is the number of its evaluations. On these trees the
-// bounds are met: with any total halved, or doubled, this fails.
+// The body is so expensive that its evaluations determine the cost. On these trees the
+// bounds are tight: if any total is halved or doubled, this test fails.
 func TestACostIsTheNumberOfEvaluationsWhereTheBoundsAreMet(t *testing.T) {
-	// A chain of ten spans, and 90 below the last of them. The leaves have an event and a link
-	// each, or the root has them all.
+	// A chain of ten spans, with 90 spans below the last one. Either each leaf has an event and a link, or the
+	// root has all of them.
 	broom := func(leaves, root int) *trace.Trace {
 		spans := make([]trace.Span, 100)
 		for i := range spans {
@@ -218,7 +218,7 @@ func TestACostIsTheNumberOfEvaluationsWhereTheBoundsAreMet(t *testing.T) {
 	}
 }
 
-// The plan searches for the largest trace that a rule may be judged on.
+// The engine searches for the largest trace on which a rule may be judged, so cost must grow with the sizes.
 func TestALargerTraceCostsNoLess(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	sizes := func(spans, most int) Sizes {

@@ -1,20 +1,15 @@
-// Package lang is the language of rules: CEL over one trace. An [Environment] compiles
-// and checks expressions; an [Expression] is evaluated on a trace. What an expression costs
-// at most ([Cost]), which parts of spans it reads ([Needs]) and which traces it cannot be
-// true of ([Prefilter]) follow from the checked expression.
+// Package lang implements the language of rules: CEL over one trace. An [Environment] compiles and checks
+// expressions; an [Expression] is evaluated on a trace. From the checked expression follow its maximum cost
+// ([Cost]), the parts of spans that it reads ([Needs]), and the traces for which it cannot be true
+// ([Prefilter]).
 //
-// # What is absent
+// # Absent values
 //
-// A value can be absent: an attribute that a span does not have, a field of a
-// parent that is not in the trace. Nothing absent makes an error:
+// A value can be absent: an attribute that a span does not have, or a field of a parent that is not in the
+// trace. An absent value is never an error:
 //
-//   - A truth value is asked of it, or of a text or a number from an attribute:
-//     false. !absent is true.
-//   - It is an operand of something that gives a truth value (a comparison, in,
-//     startsWith, exists, all): that is false, a value like any other. The same
-//     holds for operands from attributes whose type does not fit: != of a text
-//     and a number is false, as in TraceQL.
-//   - It is an operand of anything else (arithmetic, size, filter, map, count,
-//     a field, an index): the result is absent.
-//   - An error in another operand beats it, but in && and ||, where it is false.
+//   - If a boolean is required, an absent value is false, and so is a string or a number from an attribute. !absent is true.
+//   - As an operand of an operation with a boolean result (a comparison, in, startsWith, exists, all), it makes the result false, which is an ordinary value. The same holds for operands from attributes whose types do not fit: != of a string and a number is false, as in TraceQL.
+//   - As an operand of any other operation (arithmetic, size, filter, map, count, a field, an index), it makes the result absent.
+//   - An error in another operand takes precedence, except in && and ||, where the absent value is false.
 package lang

@@ -23,7 +23,7 @@ import (
 
 const maxNesting = 250
 
-// The types of what expressions see.
+// The types of the values that expressions see.
 var (
 	spanType  = cel.ObjectType("Span")
 	traceType = cel.ObjectType("Trace")
@@ -77,9 +77,8 @@ func (p provider) FindStructFieldType(name, field string) (*types.FieldType, boo
 	return p.Provider.FindStructFieldType(name, field)
 }
 
-// equals, notEquals and isIn stand for ==, != and in once an expression is parsed:
-// their operands may have different number types, which cel-go's checker would
-// refuse. What cannot be equal is refused by [checker.comparison].
+// equals, notEquals and isIn replace ==, != and in after parsing. Their operands may have different number
+// types, which cel-go's checker would refuse. [checker.comparison] refuses operands that cannot be equal.
 const (
 	equals    = "@equals"
 	notEquals = "@not_equals"
@@ -89,15 +88,15 @@ const (
 // Environment compiles expressions.
 type Environment struct {
 	cel      *cel.Env
-	maxBytes int // of one expression
+	maxBytes int // limit for one expression
 	// implementations are cel-go's functions, by overload ID and by name.
 	implementations map[string]*functions.Overload
-	// aliases are the older names of attributes that expressions read, too.
+	// aliases are the older names of attributes that expressions also read.
 	aliases Aliases
 }
 
-// NewEnvironment returns the environment of expressions of at most so many bytes, which
-// read attributes by their older names, too.
+// NewEnvironment returns an environment for expressions of at most maxBytes bytes, which also read attributes
+// by their older names.
 func NewEnvironment(maxBytes int, aliases Aliases) (*Environment, error) {
 	options := []cel.EnvOption{
 		cel.CrossTypeNumericComparisons(true),
@@ -135,7 +134,7 @@ func NewEnvironment(maxBytes int, aliases Aliases) (*Environment, error) {
 			}
 		}
 	}
-	// Last, since the extensions add their types to cel-go's own provider.
+	// This must be last, because the extensions add their types to cel-go's own provider.
 	options = append(options, func(env *cel.Env) (*cel.Env, error) {
 		return cel.CustomTypeProvider(provider{env.CELTypeProvider()})(env)
 	})
@@ -156,7 +155,7 @@ func NewEnvironment(maxBytes int, aliases Aliases) (*Environment, error) {
 	return e, nil
 }
 
-// countMacro is count(list, x, predicate): how many elements the predicate holds for.
+// countMacro implements count(list, x, predicate), the number of elements for which the predicate is true.
 var countMacro = cel.GlobalMacro("count", 3, func(f cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, *cel.Error) {
 	if args[1].Kind() != ast.IdentKind {
 		return nil, f.NewError(args[1].ID(), "count(list, x, predicate): x must be a name")
@@ -166,15 +165,15 @@ var countMacro = cel.GlobalMacro("count", 3, func(f cel.MacroExprFactory, _ ast.
 	return f.NewComprehension(args[0], args[1].AsIdent(), accu, f.NewLiteral(types.IntZero), f.NewLiteral(types.True), step, f.NewAccuIdent()), nil
 })
 
-// ResultType is what an expression has to give.
+// ResultType is the required type of an expression's result.
 type ResultType uint8
 
-// The results that are wanted: a truth value, a list of spans, a text.
+// The required results: a boolean, a list of spans, a string.
 const (
 	WantBool ResultType = iota
 	WantSpans
 	WantText
-	wantAny // in tests
+	wantAny // any type, for tests
 )
 
 // Expression is one compiled expression of a rule.
@@ -184,12 +183,12 @@ type Expression struct {
 	types  map[int64]*types.Type
 	// functions are the implementations of calls, by the call's ID.
 	functions map[int64]*functions.Overload
-	// patterns are regular expressions written as literals, by the call's ID.
+	// patterns are the regular expressions that are literals, by the call's ID.
 	patterns map[int64]*regexp.Regexp
-	// reads has the IDs of parts that read a key: true if it is known to be an attribute's,
-	// false if it may also be one within an attribute's value.
+	// reads holds the IDs of parts that read a key. The value is true if the key is known to be an
+	// attribute's, false if it may also be a key within an attribute's value.
 	reads map[int64]bool
-	// aliasesRead are the older names of the attributes that it reads, by key.
+	// aliasesRead are the older names of the attributes that the expression reads, by key.
 	aliasesRead Aliases
 }
 
@@ -201,12 +200,12 @@ type SourceError struct {
 
 func (e *SourceError) Error() string { return e.text }
 
-// Compile parses and checks an expression, and refuses what can be known to be
-// wrong. Its errors, joined, are of type *SourceError.
+// Compile parses and checks an expression, and refuses mistakes that can be detected without a trace. Its
+// errors, joined, have type *SourceError.
 func (e *Environment) Compile(source string, want ResultType) (*Expression, error) {
 	env := e.cel
 	if len(source) > e.maxBytes {
-		return nil, &SourceError{1, 0, fmt.Sprintf("the expression has %d bytes; at most %d are read", len(source), e.maxBytes)}
+		return nil, &SourceError{1, 0, fmt.Sprintf("the expression has %d bytes, more than the limit of %d", len(source), e.maxBytes)}
 	}
 	if strings.TrimSpace(source) == "" {
 		return nil, &SourceError{1, 0, "the expression is empty"}
@@ -244,7 +243,7 @@ func (e *Environment) Compile(source string, want ResultType) (*Expression, erro
 	return p, errors.Join(c.errs...)
 }
 
-// compareByValue replaces ==, != and in of a parsed expression.
+// compareByValue replaces the operators ==, != and in of a parsed expression.
 func compareByValue(a *ast.AST) {
 	factory := ast.NewExprFactory()
 	ast.PostOrderVisit(a.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
@@ -263,12 +262,12 @@ func compareByValue(a *ast.AST) {
 	}))
 }
 
-// newSourceError returns an error at line (from 1) and column (from 0), with the source there.
+// newSourceError returns an error at line (from 1) and column (from 0), with an excerpt of the source.
 func newSourceError(source string, line, column int, text string) *SourceError {
 	return &SourceError{max(line, 1), max(column, 0), text + excerpt(source, line, column)}
 }
 
-// excerpt shows the line of the source that an error is in, up to there.
+// excerpt returns the source at the position of an error, for its message.
 func excerpt(source string, line, column int) string {
 	lines := strings.Split(source, "\n")
 	if line < 1 || line > len(lines) {
@@ -282,8 +281,7 @@ func excerpt(source string, line, column int) string {
 	return fmt.Sprintf(" (at %q)", string(text[min(max(column, 0), to):to]))
 }
 
-// checker refuses what cel-go's type checker lets through, and finds the
-// implementations of functions.
+// checker refuses mistakes that cel-go's type checker accepts, and finds the implementations of functions.
 type checker struct {
 	*Environment
 	ast     *ast.AST
@@ -304,15 +302,15 @@ func (c *checker) result(want ResultType) {
 	switch want {
 	case WantBool:
 		if !isKind(t, types.BoolKind, types.DynKind) {
-			c.refuse(c.ast.Expr(), "want a truth value, this is %s", t)
+			c.refuse(c.ast.Expr(), "want a boolean, have %s", t)
 		}
 	case WantSpans:
 		if !t.IsExactType(spansType) {
-			c.refuse(c.ast.Expr(), "want a list of spans, this is %s", t)
+			c.refuse(c.ast.Expr(), "want a list of spans, have %s", t)
 		}
 	case WantText:
 		if !isKind(t, types.StringKind, types.DynKind) {
-			c.refuse(c.ast.Expr(), "want a text, this is %s: use string(…)", t)
+			c.refuse(c.ast.Expr(), "want a string, have %s: use string(…)", t)
 		}
 	}
 }
@@ -324,10 +322,10 @@ func (c *checker) visit(x ast.Expr) {
 	case ast.SelectKind:
 		operand := x.AsSelect().Operand()
 		if isKind(ofOptional(c.typeOf(operand)), types.DynKind) {
-			c.refuse(x, "a field %q of an attribute's value: write the whole key in brackets, as in s.attributes[\"a.b\"]", x.AsSelect().FieldName())
+			c.refuse(x, "field %q of an attribute's value cannot be selected: write the whole key in brackets, as in s.attributes[\"a.b\"]", x.AsSelect().FieldName())
 		}
 	case ast.StructKind:
-		c.refuse(x, "%s{…}: messages cannot be made here", x.AsStruct().TypeName())
+		c.refuse(x, "%s{…}: messages cannot be constructed", x.AsStruct().TypeName())
 	case ast.CallKind:
 		c.call(x, x.AsCall())
 	case ast.MapKind:
@@ -335,19 +333,19 @@ func (c *checker) visit(x ast.Expr) {
 	}
 }
 
-// keys refuses keys of a map that are of a type that keys cannot have, or twice the same.
+// keys refuses map keys of types that keys cannot have, and repeated keys.
 func (c *checker) keys(m ast.MapExpr) {
 	seen := map[ref.Val]bool{}
 	for _, entry := range m.Entries() {
 		key := entry.AsMapEntry().Key()
 		if t := c.typeOf(key); !isKind(t, types.StringKind, types.IntKind, types.UintKind, types.BoolKind, types.DynKind) {
-			c.refuse(key, "a key of a map is a string, a whole number or a boolean; this is %s", shortType(t))
+			c.refuse(key, "a map key must be a string, a whole number or a boolean; this is %s", shortType(t))
 		}
 		if key.Kind() != ast.LiteralKind {
 			continue
 		}
 		if seen[key.AsLiteral()] {
-			c.refuse(key, "the key %v is twice in this map", key.AsLiteral().Value())
+			c.refuse(key, "the key %v is repeated in this map", key.AsLiteral().Value())
 		}
 		seen[key.AsLiteral()] = true
 	}
@@ -398,7 +396,7 @@ func (c *checker) call(x ast.Expr, call ast.CallExpr) {
 	}
 }
 
-// timeZone refuses a time zone that does not exist, as an argument of a function of timestamps.
+// timeZone refuses an unknown time zone as an argument of a timestamp function.
 func (c *checker) timeZone(x, zone ast.Expr) {
 	text, ok := literalString(zone)
 	o := c.program.functions[x.ID()]
@@ -416,11 +414,11 @@ func (c *checker) negativeIndex(list, index ast.Expr) {
 		return
 	}
 	if n, ok := index.AsLiteral().(types.Int); ok && n < 0 {
-		c.refuse(index, "an index is not negative: the last element of a list is l[l.size() - 1]")
+		c.refuse(index, "an index must not be negative: the last element of a list is l[l.size() - 1]")
 	}
 }
 
-// timeLiteral refuses a duration or a point in time that is written wrong.
+// timeLiteral refuses an invalid duration or timestamp literal.
 func (c *checker) timeLiteral(function string, arg ast.Expr) {
 	text, ok := literalString(arg)
 	if !ok {
@@ -435,7 +433,7 @@ func (c *checker) timeLiteral(function string, arg ast.Expr) {
 	if _, err := time.Parse(time.RFC3339, text); err != nil {
 		c.refuse(arg, "bad timestamp: %v: write it as 2026-01-31T00:00:00Z", err)
 	} else if v := types.String(text).ConvertToType(types.TimestampType); types.IsError(v) {
-		c.refuse(arg, "bad timestamp: %v: years go from 1 to 9999", errorOf(v))
+		c.refuse(arg, "bad timestamp: %v: years range from 1 to 9999", errorOf(v))
 	}
 }
 
@@ -448,7 +446,7 @@ func (c *checker) comparison(x, a, b ast.Expr) {
 	}
 }
 
-// membership refuses x in y if y is neither a list nor a map, or none of x's type.
+// membership refuses x in y if y is neither a list nor a map, or if its elements cannot equal x.
 func (c *checker) membership(x, element, in ast.Expr) {
 	c.noNull(x, element)
 	t := c.typeOf(in)
@@ -468,19 +466,19 @@ func (c *checker) membership(x, element, in ast.Expr) {
 		} else if isKind(t, types.StringKind) {
 			hint = `: for a part of a string write a.contains("b")`
 		}
-		c.refuse(x, "in needs a list or a map on its right, this is %s%s", t, hint)
+		c.refuse(x, "in requires a list or a map on its right, have %s%s", t, hint)
 	}
 }
 
 func (c *checker) noNull(x ast.Expr, operands ...ast.Expr) {
 	for _, o := range operands {
 		if o.Kind() == ast.LiteralKind && o.AsLiteral() == types.NullValue {
-			c.refuse(x, "a comparison with null is always false: ask with has(…), or \"key\" in s.attributes")
+			c.refuse(x, "a comparison with null is always false: use has(…), or \"key\" in s.attributes")
 		}
 	}
 }
 
-// idDigits returns how many digits the ID has that a part reads; 0 if it reads none.
+// idDigits returns the number of digits of the ID that a part reads, or 0 if it reads no ID.
 func (c *checker) idDigits(field ast.Expr) int {
 	if field.Kind() != ast.SelectKind || field.AsSelect().IsTestOnly() {
 		return 0
@@ -488,10 +486,10 @@ func (c *checker) idDigits(field ast.Expr) int {
 	return idDigits[[2]string{c.typeOf(field.AsSelect().Operand()).TypeName(), field.AsSelect().FieldName()}]
 }
 
-// idDigits are how many hexadecimal digits IDs have, by type and field.
+// idDigits holds the number of hexadecimal digits of IDs, by type and field.
 var idDigits = map[[2]string]int{{"Trace", "id"}: 32, {"Span", "id"}: 16, {"Link", "traceId"}: 32, {"Link", "spanId"}: 16}
 
-// knownID refuses a comparison of an ID with a text that none can be.
+// knownID refuses a comparison of an ID with a string that cannot be an ID.
 func (c *checker) knownID(field, literal ast.Expr) {
 	text, ok := literalString(literal)
 	digits := c.idDigits(field)
@@ -502,7 +500,7 @@ func (c *checker) knownID(field, literal ast.Expr) {
 	}
 }
 
-// partOfID refuses startsWith, endsWith and contains that hold for no ID.
+// partOfID refuses startsWith, endsWith and contains with a string that cannot be part of an ID.
 func (c *checker) partOfID(field, literal ast.Expr) {
 	text, ok := literalString(literal)
 	digits := c.idDigits(field)
@@ -513,20 +511,20 @@ func (c *checker) partOfID(field, literal ast.Expr) {
 	}
 }
 
-// digits refuses a text that is not of the digits that IDs are written in.
+// digits refuses a string with characters other than the digits of IDs.
 func (c *checker) digits(literal ast.Expr, text string) bool {
 	switch {
 	case strings.Trim(text, "0123456789abcdef") == "":
 		return true
 	case strings.Trim(strings.ToLower(text), "0123456789abcdef") == "":
-		c.refuse(literal, "IDs are written in small letters: %q", strings.ToLower(text))
+		c.refuse(literal, "IDs are written in lower case: %q", strings.ToLower(text))
 	default:
 		c.refuse(literal, "an ID consists of hexadecimal digits, 0-9 and a-f; %q does not", text)
 	}
 	return false
 }
 
-// knownName refuses s.kind == "servr".
+// knownName refuses unknown kinds and statuses, as in s.kind == "servr".
 func (c *checker) knownName(field, literal ast.Expr) {
 	c.knownID(field, literal)
 	text, ok := literalString(literal)
@@ -535,14 +533,14 @@ func (c *checker) knownName(field, literal ast.Expr) {
 	}
 	switch name := field.AsSelect().FieldName(); {
 	case name == "kind" && !slices.Contains(trace.KindNames[:], text):
-		c.refuse(literal, "there is no kind %q; kinds are %s", text, strings.Join(trace.KindNames[:], ", "))
+		c.refuse(literal, "unknown kind %q: kinds are %s", text, strings.Join(trace.KindNames[:], ", "))
 	case name == "status" && !slices.Contains(trace.StatusNames[:], text):
-		c.refuse(literal, "there is no status %q; it is %s", text, strings.Join(trace.StatusNames[:], ", "))
+		c.refuse(literal, "unknown status %q: statuses are %s", text, strings.Join(trace.StatusNames[:], ", "))
 	}
 }
 
-// mayBeEqual says whether values of two types can be equal: numbers by value,
-// anything else within its type.
+// mayBeEqual reports whether values of two types can be equal. Numbers compare by value, all other values
+// only within their type.
 func mayBeEqual(a, b *types.Type) bool {
 	numbers := []types.Kind{types.IntKind, types.UintKind, types.DoubleKind}
 	switch {

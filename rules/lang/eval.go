@@ -18,10 +18,10 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// Bounds on what one evaluation may build, whatever it costs to.
+// Limits on the memory of one evaluation, regardless of its cost.
 const (
-	maxElements  = 1 << 22   // of lists and maps together
-	maxTextBytes = 256 << 20 // of texts together
+	maxElements  = 1 << 22   // total elements of lists and maps
+	maxTextBytes = 256 << 20 // total bytes of strings
 )
 
 // variable is a name and its value.
@@ -30,26 +30,25 @@ type variable struct {
 	value ref.Val
 }
 
-// evaluation is one evaluation of a program on a trace: a walk over the checked
-// expression. Operators that meet absent values are done here; all else is done
-// by cel-go's own functions.
+// evaluation evaluates an expression on a trace by walking the checked expression. It implements the
+// operators that handle absent values; cel-go's functions implement the rest.
 type evaluation struct {
 	ctx     context.Context
 	program *Expression
 	t       *trace.Trace
 	vars    []variable // the innermost last
-	// holes are parts, by ID, whose value is hole, whatever they are; see Expression.Part.
+	// holes are the IDs of parts whose value is replaced by hole; see Expression.Part.
 	holes map[int64]bool
 	hole  ref.Val
 	steps int
-	// elements and bytes were built so far.
+	// elements and bytes are the amounts built so far.
 	elements, bytes int
-	// ended is why the evaluation goes no further: its context or a bound. Unlike
-	// other errors nothing absorbs it.
+	// ended is the reason why the evaluation stopped, its context or a limit. Unlike other errors, no operator
+	// absorbs it.
 	ended ref.Val
 }
 
-// eval returns the expression's value: absent, an error ([types.IsError]) or a value.
+// eval returns the expression's value, which may be absent or an error ([types.IsError]).
 func (p *Expression) eval(ctx context.Context, t *trace.Trace, vars []variable) ref.Val {
 	e := &evaluation{ctx: ctx, program: p, t: t, vars: vars}
 	v := e.eval(p.root)
@@ -61,7 +60,7 @@ func (p *Expression) eval(ctx context.Context, t *trace.Trace, vars []variable) 
 
 func (e *evaluation) end(why error) ref.Val {
 	if e.ended == nil {
-		e.ended = types.WrapErr(fmt.Errorf("the evaluation was ended: %w", why))
+		e.ended = types.WrapErr(fmt.Errorf("the evaluation was stopped: %w", why))
 	}
 	return e.ended
 }
@@ -145,7 +144,7 @@ func (e *evaluation) selection(x ast.Expr, s ast.SelectExpr) ref.Val {
 	return field
 }
 
-// optionalOf is what is selected of an optional value.
+// optionalOf returns the result of a selection from an optional value.
 func optionalOf(found ref.Val) ref.Val {
 	if isAbsent(found) || types.IsError(found) {
 		return types.OptionalNone
@@ -153,7 +152,7 @@ func optionalOf(found ref.Val) ref.Val {
 	return types.OptionalOf(found)
 }
 
-// fieldOf returns a field of an object, or the value of a map's key.
+// fieldOf returns a field of an object or the value of a map's key.
 func fieldOf(v ref.Val, field string) ref.Val {
 	switch v := v.(type) {
 	case spanVal:
@@ -209,7 +208,7 @@ func (e *evaluation) call(x ast.Expr, call ast.CallExpr) ref.Val {
 	anyAbsent := false
 	for _, v := range values {
 		if types.IsError(v) {
-			return v // beats an absent operand
+			return v // takes precedence over an absent operand
 		}
 		anyAbsent = anyAbsent || isAbsent(v)
 	}
@@ -224,13 +223,12 @@ func (e *evaluation) call(x ast.Expr, call ast.CallExpr) ref.Val {
 		return e.unfit(x)
 	}
 	if call.FunctionName() == operators.Index {
-		return result // what is read is not built
+		return result // reading builds nothing
 	}
 	return e.built(result)
 }
 
-// unfit is what an expression gives whose operands are absent, or of types that
-// do not fit.
+// unfit returns the value of an expression whose operands are absent or have types that do not fit.
 func (e *evaluation) unfit(x ast.Expr) ref.Val {
 	if t := e.program.types[x.ID()]; t != nil && t.Kind() == types.BoolKind {
 		return types.False
@@ -238,8 +236,8 @@ func (e *evaluation) unfit(x ast.Expr) ref.Val {
 	return absent
 }
 
-// unfitErrors are what cel-go's functions say of operands that are absent, or of
-// types that do not fit, also within a list.
+// unfitErrors are the errors of cel-go's functions for operands that are absent or have types that do not
+// fit, also within a list.
 var unfitErrors = []string{
 	"no such overload",
 	", was given ",                       // format
@@ -253,8 +251,8 @@ func isUnfit(v ref.Val) bool {
 	return ok && slices.ContainsFunc(unfitErrors, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 
-// logical is && (decided by false) and || (decided by true). An error stands only
-// if no operand decides.
+// logical evaluates && (decided by false) and || (decided by true). An error is the result only if no operand
+// decides.
 func (e *evaluation) logical(args []ast.Expr, decisive ref.Val) ref.Val {
 	var failed ref.Val
 	for _, a := range args {
@@ -292,7 +290,7 @@ func (e *evaluation) apply(x ast.Expr, call ast.CallExpr, v []ref.Val) ref.Val {
 		return arithmetic(name, v[0], v[1])
 	case operators.Negate:
 		switch n := v[0].(type) {
-		case types.Int, types.Double, types.Duration: // not types.Uint: CEL negates none
+		case types.Int, types.Double, types.Duration: // not types.Uint: CEL does not negate it
 			return n.(traits.Negater).Negate()
 		}
 		return absent
@@ -313,8 +311,8 @@ func (e *evaluation) apply(x ast.Expr, call ast.CallExpr, v []ref.Val) ref.Val {
 	return invoke(o, v)
 }
 
-// invoke calls one of cel-go's functions. Some take for granted that a value of a
-// type that is only known at run time is what they need, and panic.
+// invoke calls one of cel-go's functions. Some of them panic if a type that is known only at run time is not
+// the expected one.
 func invoke(o *functions.Overload, v []ref.Val) (result ref.Val) {
 	defer func() {
 		switch r := recover().(type) {
@@ -366,7 +364,7 @@ func (e *evaluation) matches(x ast.Expr, text, pattern ref.Val) ref.Val {
 	return types.Bool(re.MatchString(string(t)))
 }
 
-// index is v[key]: an attribute of a span, an element of a list, a value of a map.
+// index evaluates v[key]: an attribute of a span, an element of a list, or a value of a map.
 func index(v, key ref.Val) ref.Val {
 	switch v := v.(type) {
 	case *types.Optional:
@@ -393,7 +391,7 @@ func index(v, key ref.Val) ref.Val {
 		i := n.Int()
 		if f := n.Double(); n.Type() == trace.TypeDouble {
 			if i = int64(f); float64(i) != f {
-				return types.NewErr("index %v is no whole number", f)
+				return types.NewErr("index %v is not a whole number", f)
 			}
 		}
 		if size := int64(v.Size().(types.Int)); i < 0 || i >= size {
@@ -404,7 +402,7 @@ func index(v, key ref.Val) ref.Val {
 	return absent
 }
 
-// optional is v.?field or v[?key].
+// optional evaluates v.?field and v[?key].
 func (e *evaluation) optional(x, operand, key ast.Expr, isField bool) ref.Val {
 	v, k := e.eval(operand), e.eval(key)
 	for _, v := range []ref.Val{v, k} {
@@ -427,7 +425,7 @@ func (e *evaluation) optional(x, operand, key ast.Expr, isField bool) ref.Val {
 	return optionalOf(found)
 }
 
-// orValue is o.or(other) and o.orValue(other), which evaluate other only if need be.
+// orValue evaluates o.or(other) and o.orValue(other). It evaluates other only if needed.
 func (e *evaluation) orValue(target, other ast.Expr) ref.Val {
 	v := e.eval(target)
 	o, ok := v.(*types.Optional)
@@ -482,12 +480,12 @@ func (e *evaluation) mapping(m ast.MapExpr) ref.Val {
 		switch key.(type) {
 		case types.String, types.Int, types.Uint, types.Bool:
 			if _, twice := entries[key]; twice {
-				return types.NewErr("the key %v is twice in a map", key.Value())
+				return types.NewErr("the key %v is repeated in a map", key.Value())
 			}
 			entries[key] = value
 		default:
 			if !isAbsent(key) {
-				return types.NewErr("%v cannot be the key of a map", key.Value())
+				return types.NewErr("%v cannot be a map key", key.Value())
 			}
 		}
 	}
@@ -495,7 +493,7 @@ func (e *evaluation) mapping(m ast.MapExpr) ref.Val {
 	return e.built(types.NewRefValMap(types.DefaultTypeAdapter, entries))
 }
 
-// built counts what a call has built against the bounds.
+// built counts the result of a call and checks the limits.
 func (e *evaluation) built(v ref.Val) ref.Val {
 	switch v := v.(type) {
 	case types.String:
@@ -504,16 +502,15 @@ func (e *evaluation) built(v ref.Val) ref.Val {
 		e.bytes += len(v)
 	}
 	if e.elements > maxElements {
-		return e.end(fmt.Errorf("it builds lists of over %d elements", maxElements))
+		return e.end(fmt.Errorf("it builds lists of more than %d elements", maxElements))
 	}
 	if e.bytes > maxTextBytes {
-		return e.end(fmt.Errorf("it builds texts of over %d bytes", maxTextBytes))
+		return e.end(fmt.Errorf("it builds strings of more than %d bytes", maxTextBytes))
 	}
 	return v
 }
 
-// comprehension evaluates what the macros all, exists, map, filter, count and
-// their like become.
+// comprehension evaluates the expansions of the macros all, exists, map, filter, count and similar ones.
 func (e *evaluation) comprehension(x ast.Expr, c ast.ComprehensionExpr) ref.Val {
 	over := e.eval(c.IterRange())
 	if types.IsError(over) {
@@ -529,7 +526,7 @@ func (e *evaluation) comprehension(x ast.Expr, c ast.ComprehensionExpr) ref.Val 
 	}
 	depth := len(e.vars)
 	defer func() { e.vars = e.vars[:depth] }()
-	// The accumulator, then the variables, which a step sees first.
+	// The accumulator is first, then the variables, so that a step finds the variables first.
 	e.vars = append(e.vars, variable{c.AccuVar(), accu})
 	if element, condition := listStep(c); element != nil {
 		return e.collect(c, it, element, condition)
@@ -557,7 +554,7 @@ func (e *evaluation) comprehension(x ast.Expr, c ast.ComprehensionExpr) ref.Val 
 	return e.built(e.eval(c.Result()))
 }
 
-// bind gives the comprehension's variables their values for element i.
+// bind sets the comprehension's variables for element i.
 func (e *evaluation) bind(c ast.ComprehensionExpr, it iteration, i int) {
 	switch {
 	case c.HasIterVar2():
@@ -569,8 +566,8 @@ func (e *evaluation) bind(c ast.ComprehensionExpr, it iteration, i int) {
 	}
 }
 
-// listStep recognises the step that adds one element to a list, accu + [element],
-// maybe on a condition, so that the list is not copied for each.
+// listStep recognizes a step that adds one element to a list, accu + [element], possibly on a condition, so
+// that the list is not copied for each element.
 func listStep(c ast.ComprehensionExpr) (element, condition ast.Expr) {
 	if c.AccuInit().Kind() != ast.ListKind || c.AccuInit().AsList().Size() != 0 {
 		return nil, nil
@@ -625,11 +622,11 @@ func (e *evaluation) collect(c ast.ComprehensionExpr, it iteration, element, con
 	return e.eval(c.Result())
 }
 
-// iteration is what a comprehension ranges over: the elements of a list and
-// their indices, or the keys of a map, in order, and their values.
+// iteration is the sequence of a comprehension: the elements of a list with their indices, or the sorted keys
+// of a map with their values.
 type iteration struct {
 	keys, values []ref.Val
-	overKeys     bool // one variable ranges over the keys
+	overKeys     bool // a single variable iterates over the keys
 }
 
 func iterate(v ref.Val) (iteration, bool) {
@@ -659,7 +656,7 @@ func iterate(v ref.Val) (iteration, bool) {
 	return iteration{}, false
 }
 
-// compareKeys orders a map's keys: false before true, then numbers, then texts.
+// compareKeys orders a map's keys: false before true, then numbers, then strings.
 func compareKeys(a, b ref.Val) int {
 	if c, _, ok := compareNumbers(a, b); ok {
 		return c

@@ -18,7 +18,7 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// expressionTrace is what testdata/expressions.txt is evaluated on.
+// expressionTrace returns the trace for testdata/expressions.txt.
 func expressionTrace() *trace.Trace {
 	s, n, d := trace.StringValue, trace.IntValue, trace.DoubleValue
 	attrs := func(kv ...any) trace.Attributes {

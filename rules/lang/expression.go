@@ -12,19 +12,18 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// Names that a checked [Expression] has in the place of CEL's operators ==, != and in,
-// which compare by value here.
+// Names that a checked [Expression] has instead of CEL's operators ==, != and in, because these compare by
+// value.
 const (
 	FunctionEquals    = equals
 	FunctionNotEquals = notEquals
 	FunctionIn        = isIn
 )
 
-// FunctionHasCardNumber is the name of the function that [HasCardNumber] implements.
+// FunctionHasCardNumber is the name of the function implemented by [HasCardNumber].
 const FunctionHasCardNumber = "hasCardNumber"
 
-// IsBounded reports whether an evaluation on a trace of these sizes cannot build more
-// than it may.
+// IsBounded reports whether an evaluation on a trace of these sizes cannot exceed the limits on memory.
 func (x *Expression) IsBounded(sizes Sizes) bool {
 	est := newEstimator(sizes)
 	est.types = x.types
@@ -34,32 +33,31 @@ func (x *Expression) IsBounded(sizes Sizes) bool {
 // AliasesRead returns the older names of the attributes that the expression reads, by key.
 func (x *Expression) AliasesRead() Aliases { return x.aliasesRead }
 
-// Source returns the expression as it was written.
+// Source returns the source of the expression.
 func (x *Expression) Source() string { return x.source }
 
-// Root returns the checked expression, its macros expanded, with [FunctionEquals],
-// [FunctionNotEquals] and [FunctionIn] in it. It must not be changed.
+// Root returns the checked expression with expanded macros, and with [FunctionEquals], [FunctionNotEquals]
+// and [FunctionIn]. It must not be changed.
 func (x *Expression) Root() ast.Expr { return x.root }
 
-// IsA reports whether a part of the expression is of the object type of that name (Span,
-// Trace, Event, Link).
+// IsA reports whether a part of the expression has the object type of that name (Span, Trace, Event, Link).
 func (x *Expression) IsA(part ast.Expr, typeName string) bool {
 	t := x.types[part.ID()]
 	return t != nil && t.TypeName() == typeName
 }
 
-// IsBool reports whether a part is known to give a truth value: what is absent or of
-// another type at run time is false there.
+// IsBool reports whether a part has type bool. At run time an absent value, or one of another type, is false
+// in its place.
 func (x *Expression) IsBool(part ast.Expr) bool {
 	t := x.types[part.ID()]
 	return t != nil && t.Kind() == types.BoolKind
 }
 
-// Pattern returns the regular expression of a call of matches, nil if it is no constant.
+// Pattern returns the regular expression of a call of matches, or nil if it is not a constant.
 func (x *Expression) Pattern(call ast.Expr) *regexp.Regexp { return x.patterns[call.ID()] }
 
-// Attribute recognises a part that reads one attribute by its key, or asks whether there
-// is one; of is the span, event or link that it belongs to.
+// Attribute recognizes a part that reads one attribute by its key, or tests its presence. of is the span,
+// event or link to which the attribute belongs.
 func (x *Expression) Attribute(part ast.Expr) (a columnar.AttributeKey, of ast.Expr, ok bool) {
 	scope, key, ok := x.attribute(part)
 	if !ok {
@@ -68,12 +66,12 @@ func (x *Expression) Attribute(part ast.Expr) (a columnar.AttributeKey, of ast.E
 	return columnar.AttributeKey{Scope: scope, Key: key}, subject(part), true
 }
 
-// OlderNames returns the older names of an attribute that the expression reads, the
-// newest first: of the names in each set of attributes the first that is present counts.
+// OlderNames returns the older names of an attribute that the expression reads, newest first. In each set of
+// attributes, the first name that is present is read.
 func (x *Expression) OlderNames(key string) []string { return x.aliasesRead[key] }
 
-// Constant returns the value of a part that is made of literals and functions alone; false
-// if it is not, fails or is absent.
+// Constant returns the value of a part that consists of literals and functions only. ok is false if it does
+// not, fails or is absent.
 func (x *Expression) Constant(part ast.Expr) (ref.Val, bool) {
 	literal := true
 	ast.PreOrderVisit(part, ast.NewExprVisitor(func(e ast.Expr) {
@@ -90,16 +88,16 @@ func (x *Expression) Constant(part ast.Expr) (ref.Val, bool) {
 	return v, true
 }
 
-// Part is a part of an expression that depends on one value alone: what it says of the
-// value is the same whatever the trace.
+// Part is a part of an expression that depends on one value only. Its result for that value is the same on
+// all traces.
 type Part struct {
 	expression *Expression
 	root       ast.Expr
 	holes      map[int64]bool
 }
 
-// Part returns a part of the expression in which the parts with those IDs stand for the
-// value. It names no variable besides.
+// Part returns a part of the expression in which the parts with the given IDs are replaced by the value. It
+// must not use any other variable.
 func (x *Expression) Part(root ast.Expr, holes ...int64) *Part {
 	p := &Part{expression: x, root: root, holes: map[int64]bool{}}
 	for _, id := range holes {
@@ -108,8 +106,8 @@ func (x *Expression) Part(root ast.Expr, holes ...int64) *Part {
 	return p
 }
 
-// Truth returns whether the part is true of an attribute's value, which may be absent. An
-// error is the expression's.
+// Truth reports whether the part is true for an attribute's value, which may be absent. The error is an error
+// of the expression.
 func (p *Part) Truth(v trace.Value) (bool, error) {
 	e := &evaluation{ctx: context.Background(), program: p.expression, holes: p.holes, hole: valueOf(v)}
 	found := e.eval(p.root)

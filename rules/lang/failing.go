@@ -11,8 +11,7 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 )
 
-// maxFoldedCost bounds the cost of a part without variables that is evaluated when a rule is
-// loaded.
+// maxFoldedCost limits the cost of a part without variables that is evaluated when a rule is loaded.
 const maxFoldedCost = 1e5
 
 // failure is a part of an expression that gives an error on every trace.
@@ -21,10 +20,10 @@ type failure struct {
 	err error
 }
 
-// failing returns a failure that makes the whole of x fail on every trace, nil if there is none.
-// Parts without variables are calculated by the interpreter. An error stands only where
-// nothing can absorb it: not in a branch of ?: that may not be taken, and not in && or ||
-// beside an operand that may decide. A range that may be empty absorbs as well.
+// failing returns a failure that makes the whole of x fail on every trace, or nil. The interpreter evaluates
+// parts without variables. An error counts only if nothing can absorb it: it is not in a branch of ?: that
+// may not be taken, not in && or || next to an operand that may decide, and not in a macro over a range that
+// may be empty.
 func (p *Expression) failing(x ast.Expr) *failure {
 	switch x.Kind() {
 	case ast.SelectKind:
@@ -56,7 +55,7 @@ func (p *Expression) firstFailing(parts ...ast.Expr) *failure {
 	return nil
 }
 
-// failingConstant calculates a part without variables.
+// failingConstant evaluates a part without variables.
 func (p *Expression) failingConstant(x ast.Expr) *failure {
 	v, ok := p.constant(x)
 	if !ok || !types.IsError(v) {
@@ -65,8 +64,8 @@ func (p *Expression) failingConstant(x ast.Expr) *failure {
 	return &failure{x, errorOf(v)}
 }
 
-// constant returns the value of a part without variables, which may be absent or an error; false
-// if it has variables or costs too much.
+// constant returns the value of a part without variables, which may be absent or an error. ok is false if the
+// part has variables or costs too much.
 func (p *Expression) constant(x ast.Expr) (ref.Val, bool) {
 	if !isClosed(x, nil) {
 		return nil, false
@@ -79,7 +78,7 @@ func (p *Expression) constant(x ast.Expr) (ref.Val, bool) {
 	return v, e.ended == nil
 }
 
-// isClosed reports whether a part names no variable but those that it declares.
+// isClosed reports whether a part uses only variables that it declares itself.
 func isClosed(x ast.Expr, declared []string) bool {
 	all := func(parts ...ast.Expr) bool {
 		return !slices.ContainsFunc(parts, func(part ast.Expr) bool { return !isClosed(part, declared) })
@@ -114,7 +113,7 @@ func isClosed(x ast.Expr, declared []string) bool {
 	return false
 }
 
-// operands returns the target of a member function, if there is one, and the arguments.
+// operands returns the target of a member function, if any, and the arguments.
 func operands(call ast.CallExpr) []ast.Expr {
 	if call.IsMemberFunction() {
 		return append([]ast.Expr{call.Target()}, call.Args()...)
@@ -146,7 +145,7 @@ func (p *Expression) failingCall(x ast.Expr, call ast.CallExpr) *failure {
 	case operators.NotStrictlyFalse:
 		return nil
 	case "or", "orValue":
-		if call.IsMemberFunction() { // the argument is evaluated only if need be
+		if call.IsMemberFunction() { // the argument is evaluated only if needed
 			return p.failing(call.Target())
 		}
 	}
@@ -166,8 +165,8 @@ func (p *Expression) failingCall(x ast.Expr, call ast.CallExpr) *failure {
 	return p.failingConstant(x)
 }
 
-// failingLogical is && (decided by false) and || (decided by true): an error stands if every other
-// operand fails too, or is known not to decide.
+// failingLogical handles && (decided by false) and || (decided by true). An error counts if every other
+// operand also fails or is known not to decide.
 func (p *Expression) failingLogical(args []ast.Expr, decisive bool) *failure {
 	var first *failure
 	for _, a := range args {
@@ -186,8 +185,7 @@ func isZero(v ref.Val, fractions bool) bool {
 	return v == types.Int(0) || v == types.Uint(0) || fractions && v == types.Double(0)
 }
 
-// failingIndex finds an index beyond a list that is written out, of any elements, and a key
-// that a map written out does not have.
+// failingIndex finds an index beyond the end of a list literal, and a key that a map literal does not have.
 func (p *Expression) failingIndex(x, of, key ast.Expr) *failure {
 	v, ok := p.constant(key)
 	if !ok {
@@ -225,7 +223,7 @@ func (p *Expression) failingComprehension(x ast.Expr, c ast.ComprehensionExpr) *
 	return p.failingConstant(x)
 }
 
-// hasElements reports whether a range is known not to be empty. Every trace has a span.
+// hasElements reports whether a range is known not to be empty. Every trace has at least one span.
 func (p *Expression) hasElements(x ast.Expr) bool {
 	switch x.Kind() {
 	case ast.IdentKind:
@@ -236,8 +234,8 @@ func (p *Expression) hasElements(x ast.Expr) bool {
 	return false
 }
 
-// eachEvaluates returns the part of a macro that is evaluated for each element and whose error, if each
-// element gives one, is that of the macro.
+// eachEvaluates returns the part of a macro that is evaluated for each element. If it fails for each element,
+// the macro fails.
 func eachEvaluates(c ast.ComprehensionExpr) ast.Expr {
 	if element, condition := listStep(c); element != nil {
 		if condition != nil {

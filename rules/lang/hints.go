@@ -15,10 +15,10 @@ import (
 	"github.com/google/cel-go/parser/gen"
 )
 
-// The tables below hold the remedies for common mistakes. A remedy follows the error of
-// cel-go, or takes its place where that would only name a token.
+// The tables below hold the remedies for common mistakes. A remedy is appended to cel-go's error, or replaces
+// it if the error would only name a token.
 
-// infixWords are words between or before operands that are operators in other languages.
+// infixWords are words before or between operands that are operators in other languages.
 var infixWords = map[string]string{
 	"and": "write && instead of and", "or": "write || instead of or", "not": "write ! instead of not", "xor": "write != instead of xor",
 	"is": "write == instead of is", "eq": "write == instead of eq", "equals": "write == instead of equals", "ne": "write != instead of ne",
@@ -34,7 +34,7 @@ var infixWords = map[string]string{
 	"else": "write condition ? a : b instead of if and else",
 }
 
-// characters are those that begin no token, and sequences around them that do.
+// characters are characters that do not begin a token, and sequences that contain them.
 var characters = []struct{ text, hint string }{
 	{"===", "write == instead of ==="},
 	{"!==", "write != instead of !=="},
@@ -50,13 +50,13 @@ var characters = []struct{ text, hint string }{
 	{"–", "write - instead of –"}, {"—", "write - instead of —"}, {"×", "write * instead of ×"},
 	{"\u00a0", "write a plain space instead of a no-break space"},
 	{"#", "begin a comment with //"},
-	{";", "leave ; out: this is one expression"},
+	{";", "remove the ; because only one expression is allowed"},
 	{`"`, "close the string with a quote on the same line"}, {"'", "close the string with a quote on the same line"},
 }
 
 const straightHint = `write straight quotes, " or ', around a string`
 
-// tokenPairs are sequences of two tokens that no expression has.
+// tokenPairs are pairs of tokens that do not occur in valid expressions.
 var tokenPairs = map[[2]string]string{
 	{"<", ">"}:    "write != instead of <>",
 	{"-", ">"}:    characters[2].hint,
@@ -80,8 +80,7 @@ const (
 	suffixHint = `write endsWith, as in s.name.endsWith(".db")`
 )
 
-// otherNames are names that expressions do not have, in small letters without underscores.
-// Functions of other spellings are found by [similar].
+// otherNames are unknown names, in lower case without underscores. Misspelt functions are found by [similar].
 var otherNames = map[string]string{
 	"any": existsHint, "some": existsHint, "anymatch": existsHint, "exist": existsHint,
 	"every": allHint, "each": allHint, "forall": allHint, "allmatch": allHint, "none": noneHint, "nonematch": noneHint,
@@ -98,13 +97,13 @@ var otherNames = map[string]string{
 	"now": clockHint, "today": clockHint, "date": clockHint, "time": clockHint,
 	"max": "write math.greatest(…)", "min": "write math.least(…)", "abs": "write math.abs(…)", "round": "write math.round(…)",
 	"seconds": `write duration("5s")`, "minutes": `write duration("5m")`, "hours": `write duration("5h")`, "days": `write duration("24h")`, "milliseconds": `write duration("5ms")`,
-	"nil": "ask for presence with has(…)", "undefined": "ask for presence with has(…)", "true": "write true", "false": "write false",
+	"nil": "test presence with has(…)", "undefined": "test presence with has(…)", "true": "write true", "false": "write false",
 	"span": `a condition on some span is spans.exists(s, s.name == "a")`, "attributes": `write spans.exists(s, s.attributes["a.b"] == "c")`,
 	"name": `write spans.exists(s, s.name == "a")`, "resource": `write spans.exists(s, s.resource["a.b"] == "c")`,
 	"childof": "write s.parent", "isroot": "write !has(s.parent)",
 }
 
-// otherFields are names of fields that no type has, in small letters without underscores.
+// otherFields are unknown field names, in lower case without underscores.
 var otherFields = map[string]string{
 	"traceid": "the ID of the trace is trace.id", "spanid": "the ID of a span is s.id", "parentid": "the ID of the parent is s.parent.id", "parentspanid": "the ID of the parent is s.parent.id",
 	"servicename": "write s.service", "attrs": "write s.attributes", "attribute": "write s.attributes", "tags": "write s.attributes", "resourceattributes": "write s.resource",
@@ -117,11 +116,10 @@ var otherFields = map[string]string{
 	"message": "write s.statusMessage",
 }
 
-// quantifiers are macros over a list that take a name and a condition.
+// quantifiers are macros over a list that require a name and a condition.
 var quantifiers = []string{"exists", "all", "exists_one", "existsOne", "filter", "map", "count"}
 
-// overloads are operands that do not fit, by operator or function and by their types. A
-// remedy with %[1]s has the first group of operand filled in.
+// overloads are operands that do not fit, by operator or function and by their types.
 var overloads = []struct {
 	function, operands *regexp.Regexp
 	hint               string
@@ -130,7 +128,7 @@ var overloads = []struct {
 	{nil, regexp.MustCompile(`^\((duration, string|string, duration)\)$`), `write duration("5s")`},
 	{nil, regexp.MustCompile(`^\((timestamp, (int|uint|double|string)|(int|uint|double|string), timestamp)\)$`), `write timestamp("2026-01-31T00:00:00Z")`},
 	{nil, regexp.MustCompile(`^\((list\(.*\), (int|uint|double)|(int|uint|double), list\(.*\))\)$`), "write size(), as in spans.size() > 2"},
-	{regexp.MustCompile(`^_\+_$`), regexp.MustCompile(`^\((string, (int|uint|double|bool|duration|timestamp)|(int|uint|double|bool|duration|timestamp), string)\)$`), "write string(…) around the operand that is no string"},
+	{regexp.MustCompile(`^_\+_$`), regexp.MustCompile(`^\((string, (int|uint|double|bool|duration|timestamp)|(int|uint|double|bool|duration|timestamp), string)\)$`), "write string(…) around the operand that is not a string"},
 	{regexp.MustCompile(`^contains$`), regexp.MustCompile(`^list\(.*\)\.`), `write "a" in the list`},
 	{regexp.MustCompile(`^contains$`), regexp.MustCompile(`^map\(.*\)\.`), `write "a.b" in s.attributes`},
 	{regexp.MustCompile(`^(contains|startsWith|endsWith|matches)$`), regexp.MustCompile(`^Span\.`), `name the field or the attribute, as in s.name.contains("a")`},
@@ -143,9 +141,8 @@ var (
 	reNoField    = regexp.MustCompile(`^type '(list\(.*\)|string)' does not support field selection$`)
 )
 
-// syntaxErrors returns the errors of an expression that does not parse. Errors that follow from
-// another mistake are left out: the mistakes that are known, or else the parser's first error
-// and those of macros.
+// syntaxErrors returns the errors of an expression that does not parse, without errors that follow from other
+// mistakes: either the known mistakes, or the parser's first error and the errors of macros.
 func syntaxErrors(issues *cel.Issues, source string) error {
 	toks := slices.DeleteFunc(tokens(source), func(t token) bool { return t.kind == gen.CELLexerCOMMENT })
 	if found := tokenMistakes(toks, source); len(found) > 0 {
@@ -176,7 +173,7 @@ func joined(found []*SourceError) error {
 	return errors.Join(errs...)
 }
 
-// tokenMistakes returns the mistakes that tokens show, each remedy once.
+// tokenMistakes returns the mistakes that are visible in the tokens, with each remedy once.
 func tokenMistakes(toks []token, source string) []*SourceError {
 	var out []*SourceError
 	seen := map[string]bool{}
@@ -208,7 +205,7 @@ func tokenMistakes(toks []token, source string) []*SourceError {
 			if at, hint := characterHint(text, t.start); hint != "" {
 				note(at, hint)
 			}
-			if t.text == `"` || t.text == "'" { // the rest may be inside of a string
+			if t.text == `"` || t.text == "'" { // the rest may be part of a string
 				return out
 			}
 			for i+1 < len(toks) && toks[i+1].kind == unrecognised && toks[i+1].start == toks[i].end {
@@ -221,7 +218,7 @@ func tokenMistakes(toks []token, source string) []*SourceError {
 	return out
 }
 
-// wordOf returns a word as infixWords has it.
+// wordOf returns a word in the form used in infixWords.
 func wordOf(text string) string {
 	if infixWords[text] != "" {
 		return text
@@ -229,20 +226,20 @@ func wordOf(text string) string {
 	return strings.ToLower(text)
 }
 
-// isInfix reports whether a word stands where an operator does. No expression has two operands
-// side by side.
+// isInfix reports whether a word is in the place of an operator. No valid expression has two adjacent
+// operands.
 func isInfix(word string, before, after token) bool {
 	switch {
 	case infixWords[word] == "" || !after.beginsOperand():
 		return false
-	case word == "not" || word == "if": // not (…) is a call
+	case word == "not" || word == "if": // not (…) is parsed as a call
 		return before.endsOperand() || after.kind != gen.CELLexerLPAREN
 	}
 	return before.endsOperand()
 }
 
-// characterHint returns the remedy for the character at an offset, and where the sequence that
-// it is part of begins.
+// characterHint returns the remedy for the character at an offset, and the start of the sequence that
+// contains it.
 func characterHint(text []rune, offset int) (at int, hint string) {
 	for _, c := range characters {
 		want := []rune(c.text)
@@ -255,7 +252,7 @@ func characterHint(text []rune, offset int) (at int, hint string) {
 	return 0, ""
 }
 
-// lineColumn returns line (from 1) and column (from 0) of an offset.
+// lineColumn returns the line (from 1) and column (from 0) of an offset.
 func lineColumn(text []rune, at int) (line, column int) {
 	line = 1
 	for _, r := range text[:at] {
@@ -267,7 +264,7 @@ func lineColumn(text []rune, at int) (line, column int) {
 	return line, column
 }
 
-// hasHint returns the remedy for the call of has around a place.
+// hasHint returns the remedy for the call of has that surrounds a position.
 func hasHint(toks []token, source string, at common.Location) string {
 	text := []rune(source)
 	const otherwise = `has(…) takes a field, as in has(s.parent); for the key of a map write "a.b" in s.attributes`
@@ -305,8 +302,8 @@ func hasHint(toks []token, source string, at common.Location) string {
 	return fmt.Sprintf("write %s in %s.attributes, or %s in %s.resource", key, of, key, of)
 }
 
-// checkErrors returns the errors of an expression whose types do not fit, each with a remedy
-// if one is known. Names that a call of an unknown macro would have declared are left out.
+// checkErrors returns the errors of an expression whose types do not fit, each with a remedy if one is known.
+// It omits errors about names that would be declared by a call of an unknown macro.
 func (e *Environment) checkErrors(issues *cel.Issues, parsed *ast.AST, source string) error {
 	byID := map[int64]ast.Expr{}
 	ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(x ast.Expr) { byID[x.ID()] = x }))
@@ -341,7 +338,7 @@ func (e *Environment) checkErrors(issues *cel.Issues, parsed *ast.AST, source st
 	return joined(out)
 }
 
-// readable replaces the names that stand for CEL's operators.
+// readable replaces the internal names by CEL's operators.
 var readable = strings.NewReplacer(equals, "_==_", notEquals, "_!=_", isIn, "_in_")
 
 func (e *Environment) isVariable(name string) bool {
@@ -368,7 +365,7 @@ func (e *Environment) hint(x ast.Expr, message string) string {
 			return hint
 		}
 		if strings.HasPrefix(m[1], "list") {
-			return fmt.Sprintf("a condition on one of the list is exists(s, s.%s == …)", name)
+			return fmt.Sprintf("for a condition on one element write exists(s, s.%s == …)", name)
 		}
 	}
 	return ""
@@ -421,7 +418,7 @@ func neverEqualHint(a, b *types.Type) string {
 	return ""
 }
 
-// shortType is the name of a type as cel-go's checker writes it.
+// shortType returns the name of a type as in cel-go's errors.
 func shortType(t *types.Type) string {
 	switch t.Kind() {
 	case types.DurationKind:
@@ -434,7 +431,7 @@ func shortType(t *types.Type) string {
 
 var reDays = regexp.MustCompile(`^([0-9]+)([dw])$`)
 
-// durationHint returns the remedy for the text of a duration that is none.
+// durationHint returns the remedy for an invalid duration.
 func durationHint(text string) string {
 	var n int
 	var unit string
@@ -462,10 +459,10 @@ func fieldNames() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// plainName is a name in small letters without underscores.
+// plainName returns a name in lower case without underscores.
 func plainName(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "") }
 
-// didYouMean names the candidate that is most like a name, or nothing if none is.
+// didYouMean suggests the candidate that is most similar to a name, or returns "".
 func didYouMean(name string, candidates []string) string {
 	if best := similar(name, candidates); best != "" {
 		return "did you mean " + best + "?"
@@ -473,8 +470,8 @@ func didYouMean(name string, candidates []string) string {
 	return ""
 }
 
-// similar returns the candidate that differs from name only in capitals and underscores, or
-// in at most one letter of four; "" if there is none.
+// similar returns the candidate that differs from name only in case and underscores, or in at most one of
+// four letters. It returns "" if there is none.
 func similar(name string, candidates []string) string {
 	best, least := "", len(name)+1
 	plain := plainName(name)
@@ -487,8 +484,7 @@ func similar(name string, candidates []string) string {
 	return best
 }
 
-// distance is how many letters have to be replaced, left out, added or swapped with the next
-// one.
+// distance returns the number of letters that must be replaced, removed, added or swapped with the next one.
 func distance(a, b string) int {
 	before, row := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {

@@ -11,7 +11,7 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// Needs returns what expressions read of spans.
+// Needs returns the data of spans that the expressions read.
 func Needs(expressions ...*Expression) columnar.Needs {
 	c := needsCollector{attributes: map[columnar.AttributeKey]bool{}, whole: map[columnar.Scope]bool{}}
 	for _, p := range expressions {
@@ -25,7 +25,7 @@ var serviceName = columnar.AttributeKey{Scope: columnar.ScopeResource, Key: trac
 
 type needsCollector struct {
 	program    *Expression
-	fields     columnar.Needs // its flags
+	fields     columnar.Needs // only its flags
 	attributes map[columnar.AttributeKey]bool
 	whole      map[columnar.Scope]bool
 }
@@ -43,7 +43,7 @@ func (c *needsCollector) needs() columnar.Needs {
 	return n.Union(columnar.Needs{})
 }
 
-// reads notes that an attribute is read, by all its names.
+// reads records that an attribute is read, by all its names.
 func (c *needsCollector) reads(scope columnar.Scope, key string) {
 	c.attributes[columnar.AttributeKey{Scope: scope, Key: key}] = true
 	for _, name := range c.program.aliasesRead[key] {
@@ -51,7 +51,7 @@ func (c *needsCollector) reads(scope columnar.Scope, key string) {
 	}
 }
 
-// field notes that a span's field is read.
+// field records that a span's field is read.
 func (c *needsCollector) field(name string) {
 	switch name {
 	case "events":
@@ -65,7 +65,7 @@ func (c *needsCollector) field(name string) {
 	}
 }
 
-// walk finds what is read below x.
+// walk finds everything that is read within x.
 func (c *needsCollector) walk(x ast.Expr) {
 	if scope, key, ok := c.program.attribute(x); ok {
 		c.reads(scope, key)
@@ -73,7 +73,7 @@ func (c *needsCollector) walk(x ast.Expr) {
 		return
 	}
 	if scope, ok := c.program.attributeMap(x); ok {
-		c.whole[scope] = true // used in a way that names no key
+		c.whole[scope] = true // used without naming a key
 		c.walk(x.AsSelect().Operand())
 		return
 	}
@@ -120,7 +120,7 @@ func (c *needsCollector) walk(x ast.Expr) {
 	}
 }
 
-// index notes v[key] where key is not known, or v is only known at run time.
+// index records v[key] if the key is unknown, or if v is known only at run time.
 func (c *needsCollector) index(v, key ast.Expr) {
 	text, literal := literalString(key)
 	dynamic := c.program.isKind(v, types.DynKind)
@@ -132,7 +132,7 @@ func (c *needsCollector) index(v, key ast.Expr) {
 	}
 }
 
-// optionalField notes v.?field, whatever v is.
+// optionalField records v.?field for any v.
 func (c *needsCollector) optionalField(field ast.Expr) {
 	name, _ := literalString(field)
 	c.field(name)
@@ -156,8 +156,7 @@ func (p *Expression) isA(x ast.Expr, typeName string) bool {
 	return t != nil && t.TypeName() == typeName
 }
 
-// ofOptional returns the type of an optional's value: what is selected of an
-// optional is selected of its value.
+// ofOptional returns the type of an optional's value. Selecting from an optional selects from its value.
 func ofOptional(t *types.Type) *types.Type {
 	for t != nil && t.Kind() == types.OpaqueKind && t.TypeName() == "optional_type" {
 		t = t.Parameters()[0]
@@ -165,7 +164,7 @@ func ofOptional(t *types.Type) *types.Type {
 	return t
 }
 
-// attributeMap recognises s.attributes, s.resource, e.attributes and l.attributes.
+// attributeMap recognizes s.attributes, s.resource, e.attributes and l.attributes.
 func (p *Expression) attributeMap(x ast.Expr) (columnar.Scope, bool) {
 	if x.Kind() != ast.SelectKind || x.AsSelect().IsTestOnly() {
 		return 0, false
@@ -184,9 +183,9 @@ func (p *Expression) attributeMap(x ast.Expr) (columnar.Scope, bool) {
 	return 0, false
 }
 
-// attribute recognises one attribute by its key: s["key"], s.attributes.key,
-// s.attributes["key"], has(s.attributes.key) and "key" in s.attributes, their
-// optional forms, and the same of resources, events and links.
+// attribute recognizes a part that reads one attribute by its key: s["key"], s.attributes.key,
+// s.attributes["key"], has(s.attributes.key) and "key" in s.attributes, their optional forms, and the same
+// for resources, events and links.
 func (p *Expression) attribute(x ast.Expr) (columnar.Scope, string, bool) {
 	switch x.Kind() {
 	case ast.SelectKind:
@@ -217,7 +216,7 @@ func (p *Expression) attribute(x ast.Expr) (columnar.Scope, string, bool) {
 	return 0, "", false
 }
 
-// subject returns the expression whose attribute x is.
+// subject returns the expression to whose value the attribute x belongs.
 func subject(x ast.Expr) ast.Expr {
 	switch x.Kind() {
 	case ast.SelectKind:

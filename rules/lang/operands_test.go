@@ -146,7 +146,7 @@ $.descendants()
 cel.bind(x, $, x == 1)
 `
 
-// What is absent gives no error, and no type that an attribute may have a panic.
+// Absent values must not cause errors, and attributes of any type must not cause panics.
 func TestEveryFunctionTakesEveryTypeOfAttribute(t *testing.T) {
 	env, err := NewEnvironment(1<<14, nil)
 	require.NoError(t, err)
@@ -164,11 +164,11 @@ func TestEveryFunctionTakesEveryTypeOfAttribute(t *testing.T) {
 			failure, failed := v.(*types.Err)
 			switch {
 			case failed && key == "zzz":
-				t.Errorf("%s: what is absent gives the error %v", source, failure)
+				t.Errorf("%s: an absent value causes the error %v", source, failure)
 			case failed && (strings.Contains(failure.Error(), "no such overload") || strings.Contains(failure.Error(), "runtime error") || strings.Contains(failure.Error(), "interface conversion")):
 				t.Errorf("%s: %v", source, failure)
 			case p.types[p.root.ID()].Kind() == types.BoolKind && !failed && v != types.True && v != types.False:
-				t.Errorf("%s gives %v, which is no truth value", source, v)
+				t.Errorf("%s returns %v, which is not a boolean", source, v)
 			}
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// Prefilter returns a filter that matches every trace that matches a filter, nil for
-// any, and on which when, nil for none, is true or gives an error.
+// Prefilter returns a filter that matches every trace that filter matches and for which when is true or an
+// error. A nil filter matches all traces; a nil when is true.
 func Prefilter(filter *traceql.Filter, when *Expression) *traceql.Filter {
 	best := traceql.Expr(traceql.True)
 	if filter != nil {
@@ -26,14 +26,14 @@ func Prefilter(filter *traceql.Filter, when *Expression) *traceql.Filter {
 	}
 	f, err := traceql.New(best)
 	if err != nil {
-		return traceql.All // what cannot be said narrows nothing
+		return traceql.All // an inexpressible part does not narrow the filter
 	}
 	return f
 }
 
-// mayFail says whether an evaluation could end in an error on a trace on which
-// the derived filter is false. That verdict must not be missed, so nothing is
-// derived then: from indexing lists, dividing, converting and the like.
+// mayFail reports whether an evaluation could fail on a trace that the derived filter does not match. The
+// resulting error must not be missed, so in this case no filter is derived. Examples are indexing lists,
+// dividing and converting.
 func (p *Expression) mayFail() bool {
 	fails := false
 	ast.PreOrderVisit(p.root, ast.NewExprVisitor(func(x ast.Expr) {
@@ -45,7 +45,7 @@ func (p *Expression) mayFail() bool {
 			equals, notEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals, isIn,
 			"size", "startsWith", "endsWith", "contains", FunctionHasCardNumber, "before", "ancestors", "descendants", "lowerAscii", "upperAscii", "trim":
 		case operators.Add:
-			// Counting and joining; sums of attributes may overflow.
+			// Counting and joining cannot fail, but sums of attributes may overflow.
 			for _, a := range call.Args() {
 				if k := p.types[a.ID()].Kind(); k == types.DynKind {
 					fails = true
@@ -76,10 +76,10 @@ func (p *Expression) mayFail() bool {
 	return fails
 }
 
-// prefilter derives filters from a program.
+// prefilter derives filters from an expression.
 type prefilter struct{ *Expression }
 
-// ofTrace returns a filter that a span of the trace matches wherever x is true.
+// ofTrace returns a filter that matches at least one span of every trace on which x is true.
 func (p prefilter) ofTrace(x ast.Expr) traceql.Expr {
 	switch x.Kind() {
 	case ast.CallKind:
@@ -120,7 +120,7 @@ func (p prefilter) ofTrace(x ast.Expr) traceql.Expr {
 	return traceql.True
 }
 
-// ofCount handles size(…) and count(…) compared with a number so that at least one is asked for.
+// ofCount handles comparisons of size(…) and count(…) with a number that require at least one element.
 func (p prefilter) ofCount(op string, counted, bound ast.Expr) traceql.Expr {
 	if bound.Kind() != ast.LiteralKind {
 		return traceql.True
@@ -144,8 +144,8 @@ func (p prefilter) ofCount(op string, counted, bound ast.Expr) traceql.Expr {
 	return traceql.True
 }
 
-// ofRange returns a filter that every span in the list matches, if the list is
-// spans or a filter of it; for other lists, True if not even that is known.
+// ofRange returns a filter that matches every span in the list, if the list is spans or a filter of it. For
+// other lists it returns True.
 func (p prefilter) ofRange(list ast.Expr) traceql.Expr {
 	if list.Kind() != ast.ComprehensionKind {
 		return traceql.True
@@ -158,7 +158,7 @@ func (p prefilter) ofRange(list ast.Expr) traceql.Expr {
 	return traceql.And(p.ofRange(fold.IterRange()), p.ofSpan(condition, fold.IterVar()))
 }
 
-// existsPredicate returns P of exists(x, P) and exists_one(x, P).
+// existsPredicate returns P from exists(x, P) and exists_one(x, P).
 func existsPredicate(c ast.ComprehensionExpr) ast.Expr {
 	if c.HasIterVar2() || c.LoopStep().Kind() != ast.CallKind || c.AccuInit().Kind() != ast.LiteralKind {
 		return nil
@@ -185,11 +185,11 @@ func isCountStep(c ast.ComprehensionExpr) bool {
 
 func isIdent(x ast.Expr, name string) bool { return x.Kind() == ast.IdentKind && x.AsIdent() == name }
 
-// ofSpan returns a filter that matches each span s on which x is true. Where s is
-// no span of the list spans it is a span of the trace all the same.
+// ofSpan returns a filter that matches each span s for which x is true. s need not come from the list spans;
+// it is a span of the trace in any case.
 func (p prefilter) ofSpan(x ast.Expr, s string) traceql.Expr {
 	if x.Kind() == ast.ComprehensionKind {
-		// s.events.exists(e, P): the attributes of any event.
+		// s.events.exists(e, P): a filter on attributes of events tests those of any event.
 		fold := x.AsComprehension()
 		if predicate := existsPredicate(fold); predicate != nil && fold.IterRange().Kind() == ast.SelectKind && isIdent(fold.IterRange().AsSelect().Operand(), s) {
 			if name := fold.IterRange().AsSelect().FieldName(); name == "events" || name == "links" {
@@ -257,7 +257,7 @@ var comparisons = map[string]comparison{
 
 var serviceField = traceql.Attribute(traceql.ScopeResource, trace.ServiceName)
 
-// fields are the fields of spans and events that a filter can ask for, by type.
+// fields are the fields of spans and events that filters can express, by type.
 var fields = map[string]map[string]traceql.Field{
 	"Span": {
 		"name": traceql.Intrinsic("span:name"), "kind": traceql.Intrinsic("span:kind"), "status": traceql.Intrinsic("span:status"),
@@ -266,7 +266,7 @@ var fields = map[string]map[string]traceql.Field{
 	"Event": {"name": traceql.Intrinsic("event:name")},
 }
 
-// field returns the field or attribute of s that x is.
+// field returns x as a field or attribute of s.
 func (p prefilter) field(x ast.Expr, s string) (traceql.Field, bool) {
 	if scope, key, ok := p.attribute(x); ok {
 		return traceql.Attribute(scope, key), isIdent(subject(x), s)
@@ -279,7 +279,7 @@ func (p prefilter) field(x ast.Expr, s string) (traceql.Field, bool) {
 	return f, ok
 }
 
-// comparison returns field op constant, or True if it is no such thing.
+// comparison returns the filter field op constant, or True if the comparison has another form.
 func (p prefilter) comparison(left ast.Expr, op traceql.Op, right ast.Expr, s string) traceql.Expr {
 	f, ok := p.field(left, s)
 	if !ok {
@@ -306,12 +306,12 @@ func (p prefilter) comparison(left ast.Expr, op traceql.Op, right ast.Expr, s st
 		}
 		return traceql.True
 	case isText && (f == serviceField || f.Key == "span:statusMessage") && (op != traceql.OpEqual || c.Value.Str() == ""):
-		return traceql.True // "" here is absent there
+		return traceql.True // "" corresponds to an absent value in TraceQL
 	}
 	return p.anyName(f, op, c)
 }
 
-// anyName compares an attribute by each of its names.
+// anyName compares an attribute under each of its names.
 func (p prefilter) anyName(f traceql.Field, op traceql.Op, c traceql.Const) traceql.Expr {
 	any := []traceql.Expr{traceql.Compare(f, op, c)}
 	if f.Scope != traceql.ScopeIntrinsic {
@@ -322,8 +322,8 @@ func (p prefilter) anyName(f traceql.Field, op traceql.Op, c traceql.Const) trac
 	return traceql.AnyOf(any...)
 }
 
-// textFunction returns a regular expression that matches wherever the function is
-// true. TraceQL's are anchored at both ends.
+// textFunction returns a regular expression that matches whenever the function is true. TraceQL's regular
+// expressions are anchored at both ends.
 func (p prefilter) textFunction(name string, call ast.CallExpr, s string) traceql.Expr {
 	operands := call.Args()
 	if call.IsMemberFunction() {
@@ -350,12 +350,12 @@ func (p prefilter) textFunction(name string, call ast.CallExpr, s string) traceq
 	}
 	whole, err := regexp.Compile("^(?s:" + quoted + ")$")
 	if err != nil || whole.MatchString("") {
-		return traceql.True // "" may stand for absent
+		return traceql.True // "" may represent an absent value
 	}
 	return p.anyName(f, traceql.OpRegex, traceql.String(quoted))
 }
 
-// constant returns the constant that x is known to be.
+// constant returns the value of x if it is a known constant.
 func constant(x ast.Expr) (traceql.Const, bool) {
 	if x.Kind() == ast.CallKind && x.AsCall().FunctionName() == "duration" {
 		if text, ok := literalString(x.AsCall().Args()[0]); ok {
@@ -385,9 +385,8 @@ func constant(x ast.Expr) (traceql.Const, bool) {
 	return traceql.Const{}, false
 }
 
-// moreSelective returns the filter that says more, as far as can be told from
-// its text: what of it is sent to Tempo counts first; equalities of texts say most,
-// presence least.
+// moreSelective returns the more selective filter, estimated from its form. The part that is sent to Tempo is
+// compared first. Equalities of strings are the most selective, presence is the least.
 func moreSelective(a, b traceql.Expr) traceql.Expr {
 	if cmp.Or(cmp.Compare(sentSelectivity(b), sentSelectivity(a)), cmp.Compare(traceql.Selectivity(b), traceql.Selectivity(a))) > 0 {
 		return b

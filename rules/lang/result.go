@@ -12,7 +12,7 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// IsTrue evaluates an expression that is asked for a truth value.
+// IsTrue evaluates an expression as a boolean.
 func (p *Expression) IsTrue(ctx context.Context, t *trace.Trace) (bool, error) {
 	v := p.eval(ctx, t, nil)
 	if types.IsError(v) {
@@ -21,18 +21,16 @@ func (p *Expression) IsTrue(ctx context.Context, t *trace.Trace) (bool, error) {
 	return isTrue(v), nil
 }
 
-// SpanList is a list of spans of a trace that an expression gave. The zero SpanList is
-// empty.
+// SpanList is a list of spans that an expression returned. The zero SpanList is empty.
 type SpanList struct{ list traits.Lister }
 
-// Spans evaluates an expression that is asked for a list of spans; the list is empty if
-// it gives none.
+// Spans evaluates an expression as a list of spans. The list is empty if the result is not one.
 func (p *Expression) Spans(ctx context.Context, t *trace.Trace) SpanList {
 	list, _ := p.eval(ctx, t, nil).(traits.Lister)
 	return SpanList{list}
 }
 
-// Indices returns the indices of the spans in their trace, each once.
+// Indices returns the indices of the spans in their trace, without repetition.
 func (l SpanList) Indices() []int {
 	if l.list == nil {
 		return nil
@@ -48,8 +46,8 @@ func (l SpanList) Indices() []int {
 	return indices
 }
 
-// Text evaluates an expression that is asked for a text, with about for its variable of
-// that name; false if it gives none.
+// Text evaluates an expression as a string. about is the value of the variable of that name. ok is false if
+// the result is not a string.
 func (p *Expression) Text(ctx context.Context, t *trace.Trace, about SpanList) (string, bool) {
 	list := about.list
 	if list == nil {

@@ -7,22 +7,21 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 )
 
-// Aliases maps the key of an attribute to the older names of the same attribute, the
-// newest first. Where a rule reads the key, the first name that is present is read.
+// Aliases maps the key of an attribute to its older names, newest first. If a rule reads the key, the first
+// name that is present is read.
 type Aliases map[string][]string
 
-// otelAliases are attributes that OpenTelemetry's semantic conventions renamed without a
-// change of meaning or type. Sources, as of version 1.44: the schema file
-// https://opentelemetry.io/schemas/1.44.0 (rename_attributes), attributes deprecated with
-// renamed_to in the registry (https://opentelemetry.io/docs/specs/semconv/registry/attributes/),
-// and the HTTP, database and RPC migration guides beside it.
+// otelAliases are the attributes that OpenTelemetry's semantic conventions renamed without a change of
+// meaning or type. Sources, as of version 1.44, are the schema file https://opentelemetry.io/schemas/1.44.0
+// (rename_attributes), attributes deprecated with renamed_to in the registry
+// (https://opentelemetry.io/docs/specs/semconv/registry/attributes/), and the HTTP, database and RPC
+// migration guides.
 //
-// Attributes that were split, merged, or given another type or other values are left out:
-// http.target, http.host, http.flavor, http.request_content_length_uncompressed and its
-// response, net.peer.name and net.peer.port (of the server or the client, by the span's
-// kind), net.sock.peer.name, net.sock.family, net.transport (ip_tcp became tcp),
-// db.redis.database_index, rpc.service, rpc.grpc.status_code and rpc.jsonrpc.error_code
-// (numbers became strings), enduser.role.
+// Attributes that were split, merged, or given another type or other values are omitted: http.target,
+// http.host, http.flavor, http.request_content_length_uncompressed and its response counterpart,
+// net.peer.name and net.peer.port (of the server or the client, depending on the span's kind),
+// net.sock.peer.name, net.sock.family, net.transport (ip_tcp became tcp), db.redis.database_index,
+// rpc.service, rpc.grpc.status_code and rpc.jsonrpc.error_code (numbers became strings), enduser.role.
 var OTelAliases = Aliases{
 	// HTTP and URLs
 	"http.request.method":       {"http.method"},
@@ -74,9 +73,9 @@ var OTelAliases = Aliases{
 	"gen_ai.usage.output_tokens": {"gen_ai.usage.completion_tokens"},
 }
 
-// noteOlderNames notes which parts of the expression read attributes, and by which keys
-// with older names. A key that is only known at run time has other names if it is written
-// as a literal somewhere in the expression, as in ["a", "b"].exists(k, k in s.attributes).
+// noteOlderNames records which parts of the expression read attributes, and by which keys with older names. A
+// key that is known only at run time has older names if it is a literal somewhere in the expression, as in
+// ["a", "b"].exists(k, k in s.attributes).
 func (p *Expression) noteOlderNames(table Aliases) {
 	if len(table) == 0 {
 		return
@@ -130,8 +129,8 @@ func (p *Expression) noteOlderNames(table Aliases) {
 	}
 }
 
-// olderNames returns the older names of a key by which a part of the expression reads v.
-// The keys within an attribute's value have none.
+// olderNames returns the older names of a key by which a part of the expression reads v. Keys within an
+// attribute's value have none.
 func (e *evaluation) olderNames(x ast.Expr, v, key ref.Val) []string {
 	if len(e.program.aliasesRead) == 0 {
 		return nil
@@ -144,7 +143,7 @@ func (e *evaluation) olderNames(x ast.Expr, v, key ref.Val) []string {
 	return e.program.aliasesRead[string(text)]
 }
 
-// index is v[key], by the first name of an attribute that is present.
+// index evaluates v[key] with the first name of an attribute that is present.
 func (e *evaluation) index(x ast.Expr, v, key ref.Val) ref.Val {
 	if o, ok := v.(*types.Optional); ok {
 		if !o.HasValue() {
@@ -173,8 +172,8 @@ func (e *evaluation) index(x ast.Expr, v, key ref.Val) ref.Val {
 	return absent
 }
 
-// fieldOf returns a field of an object, or the value of a map's key, by the first name of
-// an attribute that is present.
+// fieldOf returns a field of an object or the value of a map's key, using the first name of an attribute that
+// is present.
 func (e *evaluation) fieldOf(x ast.Expr, v ref.Val, field string) ref.Val {
 	found := fieldOf(v, field)
 	for _, name := range e.olderNames(x, v, types.String(field)) {
@@ -186,7 +185,7 @@ func (e *evaluation) fieldOf(x ast.Expr, v ref.Val, field string) ref.Val {
 	return found
 }
 
-// contains is key in v, by any name of an attribute.
+// contains evaluates key in v with all names of an attribute.
 func (e *evaluation) contains(x ast.Expr, key, v ref.Val) ref.Val {
 	found := contains(key, v)
 	for _, name := range e.olderNames(x, v, key) {

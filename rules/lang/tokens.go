@@ -8,8 +8,7 @@ import (
 	"github.com/google/cel-go/parser/gen"
 )
 
-// token is a token of an expression, of a kind of [gen.CELLexer…], or a character that
-// begins none.
+// token is a token of an expression, with a kind [gen.CELLexer…], or a character that does not begin a token.
 type token struct {
 	kind int
 	text string
@@ -17,13 +16,13 @@ type token struct {
 	start, end int
 }
 
-// unrecognised is the kind of a character that begins no token.
+// unrecognised is the kind of a character that does not begin a token.
 const unrecognised = antlr.TokenInvalidType
 
-// maxUnrecognised bounds the characters after which the lexer is started again.
+// maxUnrecognised limits the number of characters after which the lexer is restarted.
 const maxUnrecognised = 100
 
-// tokens splits an expression as cel-go does. Comments are tokens, white space is not.
+// tokens splits an expression like cel-go. Comments are tokens, white space is not.
 func tokens(source string) []token {
 	var out []token
 	text := []rune(source)
@@ -31,7 +30,7 @@ func tokens(source string) []token {
 	for range maxUnrecognised {
 		lexer := gen.NewCELLexer(antlr.NewInputStream(string(text[at:])))
 		lexer.RemoveErrorListeners()
-		end := 0 // of the token before
+		end := 0 // end of the previous token
 		for {
 			t := lexer.NextToken()
 			isEnd := t.GetTokenType() == antlr.TokenEOF
@@ -39,7 +38,7 @@ func tokens(source string) []token {
 			if isEnd {
 				start = len(text) - at
 			}
-			if start > end { // the lexer left a character out, and maybe others with it
+			if start > end { // the lexer skipped a character, and possibly more
 				break
 			}
 			if isEnd {
@@ -57,7 +56,7 @@ func tokens(source string) []token {
 	return out
 }
 
-// comments returns the start and the end of each comment of an expression, in characters.
+// comments yields the start and end of each comment in an expression, in characters.
 func Comments(source string) iter.Seq2[int, int] {
 	return func(yield func(start, end int) bool) {
 		for _, t := range tokens(source) {

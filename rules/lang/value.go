@@ -11,7 +11,7 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// absent is the value of what is not there.
+// absent is the absent value.
 var absent ref.Val = absentVal{}
 
 var absentType = types.NewOpaqueType("absent")
@@ -28,13 +28,13 @@ func (absentVal) Value() any                     { return nil }
 
 func isAbsent(v ref.Val) bool { return v == absent }
 
-// isTrue returns a value's truth: what is absent or no truth value is false.
+// isTrue returns a value as a boolean. Values that are absent or not booleans are false.
 func isTrue(v ref.Val) bool { return v == types.True }
 
-// objectVal is a trace, or an event or a link of one.
+// objectVal is a trace, an event or a link.
 type objectVal struct {
 	typ *types.Type
-	key any // what it is, comparable
+	key any // identifies the object; comparable
 	get func(field string) ref.Val
 }
 
@@ -191,7 +191,7 @@ func linkOf(l *trace.Link) ref.Val {
 	}}
 }
 
-// valueOf returns an attribute's value as CEL's.
+// valueOf converts an attribute's value to CEL.
 func valueOf(v trace.Value) ref.Val {
 	switch v.Type() {
 	case trace.TypeString:
@@ -245,7 +245,7 @@ func (m attrMap) Contains(key ref.Val) ref.Val {
 
 func (m attrMap) Size() ref.Val { return types.Int(len(m.attrs)) }
 
-// Iterator yields the keys, in order.
+// Iterator returns an iterator over the sorted keys.
 func (m attrMap) Iterator() traits.Iterator {
 	keys := make([]ref.Val, len(m.attrs))
 	for i, a := range m.attrs {
