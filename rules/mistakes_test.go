@@ -12,7 +12,7 @@ import (
 )
 
 func TestACommentThatTakesTheRestOfAnExpressionIsRefused(t *testing.T) {
-	const refused = "the comment (//) holds the rest of the expression"
+	const refused = "the comment (//) contains the rest of the expression"
 	for _, tt := range []struct{ name, rule, want string }{
 		{"folded", "when: >-\n  trace.id == \"a\"   // why\n  && true", `pack.yaml:10:25: rule "r": when: ` + refused},
 		{"folded, in a list", "never:\n  - >-\n    trace.id == \"a\" // why\n    && true", `pack.yaml:11:25: rule "r": never[0]: ` + refused},
@@ -44,25 +44,25 @@ func TestACommentThatTakesTheRestOfAnExpressionIsRefused(t *testing.T) {
 func TestAnExpressionThatYAMLTakesForSomethingElseIsNamed(t *testing.T) {
 	const head = "apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules:\n  - id: r\n    title: t\n    severity: low\n"
 	for _, tt := range []struct{ name, rule, want string }{
-		{"! that is no tag", "    when: !spans[0].flag && true", "p.yaml:8:11: bad YAML: did not find expected alphabetic or numeric character: YAML takes a value that begins with ! as a tag: put quotes around the whole value"},
+		{"! that is not a tag", "    when: !spans[0].flag && true", "p.yaml:8:11: bad YAML: did not find expected alphabetic or numeric character: YAML reads a value that begins with ! as a tag: put quotes around the whole value"},
 		{"! before a parenthesis", "    when: !(true || false) && true", "p.yaml:8:11: bad YAML: "},
-		{"! in a list", "    never:\n      - !spans[0].flag\n", "p.yaml:9:9: YAML takes !spans[0].flag as a tag"},
+		{"! in a list", "    never:\n      - !spans[0].flag\n", "p.yaml:9:9: YAML reads !spans[0].flag as a tag"},
 		{"! in a list, with more", "    never:\n      - !spans[0].flag && true\n", "p.yaml:9:9: bad YAML: "},
 		{"! in a list on one line", "    never: [!spans[0].flag]\n", "p.yaml:8:13: bad YAML: "},
-		{"a tag", "    when: !spans.exists(s, s.name == \"x\")", `p.yaml:8:11: YAML takes !spans.exists(s, as a tag, because the value begins with !: put quotes around`},
-		{"a tag that is all", "    when: !has(trace.root)", `p.yaml:8:11: YAML takes !has(trace.root) as a tag`},
-		{"a tag in a list", "    never:\n      - !trace.root.flag", `p.yaml:9:9: YAML takes !trace.root.flag as a tag`},
-		{"!!", "    when: !!spans.exists(s, true)", `p.yaml:8:11: YAML takes !!spans.exists(s, as a tag`},
-		{"! apart", "    when: ! spans.exists(s, true)", `p.yaml:8:11: YAML takes ! as a tag`},
-		{"! before quotes", "    when: ! 'true'", `p.yaml:8:11: YAML takes ! as a tag`},
-		{"! before a block", "    when: ! |\n      true", `p.yaml:8:11: YAML takes ! as a tag`},
+		{"a tag", "    when: !spans.exists(s, s.name == \"x\")", `p.yaml:8:11: YAML reads !spans.exists(s, as a tag, because the value begins with !: put quotes around`},
+		{"a tag without more", "    when: !has(trace.root)", `p.yaml:8:11: YAML reads !has(trace.root) as a tag`},
+		{"a tag in a list", "    never:\n      - !trace.root.flag", `p.yaml:9:9: YAML reads !trace.root.flag as a tag`},
+		{"!!", "    when: !!spans.exists(s, true)", `p.yaml:8:11: YAML reads !!spans.exists(s, as a tag`},
+		{"! with a space after it", "    when: ! spans.exists(s, true)", `p.yaml:8:11: YAML reads ! as a tag`},
+		{"! before quotes", "    when: ! 'true'", `p.yaml:8:11: YAML reads ! as a tag`},
+		{"! before a block", "    when: ! |\n      true", `p.yaml:8:11: YAML reads ! as a tag`},
 		{"a string at the beginning", "    when: \"a\" in trace.services", "p.yaml:8:11: bad YAML: did not find expected key: YAML ends a value that begins with a quote at the next one"},
-		{"a list at the beginning", "    when: [1, 2] == []", "p.yaml:8:11: bad YAML: did not find expected key: YAML takes a value that begins with [ or { as a list"},
-		{"a filter", "    traceql: { name = \"a\" && .b = 1 }", "p.yaml:8:14: want a text, have a mapping: put quotes around"},
-		{"a filter that is a mapping", "    traceql: { .a = 1 }", "p.yaml:8:14: want a text, have a mapping: put quotes around"},
+		{"a list at the beginning", "    when: [1, 2] == []", "p.yaml:8:11: bad YAML: did not find expected key: YAML reads a value that begins with [ or { as a list"},
+		{"a filter", "    traceql: { name = \"a\" && .b = 1 }", "p.yaml:8:14: want a string, have a mapping: put quotes around"},
+		{"a filter that is a mapping", "    traceql: { .a = 1 }", "p.yaml:8:14: want a string, have a mapping: put quotes around"},
 		{"further down", "    description: x\n    when: \"a\" in trace.services\n    about: spans", "p.yaml:9:11: bad YAML: "},
 		{"a comment within", "    when: spans.exists(s, true)\n      # why\n      && true", "p.yaml:10:7: bad YAML: did not find expected alphabetic or numeric character: a comment of YAML (#)"},
-		{"a colon", "    when: trace.root.flag ? true : false", "p.yaml:8:11: bad YAML: mapping values are not allowed in this context: YAML takes the colon as the end of a key"},
+		{"a colon", "    when: trace.root.flag ? true : false", "p.yaml:8:11: bad YAML: mapping values are not allowed in this context: YAML reads the colon as the end of a key"},
 	} {
 		_, err := Parse("p.yaml", []byte(head+tt.rule+"\n"), Options{})
 		require.ErrorContains(t, err, tt.want, tt.name)
@@ -70,14 +70,14 @@ func TestAnExpressionThatYAMLTakesForSomethingElseIsNamed(t *testing.T) {
 		at := (*PositionError)(nil)
 		require.True(t, errors.As(err, &at), tt.name)
 	}
-	// A tag that YAML defines is none of these, and a rule beside one that is refused is used.
+	// A tag that YAML defines is not an expression, and a valid rule next to a refused one is used.
 	pack, err := Parse("p.yaml", []byte(head+"    when: !!str 'true'\n  - {id: s, title: t, severity: low, when: !x true}\n"), Options{})
-	require.ErrorContains(t, err, "p.yaml:9:44: YAML takes !x as a tag")
+	require.ErrorContains(t, err, "p.yaml:9:44: YAML reads !x as a tag")
 	require.Len(t, pack.Rules, 1)
 }
 
 func TestACommonMistakeGivesOneErrorWithItsPlaceAndTheRemedy(t *testing.T) {
-	// A want that begins with a number begins at that column of the expression.
+	// If want begins with a number, that is the column in the expression.
 	for _, tt := range []struct{ when, want string }{
 		{`spans.exists(s, has(s.attributes["http.request.method"]))`, `33: invalid argument to has() macro: write "http.request.method" in s.attributes (at `},
 		{`spans.exists(s, has(s.parent.resource['a']))`, `38: invalid argument to has() macro: write 'a' in s.parent.resource (at `},
@@ -105,7 +105,7 @@ func TestACommonMistakeGivesOneErrorWithItsPlaceAndTheRemedy(t *testing.T) {
 		{`spans.exists(s, s.name !in ["a"])`, `24: write !(a in b) instead of a !in b`},
 		{`spans.exists(s, s.name contains "a")`, `24: write a.contains("b") instead of a contains "b"`},
 		{`spans.size() > 1 # many`, `18: begin a comment with //`},
-		{`spans.size() > 1;`, `17: leave ; out`},
+		{`spans.size() > 1;`, `17: remove the ;`},
 		{`spans.exists(s, s.name == "a)`, `27: close the string with a quote on the same line`},
 		{`spans.exists(s, s.duration > 5)`, `28: found no matching overload for '_>_' applied to '(duration, int)': write the number as a duration, as in s.duration > duration("5s")`},
 		{`spans.exists(s, 5.5 <= s.duration)`, `write the number as a duration`},
@@ -133,7 +133,7 @@ func TestACommonMistakeGivesOneErrorWithItsPlaceAndTheRemedy(t *testing.T) {
 		{`spans.exists(s, s.statusmessage == "x")`, `undefined field 'statusmessage': did you mean statusMessage?`},
 		{`spans.exists(s, s.serviceName == "x")`, `undefined field 'serviceName': write s.service`},
 		{`spans.exists(s, s.traceId == "x")`, `undefined field 'traceId': the ID of the trace is trace.id`},
-		{`spans.name == "x"`, `a condition on one of the list is exists(s, s.name == …)`},
+		{`spans.name == "x"`, `for a condition on one element write exists(s, s.name == …)`},
 		{`span.name == "x"`, `undeclared reference to 'span': a condition on some span is spans.exists(s, s.name == "a")`},
 		{`spans.exists(s, trce.id == s.name)`, `undeclared reference to 'trce': did you mean trace?`},
 		{`trace.services.contains("a")`, `write "a" in the list`},
@@ -141,8 +141,8 @@ func TestACommonMistakeGivesOneErrorWithItsPlaceAndTheRemedy(t *testing.T) {
 		{`trace.services in "a"`, `the list or map is on the right, as in "a" in trace.services`},
 		{`"a" in trace.id`, `for a part of a string write a.contains("b")`},
 		{`spans.exists(s, s["a"] == null)`, `a comparison with null is always false`},
-		{`spans.exists(s, s["a"] == nil)`, `undeclared reference to 'nil': ask for presence with has(…)`},
-		{`spans.exists(s, s.name == "n" + 5)`, `write string(…) around the operand that is no string`},
+		{`spans.exists(s, s["a"] == nil)`, `undeclared reference to 'nil': test presence with has(…)`},
+		{`spans.exists(s, s.name == "n" + 5)`, `write string(…) around the operand that is not a string`},
 		{`trace.start > now()`, `an expression has no clock`},
 	} {
 		_, err := parseOne(t, "when: |\n  "+tt.when)
@@ -178,23 +178,23 @@ func TestWordsOfOtherLanguagesAreNamesWhereTheyAreNoOperators(t *testing.T) {
 
 func TestAnExpressionThatFailsOnEveryTraceIsRefused(t *testing.T) {
 	for _, tt := range []struct{ when, want string }{
-		// written wrong, wherever it stands
+		// invalid, regardless of their position
 		{`trace.start.getHours("Europe/Nowhere") == 3`, `22: unknown time zone Europe/Nowhere: write a name like "Europe/Berlin"`},
 		{`false && spans.exists(s, s.start.getDayOfWeek("+25:99:1") == 3)`, `write a name like "Europe/Berlin" or an offset like "+02:00"`},
-		{`timestamp("0000-01-01T00:00:00Z") < trace.start`, `11: bad timestamp: timestamp overflow: years go from 1 to 9999`},
-		{`{"a": 1, "a": 2}.size() == 1`, `10: the key a is twice in this map`},
-		{`{1.5: 1}.size() == 1`, `2: a key of a map is a string, a whole number or a boolean; this is double`},
+		{`timestamp("0000-01-01T00:00:00Z") < trace.start`, `11: bad timestamp: timestamp overflow: years range from 1 to 9999`},
+		{`{"a": 1, "a": 2}.size() == 1`, `10: the key a is repeated in this map`},
+		{`{1.5: 1}.size() == 1`, `2: a map key must be a string, a whole number or a boolean; this is double`},
 		{`{trace.start: 1}.size() == 1`, `this is timestamp`},
-		{`true || spans[-1].name == "a"`, `15: an index is not negative: the last element of a list is l[l.size() - 1]`},
-		{`spans.exists(s, s.id == "EEE19B7EC3C1B174")`, `25: IDs are written in small letters: "eee19b7ec3c1b174"`},
+		{`true || spans[-1].name == "a"`, `15: an index must not be negative: the last element of a list is l[l.size() - 1]`},
+		{`spans.exists(s, s.id == "EEE19B7EC3C1B174")`, `25: IDs are written in lower case: "eee19b7ec3c1b174"`},
 		{`spans.exists(s, "eee19b7ec3c1b17" != s.parent.id)`, `17: this ID has 16 hexadecimal digits, "eee19b7ec3c1b17" has 15`},
 		{`spans.exists(s, s.id in ["eee19b7ec3c1b174", "x"])`, `an ID consists of hexadecimal digits, 0-9 and a-f; "x" does not`},
-		{`trace.id == "5B8EFFF798038103D269B633813FC60C"`, `13: IDs are written in small letters: "5b8efff798038103d269b633813fc60c"`},
+		{`trace.id == "5B8EFFF798038103D269B633813FC60C"`, `13: IDs are written in lower case: "5b8efff798038103d269b633813fc60c"`},
 		{`trace.id == ""`, `this ID has 32 hexadecimal digits, "" has 0`},
-		{`trace.id.startsWith("5B")`, `IDs are written in small letters: "5b"`},
+		{`trace.id.startsWith("5B")`, `IDs are written in lower case: "5b"`},
 		{`spans.exists(s, s.id.contains("00000000000000001"))`, `this ID has 16 hexadecimal digits, "00000000000000001" has 17`},
 		{`spans.exists(s, s.links.exists(l, l.traceId == "1" || l.spanId == "2"))`, `this ID has 32 hexadecimal digits, "1" has 1`},
-		// calculated, and always evaluated
+		// calculated and always evaluated
 		{`{"a": 1}["b"] == 1`, `9: no such key: b, on every trace`},
 		{`{"a": trace.id}["b"] == ""`, `no such key: b, on every trace`},
 		{`[1][3] == 1`, `4: index 3 is beyond the end of a list of 1, on every trace`},

@@ -2,15 +2,14 @@ package rules
 
 import "github.com/betracehq/betrace/rules/lang"
 
-// Options are the limits that rules are held to when they are loaded. The zero
-// Options are the defaults.
+// Options are the limits that are checked when rules are loaded. The zero Options mean the defaults.
 type Options struct {
-	// MaxExpressionBytes bounds the text of one expression. Default 16 KiB.
+	// MaxExpressionBytes limits the length of one expression. The default is 16 KiB.
 	MaxExpressionBytes int
-	// MaxCost bounds a rule's cost, see [Rule.Cost]. Default 1e11: two nested
-	// quantifiers over the spans of a trace of the default Sizes pass, three do not.
+	// MaxCost limits a rule's cost, see [Rule.Cost]. The default is 1e11: two nested quantifiers over the
+	// spans of a trace of the default Sizes are accepted, three are not.
 	MaxCost float64
-	// Sizes are the trace that a rule's cost is worked out for when it is loaded.
+	// Sizes describe the trace for which a rule's cost is computed when it is loaded.
 	Sizes lang.Sizes
 }
 

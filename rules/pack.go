@@ -17,7 +17,7 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// APIVersion and Kind are what a pack file says it is.
+// APIVersion and Kind are the required values of these keys in a pack file.
 const (
 	APIVersion = "betrace.dev/v1"
 	Kind       = "RulePack"
@@ -26,22 +26,22 @@ const (
 // Pack is a file of rules.
 type Pack struct {
 	Name, Version string
-	// Path is the file it was read from.
+	// Path is the file from which the pack was read.
 	Path string
 	// Digest is the SHA-256 of the file, in hexadecimal.
 	Digest string
-	// Aliases are the older names of attributes that its rules read, too.
+	// Aliases are the older names of attributes that the rules also read.
 	Aliases lang.Aliases
-	// Rules are those that can be judged, in the order of the file.
+	// Rules are the valid rules, in the order of the file.
 	Rules []*Rule
-	// Warnings, each a [*PositionError], name expressions that may be read in another way than they are meant.
+	// Warnings, each a [*PositionError], report expressions that may mean something else than intended.
 	Warnings []error
 }
 
-// Severity says how bad a violation is.
+// Severity is the severity of a violation.
 type Severity string
 
-// Severities are all severities, the worst first.
+// Severities are all severities, the highest first.
 var Severities = []Severity{"critical", "high", "medium", "low", "info"}
 
 var (
@@ -49,12 +49,10 @@ var (
 	packPattern = regexp.MustCompile(`^[a-z0-9]+([-._][a-z0-9]+)*$`)
 )
 
-// Load reads packs from files, and from the .yaml and .yml files in folders and
-// below, without those that are hidden. Each file is read once, however many paths
-// and links lead to it. A rule that is refused does not keep the others from being used: the
-// packs hold the rules that are right, and the error, which joins one
-// [*PositionError] a mistake, says what is wrong with the others. Two packs of
-// one name are a mistake.
+// Load reads packs from files, and from the .yaml and .yml files in folders and their subfolders, except
+// hidden ones. Each file is read once, even if several paths or links lead to it. Invalid rules do not
+// prevent the use of others: the packs contain the valid rules, and the error joins one [*PositionError] for
+// each mistake. Two packs with the same name are a mistake.
 func Load(paths []string, opts Options) ([]*Pack, error) {
 	var packs []*Pack
 	var errs []error
@@ -94,8 +92,8 @@ func Load(paths []string, opts Options) ([]*Pack, error) {
 	return packs, errors.Join(errs...)
 }
 
-// Parse reads one pack; file names it in errors. The pack is nil only if nothing
-// of it can be used; see [Load] for the error.
+// Parse reads one pack. file is its name in errors. The pack is nil only if nothing in it is usable. See
+// [Load] for the error.
 func Parse(file string, data []byte, opts Options) (*Pack, error) {
 	doc, root, err := parseYAML(file, data)
 	if err != nil {
@@ -129,7 +127,7 @@ func Parse(file string, data []byte, opts Options) (*Pack, error) {
 	}
 	if semconv != nil {
 		if pack.Aliases, err = doc.semconv(semconv); err != nil {
-			return nil, errors.Join(append(errs, err)...) // every rule would read wrong attributes
+			return nil, errors.Join(append(errs, err)...) // because every rule would read the wrong attributes
 		}
 	}
 	opts = opts.withDefaults()
@@ -143,7 +141,7 @@ func Parse(file string, data []byte, opts Options) (*Pack, error) {
 		pack.Warnings = append(pack.Warnings, rule.warnings...)
 		if rule.ID != "" {
 			if line, twice := ids[rule.ID]; twice {
-				err = errors.Join(err, doc.errorf(n, "rule %q: the ID is used on line %d already", rule.ID, line))
+				err = errors.Join(err, doc.errorf(n, "rule %q: the ID is already used on line %d", rule.ID, line))
 			} else {
 				ids[rule.ID] = n.Line
 			}
@@ -158,7 +156,7 @@ func Parse(file string, data []byte, opts Options) (*Pack, error) {
 	return pack, errors.Join(errs...)
 }
 
-// rule reads and compiles one rule. The rule is never nil, so that its ID is known.
+// rule reads and compiles one rule. The rule is never nil, so its ID is available even after an error.
 func (d *document) rule(env *lang.Environment, opts Options, aliases lang.Aliases, n *yaml.Node) (*Rule, error) {
 	r := &Rule{limit: opts.MaxCost}
 	var severity, query string
@@ -225,7 +223,7 @@ func (d *document) rule(env *lang.Environment, opts Options, aliases lang.Aliase
 		r.TraceQL = filter
 	}
 	if err == nil && nodes["when"] == nil && nodes["traceql"] == nil && len(always) == 0 && len(never) == 0 {
-		refuse(n, "it says nothing: want when, always, never or traceql")
+		refuse(n, "the rule has no condition: want when, always, never or traceql")
 	}
 	compile := func(n *yaml.Node, clause, source string, want lang.ResultType) *lang.Expression {
 		if n == nil {
@@ -274,7 +272,7 @@ func (d *document) rule(env *lang.Environment, opts Options, aliases lang.Aliase
 	return r, nil
 }
 
-// clause appends the text of one always or never, and its node.
+// clause appends the text of one always or never clause, and its node.
 func (d *document) clause(n *yaml.Node, texts *[]string, nodes *[]*yaml.Node) error {
 	var s string
 	if err := d.text(&s)(n); err != nil {
@@ -284,8 +282,7 @@ func (d *document) clause(n *yaml.Node, texts *[]string, nodes *[]*yaml.Node) er
 	return nil
 }
 
-// placeOf returns at which line and column (from 1 and 0) of a filter a TraceQL
-// error is.
+// placeOf returns the line (from 1) and column (from 0) of a TraceQL error in its filter.
 func placeOf(err error) (line, column int) {
 	e := (*traceql.Error)(nil)
 	if !errors.As(err, &e) {

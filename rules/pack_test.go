@@ -91,7 +91,7 @@ func TestARuleTestThatDoesNotHoldSaysWhatDiffers(t *testing.T) {
 	require.ErrorContains(t, results[1].Err, `clause: have "never[0]", want "never[7]"`)
 	require.ErrorContains(t, results[2].Err, `outcome: have "pass", want "violation"`)
 	require.NoError(t, results[3].Err)
-	// about: [] asks that it points at nothing.
+	// about: [] requires that no spans are returned.
 	pack, err = Parse("p.yaml", []byte(strings.Replace(examplePack, "about: [payment.charge_card]", "about: []", 1)), Options{})
 	require.NoError(t, err)
 	require.ErrorContains(t, pack.Rules[0].RunTests(context.Background())[0].Err, `about: have ["payment.charge_card"], want []`)
@@ -111,7 +111,7 @@ func TestTheDigestCoversWhatDecidesAndNothingElse(t *testing.T) {
 	for from, to := range map[string]string{`name = "payment"`: `name = "pay"`, "> 1000)": "> 1001)", `payment.fraud_check")' ]`: `payment.fraud_check") || true' ]`, `payment.bypass")' ]`: `payment.bypass2")' ]`} {
 		require.NotEqual(t, base, digest(strings.Replace(examplePack, from, to, 1)), to)
 	}
-	// Texts move between lists and clauses without two rules becoming one.
+	// Moving strings between lists and clauses must change the digest.
 	a, err := parseOne(t, "always: ['true']\nnever: []")
 	require.NoError(t, err)
 	b, err := parseOne(t, "always: []\nnever: ['true']")
@@ -122,61 +122,61 @@ func TestTheDigestCoversWhatDecidesAndNothingElse(t *testing.T) {
 func TestMistakesAreRefusedWithTheirPosition(t *testing.T) {
 	for _, tt := range []struct{ name, rule, want string }{
 		{"does not parse", `when: spans.exists(s, s.name == `, `pack.yaml:9:`},
-		{"does not parse: text", `when: spans.exists(s, s.name == `, `rule "r": when: Syntax error`},
+		{"does not parse: message", `when: spans.exists(s, s.name == `, `rule "r": when: Syntax error`},
 		{"unknown field", `when: spans.exists(s, s.nam == "x")`, `pack.yaml:9:28: rule "r": when: undefined field 'nam'`},
 		{"unknown variable", `when: span.name == "x"`, `undeclared reference to 'span'`},
 		{"unknown function", `when: spans.exists(s, s.name.foo())`, `undeclared reference to 'foo'`},
 		{"types that do not fit", `when: spans.exists(s, s.name > 5)`, `no matching overload for '_>_'`},
 		{"types never equal", `when: spans.exists(s, s.name == 5)`, `string is never equal to int`},
-		{"types never equal, turned", `when: spans.exists(s, 5 != s.name)`, `int is never equal to string`},
+		{"types never equal, exchanged", `when: spans.exists(s, 5 != s.name)`, `int is never equal to string`},
 		{"never in a list", `when: spans.exists(s, s.name in [1, 2])`, `string is never equal to int`},
 		{"never in a typed list", `when: 5 in trace.services`, `int is never in list(string)`},
-		{"in a text", `when: '"a" in trace.id'`, `in needs a list or a map on its right, this is string`},
+		{"in a string", `when: '"a" in trace.id'`, `in requires a list or a map on its right, have string`},
 		{"lists never equal", `when: 'trace.services == [1]'`, `list(string) is never equal to list(int)`},
-		{"a kind that does not exist", `when: spans.exists(s, s.kind == "servr")`, `there is no kind "servr"; kinds are unspecified, internal, server`},
-		{"a kind in a list", `when: spans.exists(s, s.kind in ["server", "x"])`, `there is no kind "x"`},
-		{"a status that does not exist", `when: spans.exists(s, "failed" != s.status)`, `there is no status "failed"`},
-		{"null", `when: spans.exists(s, s["a"] != null)`, `a comparison with null is always false: ask with has(`},
+		{"a kind that does not exist", `when: spans.exists(s, s.kind == "servr")`, `unknown kind "servr": kinds are unspecified, internal, server`},
+		{"a kind in a list", `when: spans.exists(s, s.kind in ["server", "x"])`, `unknown kind "x"`},
+		{"a status that does not exist", `when: spans.exists(s, "failed" != s.status)`, `unknown status "failed"`},
+		{"null", `when: spans.exists(s, s["a"] != null)`, `a comparison with null is always false: use has(`},
 		{"a selection inside an attribute", `when: spans.exists(s, s.attributes.a.b == 1)`, `write the whole key in brackets`},
-		{"a selection on an attribute", `when: spans.exists(s, s["a"].b == 1)`, `a field "b" of an attribute's value`},
-		{"no truth value", `when: spans.size()`, `want a truth value, this is int`},
-		{"no truth value in a clause", `always: [trace.id]`, `rule "r": always[0]: want a truth value, this is string`},
-		{"no truth value for &&", `when: trace.id && true`, `expected type 'bool' but found 'string'`},
-		{"about is no list of spans", "when: 'true'\nabout: trace.root", `about: want a list of spans, this is Span`},
-		{"message is no text", "when: 'true'\nmessage: spans.size()", `message: want a text, this is int`},
-		{"about is only known to message", "when: about.size() > 0", `undeclared reference to 'about'`},
+		{"a selection on an attribute", `when: spans.exists(s, s["a"].b == 1)`, `field "b" of an attribute's value cannot be selected`},
+		{"no boolean", `when: spans.size()`, `want a boolean, have int`},
+		{"no boolean in a clause", `always: [trace.id]`, `rule "r": always[0]: want a boolean, have string`},
+		{"no boolean for &&", `when: trace.id && true`, `expected type 'bool' but found 'string'`},
+		{"about is not a list of spans", "when: 'true'\nabout: trace.root", `about: want a list of spans, have Span`},
+		{"message is not a string", "when: 'true'\nmessage: spans.size()", `message: want a string, have int`},
+		{"about is defined in message only", "when: about.size() > 0", `undeclared reference to 'about'`},
 		{"a bad regular expression", `when: spans.exists(s, s.name.matches("("))`, `bad regular expression: error parsing regexp`},
 		{"a bad duration", `when: trace.duration > duration("5 minutes")`, `bad duration: time:`},
 		{"a bad timestamp", `when: trace.start > timestamp("yesterday")`, `bad timestamp`},
 		{"a field of an attribute, of an optional", `when: spans.exists(s, s[?"a"].b.hasValue())`, `write the whole key in brackets`},
-		{"a message type", `when: google.protobuf.Int64Value{value:1} == 1`, `messages cannot be made here`},
+		{"a message type", `when: google.protobuf.Int64Value{value:1} == 1`, `messages cannot be constructed`},
 		{"bad TraceQL", `traceql: '{ .a = }'`, `pack.yaml:9:22: rule "r": traceql: TraceQL, line 1, column 8: want an attribute`},
 		{"a pipeline", `traceql: '{ .a = 1 } | count() > 2'`, `a pipeline (|) is not supported`},
 		{"an unknown key", "when: 'true'\nwhenn: 'true'", `pack.yaml:10:5: a rule: unknown key "whenn"; it has about, always`},
 		{"a key twice", "when: 'true'\nwhen: 'true'", `"when"`},
-		{"says nothing", `description: x`, `it says nothing: want when, always, never or traceql`},
+		{"no condition", `description: x`, `the rule has no condition: want when, always, never or traceql`},
 		{"empty", `when: ""`, `the expression is empty`},
-		{"a list where a text belongs", `when: [a]`, `want a text, have a list`},
-		{"a text where a list belongs", `always: 'true'`, `want a list, have "true"`},
-		{"too long", `when: '"` + strings.Repeat("x", 20000) + `" == trace.id'`, `the expression has 20014 bytes; at most 16384 are read`},
+		{"a list instead of a string", `when: [a]`, `want a string, have a list`},
+		{"a string instead of a list", `always: 'true'`, `want a list, have "true"`},
+		{"too long", `when: '"` + strings.Repeat("x", 20000) + `" == trace.id'`, `the expression has 20014 bytes, more than the limit of 16384`},
 		{"too deep", `when: '` + strings.Repeat("(", 300) + "true" + strings.Repeat(")", 300) + `'`, `recursion`},
 		{"three nested quantifiers", `when: spans.exists(a, spans.exists(b, spans.exists(c, a.name == c.name)))`, `over the limit of 1e+11: nest fewer quantifiers`},
 		{"a test without want", "when: 'true'\ntests: [{name: x, trace: [{name: a}]}]", `test "x": want is ""`},
 		{"a test without trace", "when: 'true'\ntests: [{name: x, want: pass}]", `test "x": trace is missing`},
 		{"a test's unknown key", "when: 'true'\ntests: [{name: x, want: pass, trace: [{nme: a}]}]", `a span: unknown key "nme"`},
 		{"a test's bad duration", "when: 'true'\ntests: [{name: x, want: pass, trace: [{name: a, duration: long}]}]", `want a duration like 250ms`},
-		{"a test's bad kind", "when: 'true'\ntests: [{name: x, want: pass, trace: [{name: a, kind: srv}]}]", `"srv" is none of unspecified`},
+		{"a test's bad kind", "when: 'true'\ntests: [{name: x, want: pass, trace: [{name: a, kind: srv}]}]", `"srv" is not one of unspecified`},
 		{"a test's bad link", "when: 'true'\ntests: [{name: x, want: pass, trace: [{name: a, links: [{spanId: zz}]}]}]", `span ID "zz"`},
-		{"block text", "when: |\n  true &&\n    trace.idd == \"x\"", `pack.yaml:11:14: rule "r": when: undefined field 'idd'`},
-		{"folded text", "when: >\n  true &&\n  trace.idd == \"x\"", `pack.yaml:11:12: rule "r": when: undefined field 'idd'`},
-		{"folded text, an empty line and an indented one", "when: >-\n  true\n\n\n    && trace.idd == \"x\"", `pack.yaml:13:17: rule "r": when: undefined field 'idd'`},
-		{"block text with an empty line", "when: |\n  true &&\n\n  trace.idd == \"x\"", `pack.yaml:12:12: rule "r": when: undefined field 'idd'`},
-		{"plain text of several lines", "when: trace.id == \"ä\" &&\n\n     trace.idd == \"x\"", `pack.yaml:11:15: rule "r": when: undefined field 'idd'`},
-		{"quoted text of several lines", "when: 'trace.id == \"it''s\" &&\n  trace.idd == \"x\"'", `pack.yaml:10:12: rule "r": when: undefined field 'idd'`},
-		{"escaped text", `when: "trace.id == \"\u00e4\" && trace.idd == 1"`, `pack.yaml:9:43: rule "r": when: undefined field 'idd'`},
-		{"escaped text that goes on", "when: \"trace.id == 'a' \\\n   && trace.idd == 1\"", `pack.yaml:10:16: rule "r": when: undefined field 'idd'`},
+		{"block scalar", "when: |\n  true &&\n    trace.idd == \"x\"", `pack.yaml:11:14: rule "r": when: undefined field 'idd'`},
+		{"folded scalar", "when: >\n  true &&\n  trace.idd == \"x\"", `pack.yaml:11:12: rule "r": when: undefined field 'idd'`},
+		{"folded scalar, an empty line and an indented one", "when: >-\n  true\n\n\n    && trace.idd == \"x\"", `pack.yaml:13:17: rule "r": when: undefined field 'idd'`},
+		{"block scalar with an empty line", "when: |\n  true &&\n\n  trace.idd == \"x\"", `pack.yaml:12:12: rule "r": when: undefined field 'idd'`},
+		{"plain scalar of several lines", "when: trace.id == \"ä\" &&\n\n     trace.idd == \"x\"", `pack.yaml:11:15: rule "r": when: undefined field 'idd'`},
+		{"quoted scalar of several lines", "when: 'trace.id == \"it''s\" &&\n  trace.idd == \"x\"'", `pack.yaml:10:12: rule "r": when: undefined field 'idd'`},
+		{"escaped scalar", `when: "trace.id == \"\u00e4\" && trace.idd == 1"`, `pack.yaml:9:43: rule "r": when: undefined field 'idd'`},
+		{"escaped scalar with a continuation line", "when: \"trace.id == 'a' \\\n   && trace.idd == 1\"", `pack.yaml:10:16: rule "r": when: undefined field 'idd'`},
 		{"TraceQL of several lines", "traceql: |\n  { name = \"a\"\n    && }", `pack.yaml:11:12: rule "r": traceql: TraceQL, line 2, column 6`},
-		{"quoted text", "when: 'trace.idd == \"x\"'", `pack.yaml:9:17: rule "r": when: undefined field 'idd'`},
+		{"quoted scalar", "when: 'trace.idd == \"x\"'", `pack.yaml:9:17: rule "r": when: undefined field 'idd'`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := parseOne(t, tt.rule)
@@ -197,14 +197,14 @@ func TestMistakesOfTheFile(t *testing.T) {
 	head := "apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\n"
 	for _, tt := range []struct{ name, file, want string }{
 		{"empty", "", "p.yaml:1:1: the file is empty"},
-		{"no YAML", "a: [", "p.yaml:1:1: bad YAML:"},
-		{"no YAML further down", "a: 1\nb: [\nc: {", "p.yaml:"},
+		{"not YAML", "a: [", "p.yaml:1:1: bad YAML:"},
+		{"not YAML further down", "a: 1\nb: [\nc: {", "p.yaml:"},
 		{"only a comment", "# later\n---\n", "p.yaml:1:1: the file is empty"},
-		{"two documents", head + "rules: [{id: a, title: t, severity: low, when: 'true'}]\n---\n" + head, "p.yaml:6:1: a second YAML document: a file holds one pack"},
-		{"an alias within itself", head + "rules: [{id: a, title: t, severity: low, when: 'true', tests: [{name: n, want: pass, trace: [{attributes: &a {x: *a}}]}]}]\n", "p.yaml:4:114: the alias *a is within what it repeats"},
-		{"aliases that repeat too much", "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e]\n", "its aliases repeat over 100000 nodes"},
-		{"a label twice", head + "rules: [{id: a, title: t, severity: low, when: 'true', labels: {a: x, a: y}}]\n", `p.yaml:4:71: the key "a" is there twice`},
-		{"an attribute twice", head + "rules: [{id: a, title: t, severity: low, when: 'true', tests: [{name: n, want: pass, trace: [{attributes: {k: 1, k: 2}}]}]}]\n", `p.yaml:4:114: the key "k" is there twice`},
+		{"two documents", head + "rules: [{id: a, title: t, severity: low, when: 'true'}]\n---\n" + head, "p.yaml:6:1: a second YAML document: write each pack into its own file"},
+		{"an alias within itself", head + "rules: [{id: a, title: t, severity: low, when: 'true', tests: [{name: n, want: pass, trace: [{attributes: &a {x: *a}}]}]}]\n", "p.yaml:4:114: the alias *a refers to a node that contains it"},
+		{"aliases that repeat too much", "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e]\n", "its aliases repeat more than 100000 nodes"},
+		{"a label twice", head + "rules: [{id: a, title: t, severity: low, when: 'true', labels: {a: x, a: y}}]\n", `p.yaml:4:71: the key "a" is repeated`},
+		{"an attribute twice", head + "rules: [{id: a, title: t, severity: low, when: 'true', tests: [{name: n, want: pass, trace: [{attributes: {k: 1, k: 2}}]}]}]\n", `p.yaml:4:114: the key "k" is repeated`},
 		{"another kind", "apiVersion: v1\nkind: Pod\n", `want apiVersion: betrace.dev/v1 and kind: RulePack, have "v1" and "Pod"`},
 		{"a list", "- 1", "a pack: want keys and values, have a list"},
 		{"no metadata", "apiVersion: betrace.dev/v1\nkind: RulePack\n", "metadata is missing"},
@@ -250,7 +250,7 @@ rules:
   - {id: last, title: t, severity: low, when: 'true'}
 `), Options{})
 	require.ErrorContains(t, err, `p.yaml:6:51: rule "bad": when: undefined field 'zzz'`)
-	require.ErrorContains(t, err, `p.yaml:7:5: rule "good": the ID is used on line 5 already`)
+	require.ErrorContains(t, err, `p.yaml:7:5: rule "good": the ID is already used on line 5`)
 	var ids []string
 	for _, r := range pack.Rules {
 		ids = append(ids, r.ID)
@@ -298,12 +298,12 @@ func TestJudgeGivesTheVerdictOfTheTable(t *testing.T) {
 		{"always broken", `always: ["` + yes + `", "` + no + `"]` + "\n" + `never: ["` + yes + `"]`, Violation, "always[1]"},
 		{"never broken", `always: ["` + yes + `"]` + "\n" + `never: ["` + no + `", "` + yes + `"]`, Violation, "never[1]"},
 		{"a clause fails", `always: ["` + yes + `", "` + fails + `"]`, Error, ""},
-		{"broken beats failed before it", `always: ["` + fails + `", "` + no + `"]`, Violation, "always[1]"},
-		{"broken beats failed after it", `always: ["` + no + `", "` + fails + `"]`, Violation, "always[0]"},
+		{"a broken clause takes precedence over a failed one before it", `always: ["` + fails + `", "` + no + `"]`, Violation, "always[1]"},
+		{"a broken clause takes precedence over a failed one after it", `always: ["` + no + `", "` + fails + `"]`, Violation, "always[0]"},
 		{"absent in always", `always: ['spans[0]["zzz"] == 1']`, Violation, "always[0]"},
 		{"absent in never", `never: ['spans[0]["zzz"] == 1']`, Pass, ""},
 		{"an attribute as a clause", `always: ['spans[0]["flag"]']`, Pass, ""},
-		{"a text as a clause", `always: ['spans[0]["text"]']`, Violation, "always[0]"},
+		{"a string as a clause", `always: ['spans[0]["text"]']`, Violation, "always[0]"},
 		{"when false hides clauses", `when: "` + no + `"` + "\n" + `always: ["` + fails + `"]`, NotApplicable, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -366,13 +366,13 @@ func TestOnlyWhatIsEvaluatedHasToBeWithinTheCostLimit(t *testing.T) {
 		want Outcome
 		err  string
 	}{
-		"what the trace is too large for":      {"never: ['" + quadratic + "']", Error, "rule r: cost: "},
-		"when it is when":                      {"when: '" + quadratic + "'", Error, "rule r: cost: "},
-		"not where the rule does not apply":    {"when: 'spans.exists(s, s.name == \"other\")', never: ['" + quadratic + "']", NotApplicable, ""},
-		"nor where traceql does not match":     {"traceql: '{ name = \"other\" }', never: ['" + quadratic + "']", NotApplicable, ""},
-		"nor for the message of a violation":   {"never: ['spans.exists(s, s.name == \"op\")'], message: '" + quadratic + ` ? "a" : "b"'`, Violation, ""},
-		"nor for what a violation is about":    {"never: ['spans.exists(s, s.name == \"op\")'], about: 'spans.filter(s, " + quadratic + ")'", Violation, ""},
-		"texts are joined as often as written": {`never: ['spans.exists(s, s.name == "op")'], message: 'string(spans[0]["k"]) + string(spans[0]["k"]) + string(spans[0]["k"]) + "." + string(spans[0]["k"])'`, Violation, ""},
+		"a clause that costs too much":                  {"never: ['" + quadratic + "']", Error, "rule r: cost: "},
+		"when costs too much":                           {"when: '" + quadratic + "'", Error, "rule r: cost: "},
+		"the rule does not apply":                       {"when: 'spans.exists(s, s.name == \"other\")', never: ['" + quadratic + "']", NotApplicable, ""},
+		"traceql does not match":                        {"traceql: '{ name = \"other\" }', never: ['" + quadratic + "']", NotApplicable, ""},
+		"the message costs too much":                    {"never: ['spans.exists(s, s.name == \"op\")'], message: '" + quadratic + ` ? "a" : "b"'`, Violation, ""},
+		"about costs too much":                          {"never: ['spans.exists(s, s.name == \"op\")'], about: 'spans.filter(s, " + quadratic + ")'", Violation, ""},
+		"strings are joined as often as in the message": {`never: ['spans.exists(s, s.name == "op")'], message: 'string(spans[0]["k"]) + string(spans[0]["k"]) + string(spans[0]["k"]) + "." + string(spans[0]["k"])'`, Violation, ""},
 	} {
 		pack, err := Parse("p.yaml", []byte("apiVersion: betrace.dev/v1\nkind: RulePack\nmetadata: {name: p}\nrules:\n  - {id: r, title: title, severity: low, "+tt.rule+"}\n"),
 			Options{MaxCost: 30_000, Sizes: lang.Sizes{Spans: 2, Text: 10}})
@@ -382,11 +382,11 @@ func TestOnlyWhatIsEvaluatedHasToBeWithinTheCostLimit(t *testing.T) {
 		if tt.err != "" {
 			require.ErrorContains(t, v.Err, tt.err, name)
 		}
-		if tt.want == Violation && name != "texts are joined as often as written" {
+		if tt.want == Violation && name != "strings are joined as often as in the message" {
 			require.Equal(t, "title", v.Message, name)
 			require.Empty(t, v.About, name)
 		}
-		if name == "texts are joined as often as written" {
+		if name == "strings are joined as often as in the message" {
 			require.Equal(t, text+text+text+"."+text, v.Message)
 		}
 	}
@@ -419,12 +419,12 @@ func TestNeedsNameWhatIsRead(t *testing.T) {
 		{`when: spans.exists(s, s[s.name] == 1)`, ``, []traceql.Scope{traceql.ScopeAny}},
 		{"when: 'true'\nabout: spans.filter(s, s[\"a\"] == 1)\nmessage: string(about[0][\"b\"])", `.a .b`, nil},
 		{`traceql: '{ span.x = 1 && name = "y" && duration > 1s }'`, `span.x`, nil},
-		// What an attribute is of is read too.
+		// The owner of an attribute is read too.
 		{`when: spans.filter(s, s["a"] == 1)[0]["b"] == 2`, `.a .b`, nil},
 		{`when: spans.filter(s, s["a"] == 1)[0].attributes.b == 2`, `.a span.b`, nil},
 		{`when: spans.filter(s, s["a"] == 1)[0].attributes.exists(k, k == "x")`, `.a`, []traceql.Scope{traceql.ScopeSpan}},
 		{`when: '"c" in spans.filter(s, s["a"] == 1)[0].resource'`, `.a resource.c`, nil},
-		// What is selected of an optional is read as of its value.
+		// Selecting from an optional reads the same as selecting from its value.
 		{`when: spans.exists(s, s.?parent.attributes["a"].orValue(0) == 1 && has(s.?parent.resource.b))`, `span.a resource.b`, nil},
 		{`when: spans.exists(s, s.?parent.attributes.orValue({}).size() == 1)`, ``, []traceql.Scope{traceql.ScopeSpan}},
 		{`when: spans.first().service.orValue("") == "x" && spans.first().events.hasValue()`, `resource.service.name`, nil},
@@ -503,7 +503,7 @@ func TestPrefilterSaysWhatAFilterCanAndNoMore(t *testing.T) {
 		{`when: spans.exists(s, s["flag"])`, `{ .flag = true }`},
 		{`when: spans.exists(s, has(s.attributes.x) && "y.z" in s.resource)`, `{ span.x != nil && resource.y.z != nil }`},
 		{`when: spans.exists(s, s.attributes["a"] != "x")`, `{ span.a != "x" }`},
-		// What is never sent to Tempo is worth nothing.
+		// Parts that are never sent to Tempo do not count.
 		{`when: spans.exists(s, has(s.attributes.x) && has(s.attributes.y) && has(s.attributes.z)) && spans.exists(s, s.kind == "server")`, `{ kind = server }`},
 		{`when: spans.exists(s, s.events.exists(e, e.attributes["k"] == "v")) && spans.exists(s, s.status == "error")`, `{ status = error }`},
 		{`when: spans.exists(s, s.service != "x")`, `{ }`},

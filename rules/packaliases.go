@@ -11,11 +11,11 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// includes are the tables that a pack can include by name.
+// includes are the tables that a pack may include by name.
 var includes = map[string]lang.Aliases{"otel": lang.OTelAliases}
 
-// semconv reads a pack's table of older names: the included one, in which lists of the
-// pack's own replace those of the same key.
+// semconv reads a pack's table of older names. It returns the included table, in which the pack's own lists
+// replace those with the same key.
 func (d *document) semconv(n *yaml.Node) (lang.Aliases, error) {
 	table := lang.Aliases{}
 	var include string
@@ -74,7 +74,7 @@ func (d *document) semconv(n *yaml.Node) (lang.Aliases, error) {
 	return table, errors.Join(errs...)
 }
 
-// alias reads one key and the list of its older names into the table.
+// alias reads one key and its list of older names into the table.
 func (d *document) alias(keyNode, list *yaml.Node, own map[string]*yaml.Node, table lang.Aliases) (string, error) {
 	var key string
 	if err := d.text(&key)(keyNode); err != nil {
@@ -87,7 +87,7 @@ func (d *document) alias(keyNode, list *yaml.Node, own map[string]*yaml.Node, ta
 	refuse := func(n *yaml.Node, name string) {
 		switch {
 		case name == "" || strings.ContainsRune(name, 0):
-			errs = append(errs, d.errorf(n, "semconv: %q is no attribute's key", name))
+			errs = append(errs, d.errorf(n, "semconv: %q is not an attribute key", name))
 		case name == trace.ServiceName:
 			errs = append(errs, d.errorf(n, "semconv: %s has no other names: s.service and trace.services read it", trace.ServiceName))
 		}

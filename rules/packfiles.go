@@ -8,11 +8,10 @@ import (
 	"strings"
 )
 
-// packFiles returns path if it is a file, and the .yaml and .yml files of a folder and of
-// the folders below it. Links are followed; a folder is read once, so that loops end. Files
-// and folders whose names begin with a dot are left out, unless path itself is one: a
-// ConfigMap is mounted by Kubernetes as links into a hidden folder. An error does not keep
-// the other files from being returned.
+// packFiles returns path if it is a file, otherwise the .yaml and .yml files in the folder and its
+// subfolders. It follows links and reads each folder once, so that loops end. It omits files and folders
+// whose names begin with a dot, because Kubernetes mounts a ConfigMap as links into a hidden folder; path
+// itself may be hidden. After an error the other files are still returned.
 func packFiles(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -37,8 +36,8 @@ func packFiles(path string) ([]string, error) {
 // packWalk collects the files of packs below a folder.
 type packWalk struct {
 	files   []string
-	folders map[string]bool // that were read, by resolved path
-	hidden  string          // the first file or folder that was left out
+	folders map[string]bool // folders already read, by resolved path
+	hidden  string          // the first file or folder that was omitted
 }
 
 func (w *packWalk) walk(folder string) error {
@@ -57,7 +56,7 @@ func (w *packWalk) walk(folder string) error {
 			}
 			continue
 		}
-		info, err := os.Stat(path) // of the target if it is a link
+		info, err := os.Stat(path) // describes the target if it is a link
 		switch {
 		case err != nil:
 			errs = append(errs, err)
@@ -75,8 +74,7 @@ func hasPackExtension(path string) bool {
 	return ext == ".yaml" || ext == ".yml"
 }
 
-// resolve returns the absolute path without links, which is the same however a file was
-// reached.
+// resolve returns the absolute path without links, which is the same for all paths to a file.
 func resolve(path string) (string, error) {
 	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {

@@ -33,8 +33,8 @@ func TestEachFileOfAFolderIsReadOnceAndHiddenOnesNot(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		files map[string]string
-		paths []string // below the folder; none: the folder itself
-		want  []string // paths of the packs
+		paths []string // paths below the folder; if none, the folder itself
+		want  []string // paths of the packs that are read
 		err   string
 	}{
 		{name: "a ConfigMap, as Kubernetes mounts it", files: map[string]string{

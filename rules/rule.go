@@ -12,26 +12,25 @@ import (
 	"github.com/betracehq/betrace/traceql"
 )
 
-// Rule is one compiled rule. It is immutable and may be used by several
-// goroutines at once.
+// Rule is one compiled rule. It is immutable and safe for concurrent use.
 type Rule struct {
 	ID, Title, Description string
 	Severity               Severity
 	Controls               []string
 	Labels                 map[string]string
-	// TraceQL narrows the traces that the rule applies to; nil: it does not.
+	// TraceQL restricts the traces to which the rule applies. If nil, it does not.
 	TraceQL *traceql.Filter
-	// When, Always, Never, About and Message are CEL, as written; "" where absent.
+	// When, Always, Never, About and Message are CEL as in the pack, "" if absent.
 	When           string
 	Always, Never  []string
 	About, Message string
 	Tests          []Test
 	// Aliases are the older names of the attributes that the rule reads, by key.
 	Aliases lang.Aliases
-	// Pack is where the rule comes from.
+	// Pack is the pack that contains the rule.
 	Pack *Pack
-	// Digest is the SHA-256, in hexadecimal, of what decides: traceql, when,
-	// always and never, and the older names of the attributes that they read.
+	// Digest is the SHA-256, in hexadecimal, of everything that determines the verdict: traceql, when, always
+	// and never, and the older names of the attributes that they read.
 	Digest string
 
 	limit          float64
@@ -41,62 +40,60 @@ type Rule struct {
 	about, message *lang.Expression
 }
 
-// Clause is one always or never.
+// Clause is one always or never clause.
 type Clause struct {
-	// Name is how verdicts name it: "always[0]".
+	// Name is the clause's name in verdicts, such as "always[0]".
 	Name       string
 	Expression *lang.Expression
-	// Broken is the truth value that breaks it.
+	// Broken is the value of the expression that breaks the clause.
 	Broken bool
 }
 
-// Outcome is what a verdict says.
+// Outcome is the outcome of a verdict.
 type Outcome uint8
 
 // The outcomes of a rule on a trace.
 const (
-	// NotApplicable: the rule has nothing to say about this trace.
+	// NotApplicable means that the rule does not apply to the trace.
 	NotApplicable Outcome = iota
-	// Pass: the rule applies, and every clause holds.
+	// Pass means that the rule applies and every clause holds.
 	Pass
-	// Violation: the rule applies, and a clause is broken.
+	// Violation means that the rule applies and a clause is broken.
 	Violation
-	// Error: whether the rule is violated could not be decided. It is never a pass.
+	// Error means that the verdict could not be determined. It never counts as a pass.
 	Error
 )
 
 var outcomeNames = [...]string{"not_applicable", "pass", "violation", "error"}
 
-// String returns the outcome as reports and rule tests write it.
+// String returns the outcome as in reports and rule tests.
 func (o Outcome) String() string { return outcomeNames[o] }
 
-// Verdict is what a rule says about a trace.
+// Verdict is the verdict of a rule on a trace.
 type Verdict struct {
 	Rule    *Rule
 	Outcome Outcome
-	// Clause is the first that is broken: "always[0]", "never[1]", or "when" for a
-	// rule without clauses. Empty unless Outcome is Violation.
+	// Clause is the first broken clause: "always[0]", "never[1]", or "when" for a rule without clauses. It is
+	// empty unless Outcome is Violation.
 	Clause string
-	// About are indices of the spans that a violation points at, each once.
+	// About are the indices of the spans that a violation concerns, without repetition.
 	About []int
-	// Message says what is wrong, to people.
+	// Message describes the violation.
 	Message string
-	// Err is why the outcome is Error.
+	// Err is the reason for the outcome Error.
 	Err error
 }
 
-// Judge returns the rule's verdict on the trace. A context that ends meanwhile
-// gives Error.
+// Judge returns the rule's verdict on the trace. If the context ends during evaluation, the outcome is Error.
 func (r *Rule) Judge(ctx context.Context, t *trace.Trace) Verdict {
 	return r.JudgeSized(ctx, t, lang.SizesOf(t))
 }
 
-// JudgeSized is Judge for a caller that judges a trace by many rules, and has
-// worked out its sizes once.
+// JudgeSized is [Rule.Judge] for callers that judge a trace by many rules and have computed its sizes once.
 //
-// Each part is evaluated only if it and what came before it cost no more than the
-// limit on a trace of these sizes: over it, when and the clauses give Error, what
-// is said of a violation fails.
+// A part is evaluated only if the cost of it and the previous parts does not exceed the limit on a trace of
+// these sizes. If it does, the outcome is Error if the part is when or a clause; about and message are
+// omitted.
 func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes lang.Sizes) Verdict {
 	v := Verdict{Rule: r}
 	fail := func(what string, err error) Verdict {
@@ -151,12 +148,11 @@ func (r *Rule) JudgeSized(ctx context.Context, t *trace.Trace, sizes lang.Sizes)
 	return v
 }
 
-// ClauseWhen is the clause of a violated rule that has neither always nor never.
+// ClauseWhen is the clause of a violated rule that has neither always nor never clauses.
 const ClauseWhen = "when"
 
-// Violated returns the verdict on a trace of these sizes that is known to break the
-// clause of that name, the first in order: it works out what the violation points at and
-// says. Neither changes that it is one.
+// Violated returns the verdict on a trace of these sizes that is known to break the given clause, the first
+// in order. It evaluates about and message, which cannot change the outcome.
 func (r *Rule) Violated(ctx context.Context, t *trace.Trace, clause string, sizes lang.Sizes) Verdict {
 	v := Verdict{Rule: r, Outcome: Violation, Clause: clause, Message: r.Title}
 	var about lang.SpanList
@@ -172,11 +168,10 @@ func (r *Rule) Violated(ctx context.Context, t *trace.Trace, clause string, size
 	return v
 }
 
-// digest hashes traceql, when, and the lists always and never, each text as its
-// length (8 bytes, big-endian) and its bytes, each list after its length. An
-// absent traceql or when is the text "". If these read attributes with older names,
-// traceql is the filter with all names, and a list of the keys that CEL reads
-// follows, each with the list of its older names.
+// digest hashes traceql, when, and the lists always and never. Each string is hashed as its length (8 bytes,
+// big-endian) and its bytes, each list as its length and its elements. An absent traceql or when is hashed as
+// "". If these parts read attributes with older names, traceql is the filter with all names, and the list of
+// the keys that CEL reads is appended, each with the list of its older names.
 func (r *Rule) digest() string {
 	h := sha256.New()
 	number := func(n int) {
@@ -213,8 +208,7 @@ func (r *Rule) digest() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// aliasesThatDecide returns the older names of attributes that when, always and never
-// read, by key.
+// aliasesThatDecide returns the older names of the attributes that when, always and never read, by key.
 func (r *Rule) aliasesThatDecide() lang.Aliases {
 	read := lang.Aliases{}
 	for _, p := range r.programs(false) {
@@ -225,7 +219,7 @@ func (r *Rule) aliasesThatDecide() lang.Aliases {
 	return read
 }
 
-// noteAlias notes that the rule reads an attribute, if it has older names.
+// noteAlias records that the rule reads an attribute, if the attribute has older names.
 func (r *Rule) noteAlias(table lang.Aliases, key string, isAttribute bool) {
 	if !isAttribute || len(table[key]) == 0 {
 		return
@@ -236,8 +230,8 @@ func (r *Rule) noteAlias(table lang.Aliases, key string, isAttribute bool) {
 	r.Aliases[key] = table[key]
 }
 
-// programs returns all that the rule evaluates to decide; with all set, also what
-// it says of violations.
+// programs returns the expressions that determine the verdict, and with all also those that describe
+// violations.
 func (r *Rule) programs(all bool) []*lang.Expression {
 	var ps []*lang.Expression
 	if r.when != nil {

@@ -16,21 +16,21 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// Test is one of the tests of a rule that its pack holds.
+// Test is one test of a rule, from its pack.
 type Test struct {
 	Name  string
 	Trace *trace.Trace
 	Want  Outcome
-	// Clause, Message and About (names of spans, in order) are checked if they are
-	// given: not "" and not nil.
+	// Clause, Message and About (the names of spans, in order) are checked if they are set, that is, not "" or
+	// nil.
 	Clause, Message string
 	About           []string
-	// File and Line are where the test is.
+	// File and Line are the position of the test.
 	File string
 	Line int
 }
 
-// TestResult is what became of a test. Err is nil if it passed.
+// TestResult is the result of a test. Err is nil if it passed.
 type TestResult struct {
 	Test    *Test
 	Verdict Verdict
@@ -78,21 +78,15 @@ func (test *Test) check(v Verdict) error {
 	return nil
 }
 
-// testStart is when the traces of tests start.
+// testStart is the start of the traces of tests.
 var testStart = trace.TimeOf(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 
-// test reads one test. The spans of its trace are written as rules see them, and
-// what is left out has a default:
+// test reads one test. The spans of its trace have the fields that rules see, with these defaults:
 //
-//   - id is a label of any text, by default the span's number, from 1.
-//   - parent is the id or the name of another span; without it the first span is
-//     the root, and the parent of all others. "" makes a root, and the label of no
-//     span an orphan.
-//   - start is a duration after the start of the trace, by default a millisecond
-//     for each span before it; duration is by default a millisecond. end, a
-//     duration after the start of the trace, may stand for duration.
-//   - kind is by default internal, status unset. service stands for the resource's
-//     service.name.
+//   - id is a label, which may be any string. The default is the span's number, from 1.
+//   - parent is the id or the name of another span. By default the first span is the root, and the parent of all others. "" makes the span a root; a label that no span has makes it an orphan.
+//   - start is a duration after the start of the trace, by default a millisecond for each previous span. duration is by default a millisecond. end, a duration after the start of the trace, may replace duration.
+//   - kind is by default internal, and status unset. service sets the resource's service.name.
 func (d *document) test(r *Rule, n *yaml.Node) error {
 	test := Test{File: d.file, Line: n.Line}
 	var want string
@@ -107,7 +101,7 @@ func (d *document) test(r *Rule, n *yaml.Node) error {
 	}
 	outcome := slices.Index(outcomeNames[:], want)
 	if outcome < 0 {
-		return d.errorf(n, "rule %q: test %q: want is %q: it is one of %s", r.ID, test.Name, want, strings.Join(outcomeNames[:], ", "))
+		return d.errorf(n, "rule %q: test %q: want is %q: use one of %s", r.ID, test.Name, want, strings.Join(outcomeNames[:], ", "))
 	}
 	test.Want = Outcome(outcome)
 	if spans == nil || spans.Kind != yaml.SequenceNode || len(spans.Content) == 0 {
@@ -120,7 +114,7 @@ func (d *document) test(r *Rule, n *yaml.Node) error {
 	return nil
 }
 
-// testSpan is a span as a test writes it.
+// testSpan is a span of a test.
 type testSpan struct {
 	span              trace.Span
 	label             string
@@ -172,7 +166,7 @@ func (d *document) testTrace(list *yaml.Node) (*trace.Trace, error) {
 				id, ok = byName[s.parent]
 			}
 			if !ok {
-				id = trace.SpanID{0xff} // of no span
+				id = trace.SpanID{0xff} // an ID that no span has
 			}
 			s.span.ParentID = id
 		}
@@ -198,7 +192,7 @@ func (d *document) testSpan(s *testSpan, n *yaml.Node) error {
 		return func(n *yaml.Node) error {
 			i := slices.Index(names, n.Value)
 			if i < 0 {
-				return d.errorf(n, "%s is none of %s", kindName(n), strings.Join(names, ", "))
+				return d.errorf(n, "%s is not one of %s", kindName(n), strings.Join(names, ", "))
 			}
 			set(i)
 			return nil
@@ -265,7 +259,7 @@ func (d *document) attributes(to *trace.Attributes) func(*yaml.Node) error {
 	}
 }
 
-// value reads an attribute's value: null is absent, !!binary is bytes.
+// value reads an attribute's value. null means absent, !!binary means bytes.
 func (d *document) value(n *yaml.Node) (trace.Value, error) {
 	n = deref(n)
 	switch n.Kind {
@@ -282,7 +276,7 @@ func (d *document) value(n *yaml.Node) (trace.Value, error) {
 		var attrs []trace.Attribute
 		for i := 0; i < len(n.Content); i += 2 {
 			if slices.ContainsFunc(attrs, func(a trace.Attribute) bool { return a.Key == n.Content[i].Value }) {
-				return trace.Value{}, d.errorf(n.Content[i], "the key %q is there twice", n.Content[i].Value)
+				return trace.Value{}, d.errorf(n.Content[i], "the key %q is repeated", n.Content[i].Value)
 			}
 			v, err := d.value(n.Content[i+1])
 			if err != nil {

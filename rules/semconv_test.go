@@ -41,7 +41,7 @@ func spanWith(attributes, resource map[string]trace.Value) *trace.Trace {
 	return trace.New(trace.ID{15: 2}, []trace.Span{s})
 }
 
-// Each set of attributes is read as if the first name that is present had been renamed.
+// Each set of attributes is read as if the first name that is present had been renamed to the key.
 func TestTheFirstNameThatIsPresentIsRead(t *testing.T) {
 	s, i := trace.StringValue, trace.IntValue
 	type values = map[string]trace.Value
@@ -70,8 +70,8 @@ func TestTheFirstNameThatIsPresentIsRead(t *testing.T) {
 		{values{"n": i(5)}, nil, `s["m"] == 5`, false},
 		{values{"m": i(5)}, nil, `["n", "x"].exists(k, s[k] == 5 && k in s.attributes)`, true},
 		{values{"m": i(5)}, nil, `s.attributes["" + "n"] == 5 || s.attributes.exists(k, k == "x")`, true},
-		// The keys of a set of attributes are those that were sent, a key that is not written
-		// in the expression has one name, and so have keys within an attribute.
+		// The keys of a set of attributes are those that were sent. A key that is not a literal in the
+		// expression has one name, and so have keys within an attribute's value.
 		{values{"m": i(5)}, nil, `s.attributes.exists(k, k == "n")`, false},
 		{values{"m": i(5), "key": s("n")}, nil, `s[s["key"]] == 5`, false},
 		{values{"m": i(5)}, nil, `"n" in s.attributes.map(k, k)`, false},
@@ -114,7 +114,7 @@ func TestTheDigestCoversTheAliasesThatARuleReads(t *testing.T) {
 		seen[d] = semconv
 		require.Equal(t, d, digest("semconv: {aliases: "+semconv[:len(semconv)-1]+", other: [x]}}\n", reads), "an alias that the rule does not read")
 	}
-	// The message of a violation decides nothing.
+	// The message of a violation does not affect the verdict.
 	const says = `when: 'spans.exists(s, s["x"] == 1)', message: 'string(spans[0]["n"])'`
 	require.Equal(t, digest("", says), digest(testAliases, says))
 	require.Equal(t, lang.Aliases{"n": {"m"}}, parseSemconv(t, testAliases, says).Aliases)
@@ -138,10 +138,10 @@ func TestMistakesInAliasesAreRefusedWithTheirPlace(t *testing.T) {
 		{`{aliases: {a: [b], a: [c]}}`, `p.yaml:4:29: semconv: the key "a" is listed twice, first on line 4`},
 		{`{aliases: {a: [b, b]}}`, `p.yaml:4:28: semconv: "b" is listed twice as an older name of "a"`},
 		{`{aliases: {a: [b, a]}}`, `p.yaml:4:28: semconv: "a" is listed as an older name of itself`},
-		{`{aliases: {a: [""]}}`, `p.yaml:4:25: semconv: "" is no attribute's key`},
-		{`{aliases: {"": [a]}}`, `p.yaml:4:21: semconv: "" is no attribute's key`},
-		{`{aliases: {"a\0": [a]}}`, `is no attribute's key`},
-		{`{aliases: {a: [null]}}`, `p.yaml:4:25: want a text, have nothing`},
+		{`{aliases: {a: [""]}}`, `p.yaml:4:25: semconv: "" is not an attribute key`},
+		{`{aliases: {"": [a]}}`, `p.yaml:4:21: semconv: "" is not an attribute key`},
+		{`{aliases: {"a\0": [a]}}`, `is not an attribute key`},
+		{`{aliases: {a: [null]}}`, `p.yaml:4:25: want a string, have nothing`},
 		{`{aliases: {service.name: [app]}}`, `p.yaml:4:21: semconv: service.name has no other names`},
 		{`{aliases: {app: [service.name]}}`, `p.yaml:4:27: semconv: service.name has no other names`},
 		{`{aliases: {a: [b], b: [a]}}`, `p.yaml:4:21: semconv: "a" and "b" are older names of each other`},
@@ -156,7 +156,7 @@ func TestMistakesInAliasesAreRefusedWithTheirPlace(t *testing.T) {
 	}
 }
 
-// An older name stands for one attribute, and no name is both.
+// An older name belongs to one attribute, and no name is both an older name and a key.
 func TestTheIncludedTableIsConsistent(t *testing.T) {
 	of := map[string]string{}
 	for key, older := range lang.OTelAliases {

@@ -23,15 +23,15 @@ type PositionError struct {
 	Err          error
 }
 
-// Error gives file:line:column and what is wrong.
+// Error returns file:line:column and the mistake.
 func (e *PositionError) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %v", e.File, e.Line, e.Column, e.Err)
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the mistake without its position.
 func (e *PositionError) Unwrap() error { return e.Err }
 
-// document is a pack file: its nodes know their positions.
+// document is a pack file with its lines, for the positions of errors.
 type document struct {
 	file  string
 	lines []string
@@ -62,11 +62,11 @@ func parseYAML(file string, data []byte) (*document, *yaml.Node, error) {
 			return nil, nil, &PositionError{file, at.line + 1, at.column + 1, errors.New(text)}
 		}
 		switch content := next.Content[0]; {
-		case content.Tag == "!!null": // between two ---, or after the last
+		case content.Tag == "!!null": // an empty document between two ---, or after the last
 		case root == nil:
 			root = content
 		default:
-			return nil, nil, doc.errorf(content, "a second YAML document: a file holds one pack, write the other into a file of its own")
+			return nil, nil, doc.errorf(content, "a second YAML document: write each pack into its own file")
 		}
 	}
 	if root == nil {
@@ -76,21 +76,21 @@ func parseYAML(file string, data []byte) (*document, *yaml.Node, error) {
 	return doc, root, doc.bounded(root, nil, &aliases)
 }
 
-// maxAliased bounds the nodes that aliases repeat: a few lines could otherwise
-// stand for more than fits into memory.
+// maxAliased limits the nodes that aliases repeat. Without it a few lines could expand to more than fits into
+// memory.
 const maxAliased = 100_000
 
-// bounded refuses an alias that stands within what it repeats, and aliases that
-// repeat too much.
+// bounded returns an error for an alias within the node that it repeats, and for aliases that repeat too many
+// nodes.
 func (d *document) bounded(n *yaml.Node, above []*yaml.Node, aliased *int) error {
 	if len(above) > 0 {
 		if *aliased++; *aliased > maxAliased {
-			return d.errorf(above[0], "its aliases repeat over %d nodes", maxAliased)
+			return d.errorf(above[0], "its aliases repeat more than %d nodes", maxAliased)
 		}
 	}
 	if n.Kind == yaml.AliasNode {
 		if slices.Contains(above, n.Alias) {
-			return d.errorf(n, "the alias *%s is within what it repeats", n.Value)
+			return d.errorf(n, "the alias *%s refers to a node that contains it", n.Value)
 		}
 		return d.bounded(n.Alias, append(above, n.Alias), aliased)
 	}
@@ -106,16 +106,15 @@ func (d *document) errorf(n *yaml.Node, format string, args ...any) error {
 	return &PositionError{d.file, max(n.Line, 1), max(n.Column, 1), fmt.Errorf(format, args...)}
 }
 
-// errorIn is an error at line and column (from 1 and 0, in characters) of the
-// text that a scalar holds.
+// errorIn returns an error at a position in the string of a scalar. line counts from 1, column from 0, in
+// characters.
 func (d *document) errorIn(n *yaml.Node, line, column int, err error) error {
 	at := d.placeIn(n, line, column)
 	return &PositionError{d.file, at.line + 1, at.column + 1, err}
 }
 
-// PlaceInFile returns where, in a YAML file of these lines, the character is written
-// that stands at line and column of the text that the scalar n holds. All count
-// from 1, in characters.
+// PlaceInFile returns the position in a YAML file, given by its lines, of a character in the string of the
+// scalar n. All positions count from 1, in characters.
 func PlaceInFile(lines []string, n *yaml.Node, line, column int) (fileLine, fileColumn int) {
 	d := &document{lines: lines}
 	at := d.placeIn(n, line, column-1)
@@ -132,22 +131,22 @@ func (d *document) placeIn(n *yaml.Node, line, column int) place {
 	return d.place(n, offset)
 }
 
-// escapes are the lengths of what is not two characters.
+// escapes are the lengths of the escapes that have more than two characters.
 var escapes = map[rune]int{'x': 4, 'u': 6, 'U': 10}
 
 // place is a position in the file, from 0, in characters.
 type place struct{ line, column int }
 
-// place returns where the character of that offset in a scalar's text is written.
+// place returns the position of a character in the file, given its offset in a scalar's string.
 func (d *document) place(n *yaml.Node, offset int) place {
 	at := place{n.Line - 1, n.Column - 1}
 	start := at
 	isBlock := n.Style == yaml.LiteralStyle || n.Style == yaml.FoldedStyle
-	indent := math.MaxInt // what of a line's indentation is not part of the text
+	indent := math.MaxInt // the part of a line's indentation that is not part of the string
 	switch {
 	case isBlock:
-		// The text begins on the line after the indicator, all of it indented as its
-		// first line that is not empty.
+		// The string begins on the line after the indicator. All lines are indented like the first that is not
+		// empty.
 		at.line++
 		for i := at.line; i < len(d.lines); i++ {
 			if strings.TrimSpace(d.lines[i]) != "" {
@@ -167,8 +166,8 @@ func (d *document) place(n *yaml.Node, offset int) place {
 		case n.Style == yaml.LiteralStyle:
 			at.column++
 		case at.column >= len(text):
-			// A line break is a space; with empty lines after it, as many line breaks. In a
-			// block those before and after a line that is indented further stay too.
+			// A line break becomes a space, or with empty lines after it as many line breaks. In a block, line
+			// breaks before and after a line with deeper indentation are also kept.
 			further := indentation(d.lines[at.line]) > indent
 			empty := 0
 			for at.line++; at.line < len(d.lines) && strings.TrimSpace(d.lines[at.line]) == ""; at.line++ {
@@ -182,7 +181,7 @@ func (d *document) place(n *yaml.Node, offset int) place {
 				offset++
 			}
 		case n.Style == yaml.DoubleQuotedStyle && text[at.column] == '\\' && at.column == len(text)-1:
-			// Neither the line break nor what follows it is part of the text.
+			// Neither the line break nor the white space after it is part of the string.
 			at.line++
 			if at.line < len(d.lines) {
 				at.column = indentation(d.lines[at.line])
@@ -205,8 +204,8 @@ func (d *document) place(n *yaml.Node, offset int) place {
 
 func indentation(line string) int { return len(line) - len(strings.TrimLeft(line, " \t")) }
 
-// fields reads a mapping. Each key is given to the reader of that name; what has
-// none is an error. All errors are returned, joined.
+// fields reads a mapping. It calls the reader with the name of each key. A key without a reader is an error.
+// All errors are returned, joined.
 func (d *document) fields(n *yaml.Node, what string, readers map[string]func(*yaml.Node) error) error {
 	n = deref(n)
 	if n.Kind != yaml.MappingNode {
@@ -221,7 +220,7 @@ func (d *document) fields(n *yaml.Node, what string, readers map[string]func(*ya
 		case !known:
 			errs = append(errs, d.errorf(key, "%s: unknown key %q; it has %s", what, key.Value, strings.Join(sortedKeys(readers), ", ")))
 		case seen[key.Value]:
-			errs = append(errs, d.errorf(key, "%s: the key %q is there twice", what, key.Value))
+			errs = append(errs, d.errorf(key, "%s: the key %q is repeated", what, key.Value))
 		default:
 			errs = append(errs, read(deref(value)))
 		}
@@ -259,7 +258,7 @@ func kindName(n *yaml.Node) string {
 	return strconv.Quote(n.Value)
 }
 
-// text reads a scalar that is a string into s.
+// text returns a reader of a string into s.
 func (d *document) text(s *string) func(*yaml.Node) error {
 	return func(n *yaml.Node) error {
 		if err := d.tag(n); err != nil {
@@ -267,16 +266,16 @@ func (d *document) text(s *string) func(*yaml.Node) error {
 		}
 		if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
 			if n.Style&yaml.FlowStyle != 0 {
-				return d.errorf(n, "want a text, have %s: %s", kindName(n), quoteIt)
+				return d.errorf(n, "want a string, have %s: %s", kindName(n), quoteIt)
 			}
-			return d.errorf(n, "want a text, have %s", kindName(n))
+			return d.errorf(n, "want a string, have %s", kindName(n))
 		}
 		*s = n.Value
 		return nil
 	}
 }
 
-// list reads a list, each element by read.
+// list returns a reader of a list that calls read for each element.
 func (d *document) list(read func(*yaml.Node) error) func(*yaml.Node) error {
 	return func(n *yaml.Node) error {
 		if n.Kind != yaml.SequenceNode {
@@ -309,7 +308,7 @@ func (d *document) textMap(out *map[string]string) func(*yaml.Node) error {
 		m := map[string]string{}
 		for i := 0; i < len(n.Content); i += 2 {
 			if _, twice := m[n.Content[i].Value]; twice {
-				return d.errorf(n.Content[i], "the key %q is there twice", n.Content[i].Value)
+				return d.errorf(n.Content[i], "the key %q is repeated", n.Content[i].Value)
 			}
 			var s string
 			if err := d.text(&s)(deref(n.Content[i+1])); err != nil {

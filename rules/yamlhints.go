@@ -13,12 +13,11 @@ import (
 
 const quoteIt = "put quotes around the whole value, or write it on the lines below after |"
 
-// yamlTags are the tags that a pack may have; a tag of another name is an expression that
-// begins with an exclamation mark.
+// yamlTags are the allowed tags. Any other tag is in fact an expression that begins with an exclamation mark.
 var yamlTags = []string{"!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq", "!!timestamp", "!!binary", "!!merge"}
 
-// tag refuses a tag that YAML does not define: it takes the beginning of an expression away,
-// !spans.exists(…) as well as ! spans.exists(…).
+// tag returns an error for a tag that YAML does not define, because YAML removes it from the beginning of the
+// expression: in !spans.exists(…) as well as in ! spans.exists(…).
 func (d *document) tag(n *yaml.Node) error {
 	if n.Line < 1 || n.Line > len(d.lines) {
 		return nil
@@ -31,32 +30,32 @@ func (d *document) tag(n *yaml.Node) error {
 	if slices.Contains(yamlTags, tag) {
 		return nil
 	}
-	return d.errorf(n, "YAML takes %s as a tag, because the value begins with !: %s", tag, quoteIt)
+	return d.errorf(n, "YAML reads %s as a tag, because the value begins with !: %s", tag, quoteIt)
 }
 
-// yamlHints recognise a line that is no YAML because it holds an expression without quotes.
-// The first group is the place.
+// yamlHints recognize lines that are invalid YAML because they contain an expression without quotes. The
+// first group is the position.
 var yamlHints = []struct {
 	line *regexp.Regexp
 	text string
 }{
-	{regexp.MustCompile(beginsValue + `(![^!])`), "YAML takes a value that begins with ! as a tag"},
+	{regexp.MustCompile(beginsValue + `(![^!])`), "YAML reads a value that begins with ! as a tag"},
 	{regexp.MustCompile(beginsValue + `("(?:[^"\\]|\\.)*"|'[^']*')\s*[^\s,:}\]#]`), "YAML ends a value that begins with a quote at the next one"},
-	{regexp.MustCompile(beginsKey + `([\[{])`), "YAML takes a value that begins with [ or { as a list or a mapping"},
-	{regexp.MustCompile(beginsValue + "([&*@%`])"), "YAML gives the first character of the value a meaning of its own"},
+	{regexp.MustCompile(beginsKey + `([\[{])`), "YAML reads a value that begins with [ or { as a list or a mapping"},
+	{regexp.MustCompile(beginsValue + "([&*@%`])"), "the first character of the value has a special meaning in YAML"},
 	{regexp.MustCompile(`^\s*(&&|\|\|)`), "a comment of YAML (#) or a wrong indentation ends the expression above"},
-	{regexp.MustCompile(beginsValue + `([^"'|>\s].*(?: \? .* : |"[^"]*: ))`), "YAML takes the colon as the end of a key"},
+	{regexp.MustCompile(beginsValue + `([^"'|>\s].*(?: \? .* : |"[^"]*: ))`), "YAML reads the colon as the end of a key"},
 }
 
-// beginsKey matches a line up to the value of a key that holds an expression, beginsValue
-// up to any value that may be one.
+// beginsKey matches a line up to the value of a key that holds an expression, beginsValue up to any value
+// that may be one.
 const (
 	beginsKey   = `\b(?:when|about|message|traceql):\s+`
 	beginsValue = `(?:` + beginsKey + `|^\s*-\s+|\b(?:always|never):\s*\[\s*)`
 )
 
-// yamlHint returns the place of the mistake and a hint for a file that is no YAML; line
-// is the parser's, from 1, which may be that of the mapping around the mistake.
+// yamlHint returns the position of the mistake and a hint for a file that is not YAML. line is the parser's,
+// from 1; it may be the line of the surrounding mapping.
 func (d *document) yamlHint(line int) (at place, hint string) {
 	for n := max(line-1, 1); n <= len(d.lines); n++ {
 		for _, h := range yamlHints {
@@ -68,11 +67,11 @@ func (d *document) yamlHint(line int) (at place, hint string) {
 	return place{line - 1, 0}, ""
 }
 
-const swallowingText = "the comment (//) holds the rest of the expression, because YAML joins the lines of this text: write the expression on the lines below after |, which keeps them"
+const swallowingText = "the comment (//) contains the rest of the expression, because YAML joins these lines: write the expression on the lines below after |, which keeps them"
 
-// swallowing returns the place of a comment in an expression that goes on in the file below
-// the comment. YAML joins the lines of folded, plain and quoted scalars, so that the rest
-// of the expression is part of the comment.
+// swallowing returns the position of a comment in an expression that continues in the file below the comment.
+// YAML joins the lines of folded, plain and quoted scalars, so the rest of the expression becomes part of the
+// comment.
 func (d *document) swallowing(n *yaml.Node) (place, bool) {
 	if !strings.Contains(n.Value, "//") {
 		return place{}, false
