@@ -100,7 +100,7 @@ func TestAttacksEndAtTheLimitAndTheOthersGoOn(t *testing.T) {
 	require.Equal(t, 1, verdicts.Counts[4].Error)
 	for _, f := range verdicts.Found {
 		if f.Verdict.Outcome == rules.Error {
-			require.Regexp(t, "over the limit|the evaluation was ended", f.Verdict.Err.Error(), "rule %s", f.Verdict.Rule.ID)
+			require.Regexp(t, "over the limit|the evaluation was stopped", f.Verdict.Err.Error(), "rule %s", f.Verdict.Rule.ID)
 		}
 	}
 }
