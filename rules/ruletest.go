@@ -84,8 +84,11 @@ var testStart = trace.TimeOf(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 // test reads one test. The spans of its trace have the fields that rules see, with these defaults:
 //
 //   - id is a label, which may be any string. The default is the span's number, from 1.
-//   - parent is the id or the name of another span. By default the first span is the root, and the parent of all others. "" makes the span a root; a label that no span has makes it an orphan.
-//   - start is a duration after the start of the trace, by default a millisecond for each previous span. duration is by default a millisecond. end, a duration after the start of the trace, may replace duration.
+//   - parent is the id or the name of another span. By default the first span is the root, and the parent of
+//     all others. "" makes the span a root; a label that no span has makes it an orphan.
+//   - start is a duration after the start of the trace, by default a millisecond for each previous span.
+//     duration is by default a millisecond. end, a duration after the start of the trace, may replace
+//     duration.
 //   - kind is by default internal, and status unset. service sets the resource's service.name.
 func (d *document) test(r *Rule, n *yaml.Node) error {
 	test := Test{File: d.file, Line: n.Line}

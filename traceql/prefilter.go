@@ -14,12 +14,21 @@ const maxPrefilterBytes = 64 << 10
 // Prefilter returns a filter for which Tempo (2.8 and newer) returns at least every trace that f matches. It
 // is f, except that conditions for which Tempo may find fewer spans are widened or omitted:
 //
-//   - Tempo compares a constant only with attributes of its own type. The condition selects ints, and every float is selected.
-//   - A comparison of durations gets an additional != that is always true. It prevents Tempo from skipping pages by their bounds: the huge duration of a span that ends before it starts makes the bounds of its page wrong.
-//   - Tempo requires one event to match all conditions on event names, so each of several names is replaced by all of them. Attributes of events and links are omitted, because Tempo tests only the first one with the key.
-//   - An unscoped attribute that has the name of an intrinsic is replaced by the span's or the resource's attribute, because Tempo may read the intrinsic.
-//   - Conditions on the whole trace (its root, its duration, children) are omitted, because Tempo sees only the part of a trace that is in a block.
-//   - Also omitted are !, presence and absence (Tempo stores some values as strings that it does not search), the order of strings (Tempo compares them with their quotes), regular expressions on IDs, arithmetic, and comparisons of fields with fields.
+//   - Tempo compares a constant only with attributes of its own type. The condition selects ints, and every
+//     float is selected.
+//   - A comparison of durations gets an additional != that is always true. It prevents Tempo from skipping
+//     pages by their bounds: the huge duration of a span that ends before it starts makes the bounds of its
+//     page wrong.
+//   - Tempo requires one event to match all conditions on event names, so each of several names is replaced
+//     by all of them. Attributes of events and links are omitted, because Tempo tests only the first one with
+//     the key.
+//   - An unscoped attribute that has the name of an intrinsic is replaced by the span's or the resource's
+//     attribute, because Tempo may read the intrinsic.
+//   - Conditions on the whole trace (its root, its duration, children) are omitted, because Tempo sees only
+//     the part of a trace that is in a block.
+//   - Also omitted are !, presence and absence (Tempo stores some values as strings that it does not search),
+//     the order of strings (Tempo compares them with their quotes), regular expressions on IDs, arithmetic,
+//     and comparisons of fields with fields.
 //   - A filter that is too long to send becomes { }.
 //
 // Tempo also loses lists if several conditions concern the same values, so the conditions are made

@@ -29,12 +29,14 @@ func (c condition) isNegation() bool { return c.op == OpNotEqual || c.op == OpNo
 // filter on the kept values, with two limitations:
 //
 //   - Tempo 2.8 holds the elements of all lists in one buffer, so those of a later span overwrite earlier ones.
-//   - Tempo 3 requires that all kept elements meet != and !~, joins != and !~ on one attribute into one condition, and does not evaluate lists that meet two equalities.
+//   - Tempo 3 requires that all kept elements meet != and !~, joins != and !~ on one attribute into one
+//     condition, and does not evaluate lists that meet two equalities.
 //
 // Neither matters if all kept elements meet the same condition:
 //
 //   - A conjunction keeps only one condition on each attribute, the most selective.
-//   - Conditions on one attribute in different parts of the filter are replaced by one that is true if any of them is.
+//   - Conditions on one attribute in different parts of the filter are replaced by one that is true if any of
+//     them is.
 //   - A negation is dropped if another condition keeps elements that it excludes.
 func (w *widener) separate(x Expr) Expr {
 	x = w.onePerConjunction(x)

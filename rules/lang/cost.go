@@ -130,8 +130,11 @@ func depthOf(i int, parent func(i int) int, depth []int32) int32 {
 // expressions only:
 //
 //   - A constant, a name, a field, an operator or a function costs 1 plus the cost of its operands.
-//   - A function that reads strings or lists costs 1 more for each 16 bytes of a string and for each element of a list. matches costs the product of the lengths of the string and the pattern, divided by 64. sets functions, distinct and sort cost the product of their lists' lengths.
-//   - A quantifier or any other macro over a list costs as much as the list plus, for each element, 1 and the cost of its condition and its body.
+//   - A function that reads strings or lists costs 1 more for each 16 bytes of a string and for each element
+//     of a list. matches costs the product of the lengths of the string and the pattern, divided by 64. sets
+//     functions, distinct and sort cost the product of their lists' lengths.
+//   - A quantifier or any other macro over a list costs as much as the list plus, for each element, 1 and the
+//     cost of its condition and its body.
 //
 // The lengths of strings and lists are taken from sizes: spans has the length Spans, children Children,
 // descendants() Descendants, any string Text, an attribute's list List, and so on. The results of filter and

@@ -89,9 +89,12 @@ func Read(r io.Reader, add func(ptrace.Traces) error) error {
 // ReadFile reads the OTLP traces of a file and passes each message to add, in order. It stops at the first
 // error of add. The first bytes determine the format:
 //
-//   - JSON: one or more objects that hold OTLP, separated by white space, by commas in a list, or by nothing. JSON lines are one form of it. [otlpJSON] describes which objects and spellings are read. A byte order mark may be first, and the encoding may be UTF-16.
+//   - JSON: one or more objects that hold OTLP, separated by white space, by commas in a list, or by nothing.
+//     JSON lines are one form of it. [otlpJSON] describes which objects and spellings are read. A byte order
+//     mark may be first, and the encoding may be UTF-16.
 //   - protobuf: one TracesData message, or a response of Tempo's API.
-//   - length-prefixed messages, each after its length in four bytes, big-endian, as the file exporter of the OpenTelemetry Collector writes them. Each is protobuf or JSON, optionally compressed with zstd.
+//   - length-prefixed messages, each after its length in four bytes, big-endian, as the file exporter of the
+//     OpenTelemetry Collector writes them. Each is protobuf or JSON, optionally compressed with zstd.
 //   - any of these, compressed with gzip or zstd, up to twice.
 //
 // Objects with logs, metrics and profiles are skipped and counted. An object that cannot be read is reported

@@ -59,8 +59,11 @@ func Mixed(seed uint64, traces int) Options {
 //   - traces over 5 MB, see [MaxTempoSpans];
 //   - attribute values over 2 KiB, which Tempo cuts: [LongValues];
 //   - unequal copies of a span, of which Tempo keeps an arbitrary one: [UnequalCopies];
-//   - values that search does not find because blocks store them as JSON: [Bytes], [Maps], [MixedLists], [AbsentValues];
-//   - spans that are more than 2 minutes old when they arrive, provided the traces are sent within a minute of Start: clocks are wrong by at most 5 seconds, and no span ends later than 40 seconds after its trace's start.
+//   - values that search does not find because blocks store them as JSON: [Bytes], [Maps], [MixedLists],
+//     [AbsentValues];
+//   - spans that are more than 2 minutes old when they arrive, provided the traces are sent within a minute
+//     of Start: clocks are wrong by at most 5 seconds, and no span ends later than 40 seconds after its
+//     trace's start.
 func (o Options) ForTempo() Options {
 	for _, n := range []Nasty{LongValues, UnequalCopies, Bytes, Maps, MixedLists, AbsentValues} {
 		o.Nasty[n] = 0

@@ -19,7 +19,10 @@ var Columns = []string{
 // incorrectly for the query sent. There are two kinds, both documented in docs/completeness.md:
 //
 //   - The attribute is one of Columns or dedicated. Tempo stores its lists elsewhere and does not search them.
-//   - The query has different conditions on several attributes with values of the list's type, and two or more elements meet one of them. Tempo holds these elements in a buffer, in which elements of another attribute may replace them before Tempo evaluates the query. Different conditions on one attribute only do not count, because a prefilter never has them.
+//   - The query has different conditions on several attributes with values of the list's type, and two or
+//     more elements meet one of them. Tempo holds these elements in a buffer, in which elements of another
+//     attribute may replace them before Tempo evaluates the query. Different conditions on one attribute only
+//     do not count, because a prefilter never has them.
 func HiddenLists(sent *traceql.Filter, dedicated []string) func(trace.Attribute) bool {
 	var tests []traceql.Binary
 	collect(sent.Expr(), &tests)
