@@ -15,10 +15,10 @@ func TestTheTableSaysWhatIsBrokenHowAndWhy(t *testing.T) {
 	list, err := parse(table, "")
 	require.NoError(t, err)
 	require.Greater(t, len(list), 100)
-	list, err = parse(table, "^evidence/loki.go$")
+	list, err = parse(table, "^evidence/sink/loki.go$")
 	require.NoError(t, err)
 	for _, m := range list {
-		require.Equal(t, "evidence/loki.go", m.File)
+		require.Equal(t, "evidence/sink/loki.go", m.File)
 	}
 	for _, wrong := range []string{"", "- file: a\n  old: b\n  new: c\n  test: ./a\n", "- {file: a, old: b, new: b, test: ./a, why: w}", "- {fil: a}"} {
 		_, err := parse([]byte(wrong), "")
