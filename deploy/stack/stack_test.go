@@ -716,7 +716,7 @@ func TestAPortThatWasTakenMeanwhileIsReplaced(t *testing.T) {
 
 // A test that is killed cannot stop its servers.
 func TestServersDieWithTheProcessThatStartedThem(t *testing.T) {
-	for name, how := range map[string]string{"while they run": "", "while they are asked to end and do not": "deaf"} {
+	for name, how := range map[string]string{"while they run": "", "while they ignore the request to end": "deaf"} {
 		t.Run(name, func(t *testing.T) {
 			pids := fake(t, how)
 			self, err := os.Executable()

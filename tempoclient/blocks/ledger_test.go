@@ -36,7 +36,7 @@ func TestLedger(t *testing.T) {
 			{live: "a0 b0", want: "b0", judge: "all"},
 			{live: "a0 b0"},
 		},
-		"what is not judged stays new": {
+		"a block that is not judged stays new": {
 			{live: "a0 b1", want: "a0 b1", judge: "a0"},
 			{live: "a0 b1", want: "b1"},
 		},
@@ -79,7 +79,7 @@ func TestLedger(t *testing.T) {
 			{live: "ab1 x0", compacted: "a0 b0", want: "ab1", judge: "all"},
 			{live: "abx2", compacted: "ab1 x0 a0 b0"},
 		},
-		"what was judged before is not asked again": {
+		"blocks judged before a compaction are not new again": {
 			{live: "a0 b0", want: "a0 b0", judge: "all"},
 			{live: "ab1", compacted: "a0 b0"},
 			{live: "ab1 c0", compacted: "a0 b0", want: "c0"},

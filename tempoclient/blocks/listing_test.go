@@ -20,7 +20,7 @@ func TestAListingMissesNothing(t *testing.T) {
 		problem   string
 	}{
 		"nothing happens": {at: func(*bucket, int) {}, live: []string{"m-0", "n-0"}},
-		"the old is listed compacted, the new is written before what was listed": {
+		"the old is listed compacted, the new is written to a part that was listed before": {
 			at: func(b *bucket, page int) {
 				if page == 2 {
 					b.write("a-1")
@@ -34,13 +34,13 @@ func TestAListingMissesNothing(t *testing.T) {
 					b.mark("m-0")
 				}
 			}, live: []string{"a-1", "n-0"}},
-		"a block is written before what was listed": {
+		"a block is written to a part that was listed before": {
 			at: func(b *bucket, page int) {
 				if page == 2 {
 					b.write("a-0")
 				}
 			}, live: []string{"a-0", "m-0", "n-0"}},
-		"a block is written and compacted before what was listed": {
+		"a block is written to a part that was listed before, and compacted": {
 			at: func(b *bucket, page int) {
 				if page == 2 {
 					b.write("a-0")
@@ -48,14 +48,14 @@ func TestAListingMissesNothing(t *testing.T) {
 					b.write("z-1")
 				}
 			}, live: []string{"m-0", "n-0", "z-1"}, compacted: []string{"a-0"}},
-		"a block is written before what was listed, and being compacted": {
+		"a block is written to a part that was listed before, and being compacted": {
 			at: func(b *bucket, page int) {
 				if page == 2 {
 					b.write("a-0")
 					b.write("z-1")
 				}
 			}, live: []string{"a-0", "m-0", "n-0", "z-1"}},
-		"a block is written before what was listed again, and being compacted": {
+		"a block is written to a part that was listed twice before, and being compacted": {
 			at: func(b *bucket, page int) {
 				if page == 4 {
 					b.write("a-0")

@@ -56,7 +56,7 @@ func TestTenantsAreListedAgainWhereStorageFailsForAMoment(t *testing.T) {
 			}
 			return fault{}
 		}, "", 6},
-		{"a request that stands still", func(n int) fault { return fault{hang: n == 3} }, "", 7},
+		{"a request that stalls", func(n int) fault { return fault{hang: n == 3} }, "", 7},
 		{"errors for good", func(int) fault { return fault{err: errStorage} }, "blocks at memory: list tenants: ", 4},
 		{"a permanent error", func(int) fault { return fault{err: errNoObject} }, "no such object", 1},
 	} {
