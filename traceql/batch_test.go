@@ -126,7 +126,7 @@ func TestABatchFilterRemembersNothingOfTheBatchBefore(t *testing.T) {
 	}
 	for seed := range uint64(100) {
 		ft := newFilterTest(seed)
-		parents := []trace.SpanID{{1}, {1 + byte(seed)%2}} // of spans 2 and 3: as many spans, other children
+		parents := []trace.SpanID{{1}, {1 + byte(seed)%2}} // of spans 2 and 3: the number of spans is the same, the children differ
 		small := trace.New(trace.ID{1}, []trace.Span{{ID: trace.SpanID{1}}, {ID: trace.SpanID{2}, ParentID: parents[0]}, {ID: trace.SpanID{3}, ParentID: parents[1]}})
 		for i, f := range filters {
 			requireSame(t, f, all[i], columnar.NewBatch(f.Needs(), small), []*trace.Trace{small})

@@ -455,7 +455,7 @@ func checkBinary(x Binary) (Expr, error) {
 	}
 	if l == TypeNil || r == TypeNil {
 		if x.Op != OpEqual && x.Op != OpNotEqual {
-			return refuse("nil takes = and != only")
+			return refuse("nil can be compared with = and != only")
 		}
 		if l == TypeNil && r == TypeNil {
 			return refuse("nil cannot be compared with nil")
@@ -473,7 +473,7 @@ func checkBinary(x Binary) (Expr, error) {
 	}
 	for _, side := range []Expr{x.Left, x.Right} {
 		if t := side.static(); !x.Op.takes(t) {
-			return refuse("%s does not take %s", x.Op, article(t))
+			return refuse("%s cannot be applied to %s", x.Op, article(t))
 		}
 	}
 	if x.Op == OpRegex || x.Op == OpNotRegex {

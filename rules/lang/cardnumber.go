@@ -44,7 +44,7 @@ const shortestCard, longestCard = 14, 16
 // rule language; docs/rule-language.md defines the formats.
 func HasCardNumber[T string | []byte](text T) bool {
 	for i := 0; i+shortestCard <= len(text); {
-		// No run of digits ends before i and goes on at it, and all that matter have four.
+		// No run of digits crosses i, and every relevant run has at least four digits.
 		if !isDigit(text[i+3]) {
 			i += 4
 			continue

@@ -55,7 +55,7 @@ func learnUsual(t *testing.T) usual {
 		attributeSets(g.Batches, func(of string, attrs map[string]any) {
 			for k, v := range attrs {
 				if old, ok := u.types[k]; ok && old != typeName(v) {
-					t.Errorf("the key %s has values of types %s and %s where nothing hurts", k, old, typeName(v))
+					t.Errorf("the key %s has values of types %s and %s in clean traces", k, old, typeName(v))
 				}
 				u.types[k] = typeName(v)
 			}
@@ -262,7 +262,7 @@ func TestWhatHurtsIsThereAtItsRateAndNowhereElse(t *testing.T) {
 				says := slices.Contains(g.Nasty, n)
 				// Detectors miss little skew, and a missing attribute that not all spans of that name have.
 				if n == tracetest.ClockSkew || n == tracetest.MissingAttributes {
-					assert.False(t, is && !says, "%s: is so, and does not say so", g.ID)
+					assert.False(t, is && !says, "%s: has the difficulty, but does not list it", g.ID)
 				} else {
 					assert.Equal(t, says, is, "%s of %d spans: did %v", g.ID, g.Spans, g.Behaviours)
 				}
@@ -275,7 +275,7 @@ func TestWhatHurtsIsThereAtItsRateAndNowhereElse(t *testing.T) {
 				}
 			}
 			deviation := math.Sqrt(traces * rate * (1 - rate))
-			assert.InDelta(t, traces*rate, listed, 5*deviation, "traces that say so")
+			assert.InDelta(t, traces*rate, listed, 5*deviation, "traces that list the difficulty")
 			if n == tracetest.ClockSkew {
 				assert.Greater(t, found, listed*3/5)
 			} else {

@@ -349,7 +349,7 @@ func violated(batches []ptrace.Traces) []string {
 func checkTruth(t *testing.T, o tracetest.Options, g tracetest.Generated) bool {
 	t.Helper()
 	return assert.Equal(t, fmt.Sprint(violated(g.Batches)), fmt.Sprint(g.Violations),
-		"seed %d: trace %s, %s of %d spans: did %v, hurt by %v", o.Seed, g.ID, g.Kind, g.Spans, g.Behaviours, g.Nasty)
+		"seed %d: trace %s, %s of %d spans: behaviours %v, difficulties %v", o.Seed, g.ID, g.Kind, g.Spans, g.Behaviours, g.Nasty)
 }
 
 func TestTheViolationsAreThoseOfTheTraces(t *testing.T) {
