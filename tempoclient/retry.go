@@ -13,11 +13,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/grafana/dskit/backoff"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/betracehq/betrace/retry"
 )
 
 // ErrNotFound reports that Tempo has no trace with the ID.
@@ -69,46 +70,40 @@ type retrier struct {
 // do calls try until it succeeds, fails permanently, or the attempts are used up. It waits between
 // attempts, longer each time, and at least as long as the server requests.
 func (r *retrier) do(ctx context.Context, what string, try func(ctx context.Context) error) error {
-	wait := backoff.New(ctx, backoff.Config{MinBackoff: 200 * time.Millisecond, MaxBackoff: 10 * time.Second, MaxRetries: r.tries})
-	var last error
-	var after time.Duration
-	for n := 1; ; n++ {
+	again := false
+	end := retry.Requests(r.tries).Do(ctx, func() (retry.Outcome, error) {
+		if again {
+			r.retries.Add(1)
+		}
+		again = true
 		done, err := r.pace.turn(ctx)
 		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return retry.Outcome{}, err
 		}
 		r.requests.Add(1)
-		tryCtx, cancel := context.WithTimeoutCause(ctx, r.timeout, fmt.Errorf("no answer within %s", r.timeout))
-		last = try(tryCtx)
-		done(isOverloaded(last) || last != nil && tryCtx.Err() != nil && ctx.Err() == nil)
-		cancel()
-		if last == nil {
-			return nil
-		}
-		if cause := context.Cause(ctx); cause != nil {
-			return fmt.Errorf("%s: %w", what, cause)
-		}
+		tryCtx, cancel := retry.WithTimeout(ctx, r.timeout)
+		defer cancel()
+		err = try(tryCtx)
+		done(isOverloaded(err) || err != nil && tryCtx.Err() != nil && ctx.Err() == nil)
 		f := (*failure)(nil)
-		if !errors.As(last, &f) || !f.retry {
-			return fmt.Errorf("%s: %w", what, last)
+		if !errors.As(err, &f) {
+			return retry.Outcome{}, err
 		}
-		after = f.after
-		pause := max(wait.NextDelay(), after)
-		if n >= r.tries {
-			break
-		}
-		r.retries.Add(1)
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
-		case <-time.After(pause):
-		}
+		return retry.Outcome{Retry: f.retry, After: f.after}, err
+	})
+	switch {
+	case end == nil:
+		return nil
+	case end.Canceled != nil:
+		return fmt.Errorf("%s: %w", what, end.Canceled)
+	case !end.Exhausted:
+		return fmt.Errorf("%s: %w", what, end.Err)
 	}
 	asked := ""
-	if after > 0 {
-		asked = fmt.Sprintf(", retry-after %s", after)
+	if end.After > 0 {
+		asked = fmt.Sprintf(", retry-after %s", end.After)
 	}
-	return fmt.Errorf("%s: %w (%d tries%s)", what, last, r.tries, asked)
+	return fmt.Errorf("%s: %w (%d tries%s)", what, end.Err, end.Tries, asked)
 }
 
 // ofTransport classifies the failure of a request that received no answer.

@@ -15,11 +15,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/grafana/dskit/backoff"
 	"github.com/grafana/loki/pkg/push"
 	"github.com/klauspost/compress/snappy"
 
 	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/retry"
 )
 
 // LokiConfig says which Loki records are filed in. Zero fields have defaults.
@@ -227,32 +227,24 @@ func (l *Loki) query(ctx context.Context, ids []string, start, end time.Time, he
 }
 
 // do sends a request until it succeeds, fails for good, or was tried often enough.
-func (l *Loki) do(ctx context.Context, what string, request func(context.Context) (*http.Request, error)) ([]byte, error) {
-	wait := backoff.New(ctx, backoff.Config{MinBackoff: 200 * time.Millisecond, MaxBackoff: 10 * time.Second, MaxRetries: l.config.Tries})
-	for n := 1; ; n++ {
-		body, after, retry, err := l.try(ctx, request)
-		if err == nil {
-			return body, nil
-		}
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, fmt.Errorf("%s: %w", what, cause)
-		}
-		if !retry {
-			return nil, fmt.Errorf("%s: %w", what, err)
-		}
-		if n >= l.config.Tries {
-			return nil, fmt.Errorf("%s: %w (%d tries)", what, err, n)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%s: %w", what, context.Cause(ctx))
-		case <-time.After(max(wait.NextDelay(), after)):
-		}
+func (l *Loki) do(ctx context.Context, what string, request func(context.Context) (*http.Request, error)) (body []byte, err error) {
+	failure := retry.Requests(l.config.Tries).Do(ctx, func() (outcome retry.Outcome, err error) {
+		body, outcome.After, outcome.Retry, err = l.try(ctx, request)
+		return outcome, err
+	})
+	switch {
+	case failure == nil:
+		return body, nil
+	case failure.Canceled != nil:
+		return nil, fmt.Errorf("%s: %w", what, failure.Canceled)
+	case failure.Exhausted:
+		return nil, fmt.Errorf("%s: %w (%d tries)", what, failure.Err, failure.Tries)
 	}
+	return nil, fmt.Errorf("%s: %w", what, failure.Err)
 }
 
-func (l *Loki) try(ctx context.Context, request func(context.Context) (*http.Request, error)) (body []byte, after time.Duration, retry bool, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.config.RequestTimeout, fmt.Errorf("no answer within %s", l.config.RequestTimeout))
+func (l *Loki) try(ctx context.Context, request func(context.Context) (*http.Request, error)) (body []byte, after time.Duration, retryable bool, err error) {
+	ctx, cancel := retry.WithTimeout(ctx, l.config.RequestTimeout)
 	defer cancel()
 	req, err := request(ctx)
 	if err != nil {

@@ -8,8 +8,9 @@ import (
 	"io"
 	"time"
 
-	"github.com/grafana/dskit/backoff"
 	"gocloud.dev/gcerrors"
+
+	"github.com/betracehq/betrace/retry"
 )
 
 // Storage has temporary failures. A request is tried a few times, after growing pauses, and ended if it
@@ -37,25 +38,20 @@ func (s *Store) retried(ctx context.Context, try func() error) error {
 // retriedOn is retried for requests that are resumed: an attempt that made progress does not count.
 func (s *Store) retriedOn(ctx context.Context, try func() (gotOn bool, err error)) error {
 	pause := cmp.Or(s.pause, storagePause)
-	wait := backoff.New(ctx, backoff.Config{MinBackoff: pause, MaxBackoff: 16 * pause})
-	for n := 1; ; n++ {
+	policy := retry.Policy{Tries: storageTries, MinPause: pause, MaxPause: 16 * pause}
+	failure := policy.Do(ctx, func() (retry.Outcome, error) {
 		gotOn, err := try()
-		if gotOn {
-			n = 1
-			wait.Reset()
-		}
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return fmt.Errorf("%w (%w)", err, context.Cause(ctx))
-		case !mayPass(err):
-			return err
-		case n == storageTries:
-			return fmt.Errorf("%w (after %d tries)", err, n)
-		}
-		wait.Wait()
+		return retry.Outcome{Retry: err != nil && mayPass(err), Progress: gotOn}, err
+	})
+	switch {
+	case failure == nil:
+		return nil
+	case failure.Canceled != nil:
+		return fmt.Errorf("%w (%w)", failure.Err, failure.Canceled)
+	case failure.Exhausted:
+		return fmt.Errorf("%w (after %d tries)", failure.Err, failure.Tries)
 	}
+	return failure.Err
 }
 
 // fill reads a range of the object with take, which receives the body and returns the number of bytes
