@@ -1,6 +1,7 @@
 package tempoclient_test
 
 import (
+	"compress/gzip"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -1192,8 +1193,12 @@ func TestWhoAsksIsSaidWithEveryRequest(t *testing.T) {
 		"tenant":           {tempoclient.Access{Tenant: "a"}, map[string]string{"X-Scope-OrgID": "a", "Authorization": ""}},
 		"bearer":           {tempoclient.Access{BearerToken: "s3cret", Tenant: "a"}, map[string]string{"X-Scope-OrgID": "a", "Authorization": "Bearer s3cret"}},
 		"basic":            {tempoclient.Access{User: "user", Password: "pa:ss"}, map[string]string{"X-Scope-OrgID": "", "Authorization": "Basic dXNlcjpwYTpzcw=="}},
+		"bearer from file": {tempoclient.Access{BearerTokenFile: secretFile(t, "s3cret\n")}, map[string]string{"Authorization": "Bearer s3cret"}},
+		"basic from file":  {tempoclient.Access{User: "user", PasswordFile: secretFile(t, "pa:ss\n")}, map[string]string{"Authorization": "Basic dXNlcjpwYTpzcw=="}},
+		"bearer is bearer": {tempoclient.Access{BearerToken: "s3cret", Headers: map[string]string{"authorization": "Bearer x"}}, map[string]string{"Authorization": "Bearer s3cret"}},
+		"authorization":    {tempoclient.Access{Headers: map[string]string{"authorization": "Custom x"}}, map[string]string{"Authorization": "Custom x"}},
 		"headers":          {tempoclient.Access{Headers: map[string]string{"X-Api-Key": "k", "X-Two": "2"}}, map[string]string{"X-Api-Key": "k", "X-Two": "2"}},
-		"tenant is tenant": {tempoclient.Access{Tenant: "a", Headers: map[string]string{"X-Scope-OrgID": "b"}}, map[string]string{"X-Scope-OrgID": "a"}},
+		"tenant is tenant": {tempoclient.Access{Tenant: "a", Headers: map[string]string{"x-scope-orgid": "b"}}, map[string]string{"X-Scope-OrgID": "a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -1227,6 +1232,53 @@ func TestWhoAsksIsSaidWithEveryRequest(t *testing.T) {
 			wantHeaders(r.headers)
 		})
 	}
+}
+
+// secretFile returns a file with a secret.
+func secretFile(t *testing.T, secret string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(file, []byte(secret), 0o600))
+	return file
+}
+
+func TestATokenThatChangesIsReadAgain(t *testing.T) {
+	t.Parallel()
+	file := secretFile(t, "first")
+	f := (&fake{stream: streams(id(1)), trace: gives}).start(t)
+	client := f.client(t, func(c *tempoclient.Config) { c.Access.BearerTokenFile = file })
+	for _, token := range []string{"first", "second"} {
+		require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
+		_, err := client.Traces(t.Context(), theRange(), collect(map[trace.ID]int{}))
+		require.NoError(t, err)
+		require.Equal(t, []string{"Bearer " + token}, f.metadata.Get("authorization"), "the search")
+		require.Equal(t, []string{"Bearer " + token}, f.headers.Values("Authorization"), "the trace")
+	}
+	require.NoError(t, os.Remove(file))
+	_, err := client.Traces(t.Context(), theRange(), collect(map[trace.ID]int{}))
+	require.ErrorContains(t, err, "no such file or directory")
+}
+
+func TestCompressedResponsesAreRead(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "gzip", r.Header.Get("Accept-Encoding"))
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = z.Write([]byte("hello"))
+		_ = z.Close()
+	}))
+	t.Cleanup(server.Close)
+	client, err := tempoclient.Access{}.HTTPClient()
+	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+	require.NoError(t, err)
+	resp, err := client.Do(req)
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, "hello", string(body))
 }
 
 func TestCredentialsStayWithTheHostTheyAreFor(t *testing.T) {

@@ -434,25 +434,21 @@ func (c *config) ruleOptions() rules.Options {
 	return rules.Options{MaxCost: c.Limits.MaxCost, MaxExpressionBytes: c.Limits.MaxExpressionBytes, Sizes: c.Limits.Trace}
 }
 
-// access returns the credentials and TLS options for a server.
+// access returns the credentials and TLS options for a server. The files with secrets must exist.
 func (c *config) access(server string, a *accessConfig) (tempoclient.Access, error) {
-	secret := func(key, value, file string) (string, error) {
-		if file == "" {
-			return value, nil
+	var errs []error
+	for _, secret := range []struct{ key, file string }{{"bearer_token_file", a.BearerTokenFile}, {"password_file", a.PasswordFile}} {
+		if secret.file != "" {
+			if _, err := os.ReadFile(secret.file); err != nil {
+				errs = append(errs, fmt.Errorf("%s.%s: %w", server, secret.key, err))
+			}
 		}
-		b, err := os.ReadFile(file)
-		if err != nil {
-			return "", fmt.Errorf("%s.%s_file: %w", server, key, err)
-		}
-		return strings.TrimSpace(string(b)), nil
 	}
-	token, tokenErr := secret("bearer_token", a.BearerToken, a.BearerTokenFile)
-	password, passwordErr := secret("password", a.Password, a.PasswordFile)
 	return tempoclient.Access{
-		Tenant: c.Tenant, BearerToken: token, User: a.User, Password: password, Headers: a.Headers,
-		CAFile: a.TLS.CAFile, CertFile: a.TLS.CertFile, KeyFile: a.TLS.KeyFile,
+		Tenant: c.Tenant, BearerToken: a.BearerToken, BearerTokenFile: a.BearerTokenFile, User: a.User, Password: a.Password, PasswordFile: a.PasswordFile,
+		Headers: a.Headers, CAFile: a.TLS.CAFile, CertFile: a.TLS.CertFile, KeyFile: a.TLS.KeyFile,
 		ServerName: a.TLS.ServerName, InsecureSkipVerify: a.TLS.InsecureSkipVerify,
-	}, errors.Join(tokenErr, passwordErr)
+	}, errors.Join(errs...)
 }
 
 // tempoClient returns the configuration of the client for Tempo's API.

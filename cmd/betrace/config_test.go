@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/tempoclient"
 )
 
 // loaded returns the configuration of a file.
@@ -46,19 +48,16 @@ func TestEveryFieldOfTheConfigurationHasASetting(t *testing.T) {
 	require.Len(t, bound, fields)
 }
 
-func TestASecretsFileMayEndWithANewline(t *testing.T) {
+func TestEachServerHasItsOwnCredentials(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
 	c := loaded(t, "tenant: acme\ntempo: {bearer_token_file: "+file+"}\nloki: {user: u, password_file: "+file+"}\n")
 	tempo, err := c.access("tempo", &c.Tempo.Access)
 	require.NoError(t, err)
-	require.Equal(t, "s3cret", tempo.BearerToken)
-	require.Equal(t, "acme", tempo.Tenant)
+	require.Equal(t, tempoclient.Access{Tenant: "acme", BearerTokenFile: file}, tempo)
 	loki, err := c.access("loki", &c.Loki.Access)
 	require.NoError(t, err)
-	require.Equal(t, "s3cret", loki.Password)
-	require.Equal(t, "acme", loki.Tenant)
-	require.Empty(t, loki.BearerToken, "each server has its own")
+	require.Equal(t, tempoclient.Access{Tenant: "acme", User: "u", PasswordFile: file}, loki)
 }
 
 func TestSpansGoToTemposHostAsSafelyAsTempoIsRead(t *testing.T) {
