@@ -64,8 +64,7 @@ func TestVerdictsThatTheEndOfTheContextSpoiltAreNotCounted(t *testing.T) {
 	require.Equal(t, "the scan ended early", result.Problems[0].What)
 }
 
-// Of a batch in which much is found, what was not worked out when the context ended is neither counted
-// nor written.
+// If the context ends within a batch, violations that were not evaluated yet are neither counted nor written.
 func TestVerdictsAfterTheEndOfTheContextAreNone(t *testing.T) {
 	stop := errors.New("the operator stopped it")
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -27,7 +27,7 @@ func generatedRules(t testing.TB) []*rules.Rule {
 	return pack.Rules
 }
 
-// generated returns traces of all kinds, and what each violates.
+// generated returns traces of all kinds, and the rules that each violates.
 func generated(n int) (traces []*trace.Trace, violations map[trace.ID][]string) {
 	violations = map[trace.ID][]string{}
 	for g := range tracetest.New(tracetest.Mixed(7, n)).All() {
@@ -107,7 +107,7 @@ func TestAScanFindsExactlyWhatWasPlanted(t *testing.T) {
 	require.Equal(t, trace.Complete, result.Completeness())
 	require.NotZero(t, result.Flags["merged"])
 	require.False(t, result.Earliest.After(result.Latest))
-	// In the order of the source, whatever the number of workers.
+	// In the order of the source, with any number of workers.
 	position := map[trace.ID]int{}
 	for i, tr := range traces {
 		position[tr.ID] = i

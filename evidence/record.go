@@ -73,8 +73,7 @@ type recordWindow struct {
 	End   string `json:"end"`
 }
 
-// Bounds on a record: the spans that it names, and its length. Loki takes 256 KiB a
-// line, and refuses what is longer.
+// Bounds on the spans in a record, and on its length. Loki refuses lines over 256 KiB.
 const (
 	maxAbout       = 128
 	maxRecordBytes = 200 << 10
@@ -108,7 +107,7 @@ func (v *Violation) Record() ([]byte, error) {
 		if len(canonical) <= maxRecordBytes || len(r.About)+len(r.Trace.Services) == 0 {
 			return canonical, nil
 		}
-		// The last names go, as many as it takes.
+		// Omit the last names until the record fits.
 		r.About, r.Trace.Services = r.About[:len(r.About)/2], r.Trace.Services[:len(r.Trace.Services)/2]
 	}
 }
@@ -120,8 +119,8 @@ func nonNil(list []string) []string {
 	return list
 }
 
-// ParseRecord reads a record of version 1 or 2. The span's fields of a violation, and of
-// version 2 the circumstances, are not in it.
+// ParseRecord parses a record of version 1 or 2. It does not set the root span, nor, for version 2, the
+// circumstances.
 func ParseRecord(line []byte) (Violation, error) {
 	var r struct {
 		record

@@ -17,8 +17,7 @@ const (
 	attrViolationID = "betrace.violation.id"
 )
 
-// Bounds on what one span holds: Tempo cuts attributes at 2 KiB, and takes 5 MB a
-// trace.
+// Bounds on the content of one span: Tempo truncates attributes at 2 KiB, and accepts 5 MB per trace.
 const (
 	maxTextBytes = 2000
 	maxLinks     = 128
@@ -101,7 +100,7 @@ func (v *Violation) span(s ptrace.Span, at time.Time) {
 	}
 }
 
-// cut shortens a text, at a character's border, so that Tempo keeps it whole.
+// cut truncates a string, between two characters, so that Tempo does not truncate it.
 func cut(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	if len(text) <= maxTextBytes {
@@ -114,8 +113,7 @@ func cut(text string) string {
 	return text[:n] + "…"
 }
 
-// timeText is a point in time as records and spans hold it: RFC 3339 in UTC, to
-// the nanosecond; "" for none.
+// timeText formats a time for records and spans: RFC 3339 in UTC with nanoseconds. The zero time is "".
 func timeText(t time.Time) string {
 	if t.IsZero() {
 		return ""

@@ -10,35 +10,33 @@ import (
 	"github.com/betracehq/betrace/trace/columnar"
 )
 
-// Violation is a rule broken by a trace, as it is written: the finding, which is the same
-// whoever makes it, and the circumstances in which it was made.
+// Violation is a rule that a trace violates: the finding, which is the same in every run, and the circumstances
+// of the run.
 type Violation struct {
 	// ID is [ViolationID]'s: 32 hexadecimal digits.
 	ID     string
 	Tenant string
-	// Pack, PackVersion, RuleID and RuleDigest say which rule; Title and Severity
-	// what it says of itself.
+	// Pack, PackVersion, RuleID and RuleDigest identify the rule. Title and Severity are from its definition.
 	Pack, PackVersion, RuleID, RuleDigest string
 	Title, Severity                       string
 	// Controls are the controls that the rule is evidence for, as "soc2:CC6.1".
 	Controls []string
-	// Clause is the one that is broken, as "always[0]"; Message says so to people.
+	// Clause is the violated clause, for example "always[0]". Message describes the violation for people.
 	Clause, Message string
-	// TraceID and TraceStart say which trace; RootService its root's service.
+	// TraceID and TraceStart identify the trace. RootService is the service of its root.
 	TraceID     trace.ID
 	TraceStart  trace.Time
 	RootService string
 	Services    []string
-	// Root is the trace's root, or its first span; About the spans that the
-	// violation points at.
+	// Root is the root of the trace, or its first span. About are the spans to which the violation refers.
 	Root  SpanRef
 	About []SpanRef
 	Circumstances
 }
 
-// Circumstances are how a violation was found. They are no part of the record's line, so
-// that two runs that find the same violation file the same line: Loki keeps them beside it,
-// as labels and structured metadata, and the span as attributes.
+// Circumstances describe the run that found a violation. They are not part of the line of a record, so that two
+// runs that find the same violation file the same line. Loki has them as labels and structured metadata, and the
+// span as attributes.
 type Circumstances struct {
 	Origin Origin
 	// Sweep and Job name the sweep, or the backfill or scan of the service, if there is one.
@@ -54,8 +52,7 @@ type Circumstances struct {
 	FiledAt time.Time
 }
 
-// Origin is the kind of run that found a violation. It is a label in Loki, so there are
-// few.
+// Origin is the kind of run that found a violation. It is a label in Loki, so it has few values.
 type Origin string
 
 // The origins.
@@ -67,7 +64,7 @@ const (
 
 var origins = []Origin{OriginSweep, OriginScan, OriginBackfill}
 
-// SpanRef points at a span of the violating trace.
+// SpanRef identifies a span of the violating trace.
 type SpanRef struct {
 	ID      trace.SpanID
 	Name    string
@@ -99,13 +96,12 @@ func SpanIDs(violationID string) (trace.ID, trace.SpanID) {
 	return trace.ID(sum[:16]), trace.SpanID(sum[16:24])
 }
 
-// OwnAttribute is what [IsOwn] reads of spans.
+// OwnAttribute is the attribute that [IsOwn] reads.
 var OwnAttribute = columnar.AttributeKey{Scope: columnar.ScopeSpan, Key: attrViolationID}
 
-// IsOwn reports whether BeTrace itself wrote trace t of a batch, which it does not
-// judge: all its spans are violation spans whose IDs follow from the violation's ID that
-// they carry. A service that calls itself betrace is no such thing. The batch must hold
-// [OwnAttribute].
+// IsOwn reports whether BeTrace itself wrote trace t of a batch. Such a trace is not judged. The IDs of all its
+// spans derive from the violation ID that they carry; the name of the service is not considered. The batch must
+// contain [OwnAttribute].
 func IsOwn(b *columnar.Batch, t int) bool {
 	ids := b.Attribute(attrViolationID)
 	if ids == nil {

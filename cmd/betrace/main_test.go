@@ -39,7 +39,7 @@ func (c covered) Run() int {
 	return c.M.Run()
 }
 
-var update = flag.Bool("update", false, "write what scripts compare with")
+var update = flag.Bool("update", false, "update the golden files of the scripts")
 
 // TestScripts runs testdata/script/*.txtar: each shows one part of the command
 // line as a user sees it. Besides testscript's own commands there are
@@ -49,7 +49,7 @@ var update = flag.Bool("update", false, "write what scripts compare with")
 //	same QUERY                     counts in $BLOCKS and in all.jsonl, and compares
 //
 // and the servers $FAULTY/CODE, which answer every request with that status,
-// $FAULTY/html, a login page, and $DOWN, where nobody listens.
+// $FAULTY/html, a login page, and $DOWN, which refuses connections.
 func TestScripts(t *testing.T) {
 	faulty := httptest.NewServer(http.HandlerFunc(answerFaulty))
 	t.Cleanup(faulty.Close)
@@ -75,7 +75,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// closedPort returns a loopback address at which nobody listens.
+// closedPort returns a loopback address that refuses connections.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -143,7 +143,7 @@ func rewriteOTLP(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), out.Bytes(), 0o644))
 }
 
-// same counts what a query finds in blocks and in a file of all their traces.
+// same counts the traces that match a query, in blocks and in a file with all their traces.
 func same(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: same QUERY")

@@ -26,12 +26,12 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// inMemory is a Tempo that takes OTLP over HTTP, and a Loki, in one: as much of
-// them as a scan asks for. Each tenant has its own.
+// inMemory is a Tempo that accepts OTLP over HTTP, and a Loki, in one server, with the endpoints that a scan
+// uses. Tenants are separate.
 type inMemory struct {
 	mu      sync.Mutex
 	tenants map[string]*tenantInMemory
-	// refuses, if set, is what writes are answered with.
+	// refuses, if set, is the status of writes.
 	refuses int
 	// hidden is how many searches find nothing, as while Tempo moves a block; searches
 	// counts all.
@@ -68,7 +68,7 @@ func (m *inMemory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	mine := m.tenant(r.Header.Get("X-Scope-OrgID"))
-	body, _ := io.ReadAll(r.Body) // what is missing is no message
+	body, _ := io.ReadAll(r.Body) // a truncated body is not a message
 	switch path := r.URL.Path; {
 	case r.Method == http.MethodPost && m.refuses != 0:
 		http.Error(w, "refused", m.refuses)
@@ -363,7 +363,7 @@ func TestARangeOlderThanWhatIsStoredIsIncomplete(t *testing.T) {
 			code = exitFailed
 		}
 		s, ids := m.scan(t, code, "a", append(test.args, "--dry-run")...)
-		require.NotEmpty(t, ids, "%s: what is there is judged", test.name)
+		require.NotEmpty(t, ids, "%s: the existing traces are judged", test.name)
 		if test.what == "" {
 			require.Equal(t, trace.Complete, s.Result, test.name)
 			continue

@@ -34,7 +34,7 @@ import (
 	"github.com/betracehq/betrace/traceql/traceqltest"
 )
 
-// A batch that is made for a rule's needs holds what its prefilter reads.
+// A batch for the needs of a rule contains the data that its prefilter reads.
 func TestAPrefilterReadsNothingThatItsRuleDoesNotNeed(t *testing.T) {
 	o := tracetest.Mixed(31, 100)
 	generated, _ := generate(o)
@@ -233,7 +233,7 @@ func parsePack(t *testing.T, file string, data []byte) []*rules.Rule {
 	return pack.Rules
 }
 
-// answers are what Tempo finds, by query.
+// answers are Tempo's results, by query.
 type answers struct {
 	w       *world
 	mu      sync.Mutex
@@ -352,8 +352,8 @@ func toOTLP(traces ...*trace.Trace) ptrace.Traces {
 	return tracetest.Merge(all...)
 }
 
-// randomRules makes rules of what the traces have. Those that are refused, as a
-// comparison of a name with a number is, are left out.
+// randomRules returns rules about the content of the traces. Refused rules, such as a comparison of a name with
+// a number, are omitted.
 func randomRules(t *testing.T, rng *rand.Rand, traces []*trace.Trace, n int) []*rules.Rule {
 	t.Helper()
 	g := ruleGenerator{rng: rng, traces: traces}

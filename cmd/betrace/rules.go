@@ -42,7 +42,7 @@ func (p *program) rulesCommand() *cobra.Command {
 		group.AddCommand(cmd)
 		return cmd
 	}
-	add("check", "Load packs and say what is wrong with them", func(_ *cobra.Command, packs []*rules.Pack) error {
+	add("check", "Load packs and report their errors", func(_ *cobra.Command, packs []*rules.Pack) error {
 		count := 0
 		for _, pack := range packs {
 			count += len(pack.Rules)
@@ -61,7 +61,7 @@ func (p *program) rulesCommand() *cobra.Command {
 		return w.Flush()
 	})
 	add("test", "Run the tests that packs hold", p.testRules)
-	explain := add("explain", "Show what each rule asks of Tempo, reads and costs, and how it is judged", p.explainRules)
+	explain := add("explain", "Show the prefilter, attributes, cost and evaluation of each rule", p.explainRules)
 	explain.Flags().StringP("output", "o", "text", "`format`: text or json")
 	group.AddCommand(p.rulesImportCommand())
 	return group
@@ -75,8 +75,7 @@ func counted(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// loadRules reads packs. What is refused is said and counted; the other rules are
-// used.
+// loadRules reads packs. Refused rules are printed and counted; the others are used.
 func (p *program) loadRules(paths []string) (packs []*rules.Pack, refused int, err error) {
 	if len(paths) == 0 {
 		return nil, 0, errors.New("no rules: name files or folders with rule packs")
@@ -123,7 +122,7 @@ func (p *program) testRules(cmd *cobra.Command, packs []*rules.Pack) error {
 	return nil
 }
 
-// explanation is what rules explain says of a rule.
+// explanation is the output of rules explain for a rule.
 type explanation struct {
 	Rule       string   `json:"rule"`
 	Prefilter  string   `json:"prefilter"`
@@ -135,20 +134,20 @@ type explanation struct {
 	Cost    float64      `json:"cost"`
 	MaxCost float64      `json:"max_cost"`
 	Digest  string       `json:"digest"`
-	// Evaluation says how each expression that decides is judged.
+	// Evaluation is the method of evaluation for each expression.
 	Evaluation []evaluation `json:"evaluation"`
 }
 
-// evaluation is how one expression is judged.
+// evaluation is the method of evaluation for one expression.
 type evaluation struct {
 	Expression string `json:"expression"`
 	Vectorised bool   `json:"vectorised"`
 	ByRow      bool   `json:"by_row,omitempty"`
-	// Reasons are why it is not vectorised.
+	// Reasons are the reasons why it is not vectorised.
 	Reasons []string `json:"reasons,omitempty"`
 }
 
-// String says it to people.
+// String returns the method as text.
 func (e evaluation) String() string {
 	switch {
 	case !e.Vectorised:

@@ -29,7 +29,7 @@ list of rules, or the text of one rule; - is standard input.
 What cannot be translated exactly is an error with file, line and column; the other rules are written all the
 same.
 
-Exit code: 0 every rule was translated or is disabled, 2 some was not; standard error says which and why.`,
+Exit code: 0 every rule was translated or is disabled, 2 some were not; standard error lists them with the reasons.`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if err := p.config.load(cmd.Flags()); err != nil {
 				return err
@@ -37,7 +37,7 @@ Exit code: 0 every rule was translated or is disabled, 2 some was not; standard 
 			return p.importRules(files, f)
 		},
 	}
-	cmd.Flags().StringVarP(&f.output, "output", "o", "-", "write the pack to this `file`; what is there is replaced")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "-", "`file` for the pack; an existing file is replaced")
 	cmd.Flags().StringVar(&f.name, "name", "", "the pack's `name`; by default that of the first file, without its extension")
 	cmd.Flags().StringVar(&f.severity, "severity", "", "the `severity` of rules that state none: critical, high, medium, low or info")
 	cmd.Flags().StringVar(&f.id, "id", "", "the `ID` of a rule whose file is its text alone; by default the file's name, without its extension")

@@ -91,7 +91,7 @@ func (w *world) send(t *testing.T, generated []tracetest.Generated) {
 	}
 }
 
-// read reads a range until n traces are there: what was written is found a moment later.
+// read reads a range until it has n traces. Written traces are found after a delay.
 func (w *world) read(t *testing.T, from, to time.Time, n int) map[trace.ID]*trace.Trace {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -119,7 +119,7 @@ func sorted(list []found) []found {
 	return list
 }
 
-// scan runs betrace scan -o jsonl and returns what it printed.
+// scan runs betrace scan -o jsonl and returns its output.
 func (w *world) scan(t *testing.T, wantCode int, args ...string) ([]found, summary) {
 	t.Helper()
 	code, stdout, stderr := betrace(t.Context(), append(w.args("scan", "-o", "jsonl"), args...)...)
@@ -278,7 +278,7 @@ func spansOf(all []tracetest.Generated) (spans int64) {
 	return spans
 }
 
-// The main promise: what was planted in traces of all kinds is what is found, in a
+// The main promise: the planted violations in traces of all kinds are found, in a
 // Tempo for tests and in one with a user's defaults; in Tempo and in Loki; once.
 func TestScanWritesExactlyWhatWasPlanted(t *testing.T) {
 	for _, profile := range []stack.Profile{stack.Fast, stack.Default} {
@@ -298,7 +298,7 @@ func TestScanWritesExactlyWhatWasPlanted(t *testing.T) {
 				want := g.Trace()
 				require.NotNil(t, read[g.ID], "trace %s", g.ID)
 				if diff := cmp.Diff(want.Spans, read[g.ID].Spans); diff != "" {
-					t.Errorf("trace %s %v differs from what was sent (-sent +read):\n%.3000s", g.ID, g.Nasty, diff)
+					t.Errorf("trace %s %v differs from the sent trace (-sent +read):\n%.3000s", g.ID, g.Nasty, diff)
 				}
 			}
 
@@ -438,7 +438,7 @@ func TestWhatLokiRefusesIsSaidAndTempoIsWrittenAllTheSame(t *testing.T) {
 		require.EqualValues(t, "incomplete", s.Result, name)
 		require.Equal(t, len(planted), s.Sinks[0].Confirmed+s.Sinks[0].AlreadyThere, name)
 		require.Equal(t, len(planted), s.Sinks[1].Missing, name)
-		require.Contains(t, s.Sinks[1].Error, "loki: ask what is there", name)
+		require.Contains(t, s.Sinks[1].Error, "loki: search for existing violations", name)
 	}
 	w.inTempo(t, len(planted))
 }

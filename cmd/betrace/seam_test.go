@@ -43,7 +43,7 @@ func TestARecentTraceIsNotJudgedFromBlocksAlone(t *testing.T) {
 	send(1, "charge")
 	w.read(t, start.Add(-time.Minute), time.Now().Add(time.Minute), 1)
 	w.flushed(t, store, 1)
-	// What is stored now is all that blocks hold, whatever is stored later.
+	// The blocks contain only the data that is stored now.
 	stored := filepath.Join(t.TempDir(), "blocks")
 	require.NoError(t, os.CopyFS(stored, os.DirFS(w.TempoBlocks)))
 	send(2, "check")

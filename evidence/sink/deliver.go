@@ -11,41 +11,41 @@ import (
 	"github.com/betracehq/betrace/evidence"
 )
 
-// Sink takes violations in. [Tempo] and [Loki] are sinks.
+// Sink stores violations. [Tempo] and [Loki] are sinks.
 type Sink interface {
-	// Name says which, in reports and errors.
+	// Name returns the name of the sink in reports and errors.
 	Name() string
-	// Holds returns the IDs of those violations that are there. Those that were written
-	// before since need not be found; zero: all are looked for.
+	// Holds returns the IDs of the violations that the sink has. It need not find those that were written
+	// before since. If since is zero, it searches all.
 	Holds(ctx context.Context, vs []evidence.Violation, since time.Time) (map[string]bool, error)
-	// Write sends the violations, and sets the filing time of those that have none. A nil
-	// error does not prove that they are there.
+	// Write sends the violations, and sets the filing time of those that have none. A nil error does not
+	// prove that they are stored.
 	Write(context.Context, []evidence.Violation) error
 }
 
-// Options say how hard delivery tries. Zero fields have defaults.
+// Options configure the retries of a delivery. Zero fields have defaults.
 type Options struct {
-	// Tries is how often what does not arrive is sent. Default 3.
+	// Tries is the maximum number of times that a violation is sent. The default is 3.
 	Tries int
-	// Wait is how long after each sending it is looked for. Default 15 s.
+	// Wait is the time for which a violation is searched after it was sent. The default is 15 s.
 	Wait time.Duration
-	// Poll is the time between two looks. Default 250 ms.
+	// Poll is the time between two searches. The default is 250 ms.
 	Poll time.Duration
 }
 
-// Delivery says what became of violations in one sink.
+// Delivery is the result of delivering violations to one sink.
 type Delivery struct {
 	Sink string
-	// AlreadyThere counts those that were not written since they were there, Written
-	// those that were sent, Confirmed those of them that were read back.
+	// AlreadyThere counts violations that were not sent because the sink has them, Written those that were
+	// sent, and Confirmed the sent ones that were read back.
 	AlreadyThere, Written, Confirmed int
-	// Missing are the IDs of those that are not known to be there.
+	// Missing are the IDs of violations of which it is not known that the sink has them.
 	Missing []string
-	// Err is why, if it is known.
+	// Err is the reason, if it is known.
 	Err error
 }
 
-// Add counts another delivery to the same sink in.
+// Add adds the counts of another delivery to the same sink.
 func (d *Delivery) Add(other Delivery) {
 	d.Sink = other.Sink
 	d.AlreadyThere += other.AlreadyThere
@@ -55,10 +55,9 @@ func (d *Delivery) Add(other Delivery) {
 	d.Err = errors.Join(d.Err, other.Err)
 }
 
-// Deliver brings the violations into every sink, once each: it asks what is there,
-// writes the rest, reads it back and sends again what did not arrive. It returns
-// one Delivery a sink, in order; what one sink refuses reaches the others. A
-// context that ends leaves the rest missing.
+// Deliver stores each violation once in every sink: it searches for existing violations, writes the others,
+// reads them back, and sends again those that did not arrive. It returns one Delivery per sink, in order. An
+// error of one sink does not affect the others. If the context ends, the remaining violations are missing.
 func Deliver(ctx context.Context, sinks []Sink, vs []evidence.Violation, opts Options) []Delivery {
 	if opts.Tries == 0 {
 		opts.Tries = 3
@@ -90,29 +89,29 @@ func deliverTo(ctx context.Context, sink Sink, vs []evidence.Violation, opts Opt
 	d := Delivery{Sink: sink.Name()}
 	held, err := sink.Holds(ctx, vs, time.Time{})
 	if err != nil {
-		d.missing(vs, fmt.Errorf("%s: ask what is there: %w", sink.Name(), err))
+		d.missing(vs, fmt.Errorf("%s: search for existing violations: %w", sink.Name(), err))
 		return d
 	}
 	rest := without(vs, held)
 	if len(rest) > 0 && len(rest) < len(vs) {
-		// What is known is mostly known as a whole. A Tempo does not find a trace for the
-		// moment in which it moves it from memory to a block.
+		// A sink usually has all of a batch or none of it, so a partial answer is checked again: Tempo
+		// briefly does not find a trace that it moves from memory to a block.
 		if rest, err = askAgain(ctx, sink, rest, opts.Poll); err != nil {
-			d.missing(rest, fmt.Errorf("%s: ask what is there: %w", sink.Name(), err))
+			d.missing(rest, fmt.Errorf("%s: search for existing violations: %w", sink.Name(), err))
 			return d
 		}
 	}
 	d.AlreadyThere = len(vs) - len(rest)
 	d.Written = len(rest)
-	// Clocks differ: an hour is little to look at, and far more than they may.
+	// Allow one hour of clock skew; the wider lookback costs little.
 	since := time.Now().Add(-time.Hour)
 	for try := 0; len(rest) > 0; try++ {
 		if try == opts.Tries {
-			d.missing(rest, fmt.Errorf("%s: %d violations were sent %d times and are not there %s later: it may drop what is over its limits: see its log", sink.Name(), len(rest), opts.Tries, opts.Wait))
+			d.missing(rest, fmt.Errorf("%s: %d violations were sent %d times and not found within %s: it may have dropped them because of its limits: check its log", sink.Name(), len(rest), opts.Tries, opts.Wait))
 			break
 		}
 		if err := sink.Write(ctx, rest); err != nil {
-			// Some may have arrived all the same.
+			// Some may have arrived despite the error.
 			if held, lookErr := sink.Holds(ctx, rest, since); lookErr == nil {
 				rest = without(rest, held)
 			}
@@ -128,7 +127,7 @@ func deliverTo(ctx context.Context, sink Sink, vs []evidence.Violation, opts Opt
 	return d
 }
 
-// askAgain asks once more, a little later, and returns what is still not there.
+// askAgain searches once more after a pause, and returns the violations that the sink still does not have.
 func askAgain(ctx context.Context, sink Sink, vs []evidence.Violation, later time.Duration) ([]evidence.Violation, error) {
 	select {
 	case <-ctx.Done():
@@ -151,8 +150,7 @@ func (d *Delivery) missing(vs []evidence.Violation, why error) {
 	}
 }
 
-// awaitAll reads back until all are there or the wait is over, and returns those
-// that are not.
+// awaitAll reads back until the sink has all violations or the wait is over, and returns the missing ones.
 func awaitAll(ctx context.Context, sink Sink, vs []evidence.Violation, since time.Time, opts Options) ([]evidence.Violation, error) {
 	deadline := time.NewTimer(opts.Wait)
 	defer deadline.Stop()

@@ -22,21 +22,21 @@ import (
 	"github.com/betracehq/betrace/retry"
 )
 
-// LokiConfig says which Loki records are filed in. Zero fields have defaults.
+// LokiConfig configures the sink for records. Zero fields have defaults.
 type LokiConfig struct {
 	// URL is Loki's address, as http://loki:3100.
 	URL string
-	// Client sends the requests, with the tenant and whatever else they need.
-	// Default: http.DefaultClient.
+	// Client sends the requests, and adds the tenant and the credentials. The default is
+	// http.DefaultClient.
 	Client *http.Client
-	// Tries is how often a request is tried that fails in a way that may pass. Default 5.
+	// Tries is the maximum number of attempts for a retryable request. The default is 5.
 	Tries int
-	// RequestTimeout bounds one try. Default 30 s.
+	// RequestTimeout bounds one attempt. The default is 30 s.
 	RequestTimeout time.Duration
-	// Lookback is how far back records are looked for before they are written.
-	// Default: 30 days. Loki reads its index for each hour of it: longer is dearer.
+	// Lookback is the time before now in which existing records are searched. The default is 30 days. A
+	// longer time costs more, because Loki reads its index for each hour of it.
 	Lookback time.Duration
-	// Now tells the time. Default: time.Now.
+	// Now returns the time. The default is time.Now.
 	Now func() time.Time
 }
 
@@ -47,7 +47,7 @@ type Loki struct {
 	last   int64 // the latest timestamp given, in nanoseconds
 }
 
-// Bounds of one request. Loki takes 4 MB a push and 5,000 entries an answer.
+// Bounds of one request. Loki accepts 4 MB per push and returns 5,000 entries per query.
 const (
 	maxPushBytes = 1 << 20
 	idsPerQuery  = 100
@@ -82,8 +82,8 @@ func NewLoki(config LokiConfig) (*Loki, error) {
 // Name returns "loki".
 func (l *Loki) Name() string { return "loki" }
 
-// timestamp returns the present time, and never the same twice: more entries of
-// one timestamp than an answer holds could not be read.
+// timestamp returns the current time, and never the same time twice: Loki could not return more entries with
+// one timestamp than fit into a response.
 func (l *Loki) timestamp() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -170,11 +170,11 @@ func (l *Loki) Holds(ctx context.Context, vs []evidence.Violation, since time.Ti
 	return held, nil
 }
 
-// queryRange is how much time one query spans: Loki refuses over 30 days and an hour
-// by default (limits_config.max_query_length).
+// queryRange is the range of one query. By default, Loki refuses more than 30 days and one hour
+// (limits_config.max_query_length).
 const queryRange = 30 * 24 * time.Hour
 
-// lookBack asks for one range after the other, the latest first, until all are found.
+// lookBack queries one range after another, the latest first, until all violations are found.
 func (l *Loki) lookBack(ctx context.Context, ids []string, last time.Time, held map[string]bool) error {
 	for end := l.config.Now().Add(time.Minute); len(ids) > 0 && end.After(last); end = end.Add(-queryRange) {
 		start := end.Add(-queryRange)
@@ -189,8 +189,8 @@ func (l *Loki) lookBack(ctx context.Context, ids []string, last time.Time, held 
 	return nil
 }
 
-// queryAnswer is the answer of /loki/api/v1/query_range, as far as it is read.
-// Structured metadata comes back as labels.
+// queryAnswer is the part of the response of /loki/api/v1/query_range that is used. Structured metadata is
+// returned as labels.
 type queryAnswer struct {
 	Data struct {
 		Result []struct {
@@ -200,7 +200,7 @@ type queryAnswer struct {
 	} `json:"data"`
 }
 
-// query notes which of the violations have a record.
+// query adds the violations that have a record to held.
 func (l *Loki) query(ctx context.Context, ids []string, start, end time.Time, held map[string]bool) error {
 	values := url.Values{
 		"query": {fmt.Sprintf(`{service_name="betrace", betrace_kind="violation"} | violation_id=~"%s"`, strings.Join(ids, "|"))},
@@ -216,7 +216,7 @@ func (l *Loki) query(ctx context.Context, ids []string, start, end time.Time, he
 	}
 	var answer queryAnswer
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return fmt.Errorf("loki query: the answer is no query result: is %s a Loki? %w", l.config.URL, err)
+		return fmt.Errorf("loki query: the response is not a query result: check that %s is a Loki: %w", l.config.URL, err)
 	}
 	for _, stream := range answer.Data.Result {
 		if len(stream.Values) > 0 {
@@ -259,7 +259,7 @@ func (l *Loki) try(ctx context.Context, request func(context.Context) (*http.Req
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err // the URL with its query says nothing more
 		}
-		return nil, 0, true, fmt.Errorf("%w: does Loki run at %s?", err, l.config.URL)
+		return nil, 0, true, fmt.Errorf("%w: check that Loki is running at %s", err, l.config.URL)
 	}
 	defer resp.Body.Close()
 	body, err = io.ReadAll(io.LimitReader(resp.Body, 64<<20))
@@ -280,13 +280,13 @@ func (l *Loki) try(ctx context.Context, request func(context.Context) (*http.Req
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		return nil, 0, false, fmt.Errorf("%d %s: check the credentials and the tenant", code, text)
 	case code == http.StatusNotFound:
-		return nil, 0, false, fmt.Errorf("%d %s: is %s Loki's address, without /loki/api?", code, text, l.config.URL)
+		return nil, 0, false, fmt.Errorf("%d %s: check that %s is Loki's address, without /loki/api", code, text, l.config.URL)
 	case code == http.StatusTooManyRequests:
 		return nil, after, true, fmt.Errorf("%d %s: raise the tenant's ingestion rate", code, text)
 	case code >= 500:
 		return nil, after, true, fmt.Errorf("%d %s: see Loki's log", code, text)
 	case strings.Contains(text, "too new"), strings.Contains(text, "too old"), strings.Contains(text, "too far behind"):
-		return nil, 0, false, fmt.Errorf("%d %s: is this machine's clock right?", code, text)
+		return nil, 0, false, fmt.Errorf("%d %s: check this machine's clock", code, text)
 	}
 	return nil, 0, false, fmt.Errorf("%d %s", resp.StatusCode, text)
 }

@@ -27,7 +27,7 @@ import (
 	"github.com/betracehq/betrace/trace/otlp"
 )
 
-// lokiInMemory keeps what is pushed, and answers by violation_id and time as Loki
+// lokiInMemory stores pushed entries, and answers queries by violation_id and time as Loki
 // does.
 type lokiInMemory struct {
 	mu      sync.Mutex
@@ -44,7 +44,7 @@ func (l *lokiInMemory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if strings.HasSuffix(r.URL.Path, "/push") {
-		packed, _ := io.ReadAll(r.Body) // what is missing does not unpack
+		packed, _ := io.ReadAll(r.Body) // a truncated body cannot be decoded
 		body, err := snappy.Decode(nil, packed)
 		var request push.PushRequest
 		if err != nil || request.Unmarshal(body) != nil {
@@ -103,7 +103,7 @@ func (l *lokiInMemory) sink(t *testing.T, change func(*sink.LokiConfig)) *sink.L
 
 func TestEveryRecordIsPushedOnceWithATimeOfItsOwn(t *testing.T) {
 	server := &lokiInMemory{}
-	// A clock that stands still, and more than one push and one query hold.
+	// The clock does not advance, and the violations exceed one push and one query.
 	now := time.Unix(1_800_000_000, 0)
 	loki := server.sink(t, func(c *sink.LokiConfig) { c.Now = func() time.Time { return now } })
 	var vs []evidence.Violation

@@ -155,7 +155,7 @@ func TestAClockThatIsWrongIsSaid(t *testing.T) {
 	loki, err := sink.NewLoki(sink.LokiConfig{URL: s.LokiURL, Client: client, Now: func() time.Time { return time.Now().Add(time.Hour) }})
 	require.NoError(t, err)
 	d := sink.Deliver(t.Context(), []sink.Sink{loki}, []evidence.Violation{violation(1, access.Tenant)}, sink.Options{})
-	require.ErrorContains(t, d[0].Err, "is this machine's clock right?")
+	require.ErrorContains(t, d[0].Err, "check this machine's clock")
 	require.Len(t, d[0].Missing, 1)
 }
 
@@ -166,7 +166,7 @@ func TestWhatLokiAnswersIsSaidWithARemedy(t *testing.T) {
 		tries      int32
 	}{
 		{"not authorized", "401 no: check the credentials", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 401) }, 1},
-		{"another server", "is http://127.0.0.1", func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, 1},
+		{"another server", "check that http://127.0.0.1", func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, 1},
 		{"a limit", "429 slow: raise the tenant's ingestion rate (3 tries)", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "slow", 429) }, 3},
 		{"a fault", "500 oh: see Loki's log (3 tries)", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "oh", 500) }, 3},
 		{"a page", "400 Bad Request", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 400) }, 1},
@@ -174,7 +174,7 @@ func TestWhatLokiAnswersIsSaidWithARemedy(t *testing.T) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte("{")) // half of it, on purpose
 		}, 3},
-		{"no JSON", "the answer is no query result", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }, 1},
+		{"no JSON", "the response is not a query result", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var n atomic.Int32
@@ -183,7 +183,7 @@ func TestWhatLokiAnswersIsSaidWithARemedy(t *testing.T) {
 			loki, err := sink.NewLoki(sink.LokiConfig{URL: server.URL, Tries: 3})
 			require.NoError(t, err)
 			d := sink.Deliver(t.Context(), []sink.Sink{loki}, []evidence.Violation{violation(1, "")}, sink.Options{})
-			require.ErrorContains(t, d[0].Err, "loki: ask what is there: loki query: ")
+			require.ErrorContains(t, d[0].Err, "loki: search for existing violations: loki query: ")
 			require.ErrorContains(t, d[0].Err, tt.want)
 			require.Len(t, d[0].Missing, 1)
 			require.Equal(t, tt.tries, n.Load())
@@ -192,7 +192,7 @@ func TestWhatLokiAnswersIsSaidWithARemedy(t *testing.T) {
 	loki, err := sink.NewLoki(sink.LokiConfig{URL: "http://127.0.0.1:1", Tries: 2})
 	require.NoError(t, err)
 	_, err = loki.Holds(t.Context(), []evidence.Violation{violation(1, "")}, time.Time{})
-	require.ErrorContains(t, err, "connection refused: does Loki run at http://127.0.0.1:1?")
+	require.ErrorContains(t, err, "connection refused: check that Loki is running at http://127.0.0.1:1")
 	_, err = sink.NewLoki(sink.LokiConfig{URL: "loki:3100"})
 	require.ErrorContains(t, err, `loki URL "loki:3100": want http://`)
 }
@@ -278,10 +278,10 @@ func TestWhatDoesNotArriveIsSentAgainThenReported(t *testing.T) {
 	require.Equal(t, 3, lost.writes)
 	require.Equal(t, []string{vs[0].ID, vs[1].ID}, d.Missing)
 	require.Zero(t, d.Confirmed)
-	require.ErrorContains(t, d.Err, "2 violations were sent 3 times and are not there")
+	require.ErrorContains(t, d.Err, "2 violations were sent 3 times and not found")
 
 	d = deliver(&memory{refuse: errors.New("disk full")})
-	require.Equal(t, []string{vs[1].ID}, d.Missing, "what arrived before the refusal is there")
+	require.Equal(t, []string{vs[1].ID}, d.Missing, "violations that arrived before the refusal exist")
 	require.Equal(t, 1, d.Confirmed)
 	require.ErrorContains(t, d.Err, "memory: write: disk full")
 

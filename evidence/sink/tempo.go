@@ -15,14 +15,14 @@ import (
 
 // Tempo is the sink for violation spans.
 type Tempo struct {
-	// Export sends spans; nil is no proof that they are stored.
+	// Export sends spans. A nil error does not prove that they are stored.
 	Export func(context.Context, ptrace.Traces) error
-	// Read returns a trace by its ID, or an error that is NotFound.
+	// Read returns a trace by its ID. If there is none, its error is NotFound.
 	Read     func(context.Context, trace.ID) (*trace.Trace, error)
 	NotFound error
-	// Concurrency bounds reads under way. Default 8.
+	// Concurrency is the maximum number of concurrent reads. The default is 8.
 	Concurrency int
-	// Now tells the time. Default: time.Now.
+	// Now returns the time. The default is time.Now.
 	Now func() time.Time
 }
 
@@ -45,8 +45,8 @@ func (s *Tempo) Write(ctx context.Context, vs []evidence.Violation) error {
 	return s.Export(ctx, evidence.Spans(vs, at))
 }
 
-// Holds reads each violation's trace by its ID, and returns the IDs of those
-// whose span is there, however old.
+// Holds reads the trace of each violation span by its ID, and returns the IDs of the violations whose span
+// exists, regardless of its age.
 func (s *Tempo) Holds(ctx context.Context, vs []evidence.Violation, _ time.Time) (map[string]bool, error) {
 	held := map[string]bool{}
 	var mu sync.Mutex
