@@ -156,8 +156,8 @@ func TestNoTraceTakesMoreStepsThanTheCost(t *testing.T) {
 		tr := trace.New(trace.ID{1}, spans)
 		sizes := SizesOf(tr)
 		for _, x := range compiled {
-			e := &evaluation{ctx: t.Context(), program: x, t: tr}
-			require.False(t, types.IsError(e.eval(x.root)), x.source)
+			e := &evaluation{program: x, t: tr}
+			require.False(t, types.IsError(e.eval(t.Context(), x.root)), x.source)
 			cost := Cost(sizes, x)
 			require.LessOrEqual(t, float64(e.steps), 1.5*cost, "%s on %d spans, %s", x.source, n, sizes)
 			if float64(e.steps) > cost/4 {
@@ -210,8 +210,8 @@ func TestACostIsTheNumberOfEvaluationsWhereTheBoundsAreMet(t *testing.T) {
 	} {
 		x, err := env.Compile(strings.Replace(tt.when, "BODY", strings.Repeat("1 > 2 || ", 60)+"false", 1), WantBool)
 		require.NoError(t, err, tt.when)
-		e := &evaluation{ctx: t.Context(), program: x, t: tt.t}
-		require.Equal(t, types.False, e.eval(x.root), tt.when)
+		e := &evaluation{program: x, t: tt.t}
+		require.Equal(t, types.False, e.eval(t.Context(), x.root), tt.when)
 		cost := Cost(SizesOf(tt.t), x)
 		require.LessOrEqual(t, float64(e.steps), 1.1*cost, tt.when)
 		require.LessOrEqual(t, cost, 1.3*float64(e.steps), tt.when)

@@ -33,7 +33,6 @@ type variable struct {
 // evaluation evaluates an expression on a trace by walking the checked expression. It implements the
 // operators that handle absent values; cel-go's functions implement the rest.
 type evaluation struct {
-	ctx     context.Context
 	program *Expression
 	t       *trace.Trace
 	vars    []variable // the innermost last
@@ -50,8 +49,8 @@ type evaluation struct {
 
 // eval returns the expression's value, which may be absent or an error ([types.IsError]).
 func (p *Expression) eval(ctx context.Context, t *trace.Trace, vars []variable) ref.Val {
-	e := &evaluation{ctx: ctx, program: p, t: t, vars: vars}
-	v := e.eval(p.root)
+	e := &evaluation{program: p, t: t, vars: vars}
+	v := e.eval(ctx, p.root)
 	if e.ended != nil {
 		return e.ended
 	}
@@ -65,7 +64,7 @@ func (e *evaluation) end(why error) ref.Val {
 	return e.ended
 }
 
-func (e *evaluation) eval(x ast.Expr) ref.Val {
+func (e *evaluation) eval(ctx context.Context, x ast.Expr) ref.Val {
 	if e.ended != nil {
 		return e.ended
 	}
@@ -73,7 +72,7 @@ func (e *evaluation) eval(x ast.Expr) ref.Val {
 		return e.hole
 	}
 	if e.steps++; e.steps&0xfff == 0 {
-		if err := context.Cause(e.ctx); err != nil {
+		if err := context.Cause(ctx); err != nil {
 			return e.end(err)
 		}
 	}
@@ -83,15 +82,15 @@ func (e *evaluation) eval(x ast.Expr) ref.Val {
 	case ast.IdentKind:
 		return e.ident(x)
 	case ast.SelectKind:
-		return e.selection(x, x.AsSelect())
+		return e.selection(ctx, x, x.AsSelect())
 	case ast.CallKind:
-		return e.call(x, x.AsCall())
+		return e.call(ctx, x, x.AsCall())
 	case ast.ListKind:
-		return e.list(x.AsList())
+		return e.list(ctx, x.AsList())
 	case ast.MapKind:
-		return e.mapping(x.AsMap())
+		return e.mapping(ctx, x.AsMap())
 	case ast.ComprehensionKind:
-		return e.comprehension(x, x.AsComprehension())
+		return e.comprehension(ctx, x, x.AsComprehension())
 	}
 	return types.NewErr("unexpected expression")
 }
@@ -122,8 +121,8 @@ var typeNames = map[string]ref.Val{
 	"google.protobuf.Timestamp": types.TimestampType, "google.protobuf.Duration": types.DurationType,
 }
 
-func (e *evaluation) selection(x ast.Expr, s ast.SelectExpr) ref.Val {
-	operand := e.eval(s.Operand())
+func (e *evaluation) selection(ctx context.Context, x ast.Expr, s ast.SelectExpr) ref.Val {
+	operand := e.eval(ctx, s.Operand())
 	if types.IsError(operand) {
 		return operand
 	}
@@ -167,43 +166,43 @@ func fieldOf(v ref.Val, field string) ref.Val {
 	return absent
 }
 
-func (e *evaluation) call(x ast.Expr, call ast.CallExpr) ref.Val {
+func (e *evaluation) call(ctx context.Context, x ast.Expr, call ast.CallExpr) ref.Val {
 	args := call.Args()
 	switch name := call.FunctionName(); name {
 	case operators.LogicalAnd:
-		return e.logical(args, types.False)
+		return e.logical(ctx, args, types.False)
 	case operators.LogicalOr:
-		return e.logical(args, types.True)
+		return e.logical(ctx, args, types.True)
 	case operators.LogicalNot:
-		v := e.eval(args[0])
+		v := e.eval(ctx, args[0])
 		if types.IsError(v) {
 			return v
 		}
 		return types.Bool(!isTrue(v))
 	case operators.Conditional:
-		v := e.eval(args[0])
+		v := e.eval(ctx, args[0])
 		switch {
 		case types.IsError(v):
 			return v
 		case isTrue(v):
-			return e.eval(args[1])
+			return e.eval(ctx, args[1])
 		}
-		return e.eval(args[2])
+		return e.eval(ctx, args[2])
 	case operators.NotStrictlyFalse:
-		return types.Bool(e.eval(args[0]) != types.False)
+		return types.Bool(e.eval(ctx, args[0]) != types.False)
 	case operators.OptSelect, operators.OptIndex:
-		return e.optional(x, args[0], args[1], name == operators.OptSelect)
+		return e.optional(ctx, x, args[0], args[1], name == operators.OptSelect)
 	case "or", "orValue":
 		if call.IsMemberFunction() {
-			return e.orValue(call.Target(), args[0])
+			return e.orValue(ctx, call.Target(), args[0])
 		}
 	}
 	values := make([]ref.Val, 0, 3)
 	if call.IsMemberFunction() {
-		values = append(values, e.eval(call.Target()))
+		values = append(values, e.eval(ctx, call.Target()))
 	}
 	for _, a := range args {
-		values = append(values, e.eval(a))
+		values = append(values, e.eval(ctx, a))
 	}
 	anyAbsent := false
 	for _, v := range values {
@@ -253,10 +252,10 @@ func isUnfit(v ref.Val) bool {
 
 // logical evaluates && (decided by false) and || (decided by true). An error is the result only if no operand
 // decides.
-func (e *evaluation) logical(args []ast.Expr, decisive ref.Val) ref.Val {
+func (e *evaluation) logical(ctx context.Context, args []ast.Expr, decisive ref.Val) ref.Val {
 	var failed ref.Val
 	for _, a := range args {
-		v := e.eval(a)
+		v := e.eval(ctx, a)
 		if types.IsError(v) {
 			if failed == nil {
 				failed = v
@@ -403,8 +402,8 @@ func index(v, key ref.Val) ref.Val {
 }
 
 // optional evaluates v.?field and v[?key].
-func (e *evaluation) optional(x, operand, key ast.Expr, isField bool) ref.Val {
-	v, k := e.eval(operand), e.eval(key)
+func (e *evaluation) optional(ctx context.Context, x, operand, key ast.Expr, isField bool) ref.Val {
+	v, k := e.eval(ctx, operand), e.eval(ctx, key)
 	for _, v := range []ref.Val{v, k} {
 		if types.IsError(v) {
 			return v
@@ -426,8 +425,8 @@ func (e *evaluation) optional(x, operand, key ast.Expr, isField bool) ref.Val {
 }
 
 // orValue evaluates o.or(other) and o.orValue(other). It evaluates other only if needed.
-func (e *evaluation) orValue(target, other ast.Expr) ref.Val {
-	v := e.eval(target)
+func (e *evaluation) orValue(ctx context.Context, target, other ast.Expr) ref.Val {
+	v := e.eval(ctx, target)
 	o, ok := v.(*types.Optional)
 	switch {
 	case types.IsError(v) || isAbsent(v):
@@ -435,17 +434,17 @@ func (e *evaluation) orValue(target, other ast.Expr) ref.Val {
 	case !ok:
 		return absent
 	case !o.HasValue():
-		return e.eval(other)
+		return e.eval(ctx, other)
 	case e.program.types[other.ID()].Kind() == types.OpaqueKind: // or
 		return o
 	}
 	return o.GetValue()
 }
 
-func (e *evaluation) list(l ast.ListExpr) ref.Val {
+func (e *evaluation) list(ctx context.Context, l ast.ListExpr) ref.Val {
 	values := make([]ref.Val, 0, l.Size())
 	for i, x := range l.Elements() {
-		v := e.eval(x)
+		v := e.eval(ctx, x)
 		if types.IsError(v) {
 			return v
 		}
@@ -461,10 +460,10 @@ func (e *evaluation) list(l ast.ListExpr) ref.Val {
 	return e.built(listOf(values))
 }
 
-func (e *evaluation) mapping(m ast.MapExpr) ref.Val {
+func (e *evaluation) mapping(ctx context.Context, m ast.MapExpr) ref.Val {
 	entries := make(map[ref.Val]ref.Val, m.Size())
 	for _, entry := range m.Entries() {
-		key, value := e.eval(entry.AsMapEntry().Key()), e.eval(entry.AsMapEntry().Value())
+		key, value := e.eval(ctx, entry.AsMapEntry().Key()), e.eval(ctx, entry.AsMapEntry().Value())
 		for _, v := range []ref.Val{key, value} {
 			if types.IsError(v) {
 				return v
@@ -511,8 +510,8 @@ func (e *evaluation) built(v ref.Val) ref.Val {
 }
 
 // comprehension evaluates the expansions of the macros all, exists, map, filter, count and similar ones.
-func (e *evaluation) comprehension(x ast.Expr, c ast.ComprehensionExpr) ref.Val {
-	over := e.eval(c.IterRange())
+func (e *evaluation) comprehension(ctx context.Context, x ast.Expr, c ast.ComprehensionExpr) ref.Val {
+	over := e.eval(ctx, c.IterRange())
 	if types.IsError(over) {
 		return over
 	}
@@ -520,7 +519,7 @@ func (e *evaluation) comprehension(x ast.Expr, c ast.ComprehensionExpr) ref.Val 
 	if !ok {
 		return e.unfit(x)
 	}
-	accu := e.eval(c.AccuInit())
+	accu := e.eval(ctx, c.AccuInit())
 	if types.IsError(accu) {
 		return accu
 	}
@@ -529,18 +528,18 @@ func (e *evaluation) comprehension(x ast.Expr, c ast.ComprehensionExpr) ref.Val 
 	// The accumulator is first, then the variables, so that a step finds the variables first.
 	e.vars = append(e.vars, variable{c.AccuVar(), accu})
 	if element, condition := listStep(c); element != nil {
-		return e.collect(c, it, element, condition)
+		return e.collect(ctx, c, it, element, condition)
 	}
 	if m, ok := accu.(traits.Mapper); ok && m.Size() == types.IntZero {
 		e.vars[depth].value = types.NewMutableMap(types.DefaultTypeAdapter, map[ref.Val]ref.Val{})
 	}
 	for i := range it.values {
 		e.bind(c, it, i)
-		if e.eval(c.LoopCondition()) == types.False {
+		if e.eval(ctx, c.LoopCondition()) == types.False {
 			e.vars = e.vars[:depth+1]
 			break
 		}
-		next := e.eval(c.LoopStep())
+		next := e.eval(ctx, c.LoopStep())
 		e.vars = e.vars[:depth+1]
 		e.vars[depth].value = next
 		if e.ended != nil {
@@ -551,7 +550,7 @@ func (e *evaluation) comprehension(x ast.Expr, c ast.ComprehensionExpr) ref.Val 
 		e.elements += int(m.Size().(types.Int))
 		e.vars[depth].value = m.ToImmutableMap()
 	}
-	return e.built(e.eval(c.Result()))
+	return e.built(e.eval(ctx, c.Result()))
 }
 
 // bind sets the comprehension's variables for element i.
@@ -591,18 +590,18 @@ func listStep(c ast.ComprehensionExpr) (element, condition ast.Expr) {
 }
 
 // collect evaluates a comprehension that builds a list.
-func (e *evaluation) collect(c ast.ComprehensionExpr, it iteration, element, condition ast.Expr) ref.Val {
+func (e *evaluation) collect(ctx context.Context, c ast.ComprehensionExpr, it iteration, element, condition ast.Expr) ref.Val {
 	depth := len(e.vars)
 	var list []ref.Val
 	for i := range it.values {
 		e.bind(c, it, i)
 		keep := ref.Val(types.True)
 		if condition != nil {
-			keep = e.eval(condition)
+			keep = e.eval(ctx, condition)
 		}
 		var v ref.Val
 		if isTrue(keep) {
-			v = e.eval(element)
+			v = e.eval(ctx, element)
 		}
 		e.vars = e.vars[:depth]
 		switch {
@@ -619,7 +618,7 @@ func (e *evaluation) collect(c ast.ComprehensionExpr, it iteration, element, con
 		}
 	}
 	e.vars[depth-1].value = listOf(list)
-	return e.eval(c.Result())
+	return e.eval(ctx, c.Result())
 }
 
 // iteration is the sequence of a comprehension: the elements of a list with their indices, or the sorted keys

@@ -80,8 +80,8 @@ func (x *Expression) Constant(part ast.Expr) (ref.Val, bool) {
 	if !literal {
 		return nil, false
 	}
-	e := &evaluation{ctx: context.Background(), program: x}
-	v := e.eval(part)
+	e := &evaluation{program: x}
+	v := e.eval(context.Background(), part)
 	if e.ended != nil || types.IsError(v) || isAbsent(v) {
 		return nil, false
 	}
@@ -109,8 +109,8 @@ func (x *Expression) Part(root ast.Expr, holes ...int64) *Part {
 // Truth reports whether the part is true for an attribute's value, which may be absent. The error is an error
 // of the expression.
 func (p *Part) Truth(v trace.Value) (bool, error) {
-	e := &evaluation{ctx: context.Background(), program: p.expression, holes: p.holes, hole: valueOf(v)}
-	found := e.eval(p.root)
+	e := &evaluation{program: p.expression, holes: p.holes, hole: valueOf(v)}
+	found := e.eval(context.Background(), p.root)
 	if e.ended != nil {
 		found = e.ended
 	}

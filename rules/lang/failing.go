@@ -73,8 +73,8 @@ func (p *Expression) constant(x ast.Expr) (ref.Val, bool) {
 	if cost, _ := newEstimator(Sizes{}).estimate(x); cost > maxFoldedCost {
 		return nil, false
 	}
-	e := &evaluation{ctx: context.Background(), program: p}
-	v := e.eval(x)
+	e := &evaluation{program: p}
+	v := e.eval(context.Background(), x)
 	return v, e.ended == nil
 }
 

@@ -58,7 +58,7 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, e
 	if !slices.Contains(formats, m.Version) {
 		return nil, fmt.Errorf("its format is %s: let Tempo rewrite it in one of the supported formats %v", m.Version, formats)
 	}
-	r := &objectReader{ctx: ctx, store: s, key: path.Join(m.Tenant, m.ID, "data.parquet"), stats: stats}
+	r := &objectReader{store: s, key: path.Join(m.Tenant, m.ID, "data.parquet"), stats: stats}
 	size := m.stored
 	if size == 0 {
 		err := s.retried(ctx, func() error {
@@ -68,7 +68,7 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, e
 			if err == nil {
 				size = attrs.Size
 			}
-			return w.why(err)
+			return w.why(ctx, err)
 		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r.key, err)
@@ -78,7 +78,7 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, e
 	if size != m.Size {
 		return nil, fmt.Errorf("%s has %d bytes, but by meta.json it must have %d", r.key, size, m.Size)
 	}
-	tail, err := readTail(r, size, m.FooterSize)
+	tail, err := readTail(ctx, r, size, m.FooterSize)
 	if err != nil {
 		return nil, err
 	}
@@ -121,10 +121,10 @@ type tailReader struct {
 // indexBytes is the approximate size of a file's page indexes before its footer.
 const indexBytes = 192 << 10
 
-func readTail(r *objectReader, size, footer int64) (*tailReader, error) {
-	t := &tailReader{ReaderAt: r, tail: byteRange{max(size-min(max(footer, 0), size)-indexBytes-8, 0), size}}
+func readTail(ctx context.Context, r *objectReader, size, footer int64) (*tailReader, error) {
+	t := &tailReader{ReaderAt: r.readerAt(ctx), tail: byteRange{max(size-min(max(footer, 0), size)-indexBytes-8, 0), size}}
 	t.kept = make([]byte, t.tail.to-t.tail.from)
-	if _, err := r.ReadAt(t.kept, t.tail.from); err != nil {
+	if _, err := t.ReaderAt.ReadAt(t.kept, t.tail.from); err != nil {
 		return nil, err
 	}
 	return t, nil

@@ -79,7 +79,7 @@ func (s *Store) ReadPages(ctx context.Context, tenant string, needs columnar.Nee
 			if !ok {
 				continue
 			}
-			file, err := openParquet(b.object, b.size)
+			file, err := openParquet(b.object.readerAt(ctx), b.size)
 			if err != nil {
 				return err
 			}

@@ -19,7 +19,6 @@ import (
 // columns.
 // many blocks and columns there are.
 type filling struct {
-	ctx      context.Context
 	needs    columnar.Needs
 	from, to trace.Time           // bounds of the traces' starts
 	filter   *condition           // condition on traces; nil: none
@@ -46,18 +45,18 @@ type filling struct {
 
 // read fills a batch with the traces whose IDs are in the range and whose start is in the requested time.
 // If a block cannot be read, it returns the block with the error.
-func (f *filling) read(blocks []*block, ids idRange) (b *columnar.Batch, outside int, failed *block, err error) {
+func (f *filling) read(ctx context.Context, blocks []*block, ids idRange) (b *columnar.Batch, outside int, failed *block, err error) {
 	defer recovered(&err)
 	f.spare, f.segments = append(f.spare, f.segments...), f.segments[:0]
 	for _, blk := range blocks {
 		failed = blk
-		f.turn(blk)
+		f.turn(ctx, blk)
 		for g := range blk.rowsIn {
 			from, to := blk.rows(g, ids)
 			if from == to {
 				continue
 			}
-			if err := f.ctx.Err(); err != nil {
+			if err := ctx.Err(); err != nil {
 				return nil, 0, blk, err
 			}
 			s := f.segment()
@@ -73,11 +72,11 @@ func (f *filling) read(blocks []*block, ids idRange) (b *columnar.Batch, outside
 		}
 	}
 	if f.filter != nil || f.judged != nil {
-		if failed, err = f.leaveOut(); err != nil {
+		if failed, err = f.leaveOut(ctx); err != nil {
 			return nil, 0, failed, err
 		}
 		var end func() error
-		if end, err = f.aheadOf(f.segments); err != nil {
+		if end, err = f.aheadOf(ctx, f.segments); err != nil {
 			return nil, 0, nil, err
 		}
 		defer func() { err = errors.Join(err, end()) }()
@@ -86,8 +85,8 @@ func (f *filling) read(blocks []*block, ids idRange) (b *columnar.Batch, outside
 	f.filler.Keys.Reserve(f.spansAbout())
 	for _, s := range f.segments {
 		failed = s.b
-		f.turn(s.b)
-		if err := f.ctx.Err(); err != nil {
+		f.turn(ctx, s.b)
+		if err := ctx.Err(); err != nil {
 			return nil, 0, failed, err
 		}
 		if err := f.keysOf(s); err != nil {
@@ -104,7 +103,7 @@ func (f *filling) read(blocks []*block, ids idRange) (b *columnar.Batch, outside
 		failed = s.b
 		s.firstResource = int32(resources)
 		resources += len(s.resource)
-		f.turn(s.b)
+		f.turn(ctx, s.b)
 		if err := f.childrenOf(s, &events, &links); err != nil {
 			return nil, 0, s.b, err
 		}
@@ -112,10 +111,10 @@ func (f *filling) read(blocks []*block, ids idRange) (b *columnar.Batch, outside
 	f.batch = f.filler.Layout(resources, events, links)
 	for _, s := range f.segments {
 		failed = s.b
-		if err := f.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return nil, 0, s.b, err
 		}
-		f.turn(s.b)
+		f.turn(ctx, s.b)
 		if err := f.values(s, resources, events, links); err != nil {
 			return nil, 0, s.b, fmt.Errorf("rows %d to %d: %w", s.from, s.to, err)
 		}
@@ -135,19 +134,16 @@ func (f *filling) spansAbout() int {
 }
 
 // turn switches to another block.
-func (f *filling) turn(b *block) { f.in.turn(f.readerOf(b)) }
-
-// readerOf returns a reader of a block: a spool that contains the block, or its storage.
-func (f *filling) readerOf(b *block) io.ReaderAt { return readerOf(f.ctx, b, f.whole, f.spool) }
+func (f *filling) turn(ctx context.Context, b *block) { f.in.turn(readerOf(ctx, b, f.whole, f.spool)) }
 
 // readerOf returns a reader of the block: the first spool that contains it, or its storage.
 func readerOf(ctx context.Context, b *block, spools ...*spool) io.ReaderAt {
 	for _, s := range spools {
 		if s.has(b) {
-			return spoolReader{ctx, s, b}
+			return s.readerAt(ctx, b)
 		}
 	}
-	return b.object
+	return b.object.readerAt(ctx)
 }
 
 func (f *filling) segment() *segment {

@@ -96,9 +96,9 @@ func (s *Store) dropUnfinished(ctx context.Context, tenant string, found map[str
 			continue
 		}
 		group.Go(func() error {
-			r := &objectReader{ctx: ctx, store: s, key: path.Join(tenant, id, "data.parquet"), stats: &readStats{}}
+			r := &objectReader{store: s, key: path.Join(tenant, id, "data.parquet"), stats: &readStats{}}
 			magic := make([]byte, 4)
-			_, err := r.ReadAt(magic, set.size-4)
+			_, err := r.readAt(ctx, magic, set.size-4)
 			// An unreadable object does not count as being written.
 			unfinished[i] = err == nil && string(magic) != "PAR1"
 			return context.Cause(ctx)

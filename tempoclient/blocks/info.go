@@ -45,20 +45,20 @@ func (s *Store) Inspect(ctx context.Context, m Meta) (Info, error) {
 			info.columnBytes[path] += group[l.index].bytes()
 		}
 	}
-	if info.shared, err = b.sharedKeys(); err != nil {
+	if info.shared, err = b.sharedKeys(ctx); err != nil {
 		return Info{}, fmt.Errorf("block %s: %w", m.ID, err)
 	}
 	return info, nil
 }
 
 // sharedKeys reads the keys in the shared attribute columns from the dictionaries of the key columns.
-func (b *block) sharedKeys() (shared map[columnar.Scope]map[string]bool, err error) {
+func (b *block) sharedKeys(ctx context.Context) (shared map[columnar.Scope]map[string]bool, err error) {
 	defer recovered(&err)
 	shared = map[columnar.Scope]map[string]bool{}
 	for _, scope := range attributeScopes[:2] {
 		keys := map[string]bool{}
 		for g := range b.chunks {
-			s := &segment{b: b, in: &pageReader{in: b.object}, group: g}
+			s := &segment{b: b, in: &pageReader{in: b.object.readerAt(ctx)}, group: g}
 			l, err := s.leaf(scope.path + "Attrs.Key")
 			if err != nil {
 				return nil, err

@@ -159,7 +159,7 @@ func (s *Store) folderContentNow(ctx context.Context, prefix string) (c folderCo
 		return folderContent{}, nil
 	}
 	if err != nil {
-		return folderContent{}, fmt.Errorf("blocks at %s: list %s: %w", s.url, prefix, w.why(err))
+		return folderContent{}, fmt.Errorf("blocks at %s: list %s: %w", s.url, prefix, w.why(ctx, err))
 	}
 	c.more = len(next) > 0
 	for _, o := range objects {

@@ -2,7 +2,6 @@ package blocks
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -388,9 +387,9 @@ func TestRandomBlocksGiveWhatWasSent(t *testing.T) {
 			require.NoError(t, rd.open(t.Context(), metas))
 			require.Empty(t, rd.report.Problems, what)
 			got := map[trace.ID]*trace.Trace{}
-			f := rd.filling(context.Background())
+			f := rd.filling()
 			for _, ids := range randomRanges(r) {
-				b, _, _, err := f.read(rd.blocks, ids)
+				b, _, _, err := f.read(t.Context(), rd.blocks, ids)
 				require.NoError(t, err, what)
 				for i := range numTraces(b) {
 					require.Nil(t, got[b.IDs[i]], what)

@@ -77,7 +77,7 @@ func (r *objectReader) request(ctx context.Context, off, length int64, take func
 	defer w.end()
 	in, err := r.store.bucket.NewRangeReader(ctx, r.key, off, length, nil)
 	if err != nil {
-		return 0, w.why(err)
+		return 0, w.why(ctx, err)
 	}
 	defer in.Close()
 	n, err := take(watched{in, w})
@@ -85,14 +85,13 @@ func (r *objectReader) request(ctx context.Context, off, length int64, take func
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return n, w.why(fmt.Errorf("the object ended or broke off after %d: %w", n, err))
+		return n, w.why(ctx, fmt.Errorf("the object ended or broke off after %d: %w", n, err))
 	}
 	return n, nil
 }
 
 // watch ends a request that stalls.
 type watch struct {
-	ctx    context.Context // of the request
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 	stall  time.Duration
@@ -100,9 +99,9 @@ type watch struct {
 
 func (s *Store) watch(ctx context.Context) (context.Context, *watch) {
 	w := &watch{stall: cmp.Or(s.stall, storageStall)}
-	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	ctx, w.cancel = context.WithCancelCause(ctx)
 	w.timer = time.AfterFunc(w.stall, func() { w.cancel(fmt.Errorf("no data for %s", w.stall)) })
-	return w.ctx, w
+	return ctx, w
 }
 
 // moved records that data was received.
@@ -113,9 +112,9 @@ func (w *watch) end() {
 	w.cancel(nil)
 }
 
-// why returns the cause if the request was ended, and err otherwise.
-func (w *watch) why(err error) error {
-	if cause := context.Cause(w.ctx); err != nil && cause != nil {
+// why returns the cause if the request's context, which watch returned, has ended, and err otherwise.
+func (w *watch) why(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return fmt.Errorf("%w: %v", cause, err) //nolint:errorlint // callers decide by the cause
 	}
 	return err

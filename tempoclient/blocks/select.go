@@ -1,6 +1,7 @@
 package blocks
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -124,14 +125,14 @@ func (c *condition) takeIn(d *condition) bool {
 }
 
 // wanted returns the IDs of the segments' traces that may meet the condition, or nil if all may.
-func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
+func (f *filling) wanted(ctx context.Context, c *condition) (map[trace.ID]bool, *block, error) {
 	switch c.op {
 	case traceql.OpAnd, traceql.OpOr:
-		left, failed, err := f.wanted(c.left)
+		left, failed, err := f.wanted(ctx, c.left)
 		if err != nil || left == nil && c.op == traceql.OpOr {
 			return nil, failed, err
 		}
-		right, failed, err := f.wanted(c.right)
+		right, failed, err := f.wanted(ctx, c.right)
 		switch {
 		case err != nil || right == nil && c.op == traceql.OpOr:
 			return nil, failed, err
@@ -154,7 +155,7 @@ func (f *filling) wanted(c *condition) (map[trace.ID]bool, *block, error) {
 	}
 	ids := map[trace.ID]bool{}
 	for _, s := range f.segments {
-		f.turn(s.b)
+		f.turn(ctx, s.b)
 		known, err := f.matching(s, c, ids)
 		if err != nil || !known {
 			return nil, s.b, err
@@ -269,10 +270,10 @@ func (s *segment) rowsWith(path string, holds func([]byte) bool, do func(row int
 
 // leaveOut removes the rows of traces that need not be read: traces without a span that may match the
 // filter, and traces without a span in a new block.
-func (f *filling) leaveOut() (failed *block, err error) {
+func (f *filling) leaveOut(ctx context.Context) (failed *block, err error) {
 	var wanted map[trace.ID]bool
 	if f.filter != nil {
-		if wanted, failed, err = f.wanted(f.filter); err != nil {
+		if wanted, failed, err = f.wanted(ctx, f.filter); err != nil {
 			return failed, err
 		}
 	}

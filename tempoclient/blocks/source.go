@@ -194,7 +194,7 @@ func (r *reading) open(ctx context.Context, metas []Meta) error {
 			opened[i] = b
 			if i < heldOpen {
 				var release func() error
-				if release, err = b.object.hold(); err == nil {
+				if release, err = b.object.hold(ctx); err == nil {
 					r.release[i] = release
 				}
 			}
@@ -366,7 +366,7 @@ func (r *reading) readAll(ctx context.Context, deliver func(*columnar.Batch) err
 	// The memory of a batch is free after delivery.
 	free := make(chan *filling, r.req.Workers)
 	for range cap(free) {
-		free <- r.filling(ctx)
+		free <- r.filling()
 	}
 	group.Go(func() error {
 		i := 0
@@ -395,7 +395,7 @@ func (r *reading) readAll(ctx context.Context, deliver func(*columnar.Batch) err
 				result := results[i]
 				i++
 				group.Go(func() error {
-					result <- r.read(f, ids)
+					result <- r.read(ctx, f, ids)
 					return nil
 				})
 			}
@@ -435,8 +435,8 @@ func (r *reading) readAll(ctx context.Context, deliver func(*columnar.Batch) err
 	return group.Wait()
 }
 
-func (r *reading) filling(ctx context.Context) *filling {
-	f := &filling{ctx: ctx, store: r.store, spoolDir: r.req.SpoolDir, whole: r.whole, filter: conditionOf(r.req.Filter), judged: r.req.Judged, needs: r.req.Needs, from: r.from, to: r.to, filler: columnar.NewFiller(r.req.Needs)}
+func (r *reading) filling() *filling {
+	f := &filling{store: r.store, spoolDir: r.req.SpoolDir, whole: r.whole, filter: conditionOf(r.req.Filter), judged: r.req.Judged, needs: r.req.Needs, from: r.from, to: r.to, filler: columnar.NewFiller(r.req.Needs)}
 	for _, s := range attributeScopes {
 		f.needed[s.scope] = keysOf(&r.req.Needs, s.scope)
 	}
@@ -518,14 +518,14 @@ func (r *reading) plan() []idRange {
 }
 
 // read reads a range of IDs from all blocks.
-func (r *reading) read(f *filling, ids idRange) part {
+func (r *reading) read(ctx context.Context, f *filling, ids idRange) part {
 	p := part{filling: f}
 	blocks := slices.Clone(r.blocks)
 	torn := r.torn
 	for {
-		b, outside, failed, err := f.read(blocks, ids)
+		b, outside, failed, err := f.read(ctx, blocks, ids)
 		switch {
-		case f.ctx.Err() != nil:
+		case ctx.Err() != nil:
 			return p
 		case err == nil && !torn:
 			p.batch, p.outside = b, outside

@@ -215,16 +215,15 @@ func (sp *spool) bytes() int64 {
 	return sum
 }
 
-// spoolReader reads a block from the spool, and data that is not in the spool from its storage.
-type spoolReader struct {
-	ctx   context.Context
-	spool *spool
-	block *block
+// readerAt returns a reader of a block, whose reads end with the context. It reads data that is not in the
+// spool from the block's storage.
+func (sp *spool) readerAt(ctx context.Context, b *block) io.ReaderAt {
+	return readerAtFunc(func(p []byte, off int64) (int, error) { return sp.readAt(ctx, b, p, off) })
 }
 
-// ReadAt waits until the requested data has arrived. The data may be in several adjacent parts.
-func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
-	parts := r.spool.parts[r.block]
+// readAt waits until the requested data has arrived. The data may be in several adjacent parts.
+func (sp *spool) readAt(ctx context.Context, b *block, p []byte, off int64) (int, error) {
+	parts := sp.parts[b]
 	i, found := slices.BinarySearchFunc(parts, off, func(s *spooled, off int64) int { return cmp.Compare(s.from, off) })
 	if !found {
 		i--
@@ -235,12 +234,12 @@ func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
 		last++
 	}
 	if i < 0 || end > parts[last].to {
-		return r.block.object.ReadAt(p, off)
+		return b.object.readAt(ctx, p, off)
 	}
 	n := 0
 	for _, part := range parts[i : last+1] {
 		some := p[n:min(int64(len(p)), part.to-off)]
-		if err := part.wait(r.ctx, off+int64(n+len(some))-part.from); err != nil {
+		if err := part.wait(ctx, off+int64(n+len(some))-part.from); err != nil {
 			return n, err
 		}
 		read, err := part.file.ReadAt(some, part.at+off+int64(n)-part.from)
@@ -337,7 +336,7 @@ func (b *block) perhapsWithout(needs columnar.Needs) map[string]columnar.Scope {
 
 // aheadOf begins to read the needed data of the segments if their storage is remote. The returned
 // function ends it.
-func (f *filling) aheadOf(segments []*segment) (end func() error, err error) {
+func (f *filling) aheadOf(ctx context.Context, segments []*segment) (end func() error, err error) {
 	if f.store.near {
 		return func() error { return nil }, nil
 	}
@@ -353,7 +352,7 @@ func (f *filling) aheadOf(segments []*segment) (end func() error, err error) {
 		parts[b] = divided(coalesced(parts[b], selectedGap), cmp.Or(f.store.partBytes, mostInPart))
 	}
 	before := f.spool
-	if f.spool, err = f.store.newSpool(f.ctx, f.spoolDir, blocks, parts); err != nil {
+	if f.spool, err = f.store.newSpool(ctx, f.spoolDir, blocks, parts); err != nil {
 		return nil, err
 	}
 	own := f.spool

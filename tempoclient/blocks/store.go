@@ -185,7 +185,7 @@ func (s *Store) tenantsNow(ctx context.Context) ([]string, error) {
 			return tenants, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("blocks at %s: list tenants: %w", s.url, w.why(err))
+			return nil, fmt.Errorf("blocks at %s: list tenants: %w", s.url, w.why(ctx, err))
 		}
 		if o.IsDir {
 			tenants = append(tenants, path.Base(o.Key))
@@ -325,7 +325,7 @@ func (s *Store) objectsNow(ctx context.Context, tenant, idPrefix string) (blocks
 			return blocks, indexed, nil
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, w.why(err))
+			return nil, false, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, w.why(ctx, err))
 		}
 		id, name, ok := strings.Cut(strings.TrimPrefix(o.Key, tenant+"/"), "/")
 		if !ok {
@@ -410,7 +410,7 @@ func (s *Store) readMeta(ctx context.Context, tenant, id string) (Meta, error) {
 		defer w.end()
 		b, err := s.bucket.ReadAll(ctx, key)
 		if err != nil {
-			return fmt.Errorf("read %s: %w", key, w.why(err))
+			return fmt.Errorf("read %s: %w", key, w.why(ctx, err))
 		}
 		m = Meta{}
 		if err := json.Unmarshal(b, &m); err != nil { // also if the body was cut off
@@ -458,7 +458,6 @@ func (w tellingWriter) Write(p []byte) (int, error) {
 
 // objectReader reads ranges of one object.
 type objectReader struct {
-	ctx   context.Context // of the reading that opened it
 	store *Store
 	key   string
 	stats *readStats
@@ -467,11 +466,11 @@ type objectReader struct {
 
 // hold opens an object that is a file, until release is called. Reading from it needs one system call,
 // whereas a request needs eight. It does nothing if the object cannot be opened as a file.
-func (r *objectReader) hold() (release func() error, err error) {
+func (r *objectReader) hold(ctx context.Context) (release func() error, err error) {
 	if !r.store.local {
 		return func() error { return nil }, nil
 	}
-	in, err := r.store.bucket.NewRangeReader(r.ctx, r.key, 0, -1, &blob.ReaderOptions{BeforeRead: func(as func(any) bool) (err error) {
+	in, err := r.store.bucket.NewRangeReader(ctx, r.key, 0, -1, &blob.ReaderOptions{BeforeRead: func(as func(any) bool) (err error) {
 		var file *os.File
 		if as(&file) {
 			r.file, err = os.Open(file.Name())
@@ -495,8 +494,18 @@ func (r *objectReader) hold() (release func() error, err error) {
 	return r.file.Close, nil
 }
 
-// ReadAt reads a range, in one request if none fails.
-func (r *objectReader) ReadAt(p []byte, off int64) (int, error) {
+// readerAt returns a reader of the object, whose requests end with the context.
+func (r *objectReader) readerAt(ctx context.Context) io.ReaderAt {
+	return readerAtFunc(func(p []byte, off int64) (int, error) { return r.readAt(ctx, p, off) })
+}
+
+// readerAtFunc is a function as an [io.ReaderAt].
+type readerAtFunc func(p []byte, off int64) (int, error)
+
+func (f readerAtFunc) ReadAt(p []byte, off int64) (int, error) { return f(p, off) }
+
+// readAt reads a range, in one request if none fails.
+func (r *objectReader) readAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if r.file != nil {
 		if n, err := r.file.ReadAt(p, off); err == nil {
 			r.stats.requests.Add(1)
@@ -504,7 +513,7 @@ func (r *objectReader) ReadAt(p []byte, off int64) (int, error) {
 			return n, nil
 		}
 	}
-	n, err := r.fill(r.ctx, off, int64(len(p)), func(in io.Reader, done int64) (int64, error) {
+	n, err := r.fill(ctx, off, int64(len(p)), func(in io.Reader, done int64) (int64, error) {
 		n, err := io.ReadFull(in, p[done:])
 		return int64(n), err
 	})
