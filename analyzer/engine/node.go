@@ -95,8 +95,6 @@ func newNode(is expression, isBool bool, args ...*node) *node {
 	return n
 }
 
-func isTotal(n *node) bool { return n.total }
-
 // uses reports whether a node uses a variable.
 func (n *node) uses(v *binder) bool { return n.free>>v.id&1 != 0 }
 

@@ -105,9 +105,7 @@ func (p *program) blocks(cmd *cobra.Command, format string) (err error) {
 		return err
 	}
 	list := blockList{Blocks: []blockRow{}, Compacted: len(listing.Compacted), Problems: []trace.Problem{}, Dedicate: map[string]int{}}
-	for _, problem := range listing.Problems {
-		list.Problems = append(list.Problems, problem)
-	}
+	list.Problems = append(list.Problems, listing.Problems...)
 	if listing.Unstable {
 		list.Problems = append(list.Problems, trace.Problem{What: "the list of blocks", Err: errors.New("blocks were compacted during each of several listings: list again")})
 	}

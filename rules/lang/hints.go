@@ -341,10 +341,6 @@ func (e *Environment) checkErrors(issues *cel.Issues, parsed *ast.AST, source st
 // readable replaces the internal names by CEL's operators.
 var readable = strings.NewReplacer(equals, "_==_", notEquals, "_!=_", isIn, "_in_")
 
-func (e *Environment) isVariable(name string) bool {
-	return name == "trace" || name == "spans" || name == "about"
-}
-
 // hint returns the remedy for an error of cel-go's checker at x, which may be nil.
 func (e *Environment) hint(x ast.Expr, message string) string {
 	if m := reUndeclared.FindStringSubmatch(message); m != nil {

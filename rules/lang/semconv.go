@@ -11,7 +11,7 @@ import (
 // name that is present is read.
 type Aliases map[string][]string
 
-// otelAliases are the attributes that OpenTelemetry's semantic conventions renamed without a change of
+// OTelAliases are the attributes that OpenTelemetry's semantic conventions renamed without a change of
 // meaning or type. Sources, as of version 1.44, are the schema file https://opentelemetry.io/schemas/1.44.0
 // (rename_attributes), attributes deprecated with renamed_to in the registry
 // (https://opentelemetry.io/docs/specs/semconv/registry/attributes/), and the HTTP, database and RPC

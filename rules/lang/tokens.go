@@ -56,7 +56,7 @@ func tokens(source string) []token {
 	return out
 }
 
-// comments yields the start and end of each comment in an expression, in characters.
+// Comments yields the start and end of each comment in an expression, in characters.
 func Comments(source string) iter.Seq2[int, int] {
 	return func(yield func(start, end int) bool) {
 		for _, t := range tokens(source) {

@@ -266,7 +266,7 @@ func TestEnvelopesOfProtobuf(t *testing.T) {
 		{"Tempo's API v1", string(message), ""},
 		{"Tempo's API v2", answer(""), ""},
 		{"Tempo's API v2, complete", answer(wiretest.LenField(2, "\x08\x01") + "\x18\x00" + wiretest.LenField(4, "")), ""},
-		{"Tempo's API v2, a part", answer("\x18\x01" + wiretest.LenField(4, "too large")), `Tempo returned only a part of the trace (status PARTIAL: "too large")`},
+		{"Tempo's API v2, a part", answer("\x18\x01" + wiretest.LenField(4, "too large")), `only a part of the trace was returned by Tempo (status PARTIAL: "too large")`},
 		{"Tempo's API v2, with an unknown field", answer(wiretest.LenField(9, "")), "OTLP protobuf: message 1, at byte 0: "},
 		{"OTLP before 0.15", older(), ""},
 		{"an unknown field instead of scope_spans", wiretest.LenField(1, wiretest.LenField(1, "")+wiretest.LenField(7, "")), "ResourceSpans without scope_spans, but with field 7, which OTLP does not define"},

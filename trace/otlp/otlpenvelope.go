@@ -148,7 +148,7 @@ func (e *envelope) finish(start int) {
 	}
 	switch {
 	case e.answer && (e.status == "PARTIAL" || e.status == "1"):
-		t.refuse(start, "Tempo returned only a part of the trace (status PARTIAL: %q): raise its max_bytes_per_trace, and get the trace again", clip([]byte(e.message)))
+		t.refuse(start, "only a part of the trace was returned by Tempo (status PARTIAL: %q): raise its max_bytes_per_trace, and get the trace again", clip([]byte(e.message)))
 	case e.holds:
 		for _, key := range e.unknown {
 			if name := misspelt(key, topKeys); name == key {

@@ -178,7 +178,7 @@ func tempoAnswer(b []byte) (trace []byte, ok bool, err error) {
 		}
 	}
 	if f.Err != nil || trace == nil {
-		return nil, false, nil
+		return nil, false, nil //nolint:nilerr // it is another message
 	}
 	for in := wire.Message(trace); in.Next(); { // a trace consists of ResourceSpans only
 		if in.Tag != 1<<3+wire.Len {
@@ -186,10 +186,10 @@ func tempoAnswer(b []byte) (trace []byte, ok bool, err error) {
 		}
 	}
 	if _, err := readTraces(trace); err != nil {
-		return nil, false, nil
+		return nil, false, nil //nolint:nilerr // it is another message
 	}
 	if partial {
-		return nil, true, fmt.Errorf("Tempo returned only a part of the trace (status PARTIAL: %q): raise its max_bytes_per_trace, and get the trace again", text)
+		return nil, true, fmt.Errorf("only a part of the trace was returned by Tempo (status PARTIAL: %q): raise its max_bytes_per_trace, and get the trace again", text)
 	}
 	return trace, true, nil
 }
