@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"time"
@@ -25,9 +26,14 @@ type problemJSON struct {
 	Why  string `json:"why"`
 }
 
-// MarshalJSON writes the part as "what" and the text of the cause as "why".
+// MarshalJSON writes the part as "what" and the text of the cause as "why". It escapes no HTML, because the
+// encoder that calls it does so if it is configured to.
 func (p Problem) MarshalJSON() ([]byte, error) {
-	return json.Marshal(problemJSON{p.What, p.Err.Error()})
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	err := e.Encode(problemJSON{p.What, p.Err.Error()})
+	return out.Bytes(), err
 }
 
 // UnmarshalJSON reads the output of [Problem.MarshalJSON]. Only the text of the cause is restored.
