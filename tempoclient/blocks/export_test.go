@@ -104,3 +104,12 @@ func drain(pages parquet.Pages) error {
 		parquet.Release(p)
 	}
 }
+
+// TempoConfigURL returns the URL of the storage in the configuration file of a Tempo.
+func TempoConfigURL(path string) (string, error) {
+	var c tempoConfig
+	if err := readTempoConfig(path, &c); err != nil {
+		return "", err
+	}
+	return c.url()
+}

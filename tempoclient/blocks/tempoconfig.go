@@ -28,21 +28,8 @@ type tempoConfig struct {
 	}
 }
 
-// TempoConfigURL reads the configuration file of a Tempo and returns the URL of its object storage.
-// ${NAME} in the file is replaced by the environment variable, as Tempo does with -config.expand-env. The
-// URL contains no credentials: [OpenTempo] opens the storage with those of the file.
-func TempoConfigURL(path string) (string, error) {
-	var c tempoConfig
-	if err := readTempoConfig(path, &c); err != nil {
-		return "", err
-	}
-	u, err := c.url()
-	if err != nil {
-		return "", fmt.Errorf("tempo's configuration %s: %w", path, err)
-	}
-	return u, nil
-}
-
+// readTempoConfig reads the configuration file of a Tempo. ${NAME} in the file is replaced by the environment
+// variable, as Tempo does with -config.expand-env.
 func readTempoConfig(path string, into any) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -61,6 +48,8 @@ func readTempoConfig(path string, into any) error {
 	return nil
 }
 
+// url returns the URL of the storage. It contains no credentials: [OpenTempo] opens the storage with those of the
+// file.
 func (c *tempoConfig) url() (string, error) {
 	t := &c.Storage.Trace
 	query := url.Values{}

@@ -33,12 +33,3 @@ func sameSpan(a, b trace.Span) bool {
 			return x.TraceID == y.TraceID && x.SpanID == y.SpanID && x.Attributes.Compare(y.Attributes) == 0
 		})
 }
-
-// Tree returns the relations of a trace's spans, for showing the difference of two traces.
-func Tree(t *trace.Trace) map[string]any {
-	parents, children := make([]int, len(t.Spans)), make([][]int32, len(t.Spans))
-	for i := range t.Spans {
-		parents[i], children[i] = t.Parent(i), t.Children(i)
-	}
-	return map[string]any{"root": t.Root(), "parents": parents, "children": children, "end": t.End(), "services": t.Services()}
-}
