@@ -5,13 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
 
-	"github.com/klauspost/compress/gzhttp"
-	"github.com/prometheus/common/config"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -21,7 +21,8 @@ import (
 const TenantHeader = "X-Scope-OrgID"
 
 // Access defines the credentials and TLS options for a server. The zero Access is anonymous, without a tenant,
-// and trusts the certificates of the system. Files are read again when they change, except CAFile.
+// and trusts the certificates of the system. All files but CAFile may change: they are read again for each request or
+// connection.
 type Access struct {
 	// Tenant is sent as X-Scope-OrgID, unless it is empty.
 	Tenant string
@@ -42,27 +43,8 @@ type Access struct {
 	PlainText bool
 }
 
-// clientConfig returns the access in the form of Prometheus' HTTP clients, without headers and CAFile.
-func (a Access) clientConfig() config.HTTPClientConfig {
-	c := config.HTTPClientConfig{
-		FollowRedirects: true, EnableHTTP2: true, ProxyConfig: config.ProxyConfig{ProxyFromEnvironment: true},
-		TLSConfig: config.TLSConfig{CertFile: a.CertFile, KeyFile: a.KeyFile, ServerName: a.ServerName, InsecureSkipVerify: a.InsecureSkipVerify},
-	}
-	switch {
-	case a.BearerTokenFile != "":
-		c.Authorization = &config.Authorization{Type: "Bearer", CredentialsFile: a.BearerTokenFile}
-	case a.BearerToken != "":
-		c.Authorization = &config.Authorization{Type: "Bearer", Credentials: config.Secret(a.BearerToken)}
-	case a.User != "" && a.PasswordFile != "":
-		c.BasicAuth = &config.BasicAuth{Username: a.User, PasswordFile: a.PasswordFile}
-	case a.User != "":
-		c.BasicAuth = &config.BasicAuth{Username: a.User, Password: config.Secret(a.Password)}
-	}
-	return c
-}
-
-// header returns the headers of each request, without credentials.
-func (a Access) header() http.Header {
+// header returns the headers of each request. It reads the file of the token or the password.
+func (a Access) header() (http.Header, error) {
 	h := http.Header{}
 	for k, v := range a.Headers {
 		h.Set(k, v)
@@ -70,66 +52,78 @@ func (a Access) header() http.Header {
 	if a.Tenant != "" {
 		h.Set(TenantHeader, a.Tenant)
 	}
-	if a.BearerToken+a.BearerTokenFile+a.User != "" {
-		h.Del("Authorization")
+	switch {
+	case a.BearerToken+a.BearerTokenFile != "":
+		token, err := secret(a.BearerToken, a.BearerTokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("bearer token: %w", err)
+		}
+		h.Set("Authorization", "Bearer "+token)
+	case a.User != "":
+		password, err := secret(a.Password, a.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("password of user %q: %w", a.User, err)
+		}
+		h.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(a.User+":"+password)))
 	}
-	return h
+	return h, nil
 }
 
-// tls returns the TLS options. Unlike Prometheus' own, they trust CAFile besides the certificates of the system.
-func (a Access) tls(ctx context.Context, c *config.TLSConfig, opts ...config.TLSConfigOption) (*tls.Config, error) {
-	t, err := config.NewTLSConfigWithContext(ctx, c, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("the client's certificate: %w", err)
+// secret returns the content of the file, without surrounding white space, or the value if there is no file.
+func secret(value, file string) (string, error) {
+	if file == "" {
+		return value, nil
 	}
-	if a.CAFile == "" {
-		return t, nil
+	content, err := os.ReadFile(file)
+	return strings.TrimSpace(string(content)), err
+}
+
+// tls returns the TLS options. The client's certificate is read again for each connection.
+func (a Access) tls() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: a.ServerName, InsecureSkipVerify: a.InsecureSkipVerify} //nolint:gosec // the user enables it explicitly
+	if a.CAFile != "" {
+		pem, err := os.ReadFile(a.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("certificates to trust: %w", err)
+		}
+		if c.RootCAs, err = x509.SystemCertPool(); err != nil {
+			return nil, fmt.Errorf("the system's certificates: %w", err)
+		}
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("certificates to trust: %s contains no PEM certificate", a.CAFile)
+		}
 	}
-	pem, err := os.ReadFile(a.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("certificates to trust: %w", err)
+	if a.CertFile == "" && a.KeyFile == "" {
+		return c, nil
 	}
-	if t.RootCAs, err = x509.SystemCertPool(); err != nil {
-		return nil, fmt.Errorf("the system's certificates: %w", err)
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		cert, err := tls.LoadX509KeyPair(a.CertFile, a.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("the client's certificate: %w", err)
+		}
+		return &cert, nil
 	}
-	if !t.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("certificates to trust: %s contains no PEM certificate", a.CAFile)
-	}
-	return t, nil
+	_, err := c.GetClientCertificate(nil) // a wrong file is an error at the start
+	return c, err
 }
 
 // HTTPClient returns a client whose requests carry the credentials and headers.
 func (a Access) HTTPClient() (*http.Client, error) {
-	t := &transport{header: a.header()}
-	open := func(c config.HTTPClientConfig) (http.RoundTripper, error) {
-		rt, err := config.NewRoundTripperFromConfig(c, "betrace", config.WithNewTLSConfigFunc(a.tls))
-		if closer, ok := rt.(closeIdler); ok {
-			t.opened = append(t.opened, closer)
-		}
-		return gzhttp.Transport(rt, gzhttp.TransportEnableZstd(false)), err
-	}
-	var err error
-	c := a.clientConfig()
-	if t.trusted, err = open(c); err != nil {
+	c, err := a.tls()
+	if err != nil {
 		return nil, err
 	}
-	c.Authorization, c.BasicAuth = nil, nil
-	if t.other, err = open(c); err != nil {
-		return nil, err
-	}
-	return &http.Client{Transport: t}, nil
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = c
+	t.MaxIdleConnsPerHost = 64
+	return &http.Client{Transport: &transport{t, a}}, nil
 }
 
-// transport sends requests with credentials and headers, except after a redirect to another host or out of TLS.
-// It accepts compressed responses, which Prometheus' transports do not.
+// transport adds credentials and headers to requests, except after a redirect to another host or out of TLS.
 type transport struct {
-	trusted http.RoundTripper // adds the credentials
-	other   http.RoundTripper
-	header  http.Header
-	opened  []closeIdler
+	*http.Transport
+	access Access
 }
-
-type closeIdler interface{ CloseIdleConnections() }
 
 // RoundTrip sends a request.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -138,32 +132,29 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		first = first.Response.Request
 	}
 	if req.URL.Hostname() != first.URL.Hostname() || first.URL.Scheme == "https" && req.URL.Scheme != "https" {
-		return t.other.RoundTrip(req)
+		return t.Transport.RoundTrip(req)
+	}
+	header, err := t.access.header()
+	if err != nil {
+		if req.Body != nil {
+			err = errors.Join(err, req.Body.Close()) // as RoundTripper requires
+		}
+		return nil, err
 	}
 	req = req.Clone(req.Context())
-	for k, v := range t.header {
-		req.Header[k] = v
-	}
-	return t.trusted.RoundTrip(req)
-}
-
-// CloseIdleConnections closes the connections that are not in use.
-func (t *transport) CloseIdleConnections() {
-	for _, c := range t.opened {
-		c.CloseIdleConnections()
-	}
+	maps.Copy(req.Header, header)
+	return t.Transport.RoundTrip(req)
 }
 
 // dial returns a connection to host:port. It connects when it is first used.
 func (a Access) dial(addr string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if !a.PlainText {
-		c := a.clientConfig()
-		options, err := a.tls(context.Background(), &c.TLSConfig)
+		c, err := a.tls()
 		if err != nil {
 			return nil, err
 		}
-		creds = credentials.NewTLS(options)
+		creds = credentials.NewTLS(c)
 	}
 	conn, err := grpc.NewClient(addr, append(opts,
 		grpc.WithTransportCredentials(creds),
@@ -179,39 +170,20 @@ func (a Access) dial(addr string, opts ...grpc.DialOption) (*grpc.ClientConn, er
 type callCredentials struct{ access Access }
 
 // GetRequestMetadata returns the metadata of a call.
-func (c callCredentials) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+func (c callCredentials) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	header, err := c.access.header()
+	if err != nil {
+		return nil, err
+	}
 	md := map[string]string{}
-	for k := range c.access.header() {
-		md[strings.ToLower(k)] = c.access.header().Get(k)
+	for k := range header {
+		md[strings.ToLower(k)] = header.Get(k)
 	}
-	authorization, err := c.access.authorization(ctx)
-	if authorization != "" {
-		md["authorization"] = authorization
-	}
-	return md, err
+	return md, nil
 }
 
-// RequireTransportSecurity returns false: without TLS, gRPC sends what HTTP sends.
+// RequireTransportSecurity returns false, because [Access.PlainText] may send credentials without TLS, as HTTP does.
 func (c callCredentials) RequireTransportSecurity() bool { return false }
-
-// authorization returns the header Authorization, which is empty without credentials.
-func (a Access) authorization(ctx context.Context) (string, error) {
-	secret := func(text, file string) (string, error) {
-		if file == "" {
-			return text, nil
-		}
-		return config.NewFileSecret(file).Fetch(ctx)
-	}
-	if a.BearerToken+a.BearerTokenFile != "" {
-		token, err := secret(a.BearerToken, a.BearerTokenFile)
-		return "Bearer " + token, err
-	}
-	if a.User == "" {
-		return "", nil
-	}
-	password, err := secret(a.Password, a.PasswordFile)
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(a.User+":"+password)), err
-}
 
 // maxSearchBytes bounds one answer to a search; Tempo's own bound is 16 MiB.
 const maxSearchBytes = 64 << 20

@@ -1259,6 +1259,39 @@ func TestATokenThatChangesIsReadAgain(t *testing.T) {
 	require.ErrorContains(t, err, "no such file or directory")
 }
 
+func TestAClientCertificateThatChangesIsReadAgain(t *testing.T) {
+	t.Parallel()
+	ca, other := newAuthority(t, "ours"), newAuthority(t, "other")
+	server, certFile, keyFile := ca.pair(t)
+	_, otherCert, otherKey := other.pair(t)
+	clients := x509.NewCertPool()
+	clients.AddCert(ca.cert)
+	https := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	https.TLS = &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert}
+	https.Config.ErrorLog = log.New(io.Discard, "", 0)
+	https.StartTLS()
+	t.Cleanup(https.Close)
+	client, err := tempoclient.Access{CAFile: ca.file, CertFile: otherCert, KeyFile: otherKey}.HTTPClient()
+	require.NoError(t, err)
+	t.Cleanup(client.CloseIdleConnections)
+	get := func() error {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, https.URL, nil)
+		require.NoError(t, err)
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}
+	require.Error(t, get())
+	for from, to := range map[string]string{certFile: otherCert, keyFile: otherKey} {
+		pem, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(to, pem, 0o600))
+	}
+	require.NoError(t, get())
+}
+
 func TestCompressedResponsesAreRead(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
