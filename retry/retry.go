@@ -4,6 +4,8 @@ package retry
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/grafana/dskit/backoff"
@@ -47,6 +49,24 @@ type Failure struct {
 	After time.Duration
 }
 
+// Request returns the error of a request: its description, the cause, and the attempts if they are exhausted. It
+// returns nil if there is no failure.
+func (f *Failure) Request(what string) error {
+	switch {
+	case f == nil:
+		return nil
+	case f.Canceled != nil:
+		return fmt.Errorf("%s: %w", what, f.Canceled)
+	case !f.Exhausted:
+		return fmt.Errorf("%s: %w", what, f.Err)
+	}
+	required := ""
+	if f.After > 0 {
+		required = fmt.Sprintf(", retry-after %s", f.After)
+	}
+	return fmt.Errorf("%s: %w (%d tries%s)", what, f.Err, f.Tries, required)
+}
+
 // Do calls attempt until it succeeds or returns a permanent error, the attempts are exhausted,
 // or the context ends. It returns nil after a success.
 func (p Policy) Do(ctx context.Context, attempt func() (Outcome, error)) *Failure {
@@ -82,4 +102,17 @@ func (p Policy) Do(ctx context.Context, attempt func() (Outcome, error)) *Failur
 // WithTimeout returns a context for one attempt. Its cause reports the timeout.
 func WithTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
+}
+
+// After returns the pause that a Retry-After header requires, which is at most an hour. It returns 0 if the header is
+// absent or malformed.
+func After(header http.Header) time.Duration {
+	value := header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
+		return min(time.Duration(seconds)*time.Second, time.Hour)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, min(time.Until(at), time.Hour))
+	}
+	return 0
 }

@@ -3,6 +3,7 @@ package retry_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,4 +105,33 @@ func TestATimeoutIsReportedAsCause(t *testing.T) {
 		<-ctx.Done()
 		require.EqualError(t, context.Cause(ctx), "no answer within 30s")
 	})
+}
+
+func TestNoServerCanRequireAPauseOfMoreThanAnHour(t *testing.T) {
+	after := func(value string) time.Duration { return retry.After(http.Header{"Retry-After": {value}}) }
+	require.Equal(t, 7*time.Second, after("7"))
+	require.Equal(t, time.Hour, after("86400"))
+	require.Equal(t, time.Hour, after(time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat)))
+	for _, none := range []string{"", "soon", "-5", "0", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat)} {
+		require.Zero(t, after(none), none)
+	}
+	require.Zero(t, retry.After(nil))
+}
+
+func TestTheErrorOfARequestNamesTheCauseAndTheAttempts(t *testing.T) {
+	require.NoError(t, (*retry.Failure)(nil).Request("GET /a"))
+	for _, tt := range []struct {
+		failure retry.Failure
+		cause   error
+		want    string
+	}{
+		{retry.Failure{Err: errBusy, Canceled: errStop, Tries: 2}, errStop, "GET /a: interrupted"},
+		{retry.Failure{Err: errBusy, Tries: 2}, errBusy, "GET /a: busy"},
+		{retry.Failure{Err: errBusy, Exhausted: true, Tries: 4}, errBusy, "GET /a: busy (4 tries)"},
+		{retry.Failure{Err: errBusy, Exhausted: true, Tries: 4, After: time.Minute}, errBusy, "GET /a: busy (4 tries, retry-after 1m0s)"},
+	} {
+		err := tt.failure.Request("GET /a")
+		require.EqualError(t, err, tt.want)
+		require.ErrorIs(t, err, tt.cause)
+	}
 }

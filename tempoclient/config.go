@@ -1,6 +1,7 @@
 package tempoclient
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -33,8 +34,7 @@ type Config struct {
 	// MaxTraceDuration is the maximum duration of a trace. Search extends this far beyond the end of a
 	// range, because a match may be late in a trace. Default 1 h.
 	MaxTraceDuration time.Duration
-	// SearchAgainAfter is the pause before the second search of a range that has not settled. Default 5
-	// s.
+	// SearchAgainAfter is the pause before the second search of a range that has not settled. Default 5 s.
 	SearchAgainAfter time.Duration
 	// RequestTimeout bounds one attempt of a request. Default 1 min.
 	RequestTimeout time.Duration
@@ -57,13 +57,13 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	c.Access.PlainText = c.Access.PlainText || u.Scheme == "http"
-	setDefault(&c.Concurrency, 8)
-	setDefault(&c.SearchLimit, 5000)
-	setDefault(&c.MaxTraceDuration, time.Hour)
-	setDefault(&c.SearchAgainAfter, 5*time.Second)
-	setDefault(&c.RequestTimeout, time.Minute)
-	setDefault(&c.Tries, 5)
-	setDefault(&c.MaxTraceBytes, 1<<30)
+	c.Concurrency = cmp.Or(c.Concurrency, 8)
+	c.SearchLimit = cmp.Or(c.SearchLimit, 5000)
+	c.MaxTraceDuration = cmp.Or(c.MaxTraceDuration, time.Hour)
+	c.SearchAgainAfter = cmp.Or(c.SearchAgainAfter, 5*time.Second)
+	c.RequestTimeout = cmp.Or(c.RequestTimeout, time.Minute)
+	c.Tries = cmp.Or(c.Tries, 5)
+	c.MaxTraceBytes = cmp.Or(c.MaxTraceBytes, 1<<30)
 	if c.MaxRequestsPerSecond < 0 || c.MaxBytesPerSecond < 0 {
 		return c, errors.New("tempo: requests and bytes per second must be 0 or more")
 	}
@@ -71,11 +71,4 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("tempo: concurrency, search limit, tries and durations must be above 0")
 	}
 	return c, nil
-}
-
-func setDefault[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }

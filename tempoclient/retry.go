@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -71,7 +70,7 @@ type retrier struct {
 // attempts, longer each time, and at least as long as the server requests.
 func (r *retrier) do(ctx context.Context, what string, try func(ctx context.Context) error) error {
 	again := false
-	end := retry.Requests(r.tries).Do(ctx, func() (retry.Outcome, error) {
+	failed := retry.Requests(r.tries).Do(ctx, func() (retry.Outcome, error) {
 		if again {
 			r.retries.Add(1)
 		}
@@ -91,19 +90,7 @@ func (r *retrier) do(ctx context.Context, what string, try func(ctx context.Cont
 		}
 		return retry.Outcome{Retry: f.retry, After: f.after}, err
 	})
-	switch {
-	case end == nil:
-		return nil
-	case end.Canceled != nil:
-		return fmt.Errorf("%s: %w", what, end.Canceled)
-	case !end.Exhausted:
-		return fmt.Errorf("%s: %w", what, end.Err)
-	}
-	asked := ""
-	if end.After > 0 {
-		asked = fmt.Sprintf(", retry-after %s", end.After)
-	}
-	return fmt.Errorf("%s: %w (%d tries%s)", what, end.Err, end.Tries, asked)
+	return failed.Request(what)
 }
 
 // ofTransport classifies the failure of a request that received no answer.
@@ -142,7 +129,7 @@ func ofHTTP(resp *http.Response) error {
 		f.fatal = true
 		remedy(pathRemedy, resp.Request.URL.Host)
 	case code == http.StatusTooManyRequests:
-		f.retry, f.overloaded, f.after = true, true, retryAfter(resp.Header.Get("Retry-After"))
+		f.retry, f.overloaded, f.after = true, true, retry.After(resp.Header)
 		remedy("lower --concurrency or raise the tenant's limit")
 	case isLimitText(text):
 		f.fatal = true
@@ -150,7 +137,7 @@ func ofHTTP(resp *http.Response) error {
 	case code == http.StatusRequestEntityTooLarge || isSizeText(text):
 		f.tooLarge = true
 	case code >= 500:
-		f.retry, f.after = true, retryAfter(resp.Header.Get("Retry-After"))
+		f.retry, f.after = true, retry.After(resp.Header)
 		f.overloaded = code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout
 		remedy("see the server's log")
 	}
@@ -172,16 +159,6 @@ func isLimitText(text string) bool { return strings.Contains(text, "exceeds max 
 const pathRemedy = "check that %s is the API's address, with the path before /api if there is one"
 
 const limitRemedy = "lower the search limit (--search-limit) or raise Tempo's (query_frontend.search.max_result_limit)"
-
-func retryAfter(header string) time.Duration {
-	if seconds, err := strconv.Atoi(header); err == nil && seconds > 0 {
-		return min(time.Duration(seconds)*time.Second, time.Hour)
-	}
-	if at, err := http.ParseTime(header); err == nil {
-		return max(0, min(time.Until(at), time.Hour))
-	}
-	return 0
-}
 
 // wantType refuses an answer of another type, such as a login page.
 func wantType(resp *http.Response, want string) error {

@@ -2,6 +2,7 @@ package tempoclient
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,8 +42,8 @@ type Writer struct {
 
 // NewWriter returns a writer. It connects on its first request.
 func NewWriter(config WriterConfig) (*Writer, error) {
-	setDefault(&config.RequestTimeout, 30*time.Second)
-	setDefault(&config.Tries, 5)
+	config.RequestTimeout = cmp.Or(config.RequestTimeout, 30*time.Second)
+	config.Tries = cmp.Or(config.Tries, 5)
 	w := &Writer{addr: config.Addr, retrier: retrier{tries: config.Tries, timeout: config.RequestTimeout, pace: new(pace)}}
 	var err error
 	if strings.Contains(config.Addr, "://") {

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,15 +60,9 @@ func (d *Delivery) Add(other Delivery) {
 // reads them back, and sends again those that did not arrive. It returns one Delivery per sink, in order. An
 // error of one sink does not affect the others. If the context ends, the remaining violations are missing.
 func Deliver(ctx context.Context, sinks []Sink, vs []evidence.Violation, opts Options) []Delivery {
-	if opts.Tries == 0 {
-		opts.Tries = 3
-	}
-	if opts.Wait == 0 {
-		opts.Wait = 15 * time.Second
-	}
-	if opts.Poll == 0 {
-		opts.Poll = 250 * time.Millisecond
-	}
+	opts.Tries = cmp.Or(opts.Tries, 3)
+	opts.Wait = cmp.Or(opts.Wait, 15*time.Second)
+	opts.Poll = cmp.Or(opts.Poll, 250*time.Millisecond)
 	unique := make([]evidence.Violation, 0, len(vs))
 	seen := map[string]bool{}
 	for _, v := range vs {

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,18 +62,10 @@ func NewLoki(config LokiConfig) (*Loki, error) {
 		return nil, fmt.Errorf("loki URL %q: want http://host:port or https://host:port", config.URL)
 	}
 	config.URL = strings.TrimSuffix(config.URL, "/")
-	if config.Client == nil {
-		config.Client = http.DefaultClient
-	}
-	if config.Tries == 0 {
-		config.Tries = 5
-	}
-	if config.RequestTimeout == 0 {
-		config.RequestTimeout = 30 * time.Second
-	}
-	if config.Lookback == 0 {
-		config.Lookback = 30 * 24 * time.Hour
-	}
+	config.Client = cmp.Or(config.Client, http.DefaultClient)
+	config.Tries = cmp.Or(config.Tries, 5)
+	config.RequestTimeout = cmp.Or(config.RequestTimeout, 30*time.Second)
+	config.Lookback = cmp.Or(config.Lookback, 30*24*time.Hour)
 	if config.Now == nil {
 		config.Now = time.Now
 	}
@@ -232,15 +225,10 @@ func (l *Loki) do(ctx context.Context, what string, request func(context.Context
 		body, outcome.After, outcome.Retry, err = l.try(ctx, request)
 		return outcome, err
 	})
-	switch {
-	case failure == nil:
-		return body, nil
-	case failure.Canceled != nil:
-		return nil, fmt.Errorf("%s: %w", what, failure.Canceled)
-	case failure.Exhausted:
-		return nil, fmt.Errorf("%s: %w (%d tries)", what, failure.Err, failure.Tries)
+	if failure != nil {
+		return nil, failure.Request(what)
 	}
-	return nil, fmt.Errorf("%s: %w", what, failure.Err)
+	return body, nil
 }
 
 func (l *Loki) try(ctx context.Context, request func(context.Context) (*http.Request, error)) (body []byte, after time.Duration, retryable bool, err error) {
@@ -273,9 +261,7 @@ func (l *Loki) try(ctx context.Context, request func(context.Context) (*http.Req
 	if strings.HasPrefix(text, "<") {
 		text = http.StatusText(resp.StatusCode)
 	}
-	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
-		after = min(time.Duration(seconds)*time.Second, time.Hour)
-	}
+	after = retry.After(resp.Header)
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		return nil, 0, false, fmt.Errorf("%d %s: check the credentials and the tenant", code, text)

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -51,11 +52,7 @@ func (s *Tempo) Holds(ctx context.Context, vs []evidence.Violation, _ time.Time)
 	held := map[string]bool{}
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
-	limit := s.Concurrency
-	if limit == 0 {
-		limit = 8
-	}
-	group.SetLimit(limit)
+	group.SetLimit(cmp.Or(s.Concurrency, 8))
 	for i := range vs {
 		group.Go(func() error {
 			id, _ := evidence.SpanIDs(vs[i].ID)

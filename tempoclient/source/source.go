@@ -6,6 +6,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,14 +93,10 @@ type Source struct{ opts Options }
 
 // New returns a source. It does not own the client and the storage of its options.
 func New(opts Options) (*Source, error) {
-	if opts.Mode == "" {
-		opts.Mode = Auto
-	}
+	opts.Mode = cmp.Or(opts.Mode, Auto)
+	opts.MaxTraceDuration = cmp.Or(opts.MaxTraceDuration, time.Hour)
 	if opts.Stdin == nil {
 		opts.Stdin = strings.NewReader("")
-	}
-	if opts.MaxTraceDuration == 0 {
-		opts.MaxTraceDuration = time.Hour
 	}
 	switch {
 	case !slices.Contains(Modes, opts.Mode):
