@@ -42,7 +42,7 @@ type Ledger struct {
 	// Frontier is the latest time in the judged blocks, at most the time of their judgement. A rule that is loaded
 	// later covers the traces that start from here on.
 	Frontier time.Time
-	// Listings counts the listings. ListedAt is the start of the last stable one.
+	// Listings counts the stable listings. ListedAt is the start of the last one, Created of the first one.
 	Listings int64
 	ListedAt time.Time
 	Created  time.Time
@@ -54,12 +54,16 @@ type BlockState string
 const (
 	// BlockWaiting has spans that may not have been judged.
 	BlockWaiting BlockState = "waiting"
+	// BlockPending may have been written by a compaction of judged blocks, which are not yet marked as compacted.
+	BlockPending BlockState = "pending"
 	// BlockJudged has only spans that were judged.
 	BlockJudged BlockState = "judged"
 	// BlockBefore has only data from before the beginning of the ledger.
 	BlockBefore BlockState = "before"
 	// BlockAside could not be read several times. It is waiting again once it can be read.
 	BlockAside BlockState = "aside"
+	// BlockReplaced was compacted before it was judged. The block with its spans has not been judged either.
+	BlockReplaced BlockState = "replaced"
 )
 
 // Block is the state of one listed block in a ledger.
@@ -73,8 +77,9 @@ type Block struct {
 	Earliest, Latest time.Time
 	Traces           int
 	Bytes            int64
-	// FirstListed is the start of the first listing that contained it.
-	FirstListed time.Time
+	// FirstListed is the start of the first listing that contained it. Written is the time at which the storage
+	// received it, or zero if the storage does not report it.
+	FirstListed, Written time.Time
 	// Compacted reports that a listing since CompactedAt shows it as compacted.
 	Compacted   bool
 	CompactedAt time.Time
