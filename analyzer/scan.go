@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/betracehq/betrace/analyzer/engine"
@@ -49,7 +50,7 @@ type ScanOptions struct {
 // Needs returns the parts of spans that a scan by the rules reads, with those of a query that selects traces, if
 // it is not nil.
 func Needs(rs []*rules.Rule, query *traceql.Filter) columnar.Needs {
-	needs := columnar.Needs{Attributes: []columnar.AttributeKey{evidence.OwnAttribute}}
+	needs := columnar.Needs{Attributes: slices.Clone(evidence.OwnAttributes)}
 	for _, r := range rs {
 		needs = needs.Union(r.Needs())
 	}

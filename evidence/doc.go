@@ -3,4 +3,7 @@
 //
 // The ID of a violation follows from its tenant, pack, rule, rule digest and trace
 // ([ViolationID]), so that the same finding is the same violation, whoever finds it.
+//
+// A [Correction] withdraws or reinstates a violation. An entry is a signed [Statement] about a piece of work of the
+// service: its [Results], violations and corrections.
 package evidence

@@ -61,16 +61,22 @@ func TestTheSpanAndTheRecordHoldWhatTheDesignNames(t *testing.T) {
 	require.NoError(t, err)
 	golden(t, "record.json", append(line, '\n'))
 
-	schema, err := jsonschema.NewCompiler().Compile("../docs/schemas/violation.v2.json")
-	require.NoError(t, err)
 	empty := evidence.Violation{ID: v.ID, RuleID: "r", RuleDigest: v.RuleDigest, Severity: "low", Clause: "when"}
 	for _, v := range []evidence.Violation{v, empty} {
 		line, err := v.Record()
 		require.NoError(t, err)
-		value, err := jsonschema.UnmarshalJSON(strings.NewReader(string(line)))
-		require.NoError(t, err)
-		require.NoError(t, schema.Validate(value))
+		validate(t, "violation.v2", line)
 	}
+}
+
+// validate checks a line against a schema in docs/schemas.
+func validate(t *testing.T, name string, line []byte) {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile("../docs/schemas/" + name + ".json")
+	require.NoError(t, err)
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(string(line)))
+	require.NoError(t, err)
+	require.NoError(t, schema.Validate(value), name)
 }
 
 func TestASpanIsBounded(t *testing.T) {
@@ -103,7 +109,7 @@ func TestASpanIsBounded(t *testing.T) {
 }
 
 func isOwn(t *trace.Trace) bool {
-	needs := columnar.Needs{Attributes: []columnar.AttributeKey{evidence.OwnAttribute}}
+	needs := columnar.Needs{Attributes: evidence.OwnAttributes}
 	return evidence.IsOwn(columnar.NewBatch(needs, t), 0)
 }
 
@@ -122,6 +128,11 @@ func TestOnlyBeTracesOwnTracesAreItsOwn(t *testing.T) {
 	} {
 		require.False(t, isOwn(tr), name)
 	}
+
+	own, err = otlp.ToTraces(evidence.CorrectionSpans([]evidence.Correction{correction()}))
+	require.NoError(t, err)
+	require.True(t, isOwn(own[0]), "a correction names the violation, too")
+	require.False(t, isOwn(trace.New(trace.ID{1}, own[0].Spans)))
 }
 
 func golden(t *testing.T, name string, have []byte) {
@@ -140,7 +151,7 @@ func TestALineDependsOnTheFindingOnly(t *testing.T) {
 	line, err := v.Record()
 	require.NoError(t, err)
 	v.Circumstances = evidence.Circumstances{
-		Origin: evidence.OriginSweep, Sweep: "hourly", Job: "j", Provisional: true, Engine: "v9",
+		Origin: evidence.OriginSweep, Sweep: "hourly", Job: "j", Provisional: true, Engine: "v9", Entry: "0123abcd-7",
 		WindowStart: time.Unix(1, 0), WindowEnd: time.Unix(2, 0), FiledAt: time.Unix(3, 0),
 	}
 	v.Root = evidence.SpanRef{}
@@ -159,11 +170,7 @@ func TestRecordsOfBothVersionsAreRead(t *testing.T) {
 	for version, path := range map[string]string{"v1": "testdata/record.v1.json", "v2": "testdata/record.json"} {
 		line, err := os.ReadFile(path)
 		require.NoError(t, err)
-		schema, err := jsonschema.NewCompiler().Compile("../docs/schemas/violation." + version + ".json")
-		require.NoError(t, err)
-		value, err := jsonschema.UnmarshalJSON(strings.NewReader(string(line)))
-		require.NoError(t, err)
-		require.NoError(t, schema.Validate(value), version)
+		validate(t, "violation."+version, line)
 		have, err := evidence.ParseRecord(line)
 		require.NoError(t, err)
 		if version == "v2" {

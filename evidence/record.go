@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gowebpki/jcs"
-
 	"github.com/betracehq/betrace/trace"
 )
 
@@ -85,8 +83,8 @@ func (v *Violation) Record() ([]byte, error) {
 	r := record{
 		Schema: RecordSchema, ID: v.ID, Tenant: v.Tenant,
 		Rule:     recordRule{ID: v.RuleID, Digest: v.RuleDigest, Pack: v.Pack, PackVersion: v.PackVersion, Title: v.Title},
-		Severity: v.Severity, Controls: nonNil(v.Controls), Clause: v.Clause, Message: cut(v.Message),
-		Trace: recordTrace{ID: v.TraceID.String(), Start: timeText(v.TraceStart.Time()), RootService: v.RootService, Services: nonNil(v.Services)},
+		Severity: v.Severity, Controls: present(v.Controls), Clause: v.Clause, Message: cut(v.Message),
+		Trace: recordTrace{ID: v.TraceID.String(), Start: timeText(v.TraceStart.Time()), RootService: v.RootService, Services: present(v.Services)},
 		About: []recordSpan{},
 	}
 	for i, ref := range v.About {
@@ -96,27 +94,16 @@ func (v *Violation) Record() ([]byte, error) {
 		r.About = append(r.About, recordSpan{ID: ref.ID.String(), Name: cut(ref.Name), Service: cut(ref.Service)})
 	}
 	for {
-		plain, err := json.Marshal(r)
+		line, err := canonical(&r)
 		if err != nil {
 			return nil, fmt.Errorf("record of violation %s: %w", v.ID, err)
 		}
-		canonical, err := jcs.Transform(plain)
-		if err != nil {
-			return nil, fmt.Errorf("record of violation %s: %w", v.ID, err)
-		}
-		if len(canonical) <= maxRecordBytes || len(r.About)+len(r.Trace.Services) == 0 {
-			return canonical, nil
+		if len(line) <= maxRecordBytes || len(r.About)+len(r.Trace.Services) == 0 {
+			return line, nil
 		}
 		// Omit the last names until the record fits.
 		r.About, r.Trace.Services = r.About[:len(r.About)/2], r.Trace.Services[:len(r.Trace.Services)/2]
 	}
-}
-
-func nonNil(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
 }
 
 // ParseRecord parses a record of version 1 or 2. It does not set the root span, nor, for version 2, the
@@ -186,7 +173,7 @@ func (v *Violation) Metadata() [][2]string {
 	all := [][2]string{
 		{"violation_id", v.ID}, {"trace_id", v.TraceID.String()}, {"pack", v.Pack}, {"rule_id", v.RuleID},
 		{"controls", strings.Join(v.Controls, ",")}, {"window", timeText(v.WindowStart) + "/" + timeText(v.WindowEnd)},
-		{"provisional", strconv.FormatBool(v.Provisional)}, {"engine", v.Engine}, {"sweep", v.Sweep}, {"job", v.Job},
+		{"provisional", strconv.FormatBool(v.Provisional)}, {"engine", v.Engine}, {"sweep", v.Sweep}, {"job", v.Job}, {"entry", v.Entry},
 	}
 	return slices.DeleteFunc(all, func(m [2]string) bool { return m[1] == "" })
 }

@@ -11,10 +11,18 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// The attributes of violation spans.
+// Attributes of violation and correction spans. A sink reads them back.
 const (
-	attrViolation   = "betrace.violation"
-	attrViolationID = "betrace.violation.id"
+	attrViolationID  = "betrace.violation.id"
+	attrCorrectionID = "betrace.correction.id"
+	attrEntry        = "betrace.entry"
+)
+
+// The TraceQL names of the attributes that a sink searches.
+const (
+	SpanViolationID  = "span." + attrViolationID
+	SpanCorrectionID = "span." + attrCorrectionID
+	SpanEntry        = "span." + attrEntry
 )
 
 // Bounds on the content of one span: Tempo truncates attributes at 2 KiB, and accepts 5 MB per trace.
@@ -33,18 +41,34 @@ func Spans(vs []Violation, at time.Time) ptrace.Traces {
 	td := ptrace.NewTraces()
 	for i := range vs {
 		v := &vs[i]
-		rs := td.ResourceSpans().AppendEmpty()
-		rs.Resource().Attributes().PutStr("service.name", "betrace")
-		ss := rs.ScopeSpans().AppendEmpty()
-		ss.Scope().SetName("betrace")
-		ss.Scope().SetVersion(v.Engine)
-		if v.FiledAt.IsZero() {
-			v.span(ss.Spans().AppendEmpty(), at)
-		} else {
-			v.span(ss.Spans().AppendEmpty(), v.FiledAt)
+		filed := v.FiledAt
+		if filed.IsZero() {
+			filed = at
 		}
+		v.span(newSpan(td, v.Engine), filed)
 	}
 	return td
+}
+
+// newSpan adds a span of BeTrace with a resource of its own, because the version of BeTrace is that of the scope.
+func newSpan(td ptrace.Traces, engine string) ptrace.Span {
+	rs := td.ResourceSpans().AppendEmpty()
+	rs.Resource().Attributes().PutStr("service.name", "betrace")
+	ss := rs.ScopeSpans().AppendEmpty()
+	ss.Scope().SetName("betrace")
+	ss.Scope().SetVersion(engine)
+	return ss.Spans().AppendEmpty()
+}
+
+type attribute struct{ key, value string }
+
+// putTexts adds the attributes that are not empty.
+func putTexts(attrs pcommon.Map, texts []attribute) {
+	for _, a := range texts {
+		if a.value != "" {
+			attrs.PutStr(a.key, cut(a.value))
+		}
+	}
 }
 
 func (v *Violation) span(s ptrace.Span, at time.Time) {
@@ -58,8 +82,8 @@ func (v *Violation) span(s ptrace.Span, at time.Time) {
 	s.Status().SetCode(ptrace.StatusCodeError)
 	s.Status().SetMessage(cut(v.Message))
 	attrs := s.Attributes()
-	attrs.PutBool(attrViolation, true)
-	for _, a := range []struct{ key, value string }{
+	attrs.PutBool("betrace.violation", true)
+	putTexts(attrs, []attribute{
 		{attrViolationID, v.ID},
 		{"betrace.rule.id", v.RuleID},
 		{"betrace.rule.pack", v.Pack},
@@ -75,11 +99,8 @@ func (v *Violation) span(s ptrace.Span, at time.Time) {
 		{"betrace.window.start", timeText(v.WindowStart)},
 		{"betrace.window.end", timeText(v.WindowEnd)},
 		{"betrace.engine", v.Engine},
-	} {
-		if a.value != "" {
-			attrs.PutStr(a.key, cut(a.value))
-		}
-	}
+		{attrEntry, v.Entry},
+	})
 	attrs.PutBool("betrace.provisional", v.Provisional)
 	controls := attrs.PutEmptySlice("betrace.controls")
 	for _, c := range v.Controls {

@@ -47,6 +47,8 @@ type Circumstances struct {
 	Provisional bool
 	// Engine is the version of BeTrace.
 	Engine string
+	// Entry is the [EntryName] of the entry about the violation or correction, if there is one.
+	Entry string
 	// FiledAt is the time under which the violation is filed. If it is zero, the first
 	// [Sink.Write] sets it, so that a later one sends the same again.
 	FiledAt time.Time
@@ -79,8 +81,12 @@ func RefOf(s *trace.Span) SpanRef { return SpanRef{ID: s.ID, Name: s.Name, Servi
 // length in bytes, as 8 bytes, big-endian; texts as they are, the trace ID as its
 // 16 bytes.
 func ViolationID(tenant, pack, ruleID, ruleDigest string, id trace.ID) string {
+	return identity(tenant, pack, ruleID, ruleDigest, string(id[:]))
+}
+
+func identity(parts ...string) string {
 	h := sha256.New()
-	for _, part := range []string{tenant, pack, ruleID, ruleDigest, string(id[:])} {
+	for _, part := range parts {
 		var length [8]byte
 		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
 		h.Write(length[:]) // a hash never fails
@@ -92,23 +98,38 @@ func ViolationID(tenant, pack, ruleID, ruleDigest string, id trace.ID) string {
 // SpanIDs returns the IDs of a violation's span: the first 16 and the next 8 bytes
 // of the SHA-256 of "betrace.violation:" and the violation's ID.
 func SpanIDs(violationID string) (trace.ID, trace.SpanID) {
-	sum := sha256.Sum256([]byte("betrace.violation:" + violationID))
+	return spanIDs("betrace.violation:" + violationID)
+}
+
+func spanIDs(text string) (trace.ID, trace.SpanID) {
+	sum := sha256.Sum256([]byte(text))
 	return trace.ID(sum[:16]), trace.SpanID(sum[16:24])
 }
 
-// OwnAttribute is the attribute that [IsOwn] reads.
-var OwnAttribute = columnar.AttributeKey{Scope: columnar.ScopeSpan, Key: attrViolationID}
+// OwnAttributes are the attributes that [IsOwn] reads.
+var OwnAttributes = []columnar.AttributeKey{
+	{Scope: columnar.ScopeSpan, Key: attrViolationID}, {Scope: columnar.ScopeSpan, Key: attrCorrectionID},
+}
 
 // IsOwn reports whether BeTrace itself wrote trace t of a batch. Such a trace is not judged. The IDs of all its
-// spans derive from the violation ID that they carry; the name of the service is not considered. The batch must
-// contain [OwnAttribute].
+// spans derive from the violation ID or the correction ID that they carry; the name of the service is not considered.
+// The batch must contain [OwnAttributes].
 func IsOwn(b *columnar.Batch, t int) bool {
-	ids := b.Attribute(attrViolationID)
-	if ids == nil {
+	return derives(b, t, attrViolationID, SpanIDs) || derives(b, t, attrCorrectionID, CorrectionSpanIDs)
+}
+
+// derives reports whether the IDs of all spans of trace t derive from the values of an attribute.
+func derives(b *columnar.Batch, t int, key string, idsOf func(string) (trace.ID, trace.SpanID)) bool {
+	values := b.Attribute(key)
+	if values == nil {
 		return false
 	}
 	for i := b.First[t]; i < b.First[t+1]; i++ {
-		traceID, spanID := SpanIDs(ids.Value(i).Str())
+		id := values.Value(i).Str()
+		if id == "" {
+			return false
+		}
+		traceID, spanID := idsOf(id)
 		if traceID != b.IDs[t] || spanID != b.SpanIDs[i] {
 			return false
 		}

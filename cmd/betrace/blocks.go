@@ -150,12 +150,17 @@ func (l *blockList) inspect(ctx context.Context, store *blocks.Store, live []blo
 		}
 		l.Blocks = append(l.Blocks, row)
 		for _, name := range info.Generic(needs) {
-			if name != traceql.Field(evidence.OwnAttribute).String() {
+			if !isOwn(name) {
 				l.Dedicate[name]++
 			}
 		}
 	}
 	return nil
+}
+
+// isOwn reports whether a name is that of an attribute that a scan reads to recognise its own spans.
+func isOwn(name string) bool {
+	return slices.ContainsFunc(evidence.OwnAttributes, func(k columnar.AttributeKey) bool { return traceql.Field(k).String() == name })
 }
 
 func (p *program) printBlocks(list *blockList, format string) error {

@@ -154,7 +154,7 @@ func (s *selection) connect(ctx context.Context) (err error) {
 	c := s.config
 	options := source.Options{
 		Mode: source.Mode(c.Scan.Source), Tenant: c.Tenant, MaxTraceDuration: c.Scan.MaxTraceDuration, MemoryBytes: int64(c.Scan.MemoryBytes),
-		OwnAttributes: []columnar.AttributeKey{evidence.OwnAttribute},
+		OwnAttributes: evidence.OwnAttributes,
 	}
 	client, err := c.tempoClient()
 	if err != nil {

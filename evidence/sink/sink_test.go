@@ -304,6 +304,6 @@ func TestWhatDoesNotArriveIsSentAgainThenReported(t *testing.T) {
 }
 
 func isOwn(t *trace.Trace) bool {
-	needs := columnar.Needs{Attributes: []columnar.AttributeKey{evidence.OwnAttribute}}
+	needs := columnar.Needs{Attributes: evidence.OwnAttributes}
 	return evidence.IsOwn(columnar.NewBatch(needs, t), 0)
 }
