@@ -1,0 +1,227 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/trace"
+)
+
+const (
+	circumstanceColumns = "origin, sweep, job, window_start, window_end, provisional, engine, filed_at"
+	violationColumns    = "id, tenant, entry, ordinal, ledger, pack, rule, rule_digest, severity, trace_id, trace_start, services, " +
+		circumstanceColumns + ", root_id, root_name, root_service, line, spans, status, sequence"
+	// readColumns are those that are not in the line.
+	readColumns = "id, entry, ordinal, ledger, " + circumstanceColumns + ", root_id, root_name, root_service, line, spans, status, sequence"
+)
+
+var insertViolation = insertSQL("violations", violationColumns)
+
+func circumstanceValues(c *evidence.Circumstances) []any {
+	return []any{string(c.Origin), c.Sweep, c.Job, nanos(c.WindowStart), nanos(c.WindowEnd), c.Provisional, c.Engine, nanos(c.FiledAt)}
+}
+
+func circumstanceDest(c *evidence.Circumstances) []any {
+	return []any{&c.Origin, &c.Sweep, &c.Job, at(&c.WindowStart), at(&c.WindowEnd), &c.Provisional, &c.Engine, at(&c.FiledAt)}
+}
+
+func violationValues(v *Violation) ([]any, error) {
+	if len(v.Line) == 0 {
+		return nil, errors.New("it has no line")
+	}
+	services, err := json.Marshal(v.Services)
+	if err != nil {
+		return nil, err
+	}
+	values := []any{v.ID, v.Tenant, v.EntryNumber, v.Ordinal, v.Ledger, v.Pack, v.RuleID, v.RuleDigest, v.Severity,
+		v.TraceID.String(), startNanos(v.TraceStart), string(services)}
+	values = append(values, circumstanceValues(&v.Circumstances)...)
+	return append(values, v.Root.ID.String(), v.Root.Name, v.Root.Service, v.Line, v.Spans, v.Status, v.Sequence), nil
+}
+
+// startNanos returns the start of a trace as its column has it. Times after 2262 are in the line only.
+func startNanos(t trace.Time) int64 { return int64(min(uint64(t), math.MaxInt64)) }
+
+// scanViolation restores a violation from its line and the columns beside it.
+func (r *Reader) scanViolation(row scanner, v *Violation) error {
+	var id, rootID string
+	var root evidence.SpanRef
+	var c evidence.Circumstances
+	dest := append([]any{&id, &v.EntryNumber, &v.Ordinal, &v.Ledger}, circumstanceDest(&c)...)
+	dest = append(dest, &rootID, &root.Name, &root.Service, &v.Line, &v.Spans, &v.Status, &v.Sequence)
+	err := row.Scan(dest...)
+	if err == nil {
+		v.Violation, err = evidence.ParseRecord(v.Line)
+	}
+	if err == nil {
+		root.ID, err = trace.ParseSpanID(rootID)
+	}
+	if err != nil {
+		return fmt.Errorf("violation %s: %w", id, err)
+	}
+	v.Root, v.Circumstances = root, c
+	return nil
+}
+
+// PutViolations adds violations. It is an error if one of them exists.
+func (tx *Tx) PutViolations(ctx context.Context, violations []Violation) error {
+	var last string
+	err := execAll(ctx, tx.tx, insertViolation, violations, func(v *Violation) ([]any, error) {
+		last = v.ID
+		return violationValues(v)
+	})
+	if err != nil {
+		return fmt.Errorf("state: put violation %s: %w", last, err)
+	}
+	return nil
+}
+
+// UpdateViolations sets the spans, status and sequence of existing violations. Nothing else of them can change.
+func (tx *Tx) UpdateViolations(ctx context.Context, violations []Violation) error {
+	for i := range violations {
+		v := &violations[i]
+		result, err := tx.tx.ExecContext(ctx, `UPDATE violations SET spans = $1, status = $2, sequence = $3 WHERE id = $4`, v.Spans, v.Status, v.Sequence, v.ID)
+		var n int64
+		if err == nil {
+			n, err = result.RowsAffected()
+		}
+		if err == nil && n != 1 {
+			err = errors.New("it does not exist")
+		}
+		if err != nil {
+			return fmt.Errorf("state: update violation %s: %w", v.ID, err)
+		}
+	}
+	return nil
+}
+
+// traceChunk is the number of trace IDs in one query. Databases bound the number of parameters.
+const traceChunk = 500
+
+var violationsOfTraces = traceQuery(traceChunk)
+
+func traceQuery(n int) string {
+	return `SELECT ` + readColumns + ` FROM violations WHERE tenant = $1 AND trace_id IN (` + placeholders(2, n) + `)`
+}
+
+// ViolationsOfTraces returns all violations of the given traces of a tenant.
+func (r *Reader) ViolationsOfTraces(ctx context.Context, tenant string, ids []trace.ID) ([]Violation, error) {
+	var all []Violation
+	for chunk := range slices.Chunk(ids, traceChunk) {
+		args := make([]any, 1, 1+len(chunk))
+		args[0] = tenant
+		for _, id := range chunk {
+			args = append(args, id.String())
+		}
+		query := violationsOfTraces
+		if len(chunk) < traceChunk {
+			query = traceQuery(len(chunk))
+		}
+		found, err := queryAll(ctx, r.q, r.scanViolation, query, args...)
+		if err != nil {
+			return nil, fmt.Errorf("state: violations of traces of tenant %q: %w", tenant, err)
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// EntryViolations returns the violations that an entry found first, by their ordinals.
+func (r *Reader) EntryViolations(ctx context.Context, tenant string, entry int64) ([]Violation, error) {
+	violations, err := queryAll(ctx, r.q, r.scanViolation,
+		`SELECT `+readColumns+` FROM violations WHERE tenant = $1 AND entry = $2 ORDER BY ordinal`, tenant, entry)
+	if err != nil {
+		return nil, fmt.Errorf("state: violations of entry %d of tenant %q: %w", entry, tenant, err)
+	}
+	return violations, nil
+}
+
+// Violations returns the violations that match all fields of the filter, the latest trace start first.
+func (r *Reader) Violations(ctx context.Context, f ViolationFilter) ([]Violation, error) {
+	var where []string
+	var args []any
+	and := func(condition string, value any) {
+		args = append(args, value)
+		where = append(where, strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
+	}
+	for _, equal := range []struct{ column, value string }{
+		{"tenant", f.Tenant}, {"pack", f.Pack}, {"rule", f.Rule}, {"severity", f.Severity}, {"origin", f.Origin}, {"status", f.Status},
+	} {
+		if equal.value != "" {
+			and(equal.column+" = ?", equal.value)
+		}
+	}
+	if f.TraceID != (trace.ID{}) {
+		and("trace_id = ?", f.TraceID.String())
+	}
+	if !f.From.IsZero() {
+		and("trace_start >= ?", startNanos(trace.TimeOf(f.From)))
+	}
+	if !f.To.IsZero() {
+		and("trace_start < ?", startNanos(trace.TimeOf(f.To)))
+	}
+	if f.Service != "" {
+		quoted, err := json.Marshal(f.Service)
+		if err != nil {
+			return nil, fmt.Errorf("state: service %q: %w", f.Service, err)
+		}
+		// LIKE ignores the case in SQLite, so the rows are compared again in collect.
+		and("services LIKE ? ESCAPE '!'", "%"+likeEscapes.Replace(string(quoted))+"%")
+	}
+	if f.After != "" {
+		start, err := r.traceStart(ctx, f.After)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, start, f.After)
+		where = append(where, fmt.Sprintf("(trace_start, id) < ($%d, $%d)", len(args)-1, len(args)))
+	}
+	query := `SELECT ` + readColumns + ` FROM violations`
+	if len(where) > 0 {
+		query += ` WHERE ` + strings.Join(where, ` AND `)
+	}
+	query += ` ORDER BY trace_start DESC, id DESC`
+	violations, err := r.collect(ctx, f, query, args)
+	if err != nil {
+		return nil, fmt.Errorf("state: violations: %w", err)
+	}
+	return violations, nil
+}
+
+var likeEscapes = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
+
+// collect reads rows until the limit of the filter.
+func (r *Reader) collect(ctx context.Context, f ViolationFilter, query string, args []any) ([]Violation, error) {
+	rows, err := r.q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []Violation
+	for rows.Next() && (f.Limit <= 0 || len(all) < f.Limit) {
+		var v Violation
+		if err := r.scanViolation(rows, &v); err != nil {
+			return nil, err
+		}
+		if f.Service == "" || slices.Contains(v.Services, f.Service) {
+			all = append(all, v)
+		}
+	}
+	return all, rows.Err()
+}
+
+// traceStart returns the trace start of a violation as its column has it.
+func (r *Reader) traceStart(ctx context.Context, id string) (int64, error) {
+	var start int64
+	if err := r.q.QueryRowContext(ctx, `SELECT trace_start FROM violations WHERE id = $1`, id).Scan(&start); err != nil {
+		return 0, fmt.Errorf("state: violation %s: %w", id, err)
+	}
+	return start, nil
+}
