@@ -215,6 +215,10 @@ func (db *DB) Write(ctx context.Context, f func(context.Context, *Tx) error) (er
 		return err
 	}
 	if err := tx.Commit(); err != nil {
+		// A transaction whose context has ended is rolled back at some moment, which hides the cause.
+		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		return fmt.Errorf("state: commit: %w", err)
 	}
 	return nil
