@@ -204,3 +204,15 @@ func TestTimesOutOfRangeAreBounded(t *testing.T) {
 	equal(t, time.Unix(0, math.MinInt64).UTC(), blocks["b"].Start)
 	equal(t, time.Unix(0, math.MaxInt64).UTC(), blocks["b"].End)
 }
+
+func TestConfigurationIsReplaced(t *testing.T) {
+	db := open(t)
+	for i, digest := range []string{"first", "second"} {
+		write(t, db, func(ctx context.Context, tx *state.Tx) error {
+			before, err := tx.Config(ctx)
+			require.NoError(t, err)
+			require.Equal(t, []string{"", "first"}[i], before)
+			return tx.PutConfig(ctx, digest)
+		})
+	}
+}

@@ -6,10 +6,11 @@
 -- "BeTr": tells the file apart from databases of other programs.
 PRAGMA application_id = 1113937010;
 
--- One row. The ID is the first part of the names of entries.
+-- One row. The ID is the first part of the names of entries. config is the digest of the last recorded configuration.
 CREATE TABLE instance (
     id      TEXT    NOT NULL PRIMARY KEY,
-    created INTEGER NOT NULL
+    created INTEGER NOT NULL,
+    config  TEXT    NOT NULL DEFAULT ''
 ) STRICT;
 
 CREATE TABLE entries (
