@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -110,7 +111,9 @@ type CoverageRef struct {
 
 // Event is a change of the service.
 type Event struct {
-	Name    string            `json:"name"`
+	Name string `json:"name"`
+	// Details are names and digests of packs, sweeps and keys. An entry is never erased, so they contain no names of
+	// people and no text that people wrote.
 	Details map[string]string `json:"details,omitempty"`
 }
 
@@ -147,11 +150,7 @@ func (s *Statement) Sign(k *Key) (envelope []byte, digest string, err error) {
 		return nil, "", fmt.Errorf("sign entry %d of tenant %q: %w", s.Number, s.Tenant, err)
 	}
 	signature := ed25519.Sign(k.private, dsse.PAE(EntryPayloadType, payload))
-	envelope, err = canonical(&dsse.Envelope{
-		PayloadType: EntryPayloadType,
-		Payload:     base64.StdEncoding.EncodeToString(payload),
-		Signatures:  []dsse.Signature{{KeyID: k.ID(), Sig: base64.StdEncoding.EncodeToString(signature)}},
-	})
+	envelope, err = seal(payload, signature, k.ID())
 	if err != nil {
 		return nil, "", fmt.Errorf("sign entry %d of tenant %q: %w", s.Number, s.Tenant, err)
 	}
@@ -161,7 +160,18 @@ func (s *Statement) Sign(k *Key) (envelope []byte, digest string, err error) {
 	return envelope, EntryDigest(envelope), nil
 }
 
-// OpenEnvelope returns the statement in an envelope that one of the keys signed, and the ID of that key.
+// seal returns the envelope of a payload as canonical JSON (RFC 8785).
+func seal(payload, signature []byte, keyID string) ([]byte, error) {
+	return canonical(&dsse.Envelope{
+		PayloadType: EntryPayloadType,
+		Payload:     base64.StdEncoding.EncodeToString(payload),
+		Signatures:  []dsse.Signature{{KeyID: keyID, Sig: base64.StdEncoding.EncodeToString(signature)}},
+	})
+}
+
+// OpenEnvelope returns the statement in an envelope that one of the keys signed, and the ID of that key. It accepts
+// only the bytes that [Statement.Sign] returned: the same statement in another JSON or base64 has another digest, and
+// is refused.
 func OpenEnvelope(envelope []byte, keys ...PublicKey) (s *Statement, keyID string, err error) {
 	var e dsse.Envelope
 	if err := strictJSON(envelope, &e); err != nil {
@@ -195,6 +205,18 @@ func OpenEnvelope(envelope []byte, keys ...PublicKey) (s *Statement, keyID strin
 	}
 	if err := s.check(); err != nil {
 		return nil, keyID, fmt.Errorf("entry %d of tenant %q: %w", s.Number, s.Tenant, err)
+	}
+	// The keys of DSSE's and of the statement's JSON are matched regardless of case, and base64 has unused bits.
+	samePayload, err := canonical(s)
+	if err != nil {
+		return nil, keyID, fmt.Errorf("entry %d of tenant %q: %w", s.Number, s.Tenant, err)
+	}
+	sameEnvelope, err := seal(samePayload, signature, keyID)
+	if err != nil {
+		return nil, keyID, fmt.Errorf("entry %d of tenant %q: %w", s.Number, s.Tenant, err)
+	}
+	if !bytes.Equal(sameEnvelope, envelope) {
+		return nil, keyID, fmt.Errorf("entry %d of tenant %q: it is not in the form in which it was signed: read it from an unchanged copy", s.Number, s.Tenant)
 	}
 	return s, keyID, nil
 }
@@ -238,6 +260,8 @@ func (s *Statement) check() error {
 		return errors.New("an event, and no other entry, has the field event")
 	case s.Event != nil && s.Event.Name == "":
 		return errors.New("the event has no name")
+	case s.Event != nil && (s.Violations != nil || s.Corrections != nil):
+		return errors.New("an event has no violations and no corrections")
 	case (s.Kind == EntryEvent) != (s.Results == nil):
 		return errors.New("an entry has results unless it is an event")
 	}
@@ -260,7 +284,7 @@ func strictJSON(text []byte, value any) error {
 	if err := d.Decode(value); err != nil {
 		return err
 	}
-	if d.More() {
+	if _, err := d.Token(); err != io.EOF {
 		return errors.New("there is data after the JSON value")
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,21 +97,51 @@ func payload(t *testing.T, envelope []byte) []byte {
 
 func TestAnyChangeOfAnEntryIsFound(t *testing.T) {
 	k := newKey(t)
-	envelope, digest, err := tick().Sign(k)
+	statement := tick()
+	statement.Sweeps = []string{"?????"} // in base64, this has a character that URLs' base64 does not have
+	envelope, digest, err := statement.Sign(k)
 	require.NoError(t, err)
 	for i := range envelope {
 		changed := append([]byte(nil), envelope...)
 		changed[i] ^= 1
 		require.NotEqual(t, digest, evidence.EntryDigest(changed))
-		s, _, err := evidence.OpenEnvelope(changed, k.Public())
-		if err == nil {
-			// Go's JSON ignores the case of names, and its base64 the last bits of a padded text. Then the content is
-			// the same.
-			want, _, err := evidence.OpenEnvelope(envelope, k.Public())
-			require.NoError(t, err)
-			require.Equal(t, want, s, "byte %d", i)
+		_, _, err := evidence.OpenEnvelope(changed, k.Public())
+		require.Error(t, err, "byte %d", i)
+	}
+	for name, changed := range map[string]string{
+		"a name in capitals":   strings.Replace(string(envelope), `"payload"`, `"PAYLOAD"`, 1),
+		"a space":              strings.Replace(string(envelope), `,`, `, `, 1),
+		"a line feed":          string(envelope) + "\n",
+		"another brace":        string(envelope) + "}",
+		"another bracket":      string(envelope) + "]",
+		"a payload before":     `{"payload":"e30=",` + string(envelope[1:]),
+		"URLs' base64":         strings.NewReplacer("+", "-", "/", "_").Replace(string(envelope)),
+		"an escaped character": strings.Replace(string(envelope), `"sig"`, `"\u0073ig"`, 1),
+	} {
+		_, _, err := evidence.OpenEnvelope([]byte(changed), k.Public())
+		require.Error(t, err, name)
+	}
+}
+
+func TestTheSignatureIsThatOfDSSE(t *testing.T) {
+	k := newKey(t)
+	envelope, _, err := tick().Sign(k)
+	require.NoError(t, err)
+	var e struct {
+		Signatures []struct {
+			KeyID string
+			Sig   []byte
 		}
 	}
+	require.NoError(t, json.Unmarshal(envelope, &e))
+	block, _ := pem.Decode([]byte(k.Public().PEM()))
+	public, err := x509.ParsePKIXPublicKey(block.Bytes)
+	require.NoError(t, err)
+	content := payload(t, envelope)
+	signed := fmt.Appendf(nil, "DSSEv1 34 application/vnd.betrace.entry+json %d %s", len(content), content)
+	require.True(t, ed25519.Verify(public.(ed25519.PublicKey), signed, e.Signatures[0].Sig))
+	id := sha256.Sum256(block.Bytes)
+	require.Equal(t, hex.EncodeToString(id[:8]), e.Signatures[0].KeyID)
 }
 
 func TestAnEnvelopeThatIsNoEntryIsRefused(t *testing.T) {
@@ -135,7 +166,8 @@ func TestAnEnvelopeThatIsNoEntryIsRefused(t *testing.T) {
 		want     string
 	}{
 		"no JSON":         {[]byte("hello"), "entry: invalid character"},
-		"two values":      {append(valid, '{'), "there is data after the JSON value"},
+		"two values":      {append(slices.Clone(valid), '{'), "there is data after the JSON value"},
+		"a brace":         {append(slices.Clone(valid), '}'), "there is data after the JSON value"},
 		"another type":    {seal("text/plain", "{}", nil), `its payload type is "text/plain"`},
 		"no signature":    {seal(evidence.EntryPayloadType, "{}", func(e *dsse.Envelope) { e.Signatures = nil }), "it has 0 signatures, not 1"},
 		"no base64":       {seal(evidence.EntryPayloadType, "{}", func(e *dsse.Envelope) { e.Payload = "%" }), "unable to base64 decode payload"},
@@ -191,6 +223,7 @@ func TestAStatementThatIsInvalidIsNotSigned(t *testing.T) {
 		"an event, and no other entry, has the field event":                   func(s *evidence.Statement) { s.Event = &evidence.Event{Name: "x"} },
 		"an entry has results unless it is an event":                          func(s *evidence.Statement) { s.Results = nil },
 		"the event has no name":                                               func(s *evidence.Statement) { *s = *event(); s.Event.Name = "" },
+		"an event has no violations and no corrections":                       func(s *evidence.Statement) { *s = *event(); s.Violations = tick().Violations },
 		"bytes, and at most 32768 are permitted: store the details as a blob": func(s *evidence.Statement) { s.Sweeps = []string{strings.Repeat("x", 25<<10)} },
 		"sign entry 2 of tenant \"acme\": the entry has ":                     func(s *evidence.Statement) { s.Engine = strings.Repeat("x", 32<<10) },
 		"its number must be 1 or more, and below 2^53":                        func(s *evidence.Statement) { s.Number = 1 << 53 },
