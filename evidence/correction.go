@@ -155,8 +155,8 @@ func (c *Correction) span(s ptrace.Span) {
 	attrs := s.Attributes()
 	attrs.PutBool("betrace.correction", true)
 	putTexts(attrs, []attribute{
-		{attrCorrectionID, c.ID},
-		{attrViolationID, c.ViolationID},
+		{AttrCorrectionID, c.ID},
+		{AttrViolationID, c.ViolationID},
 		{"betrace.correction.kind", string(c.Kind)},
 		{"betrace.correction.reason", c.Reason},
 		{"betrace.correction.outcome", c.Outcome},
@@ -169,7 +169,7 @@ func (c *Correction) span(s ptrace.Span) {
 		{"betrace.sweep", c.Sweep},
 		{"betrace.job", c.Job},
 		{"betrace.engine", c.Engine},
-		{attrEntry, c.Entry},
+		{AttrEntry, c.Entry},
 	})
 	attrs.PutInt("betrace.correction.sequence", int64(c.Sequence))
 	attrs.PutInt("betrace.correction.spans_before", int64(c.SpansBefore))

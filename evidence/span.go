@@ -11,18 +11,11 @@ import (
 	"github.com/betracehq/betrace/trace"
 )
 
-// Attributes of violation and correction spans. A sink reads them back.
+// Attributes of violation and correction spans that are searched for.
 const (
-	attrViolationID  = "betrace.violation.id"
-	attrCorrectionID = "betrace.correction.id"
-	attrEntry        = "betrace.entry"
-)
-
-// The TraceQL names of the attributes that a sink searches.
-const (
-	SpanViolationID  = "span." + attrViolationID
-	SpanCorrectionID = "span." + attrCorrectionID
-	SpanEntry        = "span." + attrEntry
+	AttrViolationID  = "betrace.violation.id"
+	AttrCorrectionID = "betrace.correction.id"
+	AttrEntry        = "betrace.entry"
 )
 
 // Bounds on the content of one span: Tempo truncates attributes at 2 KiB, and accepts 5 MB per trace.
@@ -84,7 +77,7 @@ func (v *Violation) span(s ptrace.Span, at time.Time) {
 	attrs := s.Attributes()
 	attrs.PutBool("betrace.violation", true)
 	putTexts(attrs, []attribute{
-		{attrViolationID, v.ID},
+		{AttrViolationID, v.ID},
 		{"betrace.rule.id", v.RuleID},
 		{"betrace.rule.pack", v.Pack},
 		{"betrace.rule.digest", v.RuleDigest},
@@ -99,7 +92,7 @@ func (v *Violation) span(s ptrace.Span, at time.Time) {
 		{"betrace.window.start", timeText(v.WindowStart)},
 		{"betrace.window.end", timeText(v.WindowEnd)},
 		{"betrace.engine", v.Engine},
-		{attrEntry, v.Entry},
+		{AttrEntry, v.Entry},
 	})
 	attrs.PutBool("betrace.provisional", v.Provisional)
 	controls := attrs.PutEmptySlice("betrace.controls")
@@ -144,8 +137,17 @@ func timeText(t time.Time) string {
 
 // HoldsViolation reports whether the trace has the violation's span.
 func HoldsViolation(t *trace.Trace, violationID string) bool {
+	return holds(t, AttrViolationID, violationID)
+}
+
+// HoldsCorrection reports whether the trace has the correction's span.
+func HoldsCorrection(t *trace.Trace, correctionID string) bool {
+	return holds(t, AttrCorrectionID, correctionID)
+}
+
+func holds(t *trace.Trace, key, id string) bool {
 	for i := range t.Spans {
-		if t.Spans[i].Attributes.Get(attrViolationID).Str() == violationID {
+		if t.Spans[i].Attributes.Get(key).Str() == id {
 			return true
 		}
 	}

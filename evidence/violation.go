@@ -108,14 +108,14 @@ func spanIDs(text string) (trace.ID, trace.SpanID) {
 
 // OwnAttributes are the attributes that [IsOwn] reads.
 var OwnAttributes = []columnar.AttributeKey{
-	{Scope: columnar.ScopeSpan, Key: attrViolationID}, {Scope: columnar.ScopeSpan, Key: attrCorrectionID},
+	{Scope: columnar.ScopeSpan, Key: AttrViolationID}, {Scope: columnar.ScopeSpan, Key: AttrCorrectionID},
 }
 
 // IsOwn reports whether BeTrace itself wrote trace t of a batch. Such a trace is not judged. The IDs of all its
 // spans derive from the violation ID or the correction ID that they carry; the name of the service is not considered.
 // The batch must contain [OwnAttributes].
 func IsOwn(b *columnar.Batch, t int) bool {
-	return derives(b, t, attrViolationID, SpanIDs) || derives(b, t, attrCorrectionID, CorrectionSpanIDs)
+	return derives(b, t, AttrViolationID, SpanIDs) || derives(b, t, AttrCorrectionID, CorrectionSpanIDs)
 }
 
 // derives reports whether the IDs of all spans of trace t derive from the values of an attribute.

@@ -65,7 +65,7 @@ func (c *Client) searchFor(ctx context.Context, q searchQuery) (answer, error) {
 			}
 			c.overHTTP.Store(true)
 		}
-		a, err = c.searchHTTP(ctx, q.query, q.window, q.limit)
+		a, err = c.searchHTTP(ctx, q)
 		return err
 	})
 	return a, err
@@ -128,7 +128,8 @@ func errNoMetrics() error {
 // searchJSON holds the used fields of the answer of /api/search.
 type searchJSON struct {
 	Traces []struct {
-		TraceID string `json:"traceID"`
+		TraceID  string        `json:"traceID"`
+		SpanSets []spanSetJSON `json:"spanSets"`
 	} `json:"traces"`
 	Metrics *struct {
 		CompletedJobs uint32 `json:"completedJobs"`
@@ -136,10 +137,38 @@ type searchJSON struct {
 	} `json:"metrics"`
 }
 
-func (c *Client) searchHTTP(ctx context.Context, query string, w window, limit int) (answer, error) {
+type spanSetJSON struct {
+	Spans []struct {
+		Attributes []struct {
+			Key   string `json:"key"`
+			Value struct {
+				String *string `json:"stringValue"`
+			} `json:"value"`
+		} `json:"attributes"`
+	} `json:"spans"`
+}
+
+// message returns the span set with its attributes that are strings.
+func (s *spanSetJSON) message() *tempopb.SpanSet {
+	set := &tempopb.SpanSet{}
+	for _, span := range s.Spans {
+		m := &tempopb.Span{}
+		for _, a := range span.Attributes {
+			if text := a.Value.String; text != nil {
+				value := &tempopb.AnyValue{Value: &tempopb.AnyValue_StringValue{StringValue: []byte(*text)}}
+				m.Attributes = append(m.Attributes, &tempopb.KeyValue{Key: []byte(a.Key), Value: value})
+			}
+		}
+		set.Spans = append(set.Spans, m)
+	}
+	return set
+}
+
+// searchHTTP searches over HTTP. Of the found spans it keeps only the attributes that are strings.
+func (c *Client) searchHTTP(ctx context.Context, q searchQuery) (answer, error) {
 	values := url.Values{
-		"q": {query}, "start": {strconv.FormatInt(w.start, 10)}, "end": {strconv.FormatInt(w.end, 10)},
-		"limit": {strconv.Itoa(limit)}, "spss": {"1"},
+		"q": {q.query}, "start": {strconv.FormatInt(q.window.start, 10)}, "end": {strconv.FormatInt(q.window.end, 10)},
+		"limit": {strconv.Itoa(q.limit)}, "spss": {"1"},
 	}
 	resp, err := c.get(ctx, "/api/search?"+values.Encode(), "application/json")
 	if err != nil {
@@ -167,13 +196,20 @@ func (c *Client) searchHTTP(ctx context.Context, query string, w window, limit i
 	if s.Metrics == nil {
 		return answer{}, errNoMetrics()
 	}
-	a := answer{completed: s.Metrics.CompletedJobs, total: s.Metrics.TotalJobs}
+	a := answer{completed: s.Metrics.CompletedJobs, total: s.Metrics.TotalJobs, traces: map[trace.ID]*tempopb.TraceSearchMetadata{}}
 	for _, t := range s.Traces {
 		id, err := trace.ParseID(t.TraceID)
 		if err != nil {
 			return answer{}, fmt.Errorf("the answer: %w", err)
 		}
 		a.ids = append(a.ids, id)
+		if q.keep {
+			m := &tempopb.TraceSearchMetadata{}
+			for i := range t.SpanSets {
+				m.SpanSets = append(m.SpanSets, t.SpanSets[i].message())
+			}
+			a.traces[id] = m
+		}
 	}
 	return a, nil
 }

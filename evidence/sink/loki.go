@@ -88,58 +88,58 @@ func (l *Loki) timestamp() time.Time {
 // none. Loki drops a repeated entry only if its timestamp, line and structured metadata are
 // the same, so a violation that is written again keeps its filing time.
 func (l *Loki) Write(ctx context.Context, vs []evidence.Violation) error {
-	streams := map[string]*push.Stream{}
+	var records []lokiRecord
 	size := 0
-	flush := func() error {
-		request := push.PushRequest{}
-		for _, s := range streams {
-			request.Streams = append(request.Streams, *s)
-		}
-		streams, size = map[string]*push.Stream{}, 0
-		body, err := request.Marshal()
-		if err != nil {
-			return fmt.Errorf("loki push: %w", err)
-		}
-		_, err = l.do(ctx, "loki push", func(ctx context.Context) (*http.Request, error) {
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.config.URL+"/loki/api/v1/push", bytes.NewReader(snappy.Encode(nil, body)))
-			if err == nil {
-				req.Header.Set("Content-Type", "application/x-protobuf")
-			}
-			return req, err
-		})
-		return err
-	}
 	for i := range vs {
 		v := &vs[i]
-		line, err := v.Record()
-		if err != nil {
-			return err
-		}
-		labels, err := v.Labels()
-		if err != nil {
-			return err
-		}
 		if v.FiledAt.IsZero() {
 			v.FiledAt = l.timestamp()
 		}
-		entry := push.Entry{Timestamp: v.FiledAt, Line: string(line)}
-		for _, m := range v.Metadata() {
-			entry.StructuredMetadata = append(entry.StructuredMetadata, push.LabelAdapter{Name: m[0], Value: m[1]})
+		r, err := newLokiRecord(&Item{Kind: KindViolation, ID: v.ID, Violation: v, FiledAt: v.FiledAt})
+		if err != nil {
+			return err
 		}
-		if streams[labels] == nil {
-			streams[labels] = &push.Stream{Labels: labels}
-		}
-		streams[labels].Entries = append(streams[labels].Entries, entry)
-		if size += len(line); size > maxPushBytes {
-			if err := flush(); err != nil {
+		records = append(records, r)
+		if size += len(r.entry.Line); size > maxPushBytes {
+			if err := l.push(ctx, records); err != nil {
 				return err
 			}
+			records, size = nil, 0
 		}
 	}
-	if len(streams) == 0 {
+	if len(records) == 0 {
 		return nil
 	}
-	return flush()
+	return l.push(ctx, records)
+}
+
+// push sends records in one request.
+func (l *Loki) push(ctx context.Context, records []lokiRecord) error {
+	streams := map[string]int{}
+	request := push.PushRequest{}
+	for i := range records {
+		r := &records[i]
+		s, ok := streams[r.labels]
+		if !ok {
+			s = len(request.Streams)
+			streams[r.labels] = s
+			request.Streams = append(request.Streams, push.Stream{Labels: r.labels})
+		}
+		request.Streams[s].Entries = append(request.Streams[s].Entries, r.entry)
+	}
+	body, err := request.Marshal()
+	if err != nil {
+		return fmt.Errorf("loki push: %w", err)
+	}
+	packed := snappy.Encode(nil, body)
+	_, err = l.do(ctx, "loki push", func(ctx context.Context) (*http.Request, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.config.URL+"/loki/api/v1/push", bytes.NewReader(packed))
+		if err == nil {
+			req.Header.Set("Content-Type", "application/x-protobuf")
+		}
+		return req, err
+	})
+	return err
 }
 
 // Holds returns the IDs of those violations whose record Loki has, filed after since
@@ -271,8 +271,8 @@ func (l *Loki) try(ctx context.Context, request func(context.Context) (*http.Req
 		return nil, after, true, fmt.Errorf("%d %s: raise the tenant's ingestion rate", code, text)
 	case code >= 500:
 		return nil, after, true, fmt.Errorf("%d %s: see Loki's log", code, text)
-	case strings.Contains(text, "too new"), strings.Contains(text, "too old"), strings.Contains(text, "too far behind"):
-		return nil, 0, false, fmt.Errorf("%d %s: check this machine's clock", code, text)
+	case code == http.StatusBadRequest || code == http.StatusRequestEntityTooLarge:
+		return nil, 0, false, refusalOf(fmt.Sprintf("%d %s", code, text), string(body))
 	}
 	return nil, 0, false, fmt.Errorf("%d %s", resp.StatusCode, text)
 }
