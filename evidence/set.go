@@ -2,7 +2,6 @@ package evidence
 
 import (
 	"encoding/hex"
-	"math/bits"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -16,19 +15,41 @@ type SetRef struct {
 
 // NewSetRef returns the reference to the lines, or nil if there are none.
 func NewSetRef(lines [][]byte) *SetRef {
-	if len(lines) == 0 {
-		return nil
+	var h SetHash
+	for _, line := range lines {
+		h.Add(line)
 	}
-	root := merkleRoot(lines)
-	return &SetRef{Count: len(lines), Root: hex.EncodeToString(root[:])}
+	return h.Ref()
 }
 
-// merkleRoot returns the Merkle tree hash of RFC 6962, section 2.1, of one or more lines.
-func merkleRoot(lines [][]byte) tlog.Hash {
-	if len(lines) == 1 {
-		return tlog.RecordHash(lines[0])
+// SetHash computes a [SetRef] line by line. Its memory does not grow with the lines. The zero value has no lines.
+type SetHash struct {
+	count int
+	// trees are the roots of the complete trees that the lines form, the largest first: one for each bit of count.
+	trees []tlog.Hash
+}
+
+// Add adds the next line.
+func (h *SetHash) Add(line []byte) {
+	root := tlog.RecordHash(line)
+	// Trees of the same size are united, as bits are carried in an addition.
+	for n := h.count; n&1 == 1; n >>= 1 {
+		root = tlog.NodeHash(h.trees[len(h.trees)-1], root)
+		h.trees = h.trees[:len(h.trees)-1]
 	}
-	// The left subtree has the largest power of two below the number of lines.
-	left := 1 << (bits.Len(uint(len(lines)-1)) - 1)
-	return tlog.NodeHash(merkleRoot(lines[:left]), merkleRoot(lines[left:]))
+	h.trees = append(h.trees, root)
+	h.count++
+}
+
+// Ref returns the reference to the lines so far, or nil if there are none.
+func (h *SetHash) Ref() *SetRef {
+	if h.count == 0 {
+		return nil
+	}
+	last := len(h.trees) - 1
+	root := h.trees[last]
+	for i := last - 1; i >= 0; i-- {
+		root = tlog.NodeHash(h.trees[i], root)
+	}
+	return &SetRef{Count: h.count, Root: hex.EncodeToString(root[:])}
 }
