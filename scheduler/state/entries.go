@@ -73,10 +73,9 @@ func (r *Reader) Entries(ctx context.Context, tenant string, from, to int64) ite
 	}
 	return func(yield func(Entry, error) bool) {
 		for from <= to {
-			page, err := queryAll(ctx, r.q, scanEntry,
-				`SELECT `+entryColumns+` FROM entries WHERE tenant = $1 AND number >= $2 AND number <= $3 ORDER BY number LIMIT $4`, tenant, from, to, entryPage)
+			page, err := r.pageOfEntries(ctx, tenant, from, to)
 			if err != nil {
-				yield(Entry{}, fmt.Errorf("state: entries of tenant %q from %d: %w", tenant, from, err))
+				yield(Entry{}, err)
 				return
 			}
 			for _, e := range page {
@@ -90,6 +89,16 @@ func (r *Reader) Entries(ctx context.Context, tenant string, from, to int64) ite
 			from = page[len(page)-1].Number + 1
 		}
 	}
+}
+
+// pageOfEntries returns the first entries in the range. After fewer than entryPage there are no more.
+func (r *Reader) pageOfEntries(ctx context.Context, tenant string, from, to int64) ([]Entry, error) {
+	page, err := queryAll(ctx, r.q, scanEntry,
+		`SELECT `+entryColumns+` FROM entries WHERE tenant = $1 AND number >= $2 AND number <= $3 ORDER BY number LIMIT $4`, tenant, from, to, entryPage)
+	if err != nil {
+		return nil, fmt.Errorf("state: entries of tenant %q from %d: %w", tenant, from, err)
+	}
+	return page, nil
 }
 
 // Tenants returns the tenants with entries, in order.

@@ -23,20 +23,34 @@ type scanner interface{ Scan(dest ...any) error }
 
 // queryAll returns the rows of a query.
 func queryAll[T any](ctx context.Context, q querier, scan func(scanner, *T) error, query string, args ...any) ([]T, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
+	var all []T
+	err := queryEach(ctx, q, func(row scanner) error {
+		var t T
+		if err := scan(row, &t); err != nil {
+			return err
+		}
+		all = append(all, t)
+		return nil
+	}, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	var all []T
-	for rows.Next() {
-		var row T
-		if err := scan(rows, &row); err != nil {
-			return nil, err
-		}
-		all = append(all, row)
+	return all, nil
+}
+
+// queryEach calls f with each row of a query, until it returns an error.
+func queryEach(ctx context.Context, q querier, f func(scanner) error, query string, args ...any) error {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
 	}
-	return all, rows.Err()
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // execAll executes a statement once for each row.

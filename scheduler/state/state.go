@@ -51,6 +51,8 @@ type Tx struct {
 	tx *sql.Tx
 }
 
+var discard = slog.New(slog.DiscardHandler)
+
 // readers is the number of connections that read at the same time.
 const readers = 4
 
@@ -65,7 +67,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		opts.Now = time.Now
 	}
 	if opts.Log == nil {
-		opts.Log = slog.New(slog.DiscardHandler)
+		opts.Log = discard
 	}
 	path, err := resolve(opts.Path)
 	if err != nil {

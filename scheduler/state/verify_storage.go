@@ -1,0 +1,165 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/betracehq/betrace/evidence"
+)
+
+// checkSchema compares the tables, indexes and triggers with those that the migrations create.
+func (v *verifier) checkSchema(ctx context.Context) error {
+	fresh, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		return err
+	}
+	defer fresh.Close()
+	fresh.SetMaxOpenConns(1) // each connection has its own database
+	if err := migrate(ctx, fresh, discard); err != nil {
+		return err
+	}
+	want, err := schemaOf(ctx, fresh)
+	if err != nil {
+		return err
+	}
+	have, err := schemaOf(ctx, v.db.q)
+	if err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(want) {
+		switch text, found := have[name]; {
+		case !found:
+			v.add("", 0, "the %s is missing", name)
+		case text != want[name]:
+			v.add("", 0, "the %s was changed", name)
+		}
+	}
+	for _, name := range sortedKeys(have) {
+		if _, found := want[name]; !found && strings.HasPrefix(name, "trigger ") {
+			v.add("", 0, "the %s was added", name)
+		}
+	}
+	return nil
+}
+
+// schemaOf returns the statements that create the parts of the schema, by kind and name. The table of goose and the
+// parts that SQLite creates by itself are left out.
+func schemaOf(ctx context.Context, q querier) (map[string]string, error) {
+	parts := map[string]string{}
+	return parts, queryEach(ctx, q, func(row scanner) error {
+		var name, text string
+		err := row.Scan(&name, &text)
+		parts[name] = text
+		return err
+	}, `SELECT type || ' ' || name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name NOT IN ('goose_db_version', 'sqlite_sequence')`)
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// checkPages lets SQLite check its pages and indexes.
+func (v *verifier) checkPages(ctx context.Context) error {
+	return queryEach(ctx, v.db.q, func(row scanner) error {
+		var text string
+		if err := row.Scan(&text); err != nil {
+			return err
+		}
+		if text != "ok" {
+			v.add("", 0, "the file is damaged: %s", text)
+		}
+		return nil
+	}, `PRAGMA integrity_check(10)`)
+}
+
+// blobPass is the number of blobs that one pass over the entries looks for. It takes 32 MiB.
+var blobPass = 4 << 20
+
+// checkBlobs finds blobs that no entry names. They show that the entry was deleted, or that the blob was added.
+func (v *verifier) checkBlobs(ctx context.Context) error {
+	for after := ""; ; {
+		// The beginnings of their digests.
+		var wanted []uint64
+		seen := 0
+		err := queryEach(ctx, v.db.q, func(row scanner) error {
+			seen++
+			if err := row.Scan(&after); err != nil {
+				return err
+			}
+			if n, ok := beginning(after); ok {
+				wanted = append(wanted, n)
+			} else {
+				v.add("", 0, "the blob %q is named by no entry", after)
+			}
+			return nil
+		}, `SELECT digest FROM blobs WHERE digest > $1 ORDER BY digest LIMIT $2`, after, blobPass)
+		if err != nil {
+			return fmt.Errorf("blobs: %w", err)
+		}
+		if err := v.checkWanted(ctx, wanted); err != nil {
+			return err
+		}
+		if seen < blobPass {
+			return nil
+		}
+	}
+}
+
+// checkWanted reports the digests that no entry names. They are sorted.
+func (v *verifier) checkWanted(ctx context.Context, wanted []uint64) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	named := make([]bool, len(wanted))
+	tenants, err := v.db.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	for _, tenant := range tenants {
+		for e, err := range v.db.Entries(ctx, tenant, 1, 0) {
+			if err != nil {
+				return err
+			}
+			n, ok := beginning(resultsDigest(e.Envelope))
+			if i, found := slices.BinarySearch(wanted, n); ok && found {
+				named[i] = true
+			}
+		}
+	}
+	for i, n := range wanted {
+		if !named[i] {
+			v.add("", 0, "the blob %016x… is named by no entry", n)
+		}
+	}
+	return nil
+}
+
+// beginning returns the first digits of a digest as a number.
+func beginning(digest string) (uint64, bool) {
+	raw, err := hex.DecodeString(digest)
+	if err != nil || len(raw) < 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(raw), true
+}
+
+// resultsDigest returns the digest of the results in an envelope, whose signature is not checked.
+func resultsDigest(envelope []byte) string {
+	var e struct{ Payload []byte }
+	var s struct{ Results *evidence.BlobRef }
+	if json.Unmarshal(envelope, &e) != nil || json.Unmarshal(e.Payload, &s) != nil || s.Results == nil {
+		return ""
+	}
+	return s.Results.SHA256
+}
