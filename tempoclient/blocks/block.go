@@ -1,23 +1,18 @@
 package blocks
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
-	"sort"
 	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/betracehq/betrace/trace"
 )
-
-// sampleEvery is the distance, in rows, between the trace IDs of a block that are kept. They suffice to
-// find any row, and need little memory for many blocks.
-const sampleEvery = 32
 
 // formats are the supported versions of Tempo's blocks.
 var formats = []string{"vParquet4", "vParquet5"}
@@ -30,20 +25,11 @@ type readStats struct {
 	mostWords int64
 }
 
-// block is an open block: the contents of its footer, and a sample of its trace IDs.
+// block is a block that one reading has opened.
 type block struct {
 	Meta
+	contents
 	object *objectReader
-	size   int64     // of the file, in bytes
-	rowsIn []int64   // by row group
-	chunks [][]chunk // by row group and column
-	cols   columns
-	// groups hold every sampleEvery-th trace ID of each row group.
-	groups [][]trace.ID
-	// earliest is a lower bound of its rows' starts, latest an upper bound of their ends; latest is 0 if
-	// unknown.
-	earliest, latest trace.Time
-	spans            int64
 
 	// without are the paths of the groups whose shared attribute columns contain none of the needed
 	// attributes, as far as this was determined.
@@ -52,19 +38,59 @@ type block struct {
 	dictionaries dictionaries
 }
 
-// open reads a block's footer and its trace IDs.
+// contents are the facts of a block by which its rows are found. They are immutable, so that readings share
+// them.
+type contents struct {
+	*footer
+	ids *idSample // nil: not read
+	// keys are the dictionaries of the columns of keys that were read.
+	keys map[dictionaryKey]*dictionary
+}
+
+// footer is the content of the footer and the page index of a data.parquet.
+type footer struct {
+	size   int64 // of the file, in bytes
+	rows   int64
+	rowsIn []int64   // by row group
+	chunks [][]chunk // by row group and column
+	cols   columns
+	// earliest is a lower bound of its rows' starts, latest an upper bound of their ends; latest is 0 if
+	// unknown.
+	earliest, latest trace.Time
+	spans            int64
+}
+
+// open opens a block by its footer, which is read unless it is kept.
 func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, err error) {
 	defer recovered(&err)
 	if !slices.Contains(formats, m.Version) {
 		return nil, fmt.Errorf("its format is %s: let Tempo rewrite it in one of the supported formats %v", m.Version, formats)
 	}
-	r := &objectReader{store: s, key: path.Join(m.Tenant, m.ID, "data.parquet"), stats: stats}
-	size := m.stored
+	b = &block{Meta: m, contents: s.cache.contentsOf(m), object: &objectReader{store: s, key: path.Join(m.Tenant, m.ID, dataName), stats: stats}}
+	if b.footer == nil {
+		if b.footer, err = b.object.readFooter(ctx, m); err != nil {
+			return nil, err
+		}
+		s.cache.keep(m, b.contents)
+	}
+	b.dictionaries.kept = maps.Clone(b.keys)
+	switch {
+	case b.size != m.Size: // Tempo opens a block with the size in meta.json
+		return nil, fmt.Errorf("%s has %d bytes, but by meta.json it must have %d", b.object.key, b.size, m.Size)
+	case b.footer.rows != int64(m.Traces):
+		return nil, fmt.Errorf("%s has %d rows, but by meta.json it must have %d", b.object.key, b.footer.rows, m.Traces)
+	}
+	return b, nil
+}
+
+// readFooter reads a block's footer.
+func (r *objectReader) readFooter(ctx context.Context, m Meta) (*footer, error) {
+	size := m.data.size
 	if size == 0 {
-		err := s.retried(ctx, func() error {
-			ctx, w := s.watch(ctx)
+		err := r.store.retried(ctx, func() error {
+			ctx, w := r.store.watch(ctx)
 			defer w.end()
-			attrs, err := s.bucket.Attributes(ctx, r.key)
+			attrs, err := r.store.bucket.Attributes(ctx, r.key)
 			if err == nil {
 				size = attrs.Size
 			}
@@ -74,7 +100,6 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, e
 			return nil, fmt.Errorf("%s: %w", r.key, err)
 		}
 	}
-	// Tempo opens a block with the size in meta.json.
 	if size != m.Size {
 		return nil, fmt.Errorf("%s has %d bytes, but by meta.json it must have %d", r.key, size, m.Size)
 	}
@@ -86,22 +111,37 @@ func (s *Store) open(ctx context.Context, m Meta, stats *readStats) (b *block, e
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}
-	if rows := file.NumRows(); rows != int64(m.Traces) {
-		return nil, fmt.Errorf("%s has %d rows, but by meta.json it must have %d", r.key, rows, m.Traces)
-	}
-	b = &block{Meta: m, object: r, size: size, cols: s.sameColumns(columnsOf(file.Schema()))}
-	if b.chunks, err = chunksOf(file); err != nil {
+	f := &footer{size: size, rows: file.NumRows(), cols: r.store.sameColumns(columnsOf(file.Schema()))}
+	if f.chunks, err = chunksOf(file); err != nil {
 		return nil, fmt.Errorf("%s: %w", r.key, err)
 	}
-	b.earliest, b.latest = b.times(file)
-	span, ok := b.cols[pathSpan+"SpanID"]
+	f.earliest, f.latest = f.times(file)
+	span, ok := f.cols[pathSpan+"SpanID"]
 	for g, group := range file.RowGroups() {
-		b.rowsIn = append(b.rowsIn, group.NumRows())
+		f.rowsIn = append(f.rowsIn, group.NumRows())
 		if ok {
-			b.spans += b.chunks[g][span.index].entries
+			f.spans += f.chunks[g][span.index].entries
 		}
 	}
-	return b, nil
+	return f, nil
+}
+
+// memory returns the approximate memory of the contents.
+func (c *contents) memory() int64 {
+	const perChunk, perPage = 96, 16
+	sum := int64(0)
+	for _, group := range c.chunks {
+		for i := range group {
+			sum += perChunk + perPage*int64(cap(group[i].pages))
+		}
+	}
+	if c.ids != nil {
+		sum += c.ids.memory()
+	}
+	for _, d := range c.keys {
+		sum += d.memory()
+	}
+	return sum
 }
 
 // openParquet reads a footer. The library panics on some damaged footers.
@@ -150,9 +190,9 @@ func recovered(err *error) {
 
 // times returns bounds of the times of all rows from the statistics of the start and end columns.
 // meta.json is no source, because late data has its time of arrival there.
-func (b *block) times(file *parquet.File) (earliest, latest trace.Time) {
-	start, ok1 := b.cols["StartTimeUnixNano"]
-	end, ok2 := b.cols["EndTimeUnixNano"]
+func (f *footer) times(file *parquet.File) (earliest, latest trace.Time) {
+	start, ok1 := f.cols["StartTimeUnixNano"]
+	end, ok2 := f.cols["EndTimeUnixNano"]
 	if !ok1 || !ok2 {
 		return 0, 0
 	}
@@ -179,68 +219,4 @@ func bounds(c parquet.ColumnChunk) (low, high trace.Time, ok bool) {
 		return 0, 0, false
 	}
 	return trace.Time(lowest.Uint64()), trace.Time(highest.Uint64()), true
-}
-
-// overlaps reports whether a row of the block may have a time in [from, to].
-func (b *block) overlaps(from, to trace.Time) bool {
-	return b.latest == 0 || b.earliest <= to && b.latest >= from
-}
-
-// sample reads the trace IDs and keeps some of them. They must be sorted, because rows are found by them.
-func (b *block) sample(in io.ReaderAt) (err error) {
-	defer recovered(&err)
-	id, ok := b.cols["TraceID"]
-	if !ok {
-		return fmt.Errorf("the file has no column TraceID")
-	}
-	b.groups = make([][]trace.ID, len(b.rowsIn))
-	var last trace.ID
-	for g, rows := range b.rowsIn {
-		row := int64(0)
-		if err := id.eachPage(b, g, &pageReader{in: in}, rowRange{to: rows}, func(p *page) error {
-			if err := p.decode(); err != nil {
-				return err
-			}
-			var unsorted error
-			err := eachText(p, func(_ int, text []byte) {
-				var at trace.ID
-				pad(at[:], text)
-				if at.Compare(last) < 0 {
-					unsorted = fmt.Errorf("trace %s follows %s: the rows are not sorted by trace ID", at, last)
-				}
-				last = at
-				if row%sampleEvery == 0 {
-					b.groups[g] = append(b.groups[g], at)
-				}
-				row++
-			})
-			return cmp.Or(unsorted, err)
-		}); err != nil {
-			return fmt.Errorf("column TraceID: %w", err)
-		}
-	}
-	return nil
-}
-
-// rows returns rows of a row group that include all rows with IDs in the range, and up to sampleEvery-1
-// more at either end.
-func (b *block) rows(group int, ids idRange) (from, to int64) {
-	sample := b.groups[group]
-	// The last sample below the range: all rows before it are below the range, too.
-	first := sort.Search(len(sample), func(i int) bool { return sample[i].Compare(ids.from) >= 0 })
-	if first > 0 {
-		from = int64(first-1) * sampleEvery
-	}
-	to = b.rowsIn[group]
-	if !ids.last {
-		end := sort.Search(len(sample), func(i int) bool { return sample[i].Compare(ids.to) >= 0 })
-		to = min(to, int64(end)*sampleEvery)
-	}
-	return from, max(from, to)
-}
-
-// idRange is a range of trace IDs: from is inclusive, to is exclusive. The last range has no end.
-type idRange struct {
-	from, to trace.ID
-	last     bool
 }

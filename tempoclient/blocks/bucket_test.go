@@ -56,6 +56,8 @@ var (
 	errStorage  = errors.New("storage says 503")
 	errReset    = errors.New("connection reset")
 	errNoObject = errors.New("no such object")
+
+	errForbidden = errors.New("access denied")
 )
 
 // bucketOf copies a folder into a bucket.
@@ -113,6 +115,11 @@ func (b *bucket) request(ctx context.Context, r request) (fault, error) {
 func (b *bucket) ListPaged(ctx context.Context, o *driver.ListOptions) (*driver.ListPage, error) {
 	if _, err := b.request(ctx, request{op: "list", key: o.Prefix}); err != nil {
 		return nil, err
+	}
+	if o.BeforeList != nil {
+		if err := o.BeforeList(func(any) bool { return false }); err != nil {
+			return nil, err
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -208,6 +215,8 @@ func (b *bucket) ErrorCode(err error) gcerrors.ErrorCode {
 	switch {
 	case errors.Is(err, errNoObject):
 		return gcerrors.NotFound
+	case errors.Is(err, errForbidden):
+		return gcerrors.PermissionDenied
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return gcerrors.Canceled
 	}

@@ -17,6 +17,9 @@ type dictionary struct {
 // len returns the number of words.
 func (d *dictionary) len() int { return max(len(d.ends)-1, 0) }
 
+// memory returns the memory of the words.
+func (d *dictionary) memory() int64 { return int64(cap(d.bytes) + 4*cap(d.ends)) }
+
 // word returns word i.
 func (d *dictionary) word(i int32) []byte { return d.bytes[d.ends[i]:d.ends[i+1]] }
 
@@ -69,6 +72,28 @@ func (b *block) keptDictionary(group int, l leaf) *dictionary {
 	return b.dictionaries.kept[dictionaryKey{group, l.index}]
 }
 
+// mostKeys is the largest dictionary of keys that is kept in the cache. Most have a few kilobytes.
+const mostKeys = 64 << 10
+
+// keepKeys adds the dictionaries of keys to the block's contents.
+func (b *block) keepKeys() {
+	b.dictionaries.mu.Lock()
+	defer b.dictionaries.mu.Unlock()
+	b.keys = map[dictionaryKey]*dictionary{}
+	for _, s := range attributeScopes {
+		l, ok := b.cols[s.path+"Attrs.Key"]
+		if !ok {
+			continue
+		}
+		for g := range b.chunks {
+			key := dictionaryKey{g, l.index}
+			if d := b.dictionaries.kept[key]; d != nil && d.memory() <= mostKeys {
+				b.keys[key] = d
+			}
+		}
+	}
+}
+
 // decodeDictionary decodes a dictionary page, and keeps it if there is room.
 func (l leaf) decodeDictionary(b *block, group int, in *pageReader, c *chunk, header *format.PageHeader, body []byte) (*dictionary, error) {
 	if header.Type != format.DictionaryPage || !header.DictionaryPageHeader.Valid {
@@ -89,7 +114,7 @@ func (l leaf) decodeDictionary(b *block, group int, in *pageReader, c *chunk, he
 	if d.len() != n {
 		return nil, fmt.Errorf("its dictionary has %d words, but must have %d", d.len(), n)
 	}
-	size := int64(cap(d.bytes) + 4*cap(d.ends))
+	size := d.memory()
 	if b.object.stats.words.Add(size) > b.object.stats.mostWords {
 		b.object.stats.words.Add(-size)
 		return d, nil

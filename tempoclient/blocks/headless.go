@@ -34,7 +34,7 @@ var errNoMeta = errors.New("it has a data.parquet and no meta.json, so neither T
 
 // headless returns the IDs of the blocks that have data but no meta.json in both listings, and are not
 // being written. If one of them changed since, it reports changed and returns no ID.
-func (s *Store) headless(ctx context.Context, tenant string, before, after map[string]objectSet) (ids []string, changed bool, err error) {
+func (l *lister) headless(ctx context.Context, before, after map[string]objectSet) (ids []string, changed bool, err error) {
 	found := map[string]objectSet{}
 	for id, set := range after {
 		if old := before[id]; set.headless() && old.headless() {
@@ -44,16 +44,16 @@ func (s *Store) headless(ctx context.Context, tenant string, before, after map[s
 	if len(found) == 0 {
 		return nil, false, nil
 	}
-	if err := s.dropUnfinished(ctx, tenant, found); err != nil {
+	if err := l.dropUnfinished(ctx, found); err != nil {
 		return nil, false, err
 	}
 	for look := 1; len(found) > 0; look++ {
 		select {
 		case <-ctx.Done():
-			return nil, false, fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, context.Cause(ctx))
-		case <-time.After(s.headlessPause()):
+			return nil, false, fmt.Errorf("blocks at %s: list %s/: %w", l.url, l.tenant, context.Cause(ctx))
+		case <-time.After(l.headlessPause()):
 		}
-		if changed, err := s.changed(ctx, tenant, found); changed || err != nil {
+		if changed, err := l.changed(ctx, found); changed || err != nil {
 			return nil, changed, err
 		}
 		young := false
@@ -67,7 +67,7 @@ func (s *Store) headless(ctx context.Context, tenant string, before, after map[s
 	return slices.Sorted(maps.Keys(found)), false, nil
 }
 
-func (o objectSet) headless() bool { return o.data && !o.live && !o.compacted }
+func (o objectSet) headless() bool { return o.hasData && !o.live && !o.compacted }
 
 // within reports whether a time is less than d from now, in either direction: the clocks of
 // this machine and of the storage may differ.
@@ -81,7 +81,7 @@ func (s *Store) headlessPause() time.Duration {
 }
 
 // dropUnfinished removes the blocks whose data.parquet is incomplete.
-func (s *Store) dropUnfinished(ctx context.Context, tenant string, found map[string]objectSet) error {
+func (l *lister) dropUnfinished(ctx context.Context, found map[string]objectSet) error {
 	ids := slices.Sorted(maps.Keys(found))
 	unfinished := make([]bool, len(ids))
 	var group errgroup.Group
@@ -91,21 +91,21 @@ func (s *Store) dropUnfinished(ctx context.Context, tenant string, found map[str
 		if !within(set.newest, unfinishedRest) {
 			continue
 		}
-		if set.size < 8 { // a Parquet file begins and ends with four bytes
+		if set.data.size < 8 { // a Parquet file begins and ends with four bytes
 			unfinished[i] = true
 			continue
 		}
 		group.Go(func() error {
-			r := &objectReader{store: s, key: path.Join(tenant, id, "data.parquet"), stats: &readStats{}}
+			r := &objectReader{store: l.Store, key: path.Join(l.tenant, id, dataName), stats: &l.stats}
 			magic := make([]byte, 4)
-			_, err := r.readAt(ctx, magic, set.size-4)
+			_, err := r.readAt(ctx, magic, set.data.size-4)
 			// An unreadable object does not count as being written.
 			unfinished[i] = err == nil && string(magic) != "PAR1"
 			return context.Cause(ctx)
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return fmt.Errorf("blocks at %s: list %s/: %w", s.url, tenant, err)
+		return fmt.Errorf("blocks at %s: list %s/: %w", l.url, l.tenant, err)
 	}
 	for i, id := range ids {
 		if unfinished[i] {
@@ -117,14 +117,14 @@ func (s *Store) dropUnfinished(ctx context.Context, tenant string, found map[str
 
 // changed lists each of the blocks again. It reports whether one of them now has a meta.json, or no
 // longer exists.
-func (s *Store) changed(ctx context.Context, tenant string, found map[string]objectSet) (bool, error) {
+func (l *lister) changed(ctx context.Context, found map[string]objectSet) (bool, error) {
 	var changed atomic.Bool
 	var group errgroup.Group
 	group.SetLimit(metaConcurrency)
 	for id := range found {
 		group.Go(func() error {
-			return s.retried(ctx, func() error {
-				now, _, err := s.objectsNow(ctx, tenant, id+"/")
+			return l.retried(ctx, func() error {
+				now, _, err := l.objectsNow(ctx, id+"/")
 				if err == nil && !now[id].headless() {
 					changed.Store(true)
 				}

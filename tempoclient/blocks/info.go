@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
@@ -16,13 +15,9 @@ import (
 // Info contains information from a block's footer.
 type Info struct {
 	Meta
-	// Spans counts its spans including copies, RowGroups its row groups.
-	Spans     int64
+	BlockTimes
+	// RowGroups counts its row groups.
 	RowGroups int
-	// Earliest and Latest bound the times of its spans. They are zero if the file does not contain them.
-	Earliest, Latest time.Time
-	// Bytes is the size of its data.
-	Bytes int64
 
 	columnBytes map[string]int64 // compressed, by path
 	// shared are the keys in the shared attribute columns of spans and resources. It is nil if the file
@@ -36,10 +31,7 @@ func (s *Store) Inspect(ctx context.Context, m Meta) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("block %s: %w", m.ID, err)
 	}
-	info := Info{Meta: m, Spans: b.spans, RowGroups: len(b.chunks), Bytes: b.size, columnBytes: map[string]int64{}}
-	if b.latest > 0 {
-		info.Earliest, info.Latest = b.earliest.Time(), b.latest.Time()
-	}
+	info := Info{Meta: m, BlockTimes: b.blockTimes(), RowGroups: len(b.chunks), columnBytes: map[string]int64{}}
 	for path, l := range b.cols {
 		for _, group := range b.chunks {
 			info.columnBytes[path] += group[l.index].bytes()

@@ -233,8 +233,8 @@ func TestFaultsHideNothingFromWhoJudgesWhatIsNew(t *testing.T) {
 				left = r.IntN(100)
 			}
 			contents := map[string]bool{}
-			for _, m := range listing.Live {
-				contents[g.content[m.ID]] = true
+			for _, id := range append(ids(listing.Live), ids(listing.CompactedDuring)...) {
+				contents[g.content[id]] = true
 			}
 			now := st.scan(t, contents)
 			got := map[trace.ID]*trace.Trace{}

@@ -37,33 +37,34 @@ const (
 // noTenant returns an error that names the content of the storage in place of the tenant:
 // other tenants, or that of a folder above or below the right one. It sends at most
 // 1 + maxFolders*(2+2*maxSubfolders) requests, usually two for each tenant.
-func (s *Store) noTenant(ctx context.Context, tenant string) error {
-	root, err := s.folderContent(ctx, "")
+func (l *lister) noTenant(ctx context.Context) error {
+	tenant := l.tenant
+	root, err := l.folderContent(ctx, "")
 	if err != nil {
-		return fmt.Errorf("there is no tenant %q in %s, and its tenants cannot be listed: %w", tenant, s.place(), err)
+		return fmt.Errorf("there is no tenant %q in %s, and its tenants cannot be listed: %w", tenant, l.place(), err)
 	}
-	isTenant, err := s.isTenant(ctx, "", root)
+	isTenant, err := l.isTenant(ctx, "", root)
 	if err != nil {
-		return fmt.Errorf("there is no tenant %q in %s: %w", tenant, s.place(), err)
+		return fmt.Errorf("there is no tenant %q in %s: %w", tenant, l.place(), err)
 	}
 	switch {
 	case root.has(blockNames):
-		return fmt.Errorf("%s is the folder of one block: name %s, which holds the folders of the tenants", s.place(), s.above(2))
+		return fmt.Errorf("%s is the folder of one block: name %s, which holds the folders of the tenants", l.place(), l.above(2))
 	case isTenant:
-		return fmt.Errorf("%s is the folder of one tenant: name %s, which holds the folders of the tenants", s.place(), s.above(1))
+		return fmt.Errorf("%s is the folder of one tenant: name %s, which holds the folders of the tenants", l.place(), l.above(1))
 	case len(root.folders)+len(root.files) == 0:
-		return fmt.Errorf("%s is empty: Tempo stores its first block up to 30 minutes after the first spans", s.place())
+		return fmt.Errorf("%s is empty: Tempo stores its first block up to 30 minutes after the first spans", l.place())
 	}
 	var tenants, below []string
 	looked := root.folders[:min(len(root.folders), maxFolders)]
 	for _, folder := range looked {
-		content, err := s.folderContent(ctx, folder+"/")
+		content, err := l.folderContent(ctx, folder+"/")
 		if err != nil {
-			return fmt.Errorf("there is no tenant %q in %s: %w", tenant, s.place(), err)
+			return fmt.Errorf("there is no tenant %q in %s: %w", tenant, l.place(), err)
 		}
-		holds, err := s.isTenant(ctx, folder+"/", content)
+		holds, err := l.isTenant(ctx, folder+"/", content)
 		if err == nil && !holds {
-			holds, err = s.holdsTenants(ctx, folder+"/", content, tenant)
+			holds, err = l.holdsTenants(ctx, folder+"/", content)
 			if holds {
 				below = append(below, folder)
 			}
@@ -71,7 +72,7 @@ func (s *Store) noTenant(ctx context.Context, tenant string) error {
 			tenants = append(tenants, folder)
 		}
 		if err != nil {
-			return fmt.Errorf("there is no tenant %q in %s: %w", tenant, s.place(), err)
+			return fmt.Errorf("there is no tenant %q in %s: %w", tenant, l.place(), err)
 		}
 	}
 	more := ""
@@ -83,18 +84,18 @@ func (s *Store) noTenant(ctx context.Context, tenant string) error {
 	}
 	switch {
 	case len(tenants) > 0:
-		return fmt.Errorf("there is no tenant %q in %s; there are: %s%s", tenant, s.place(), strings.Join(tenants[:min(len(tenants), maxNamed)], ", "), more)
+		return fmt.Errorf("there is no tenant %q in %s; there are: %s%s", tenant, l.place(), strings.Join(tenants[:min(len(tenants), maxNamed)], ", "), more)
 	case len(below) > 0:
 		for i, folder := range below {
-			below[i] = s.below(folder)
+			below[i] = l.below(folder)
 		}
-		return fmt.Errorf("%s holds no tenant, but folders of tenants are one level below: name %s", s.place(), strings.Join(below[:min(len(below), maxNamed)], " or "))
+		return fmt.Errorf("%s holds no tenant, but folders of tenants are one level below: name %s", l.place(), strings.Join(below[:min(len(below), maxNamed)], " or "))
 	}
-	return fmt.Errorf("there is no tenant %q in %s, nor any other: no folder in it holds blocks of Tempo's", tenant, s.place())
+	return fmt.Errorf("there is no tenant %q in %s, nor any other: no folder in it holds blocks of Tempo's", tenant, l.place())
 }
 
 // isTenant reports whether a folder is a tenant's: it holds an index, or blocks.
-func (s *Store) isTenant(ctx context.Context, prefix string, c folderContent) (bool, error) {
+func (l *lister) isTenant(ctx context.Context, prefix string, c folderContent) (bool, error) {
 	if c.has(indexNames) {
 		return true, nil
 	}
@@ -103,22 +104,22 @@ func (s *Store) isTenant(ctx context.Context, prefix string, c folderContent) (b
 		return false, nil
 	}
 	// A tenant's name may look like a block's.
-	block, err := s.folderContent(ctx, prefix+c.folders[i]+"/")
+	block, err := l.folderContent(ctx, prefix+c.folders[i]+"/")
 	return block.has(blockNames), err
 }
 
 // holdsTenants reports whether a folder holds folders of tenants.
-func (s *Store) holdsTenants(ctx context.Context, prefix string, c folderContent, tenant string) (bool, error) {
+func (l *lister) holdsTenants(ctx context.Context, prefix string, c folderContent) (bool, error) {
 	folders := slices.Clone(c.folders)
-	if i := slices.Index(folders, tenant); i > 0 {
+	if i := slices.Index(folders, l.tenant); i > 0 {
 		folders[0], folders[i] = folders[i], folders[0]
 	}
 	for _, folder := range folders[:min(len(folders), maxSubfolders)] {
-		content, err := s.folderContent(ctx, prefix+folder+"/")
+		content, err := l.folderContent(ctx, prefix+folder+"/")
 		if err != nil {
 			return false, err
 		}
-		if holds, err := s.isTenant(ctx, prefix+folder+"/", content); holds || err != nil {
+		if holds, err := l.isTenant(ctx, prefix+folder+"/", content); holds || err != nil {
 			return holds, err
 		}
 	}
@@ -140,26 +141,26 @@ func (c folderContent) has(files []string) bool {
 const maxContent = 1000
 
 // folderContent lists a folder. The prefix is "", or a path that ends with a slash.
-func (s *Store) folderContent(ctx context.Context, prefix string) (c folderContent, err error) {
-	if s.folder != "" {
-		return readFolder(filepath.Join(s.folder, filepath.FromSlash(prefix)))
+func (l *lister) folderContent(ctx context.Context, prefix string) (c folderContent, err error) {
+	if l.folder != "" {
+		return readFolder(filepath.Join(l.folder, filepath.FromSlash(prefix)))
 	}
-	err = s.retried(ctx, func() error {
-		c, err = s.folderContentNow(ctx, prefix)
+	err = l.retried(ctx, func() error {
+		c, err = l.folderContentNow(ctx, prefix)
 		return err
 	})
 	return c, err
 }
 
-func (s *Store) folderContentNow(ctx context.Context, prefix string) (c folderContent, err error) {
-	ctx, w := s.watch(ctx)
+func (l *lister) folderContentNow(ctx context.Context, prefix string) (c folderContent, err error) {
+	ctx, w := l.watch(ctx)
 	defer w.end()
-	objects, next, err := s.bucket.ListPage(ctx, blob.FirstPageToken, maxContent, &blob.ListOptions{Prefix: prefix, Delimiter: "/"})
+	objects, next, err := l.bucket.ListPage(ctx, blob.FirstPageToken, maxContent, l.counted(&blob.ListOptions{Prefix: prefix, Delimiter: "/"}))
 	if errors.Is(err, io.EOF) {
 		return folderContent{}, nil
 	}
 	if err != nil {
-		return folderContent{}, fmt.Errorf("blocks at %s: list %s: %w", s.url, prefix, w.why(ctx, err))
+		return folderContent{}, fmt.Errorf("blocks at %s: list %s: %w", l.url, prefix, w.why(ctx, err))
 	}
 	c.more = len(next) > 0
 	for _, o := range objects {

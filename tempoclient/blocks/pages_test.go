@@ -147,7 +147,7 @@ func newRandomColumn(t *testing.T, r *rand.Rand) *randomColumn {
 
 	f, err := openParquet(bytes.NewReader(c.file), int64(len(c.file)))
 	require.NoError(t, err)
-	c.b = &block{object: &objectReader{stats: &readStats{mostWords: int64(r.IntN(2)) << 30}}}
+	c.b = &block{contents: contents{footer: &footer{}}, object: &objectReader{stats: &readStats{mostWords: int64(r.IntN(2)) << 30}}}
 	c.b.chunks, err = chunksOf(f)
 	require.NoError(t, err)
 	for _, g := range f.RowGroups() {

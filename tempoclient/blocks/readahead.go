@@ -20,15 +20,16 @@ const (
 
 // readWhole begins to read the mostly needed blocks as a whole, as many as fit into half of the spool.
 // The rest of the spool is for the others.
-func (r *reading) readWhole(ctx context.Context, opened []*block, errs []error) (err error) {
+func (r *reading) readWhole(ctx context.Context, all []*opened) (err error) {
 	if r.store.near || conditionOf(r.req.Filter) != nil || r.req.Judged != nil {
 		return nil
 	}
 	left := r.req.SpoolBytes / 2
 	var blocks []*block
 	parts := map[*block][]byteRange{}
-	for i, b := range opened {
-		if b == nil || errs[i] != nil {
+	for _, o := range all {
+		b := o.block
+		if b == nil {
 			continue
 		}
 		needed, ok := r.wholeRanges(b)

@@ -99,10 +99,12 @@ func (s *segment) required(path string, n int, do func(p *page, at int) error) e
 	return err
 }
 
-// idsOf reads the trace IDs of a segment, and removes its rows outside the range.
+// idsOf reads the trace IDs of a segment, unless they are kept, and removes its rows outside the range.
 func (s *segment) idsOf(ids idRange) error {
 	s.ids = s.ids[:0]
-	if err := s.required("TraceID", int(s.to-s.from), func(p *page, _ int) error {
+	if s.b.ids.all() {
+		s.ids = append(s.ids, s.b.ids.groups[s.group][s.from:s.to]...)
+	} else if err := s.required("TraceID", int(s.to-s.from), func(p *page, _ int) error {
 		return eachText(p, func(_ int, text []byte) {
 			var id trace.ID
 			pad(id[:], text)

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -45,9 +45,14 @@ type Request struct {
 	// delivered. If nil, all traces are delivered.
 	Filter *traceql.Filter
 	// Judged, if not nil, reports whether a block contains no new spans. Only traces with a span in
-	// another block are delivered, merged with their spans in all blocks. Batches mark traces that may
-	// have been delivered before ([columnar.Batch.Known]).
+	// another block, a new one, are delivered, merged with their spans in all blocks. Judged blocks whose
+	// rows are all further than MaxTraceDuration from those of each new block are not read, so a longer
+	// trace may lack spans. Batches mark traces that may have been delivered before
+	// ([columnar.Batch.Known]).
 	Judged func(blockID string) bool
+	// LeaveOut, if not nil, reports whether a block is not read at all. It is no problem that its spans are
+	// missing, or that the listing could not read its meta.json.
+	LeaveOut func(blockID string) bool
 	// Listing, if not nil, contains the blocks to read, on which Judged is based. If nil, the blocks are
 	// listed.
 	Listing *Listing
@@ -72,13 +77,17 @@ type Progress struct {
 	Traces int
 }
 
-// Report is the result of a reading. If there are no problems, all spans in the live blocks were read.
+// Report is the result of a reading. If there are no problems, all spans in the live blocks were read,
+// except those of blocks that the request leaves out.
 type Report struct {
 	// Skipped counts known traces that may lack spans that could not be read.
 	trace.Reading
-	// Blocks are the blocks that were read. Left counts live blocks without a row near the range.
+	// Blocks are the blocks that were read completely. Left counts the blocks without a row near the range or, if they
+	// were judged, near the rows of a new block.
 	Blocks []Meta
 	Left   int
+	// Failed are the blocks that could not be read, with the first error of each. Each is a problem, too.
+	Failed []FailedBlock
 	// Delivered counts traces.
 	Delivered int
 	// Requests and Bytes count requests to the storage and the read bytes.
@@ -139,12 +148,28 @@ type reading struct {
 	// torn is set if a block could not be opened. Then any trace may lack spans.
 	torn   bool
 	report Report
-	// release closes open files.
+	// release closes open files; held counts the blocks whose files may be open.
 	release []func() error
+	held    atomic.Int64
+	// ids is the memory of the trace IDs of all rows that were read.
+	ids atomic.Int64
 }
 
-func (r *reading) problem(what string, err error) {
-	r.report.AddProblem(what, err)
+func (r *reading) problem(p trace.Problem) {
+	r.report.Problems = append(r.report.Problems, p)
+}
+
+// fail adds an error of a block.
+func (r *reading) fail(f FailedBlock) {
+	r.problem(blockProblem(f.ID, f.Err))
+	if !r.report.failed(f.ID) {
+		r.report.Failed = append(r.report.Failed, f)
+	}
+}
+
+// failed reports whether a block could not be read.
+func (r *Report) failed(id string) bool {
+	return slices.ContainsFunc(r.Failed, func(f FailedBlock) bool { return f.ID == id })
 }
 
 func (r *reading) run(ctx context.Context, deliver func(*columnar.Batch) error) (err error) {
@@ -165,91 +190,28 @@ func (r *reading) run(ctx context.Context, deliver func(*columnar.Batch) error) 
 		listing = &now
 	}
 	for _, p := range listing.Problems {
-		r.problem(p.What, p.Err)
+		id, ok := blockOf(p)
+		switch {
+		case ok && r.leavesOut(id):
+			continue
+		case ok:
+			r.fail(FailedBlock{ID: id, Err: p.Err})
+		default:
+			r.problem(p)
+		}
 		r.torn = true
 	}
-	if listing.Unstable {
-		r.problem("the list of blocks", fmt.Errorf("blocks were compacted during each of %d listings: read again", listTries))
-	}
-	if err := r.open(ctx, listing.Live); err != nil {
+	metas := slices.Concat(listing.Live, listing.CompactedDuring)
+	if err := r.open(ctx, slices.DeleteFunc(metas, func(m Meta) bool { return r.leavesOut(m.ID) })); err != nil {
 		return err
 	}
-	return r.readAll(ctx, deliver)
+	err = r.readAll(ctx, deliver)
+	r.report.Blocks = slices.DeleteFunc(r.report.Blocks, func(m Meta) bool { return r.report.failed(m.ID) })
+	return err
 }
 
-// heldOpen is the number of blocks whose files stay open, if they are files.
-const heldOpen = 500
-
-// open opens the blocks with rows near the range.
-func (r *reading) open(ctx context.Context, metas []Meta) error {
-	opened := make([]*block, len(metas))
-	errs := make([]error, len(metas))
-	r.release = make([]func() error, len(metas))
-	margin := trace.Time(r.req.MaxTraceDuration)
-	from, to := r.from-min(r.from, margin), r.to+min(^r.to, margin)
-	if err := each(ctx, metas, func(i int) {
-		r.release[i] = func() error { return nil }
-		b, err := r.store.open(ctx, metas[i], r.stats)
-		if err == nil && b.overlaps(from, to) {
-			opened[i] = b
-			if i < heldOpen {
-				var release func() error
-				if release, err = b.object.hold(ctx); err == nil {
-					r.release[i] = release
-				}
-			}
-		}
-		errs[i] = err
-	}); err != nil {
-		return err
-	}
-	if err := r.readWhole(ctx, opened, errs); err != nil {
-		return err
-	}
-	if err := each(ctx, metas, func(i int) {
-		if errs[i] == nil && opened[i] != nil {
-			errs[i] = r.look(ctx, opened[i])
-		}
-	}); err != nil {
-		return err
-	}
-	for i, b := range opened {
-		switch {
-		case errs[i] != nil:
-			r.problem("block "+metas[i].ID, errs[i])
-			r.torn = true
-		case b == nil:
-			r.report.Left++
-		default:
-			r.blocks = append(r.blocks, b)
-			r.report.Blocks = append(r.report.Blocks, b.Meta)
-		}
-	}
-	return nil
-}
-
-// each calls do concurrently for the index of each block, until the context ends.
-func each(ctx context.Context, metas []Meta, do func(i int)) error {
-	var group errgroup.Group
-	group.SetLimit(metaConcurrency)
-	for i := range metas {
-		group.Go(func() error {
-			do(i)
-			return context.Cause(ctx)
-		})
-	}
-	return group.Wait()
-}
-
-// look reads a block's trace IDs and the keys of its attributes, with separate requests unless the block
-// is read as a whole.
-func (r *reading) look(ctx context.Context, b *block) error {
-	in := readerOf(ctx, b, r.whole)
-	var group errgroup.Group
-	group.Go(func() error { return b.sample(in) })
-	group.Go(func() error { return b.findWithout(r.req.Needs, in) })
-	return group.Wait()
-}
+// leavesOut reports whether the request leaves out a block.
+func (r *reading) leavesOut(id string) bool { return r.req.LeaveOut != nil && r.req.LeaveOut(id) }
 
 // part is the result of reading a range of IDs.
 type part struct {
@@ -257,6 +219,7 @@ type part struct {
 	filling  *filling // reused after the batch was delivered
 	skipped  int
 	outside  int
+	failed   []FailedBlock
 	problems []trace.Problem
 }
 
@@ -300,12 +263,15 @@ func (r *reading) stretches(ranges []idRange) []*stretch {
 // traces are selected first, the columns for the selection.
 func (r *reading) pathsAhead(b *block) map[string]bool {
 	c := conditionOf(r.req.Filter)
-	if c == nil && r.req.Judged == nil {
-		return b.needed(r.req.Needs)
-	}
 	paths := map[string]bool{"TraceID": true}
-	if c != nil {
+	switch {
+	case c != nil:
 		c.addPaths(b, paths)
+	case r.req.Judged == nil:
+		paths = b.needed(r.req.Needs)
+	}
+	if b.ids.all() {
+		delete(paths, "TraceID")
 	}
 	return paths
 }
@@ -412,7 +378,12 @@ func (r *reading) readAll(ctx context.Context, deliver func(*columnar.Batch) err
 			}
 			r.report.Skipped += p.skipped
 			r.report.OutsideRange += p.outside
-			r.report.Problems = append(r.report.Problems, p.problems...)
+			for _, f := range p.failed {
+				r.fail(f)
+			}
+			for _, problem := range p.problems {
+				r.problem(problem)
+			}
 			if p.batch != nil {
 				if err := deliver(p.batch); err != nil {
 					return err
@@ -481,13 +452,13 @@ func (r *reading) plan() []idRange {
 	var samples []sample
 	total := 0.0
 	for _, b := range r.blocks {
-		n := 0
-		for _, g := range b.groups {
-			n += len(g)
+		step, n := int(sampleEvery/b.ids.every), 0
+		for _, g := range b.ids.groups {
+			n += (len(g) + step - 1) / step
 		}
-		for _, g := range b.groups {
-			for _, id := range g {
-				samples = append(samples, sample{id, float64(b.spans) / float64(n)})
+		for _, g := range b.ids.groups {
+			for i := 0; i < len(g); i += step {
+				samples = append(samples, sample{g[i], float64(b.spans) / float64(n)})
 			}
 		}
 		total += float64(b.spans)
@@ -536,14 +507,14 @@ func (r *reading) read(ctx context.Context, f *filling, ids idRange) part {
 			}
 			return p
 		}
-		what := "the blocks"
-		if failed != nil {
-			what = "block " + failed.ID
-			blocks = slices.DeleteFunc(blocks, func(b *block) bool { return b == failed })
-		}
-		p.problems = append(p.problems, trace.Problem{What: what, Err: err})
 		torn = true
-		if failed == nil || len(blocks) == 0 {
+		if failed == nil {
+			p.problems = append(p.problems, trace.Problem{What: "the blocks", Err: err})
+			return p
+		}
+		p.failed = append(p.failed, failedBlock(failed.Meta, err))
+		blocks = slices.DeleteFunc(blocks, func(b *block) bool { return b == failed })
+		if len(blocks) == 0 {
 			return p
 		}
 	}
