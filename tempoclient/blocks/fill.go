@@ -17,7 +17,6 @@ import (
 // determine the spans and their positions in the traces, then the others, whose values are written
 // directly to these positions. Thus it holds only one page at a time, for any number of blocks and
 // columns.
-// many blocks and columns there are.
 type filling struct {
 	needs    columnar.Needs
 	from, to trace.Time           // bounds of the traces' starts
@@ -32,6 +31,7 @@ type filling struct {
 	store    *Store
 	spoolDir string
 	spool    *spool // data that was read ahead; nil: none
+	selected *spool // data of selected rows that was read ahead; nil: none
 	whole    *spool // blocks that are read as a whole; nil: none
 	heap     rowHeap
 	shared   []nextRow
@@ -76,7 +76,7 @@ func (f *filling) read(ctx context.Context, blocks []*block, ids idRange) (b *co
 			return nil, 0, failed, err
 		}
 		var end func() error
-		if end, err = f.aheadOf(ctx, f.segments); err != nil {
+		if end, err = f.aheadOf(ctx, f.segments, func(b *block) map[string]bool { return b.needed(f.needs) }); err != nil {
 			return nil, 0, nil, err
 		}
 		defer func() { err = errors.Join(err, end()) }()
@@ -134,7 +134,7 @@ func (f *filling) spansAbout() int {
 }
 
 // turn switches to another block.
-func (f *filling) turn(ctx context.Context, b *block) { f.in.turn(readerOf(ctx, b, f.whole, f.spool)) }
+func (f *filling) turn(ctx context.Context, b *block) { f.in.turn(readerOf(ctx, b, f.whole, f.selected, f.spool)) }
 
 // readerOf returns a reader of the block: the first spool that contains it, or its storage.
 func readerOf(ctx context.Context, b *block, spools ...*spool) io.ReaderAt {

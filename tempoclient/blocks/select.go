@@ -2,6 +2,7 @@ package blocks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -268,38 +269,55 @@ func (s *segment) rowsWith(path string, holds func([]byte) bool, do func(row int
 	})
 }
 
-// leaveOut removes the rows of traces that need not be read: traces without a span that may match the
-// filter, and traces without a span in a new block.
+// leaveOut removes the rows of traces that need not be read: traces without a span in a new block, and
+// traces without a span that may match the filter. The filter reads only the remaining rows of judged blocks.
 func (f *filling) leaveOut(ctx context.Context) (failed *block, err error) {
-	var wanted map[trace.ID]bool
-	if f.filter != nil {
-		if wanted, failed, err = f.wanted(ctx, f.filter); err != nil {
-			return failed, err
-		}
-	}
+	var fresh map[trace.ID]bool // nil: all
 	if f.judged != nil {
-		fresh := map[trace.ID]bool{}
+		fresh = map[trace.ID]bool{}
 		for _, s := range f.segments {
 			if s.judged = f.judged(s.b.ID); s.judged {
 				continue
 			}
 			for _, id := range s.ids {
-				if wanted == nil || wanted[id] {
-					fresh[id] = true
-				}
+				fresh[id] = true
 			}
 		}
-		wanted = fresh
+		f.keepOnly(fresh)
+	}
+	if f.filter == nil {
+		return nil, nil
+	}
+	judged := slices.DeleteFunc(slices.Clone(f.segments), func(s *segment) bool { return !s.judged })
+	end, err := f.aheadOf(ctx, judged, func(b *block) map[string]bool {
+		paths := map[string]bool{}
+		f.filter.addPaths(b, paths)
+		return paths
+	})
+	if err != nil {
+		return nil, err
+	}
+	wanted, failed, err := f.wanted(ctx, f.filter)
+	if err := errors.Join(err, end()); err != nil {
+		return failed, err
 	}
 	if wanted == nil {
 		return nil, nil
 	}
+	if fresh != nil {
+		maps.DeleteFunc(wanted, func(id trace.ID, _ bool) bool { return !fresh[id] })
+	}
+	f.keepOnly(wanted)
+	return nil, nil
+}
+
+// keepOnly removes the rows of other traces.
+func (f *filling) keepOnly(wanted map[trace.ID]bool) {
 	var kept []*segment
 	for _, s := range f.segments {
 		kept = f.keep(kept, s, wanted)
 	}
 	f.segments = kept
-	return nil, nil
 }
 
 // keepAllFrom is the share of rows from which all rows are read, because decoding a page costs the same

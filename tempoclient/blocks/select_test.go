@@ -1,6 +1,7 @@
 package blocks_test
 
 import (
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -126,6 +127,54 @@ func TestWhatIsNewComesWithAllItsSpans(t *testing.T) {
 		require.Equal(t, len(want), seen, "without block %s", old.ID)
 		require.Positive(t, known)
 	}
+}
+
+// A prefilter excludes no new trace that matches, also if only its spans in judged blocks match.
+func TestAFilterOfNewTracesConsidersAllTheirSpans(t *testing.T) {
+	near, _ := fixture(t)
+	bucket, err := fileblob.OpenBucket(fixtureDir, nil)
+	require.NoError(t, err)
+	distant := blocks.NewStore(bucket, "a distant folder")
+	defer func() { require.NoError(t, distant.Close()) }()
+	excluded, elsewhere := 0, 0
+	for _, store := range []*blocks.Store{near, distant} {
+		req := blocks.Request{Needs: columnar.Needs{All: true}}
+		all, report := readAll(t, store, req)
+		for _, m := range report.Blocks {
+			req := req
+			own, _ := readAll(t, store, blocks.Request{Needs: columnar.Needs{All: true}, LeaveOut: allBut(m.ID)})
+			names := map[string]bool{}
+			for id := range own {
+				for _, s := range all[id].Spans {
+					names[s.Name] = true
+				}
+			}
+			sorted := slices.Sorted(maps.Keys(names))
+			for i := 0; i < len(sorted); i += 1 + len(sorted)/6 {
+				f, err := traceql.Parse(`{ name = ` + quote(sorted[i]) + ` }`)
+				require.NoError(t, err)
+				req.Filter, req.Judged, req.MemoryBytes = f, allBut(m.ID), int64(i%2)
+				got, report := readAll(t, store, req)
+				require.Empty(t, report.Problems)
+				for id := range own {
+					if got[id] == nil {
+						require.False(t, f.Matches(all[id]), "trace %s has a span %s", id, sorted[i])
+						excluded++
+						continue
+					}
+					require.Empty(t, cmp.Diff(all[id].Spans, got[id].Spans))
+					if !f.Matches(own[id]) {
+						elsewhere++
+					}
+				}
+				for id := range got {
+					require.NotNil(t, own[id], "trace %s is not new", id)
+				}
+			}
+		}
+	}
+	require.Positive(t, excluded)
+	require.Positive(t, elsewhere)
 }
 
 // Reading ahead from remote storage returns the same traces.

@@ -260,11 +260,12 @@ func (r *reading) stretches(ranges []idRange) []*stretch {
 }
 
 // pathsAhead returns the columns of a block that are read ahead for a stretch: all needed columns or, if
-// traces are selected first, the columns for the selection.
+// traces are selected first, the columns for the selection from all rows.
 func (r *reading) pathsAhead(b *block) map[string]bool {
 	c := conditionOf(r.req.Filter)
 	paths := map[string]bool{"TraceID": true}
 	switch {
+	case r.req.Judged != nil && r.req.Judged(b.ID): // few of its rows are read
 	case c != nil:
 		c.addPaths(b, paths)
 	case r.req.Judged == nil:

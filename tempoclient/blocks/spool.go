@@ -334,10 +334,9 @@ func (b *block) perhapsWithout(needs columnar.Needs) map[string]columnar.Scope {
 	return paths
 }
 
-// aheadOf begins to read the needed data of the segments if their storage is remote. The returned
-// function ends it.
-func (f *filling) aheadOf(ctx context.Context, segments []*segment) (end func() error, err error) {
-	if f.store.near {
+// aheadOf begins to read columns of the segments if their storage is remote. The returned function ends it.
+func (f *filling) aheadOf(ctx context.Context, segments []*segment, paths func(*block) map[string]bool) (end func() error, err error) {
+	if f.store.near || len(segments) == 0 {
 		return func() error { return nil }, nil
 	}
 	var blocks []*block
@@ -346,18 +345,18 @@ func (f *filling) aheadOf(ctx context.Context, segments []*segment) (end func() 
 		if parts[s.b] == nil {
 			blocks = append(blocks, s.b)
 		}
-		parts[s.b] = append(parts[s.b], s.b.rangesOf(s.b.needed(f.needs), s.group, s.from, s.to, selectedGap)...)
+		parts[s.b] = append(parts[s.b], s.b.rangesOf(paths(s.b), s.group, s.from, s.to, selectedGap)...)
 	}
 	for b := range parts {
 		parts[b] = divided(coalesced(parts[b], selectedGap), cmp.Or(f.store.partBytes, mostInPart))
 	}
-	before := f.spool
-	if f.spool, err = f.store.newSpool(ctx, f.spoolDir, blocks, parts); err != nil {
+	selected, err := f.store.newSpool(ctx, f.spoolDir, blocks, parts)
+	if err != nil {
 		return nil, err
 	}
-	own := f.spool
+	f.selected = selected
 	return func() error {
-		f.spool = before
-		return own.close()
+		f.selected = nil
+		return selected.close()
 	}, nil
 }
