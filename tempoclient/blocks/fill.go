@@ -134,7 +134,9 @@ func (f *filling) spansAbout() int {
 }
 
 // turn switches to another block.
-func (f *filling) turn(ctx context.Context, b *block) { f.in.turn(readerOf(ctx, b, f.whole, f.selected, f.spool)) }
+func (f *filling) turn(ctx context.Context, b *block) {
+	f.in.turn(readerOf(ctx, b, f.whole, f.selected, f.spool))
+}
 
 // readerOf returns a reader of the block: the first spool that contains it, or its storage.
 func readerOf(ctx context.Context, b *block, spools ...*spool) io.ReaderAt {
