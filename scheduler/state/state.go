@@ -125,10 +125,15 @@ func OpenReadOnly(ctx context.Context, path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	switch file, err := os.Open(path); {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("state %s does not exist: give the file of a service that has run", path)
-	} else if err != nil {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("state: %w: run the command as the user of the service", err)
+	case err != nil:
 		return nil, fmt.Errorf("state: %w", err)
+	default:
+		file.Close()
 	}
 	db := &DB{path: path}
 	if err := db.openReadOnly(ctx); err != nil {
