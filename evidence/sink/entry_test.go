@@ -71,12 +71,17 @@ func idsOf(items []sink.Item) map[string]bool {
 // entryLoki stores pushed records, and answers searches for an entry as Loki does. It refuses the records that refuse
 // has an answer for, and stores the others of the same push.
 type entryLoki struct {
-	mu      sync.Mutex
-	refuse  func(push.Entry) (code int, text string)
+	mu     sync.Mutex
+	refuse func(push.Entry) (code int, text string)
+	// refuseAll, if not nil, refuses whole requests.
+	refuseAll func([]push.Entry) (code int, text string)
+	// failing makes each push fail after its records were stored.
+	failing bool
 	records map[string]push.Entry // by labels, time, line and metadata
 	labels  map[string]string
 	pushes  int
 	queries int
+	stored  int // with repeated records
 }
 
 var (
@@ -137,6 +142,19 @@ func (l *entryLoki) push(w http.ResponseWriter, r *http.Request) {
 	}
 	l.pushes++
 	code, text := http.StatusNoContent, ""
+	if l.failing {
+		code, text = http.StatusInternalServerError, "sorry"
+	}
+	if l.refuseAll != nil {
+		var all []push.Entry
+		for _, s := range request.Streams {
+			all = append(all, s.Entries...)
+		}
+		if c, why := l.refuseAll(all); c != 0 {
+			http.Error(w, why, c)
+			return
+		}
+	}
 	for _, s := range request.Streams {
 		for _, e := range s.Entries {
 			if l.refuse != nil {
@@ -150,6 +168,7 @@ func (l *entryLoki) push(w http.ResponseWriter, r *http.Request) {
 				l.records, l.labels = map[string]push.Entry{}, map[string]string{}
 			}
 			l.records[key], l.labels[key] = e, s.Labels
+			l.stored++
 		}
 	}
 	if text == "" {
@@ -266,7 +285,67 @@ func TestARecordThatIsRefusedDoesNotHoldUpTheOthers(t *testing.T) {
 				require.Equal(t, "400 "+reason, why)
 			}
 			require.Len(t, server.records, len(all)-3)
-			require.Less(t, server.pushes, 60)
+			require.Equal(t, len(all)-3, server.stored, "no record is repeated")
+			require.Less(t, server.pushes, 6)
+		})
+	}
+}
+
+func TestARefusalOfAWholeRequestDoesNotHoldUpTheOthers(t *testing.T) {
+	all := items("0123abcd-7", "acme", 200, time.Now())
+	bad := all[7].ID
+	server := &entryLoki{refuseAll: func(entries []push.Entry) (int, string) {
+		if slices.ContainsFunc(entries, func(e push.Entry) bool {
+			return metadata(e)["violation_id"] == bad && metadata(e)["correction_id"] == ""
+		}) {
+			return 400, "we do not like it"
+		}
+		return 0, ""
+	}}
+	err := server.sink(t).Send(t.Context(), all)
+	var refused *sink.RefusedError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, map[string]string{bad: "400 we do not like it"}, refused.Reasons)
+	require.Len(t, server.records, len(all)-1)
+	require.Equal(t, len(all)-1, server.stored)
+	require.Less(t, server.pushes, 20)
+}
+
+func TestRecordsOfAFailedRequestAreNotFiledAgain(t *testing.T) {
+	all := items("0123abcd-7", "acme", 200, time.Now())
+	for name, tt := range map[string]struct {
+		most, pushes int
+		want         string
+	}{
+		"all were stored":  {len(all), 1, ""},
+		"some were stored": {101, 3, ""},
+		"none was stored":  {0, 4, "500 sorry: see Loki's log (4 tries)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := &entryLoki{}
+			var pushes, n int
+			server.refuse = func(push.Entry) (int, string) {
+				if pushes != server.pushes {
+					pushes, n = server.pushes, 0
+				}
+				if n++; n > tt.most {
+					return 500, "sorry"
+				}
+				return 0, ""
+			}
+			server.failing = tt.most == len(all)
+			address := httptest.NewServer(server)
+			defer address.Close()
+			loki, err := sink.NewLoki(sink.LokiConfig{URL: address.URL, Tries: 4})
+			require.NoError(t, err)
+			if err = loki.Send(t.Context(), all); tt.want != "" {
+				require.ErrorContains(t, err, tt.want)
+			} else {
+				require.NoError(t, err)
+				require.Len(t, server.records, len(all))
+			}
+			require.Len(t, server.records, server.stored, "no record is repeated")
+			require.Equal(t, tt.pushes, server.pushes)
 		})
 	}
 }
@@ -307,6 +386,13 @@ func TestAFilingTimeThatIsTooOldIsTold(t *testing.T) {
 }
 
 func kindIs(e push.Entry, kind string) bool { return metadata(e)["kind"] == kind }
+
+func TestARefusalOfThousandsOfRecordsEndsSoon(t *testing.T) {
+	server := &entryLoki{refuse: func(push.Entry) (int, string) { return 400, "go away" }}
+	err := server.sink(t).Send(t.Context(), items("0123abcd-7", "acme", 2000, time.Now()))
+	require.ErrorContains(t, err, "loki push: each of 20 records was refused: 400 go away: check Loki's limits_config")
+	require.Less(t, server.pushes, 60)
+}
 
 func TestARefusalOfEveryRecordIsNotForGood(t *testing.T) {
 	all := items("0123abcd-7", "acme", 3, time.Now())

@@ -85,8 +85,8 @@ func (l *Loki) timestamp() time.Time {
 }
 
 // Write files a record for each violation. It sets the filing time of a violation that has
-// none. Loki drops a repeated entry only if its timestamp, line and structured metadata are
-// the same, so a violation that is written again keeps its filing time.
+// none. A violation that is written again keeps its filing time, because Loki drops a repeated
+// record at most if its timestamp, line and structured metadata are the same.
 func (l *Loki) Write(ctx context.Context, vs []evidence.Violation) error {
 	var records []lokiRecord
 	size := 0
@@ -113,8 +113,40 @@ func (l *Loki) Write(ctx context.Context, vs []evidence.Violation) error {
 	return l.push(ctx, records)
 }
 
-// push sends records in one request.
+// push sends records in one request, and again after a temporary failure. Loki may have stored records of a failed
+// request, and drops a repeated record only if it was among the last 256 KiB of its stream. So the records that Loki
+// has are left out of each further attempt.
 func (l *Loki) push(ctx context.Context, records []lokiRecord) error {
+	again := false
+	failure := retry.Requests(l.config.Tries).Do(ctx, func() (outcome retry.Outcome, err error) {
+		if again {
+			held, err := l.held(ctx, records)
+			if err != nil {
+				return retry.Outcome{}, err
+			}
+			if records = notHeld(records, held); len(records) == 0 {
+				return retry.Outcome{}, nil
+			}
+		}
+		again = true
+		body, err := pushBody(records)
+		if err != nil {
+			return retry.Outcome{}, err
+		}
+		_, outcome.After, outcome.Retry, err = l.try(ctx, func(ctx context.Context) (*http.Request, error) {
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.config.URL+"/loki/api/v1/push", bytes.NewReader(body))
+			if err == nil {
+				req.Header.Set("Content-Type", "application/x-protobuf")
+			}
+			return req, err
+		})
+		return outcome, err
+	})
+	return failure.Request("loki push")
+}
+
+// pushBody returns the body of a request that files the records.
+func pushBody(records []lokiRecord) ([]byte, error) {
 	streams := map[string]int{}
 	request := push.PushRequest{}
 	for i := range records {
@@ -128,18 +160,7 @@ func (l *Loki) push(ctx context.Context, records []lokiRecord) error {
 		request.Streams[s].Entries = append(request.Streams[s].Entries, r.entry)
 	}
 	body, err := request.Marshal()
-	if err != nil {
-		return fmt.Errorf("loki push: %w", err)
-	}
-	packed := snappy.Encode(nil, body)
-	_, err = l.do(ctx, "loki push", func(ctx context.Context) (*http.Request, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.config.URL+"/loki/api/v1/push", bytes.NewReader(packed))
-		if err == nil {
-			req.Header.Set("Content-Type", "application/x-protobuf")
-		}
-		return req, err
-	})
-	return err
+	return snappy.Encode(nil, body), err
 }
 
 // Holds returns the IDs of those violations whose record Loki has, filed after since
@@ -148,19 +169,22 @@ func (l *Loki) Holds(ctx context.Context, vs []evidence.Violation, since time.Ti
 	if since.IsZero() {
 		since = l.config.Now().Add(-l.config.Lookback)
 	}
+	ids := make([]string, len(vs))
+	for i := range vs {
+		ids[i] = vs[i].ID
+	}
 	held := map[string]bool{}
-	for len(vs) > 0 {
-		n := min(len(vs), idsPerQuery)
-		ids := make([]string, n)
-		for i := range ids {
-			ids[i] = vs[i].ID
-		}
-		vs = vs[n:]
-		if err := l.lookBack(ctx, ids, since, held); err != nil {
-			return nil, err
+	return held, l.addHeldViolations(ctx, ids, since, held)
+}
+
+// addHeldViolations adds those IDs of violations to held whose record Loki has, filed after since.
+func (l *Loki) addHeldViolations(ctx context.Context, ids []string, since time.Time, held map[string]bool) error {
+	for part := range slices.Chunk(ids, idsPerQuery) {
+		if err := l.lookBack(ctx, slices.Clone(part), since, held); err != nil {
+			return err
 		}
 	}
-	return held, nil
+	return nil
 }
 
 // queryRange is the range of one query. By default, Loki refuses more than 30 days and one hour

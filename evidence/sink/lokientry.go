@@ -19,17 +19,17 @@ import (
 
 // lokiRecord is an item in the form of Loki.
 type lokiRecord struct {
-	id, labels string
-	entry      push.Entry
+	kind, id string
+	// entryName is the name of the item's entry. Only violations of scans have none.
+	entryName string
+	labels    string
+	entry     push.Entry
 }
 
 // Takes returns true: Loki stores items of every kind.
 func (l *Loki) Takes(string) bool { return true }
 
-// Send files a record for each item. A repeated record has the same timestamp, line and structured metadata, so that
-// Loki drops it.
-//
-// If Loki refuses a batch, its halves are sent, so that a record that it refuses does not affect the others.
+// Send files a record for each item. If Loki refuses some of them, it files the others.
 func (l *Loki) Send(ctx context.Context, items []Item) error {
 	records := make([]lokiRecord, len(items))
 	for i := range items {
@@ -38,60 +38,102 @@ func (l *Loki) Send(ctx context.Context, items []Item) error {
 			return err
 		}
 	}
-	refused := map[string]string{}
-	var tooOld *TooOldError
-	var last *refusal
+	s := sending{loki: l, refused: map[string]string{}}
 	for len(records) > 0 {
 		n, size := 0, 0
 		for ; n < len(records) && size <= maxPushBytes; n++ {
 			size += len(records[n].entry.Line)
 		}
-		err := l.sendPart(ctx, records[:n], func(id string, why *refusal) { refused[id], last = why.Error(), why })
-		if err != nil && !errors.As(err, &tooOld) {
+		if err := s.send(ctx, records[:n]); err != nil {
 			return err
 		}
 		records = records[n:]
 	}
-	if len(refused) > 1 && len(refused) == len(items) && !last.single {
-		return fmt.Errorf("loki push: each of %d records was refused: %w: check Loki's limits_config, and any proxy before it", len(items), last)
-	}
 	// A nil *TooOldError must not become an error.
 	var errs []error
-	if len(refused) > 0 {
-		errs = append(errs, &RefusedError{Sink: l.Name(), Reasons: refused})
+	if len(s.refused) > 1 && s.refusesAll() {
+		return s.refusal()
 	}
-	if tooOld != nil {
-		errs = append(errs, tooOld)
+	if len(s.refused) > 0 {
+		errs = append(errs, &RefusedError{Sink: l.Name(), Reasons: s.refused})
+	}
+	if s.tooOld != nil {
+		errs = append(errs, s.tooOld)
 	}
 	return errors.Join(errs...)
 }
 
-// sendPart sends records, and the halves of a batch that Loki refuses. If the error is a [*TooOldError], all records
-// were sent.
-func (l *Loki) sendPart(ctx context.Context, records []lokiRecord, refuse func(id string, why *refusal)) error {
-	err := l.push(ctx, records)
+// sending is the state of a [Loki.Send].
+type sending struct {
+	loki *Loki
+	// stored counts the records that Loki stored.
+	stored int
+	// refused holds the reasons by ID, and last is the last of them.
+	refused map[string]string
+	last    *refusal
+	// tooOld is set if a record is too old.
+	tooOld *TooOldError
+}
+
+// maxRefused is the number of refused records, with none stored, after which a reason that is not known is taken for
+// one that concerns all records.
+const maxRefused = 20
+
+// refusesAll reports whether Loki seems to refuse every record, whatever is in it.
+func (s *sending) refusesAll() bool {
+	return s.stored == 0 && s.tooOld == nil && s.last != nil && !s.last.single
+}
+
+func (s *sending) refusal() error {
+	return fmt.Errorf("loki push: each of %d records was refused: %w: check Loki's limits_config, and any proxy before it", len(s.refused), s.last)
+}
+
+// send sends records, and finds out which of them are refused. It keeps an error about old records for later.
+func (s *sending) send(ctx context.Context, records []lokiRecord) error {
+	err := s.loki.push(ctx, records)
 	var why *refusal
-	if !errors.As(err, &why) {
+	switch {
+	case err == nil:
+		s.stored += len(records)
+		return nil
+	case errors.As(err, &s.tooOld):
+		return nil
+	case !errors.As(err, &why):
 		return err
 	}
 	if len(records) == 1 {
-		refuse(records[0].id, why)
+		s.refused[records[0].id], s.last = why.Error(), why
+		if len(s.refused) >= maxRefused && s.refusesAll() {
+			return s.refusal()
+		}
 		return nil
 	}
-	half := len(records) / 2
-	var tooOld *TooOldError
-	first := l.sendPart(ctx, records[:half], refuse)
-	if first != nil && !errors.As(first, &tooOld) {
-		return first
+	// Loki has stored the valid records of the request, or, for some reasons, none.
+	held, err := s.loki.held(ctx, records)
+	if err != nil {
+		return err
 	}
-	if second := l.sendPart(ctx, records[half:], refuse); second != nil {
-		return second
+	rest := notHeld(records, held)
+	s.stored += len(records) - len(rest)
+	part := (len(rest) + 1) / 2
+	if why.single || len(rest) < len(records) {
+		part = 1
 	}
-	return first
+	for some := range slices.Chunk(rest, max(part, 1)) {
+		if err := s.send(ctx, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notHeld returns the records that Loki does not have.
+func notHeld(records []lokiRecord, held map[string]bool) []lokiRecord {
+	return slices.DeleteFunc(slices.Clone(records), func(r lokiRecord) bool { return held[r.id] })
 }
 
 func newLokiRecord(item *Item) (r lokiRecord, err error) {
-	r.id = item.ID
+	r.kind, r.id = item.Kind, item.ID
 	if item.FiledAt.IsZero() {
 		return r, fmt.Errorf("%s %s has no filing time", item.Kind, item.ID)
 	}
@@ -104,7 +146,7 @@ func newLokiRecord(item *Item) (r lokiRecord, err error) {
 				return r, err
 			}
 		}
-		metadata = item.Violation.Metadata()
+		metadata, r.entryName = item.Violation.Metadata(), item.Violation.Entry
 		r.labels, err = item.Violation.Labels()
 	case item.Correction != nil:
 		if line == nil {
@@ -112,10 +154,10 @@ func newLokiRecord(item *Item) (r lokiRecord, err error) {
 				return r, err
 			}
 		}
-		metadata = item.Correction.Metadata()
+		metadata, r.entryName = item.Correction.Metadata(), item.Correction.Entry
 		r.labels, err = item.Correction.Labels()
 	case item.Statement != nil:
-		line = item.Statement.Envelope
+		line, r.entryName = item.Statement.Envelope, item.Statement.Entry
 		metadata = evidence.StatementMetadata(item.Statement.Entry, item.Statement.Kind, item.Statement.Sweeps)
 		r.labels = evidence.StatementLabels()
 	default:
@@ -135,20 +177,59 @@ func newEntry(at time.Time, line []byte, metadata [][2]string) push.Entry {
 
 // Held returns the IDs of the items that Loki has. It searches from the oldest filing time until now.
 func (l *Loki) Held(ctx context.Context, entry string, items []Item) (map[string]bool, error) {
-	held := map[string]bool{}
-	if len(items) == 0 {
-		return held, nil
+	records := make([]lokiRecord, len(items))
+	for i := range items {
+		item := &items[i]
+		records[i] = lokiRecord{kind: item.Kind, id: item.ID, entryName: entry, entry: push.Entry{Timestamp: item.FiledAt}}
+		if item.Statement != nil {
+			records[i].entry.Line = string(item.Statement.Envelope)
+		}
 	}
+	return l.held(ctx, records)
+}
+
+// held returns the IDs of the records that Loki has.
+func (l *Loki) held(ctx context.Context, records []lokiRecord) (map[string]bool, error) {
+	held := map[string]bool{}
+	entries := map[string][]lokiRecord{}
+	for _, r := range records {
+		entries[r.entryName] = append(entries[r.entryName], r)
+	}
+	for entry, records := range entries {
+		var err error
+		if entry == "" {
+			var ids []string
+			for _, r := range records {
+				ids = append(ids, r.id)
+			}
+			err = l.addHeldViolations(ctx, ids, oldestRecord(records), held)
+		} else {
+			err = l.addHeld(ctx, entry, records, held)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return held, nil
+}
+
+// oldestRecord returns a time before the oldest filing time.
+func oldestRecord(records []lokiRecord) time.Time {
+	r := slices.MinFunc(records, func(a, b lokiRecord) int { return a.entry.Timestamp.Compare(b.entry.Timestamp) })
+	return r.entry.Timestamp.Add(-time.Minute)
+}
+
+// addHeld adds the IDs of those records of an entry to held that Loki has.
+func (l *Loki) addHeld(ctx context.Context, entry string, records []lokiRecord, held map[string]bool) error {
 	wanted := map[string]bool{} // by kind and ID
 	statements := map[string]string{}
 	var kinds []string
-	for i := range items {
-		item := &items[i]
-		kinds = append(kinds, item.Kind)
-		if item.Statement != nil {
-			statements[string(item.Statement.Envelope)] = item.ID
+	for _, r := range records {
+		kinds = append(kinds, r.kind)
+		if r.kind == KindStatement {
+			statements[r.entry.Line] = r.id
 		} else {
-			wanted[item.Kind+item.ID] = true
+			wanted[r.kind+r.id] = true
 		}
 	}
 	slices.Sort(kinds)
@@ -156,33 +237,31 @@ func (l *Loki) Held(ctx context.Context, entry string, items []Item) (map[string
 	// metadata.
 	query := fmt.Sprintf(`{service_name="betrace", betrace_kind=~"%s"} | entry=%s | keep betrace_kind, violation_id, correction_id | line_format `+"`%s`",
 		strings.Join(slices.Compact(kinds), "|"), strconv.Quote(entry), `{{ if eq .betrace_kind "statement" }}{{ __line__ }}{{ end }}`)
+	missing := len(records)
 	found := func(labels map[string]string, line string) {
-		switch kind := labels["betrace_kind"]; kind {
-		case KindStatement:
-			if id, ok := statements[line]; ok {
-				held[id] = true
-			}
-		case KindViolation, KindCorrection:
-			if id := labels[kind+"_id"]; wanted[kind+id] {
-				held[id] = true
-			}
+		kind := labels["betrace_kind"]
+		id := labels[kind+"_id"]
+		if kind == KindStatement {
+			id = statements[line]
+		} else if !wanted[kind+id] {
+			return
+		}
+		if id != "" && !held[id] {
+			held[id] = true
+			missing--
 		}
 	}
 	end := l.config.Now().Add(time.Minute)
-	for start := oldest(items).Add(-time.Minute); len(held) < len(items) && start.Before(end); start = start.Add(queryRange) {
+	for start := oldestRecord(records); missing > 0 && start.Before(end); start = start.Add(queryRange) {
 		until := start.Add(queryRange)
 		if until.After(end) {
 			until = end
 		}
 		if err := l.pages(ctx, query, start, until, found); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return held, nil
-}
-
-func oldest(items []Item) time.Time {
-	return slices.MinFunc(items, func(a, b Item) int { return a.FiledAt.Compare(b.FiledAt) }).FiledAt
+	return nil
 }
 
 // pages calls found with each entry between two times, which it reads in pages.

@@ -104,6 +104,10 @@ func (s *Tempo) Held(ctx context.Context, entry string, items []Item) (map[strin
 	return held, nil
 }
 
+func oldest(items []Item) time.Time {
+	return slices.MinFunc(items, func(a, b Item) int { return a.FiledAt.Compare(b.FiledAt) }).FiledAt
+}
+
 // byPrefix divides items into parts of at most a number of items, by the first digits of their violation IDs. Items
 // that fit into one part have an empty prefix.
 func byPrefix(items []Item, most int) map[string][]Item {

@@ -1,0 +1,223 @@
+package sink_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/deploy/stack"
+	"github.com/betracehq/betrace/deploy/stack/stacktest"
+	"github.com/betracehq/betrace/evidence/sink"
+	"github.com/betracehq/betrace/tempoclient"
+)
+
+// entrySinks are sinks for entries on real servers, for a tenant of one test.
+type entrySinks struct {
+	tempo  *sink.Tempo
+	loki   *sink.Loki
+	tenant string
+
+	client   *http.Client // sends a tenant
+	lokiURL  string
+	searches atomic.Int64 // of Tempo
+	queries  atomic.Int64 // of Loki
+	losing   bool         // the answers of Loki's pushes are lost
+}
+
+func newEntrySinks(t testing.TB, opts stack.Options) *entrySinks {
+	t.Helper()
+	s := stacktest.Get(t, opts)
+	e := &entrySinks{tenant: strings.ReplaceAll(t.Name(), "/", "-"), lokiURL: s.LokiURL}
+	access := tempoclient.Access{Tenant: e.tenant, PlainText: true}
+	client, err := tempoclient.New(tempoclient.Config{URL: s.TempoURL, Access: access})
+	require.NoError(t, err)
+	writer, err := tempoclient.NewWriter(tempoclient.WriterConfig{Addr: s.OTLPGRPC, Access: access})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, errors.Join(client.Close(), writer.Close())) })
+	e.tempo = &sink.Tempo{
+		Export: writer.Export, Read: client.Trace, NotFound: tempoclient.ErrNotFound, LimitRefused: tempoclient.ErrSearchLimit,
+		Search: func(ctx context.Context, query string, from, to time.Time, limit int) ([]map[string]string, error) {
+			e.searches.Add(1)
+			return client.Select(ctx, query, from, to, limit)
+		},
+	}
+	e.client, err = access.HTTPClient()
+	require.NoError(t, err)
+	counting := *e.client
+	counting.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		resp, err := e.client.Transport.RoundTrip(r)
+		switch {
+		case err != nil:
+		case strings.HasSuffix(r.URL.Path, "/query_range"):
+			e.queries.Add(1)
+		case e.losing:
+			resp.Body.Close()
+			return nil, errors.New("connection reset")
+		}
+		return resp, err
+	})
+	if opts.Loki {
+		e.loki, err = sink.NewLoki(sink.LokiConfig{URL: s.LokiURL, Client: &counting})
+		require.NoError(t, err)
+	}
+	return e
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// lokiCounts returns the number of records that Loki has, by kind.
+func (e *entrySinks) lokiCounts(t testing.TB) map[string]int {
+	t.Helper()
+	resp, err := e.client.Get(e.lokiURL + "/loki/api/v1/query?query=" + url.QueryEscape(`sum by (betrace_kind) (count_over_time({service_name="betrace"}[24h]))`))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	var answer struct {
+		Data struct {
+			Result []struct {
+				Metric map[string]string
+				Value  []any
+			}
+		}
+	}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
+	counts := map[string]int{}
+	for _, r := range answer.Data.Result {
+		n, err := strconv.Atoi(r.Value[1].(string))
+		require.NoError(t, err)
+		counts[r.Metric["betrace_kind"]] = n
+	}
+	return counts
+}
+
+// awaitHeld searches until a sink has items, and returns the last answer.
+func awaitHeld(t testing.TB, s sink.EntrySink, entry string, items []sink.Item, want int) map[string]bool {
+	t.Helper()
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		held, err := s.Held(t.Context(), entry, items)
+		require.NoError(t, err)
+		if len(held) >= want || time.Now().After(deadline) {
+			return held
+		}
+		time.Sleep(100 * time.Millisecond) // a real server has no event to wait for
+	}
+}
+
+var inMemory = stack.Options{Tempo: true, Loki: true, Multitenant: true, NoBlocks: true}
+
+func TestAnEntryOfThousandsOfItemsIsFiledOnce(t *testing.T) {
+	e := newEntrySinks(t, inMemory)
+	all := items("0123abcd-7", e.tenant, 2000, time.Now())
+	want := idsOf(all)
+	// Loki accepts lines of 256 KiB, and 64 KiB of structured metadata.
+	long, many := all[6].ID, all[1500].ID
+	all[6].Line = []byte(strings.Repeat("x", 257<<10))
+	require.Equal(t, sink.KindViolation, all[1500].Kind)
+	all[1500].Violation.Controls = []string{strings.Repeat("y", 65<<10)}
+	delete(want, long)
+	delete(want, many)
+	err := e.loki.Send(t.Context(), all)
+	var refused *sink.RefusedError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, slices.Sorted(slices.Values([]string{long, many})), slices.Sorted(maps.Keys(refused.Reasons)))
+	require.Contains(t, refused.Reasons[long], "max entry size '262144' bytes exceeded")
+	require.Contains(t, refused.Reasons[many], "structured metadata too large")
+	var tooOld *sink.TooOldError
+	require.False(t, errors.As(err, &tooOld))
+	e.queries.Store(0)
+	held, err := e.loki.Held(t.Context(), "0123abcd-7", all)
+	require.NoError(t, err)
+	require.Equal(t, want, held)
+	require.Equal(t, int64(1), e.queries.Load(), "one search")
+	require.Equal(t, map[string]int{"violation": 1998, "correction": 1000, "statement": 1}, e.lokiCounts(t))
+	other, err := e.loki.Held(t.Context(), "0123abcd-8", all)
+	require.NoError(t, err)
+	require.Empty(t, other)
+
+	spans := all[:len(all)-1]
+	for range 2 {
+		require.NoError(t, e.tempo.Send(t.Context(), all))
+	}
+	require.Equal(t, idsOf(spans), awaitHeld(t, e.tempo, "0123abcd-7", all, len(spans)))
+	e.searches.Store(0)
+	held, err = e.tempo.Held(t.Context(), "0123abcd-7", all)
+	require.NoError(t, err)
+	require.Equal(t, idsOf(spans), held)
+	require.Equal(t, int64(1), e.searches.Load(), "one search")
+	other, err = e.tempo.Held(t.Context(), "0123abcd-8", all)
+	require.NoError(t, err)
+	require.Empty(t, other)
+	held, err = e.tempo.HeldByID(t.Context(), append(slices.Clone(all[:50]), items("0123abcd-7", "other", 1, time.Now())...))
+	require.NoError(t, err)
+	require.Equal(t, idsOf(all[:50]), held)
+}
+
+func TestAnEntryIsFiledOnceAlthoughEachAnswerIsLost(t *testing.T) {
+	e := newEntrySinks(t, inMemory)
+	e.losing = true
+	all := items("0123abcd-7", e.tenant, 2000, time.Now())
+	require.NoError(t, e.loki.Send(t.Context(), all))
+	held, err := e.loki.Held(t.Context(), "0123abcd-7", all)
+	require.NoError(t, err)
+	require.Equal(t, idsOf(all), held)
+	require.Equal(t, map[string]int{"violation": 2000, "correction": 1000, "statement": 1}, e.lokiCounts(t))
+}
+
+func TestRecordsOfOldFilingTimesAreAcceptedWhenTheirTimesAreMoved(t *testing.T) {
+	for name, age := range map[string]time.Duration{"older than Loki accepts": 15 * 24 * time.Hour, "far behind the stream": 3 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			e := newEntrySinks(t, inMemory)
+			now := time.Now()
+			require.NoError(t, e.loki.Send(t.Context(), items("0123abcd-7", e.tenant, 2, now)))
+			all := items("0123abcd-8", e.tenant, 20, now.Add(-age))
+			err := e.loki.Send(t.Context(), all)
+			var tooOld *sink.TooOldError
+			require.ErrorAs(t, err, &tooOld)
+			require.ErrorContains(t, err, "check this machine's clock")
+			var refused *sink.RefusedError
+			require.False(t, errors.As(err, &refused))
+			held, err := e.loki.Held(t.Context(), "0123abcd-8", all)
+			require.NoError(t, err)
+			require.Empty(t, held)
+
+			for i := range all {
+				all[i].FiledAt = now.Add(time.Duration(i) * time.Nanosecond)
+			}
+			require.NoError(t, e.loki.Send(t.Context(), all))
+			held, err = e.loki.Held(t.Context(), "0123abcd-8", all)
+			require.NoError(t, err)
+			require.Equal(t, idsOf(all), held)
+		})
+	}
+}
+
+// A search may miss spans while Tempo moves them from its memory to a block, which it does here after 20 seconds.
+func TestSpansAreFoundByIDWhileTempoStoresThem(t *testing.T) {
+	e := newEntrySinks(t, stack.Options{Tempo: true, Multitenant: true})
+	all := items("0123abcd-7", e.tenant, 200, time.Now())
+	spans := idsOf(all[:len(all)-1])
+	require.NoError(t, e.tempo.Send(t.Context(), all))
+	require.Equal(t, spans, awaitHeld(t, e.tempo, "0123abcd-7", all, len(spans)))
+	for began := time.Now(); time.Since(began) < 30*time.Second; time.Sleep(200 * time.Millisecond) {
+		held, err := e.tempo.Held(t.Context(), "0123abcd-7", all)
+		require.NoError(t, err)
+		byID, err := e.tempo.HeldByID(t.Context(), slices.DeleteFunc(slices.Clone(all), func(item sink.Item) bool { return held[item.ID] }))
+		require.NoError(t, err)
+		maps.Copy(held, byID)
+		require.Equal(t, spans, held)
+	}
+	require.Equal(t, spans, awaitHeld(t, e.tempo, "0123abcd-7", all, len(spans)))
+}
