@@ -125,7 +125,10 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
 		lines := bufio.NewScanner(out)
-		require.True(t, lines.Scan(), problems.String())
+		if !lines.Scan() {
+			_ = cmd.Wait()
+			t.Fatal(problems.String())
+		}
 		require.Equal(t, "open", lines.Text())
 		timer := time.AfterFunc(time.Duration(random.Int64N(int64(200*time.Millisecond))), func() {
 			_ = cmd.Process.Kill() // it ends with the test at the latest
@@ -136,7 +139,8 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 			committed = n
 		}
 		timer.Stop()
-		require.ErrorContains(t, cmd.Wait(), "killed", problems.String())
+		ended := cmd.Wait()
+		require.ErrorContains(t, ended, "killed", problems.String())
 		require.Empty(t, problems.String())
 
 		// A reader needs no repair by a writer.
