@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -120,6 +121,10 @@ func emptyState(t testing.TB) string {
 // and the first entry with a fault must be named.
 func TestEditedStateDoesNotVerify(t *testing.T) {
 	triggers := triggersOf(t)
+	original := filepath.Join(t.TempDir(), "state.db")
+	busy(t, original)
+	content, err := os.ReadFile(original)
+	require.NoError(t, err)
 	const noTriggers = `DROP TRIGGER entries_no_update; DROP TRIGGER entries_no_delete; DROP TRIGGER blobs_no_update; DROP TRIGGER violations_no_update;
 		DROP TRIGGER violations_no_delete; DROP TRIGGER corrections_no_update; DROP TRIGGER corrections_no_delete; `
 	const blobOf2 = `(SELECT digest FROM blobs ORDER BY rowid LIMIT 1)`
@@ -180,9 +185,8 @@ func TestEditedStateDoesNotVerify(t *testing.T) {
 		{"corrections in another order", `UPDATE corrections SET sequence = 9 WHERE entry = 3; UPDATE corrections SET sequence = 1 WHERE entry = 4`, "acme", 2, "since its correction 2, which does not exist"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			path := filepath.Join(t.TempDir(), "state.db")
-			busy(t, path)
+			require.NoError(t, os.WriteFile(path, content, 0o600))
 			execSQL(t, path, noTriggers+c.sql)
 			// The triggers come back, so that only the edit is found.
 			execSQL(t, path, triggers...)

@@ -145,6 +145,25 @@ func (r *Reader) EntryViolations(ctx context.Context, tenant string, entry int64
 
 // Violations returns the violations that match all fields of the filter, the latest trace start first.
 func (r *Reader) Violations(ctx context.Context, f ViolationFilter) ([]Violation, error) {
+	var start int64
+	if f.After != "" {
+		if err := r.q.QueryRowContext(ctx, `SELECT trace_start FROM violations WHERE id = $1`, f.After).Scan(&start); err != nil {
+			return nil, fmt.Errorf("state: violation %s: %w", f.After, err)
+		}
+	}
+	query, args, err := f.query(start)
+	if err != nil {
+		return nil, err
+	}
+	violations, err := r.collect(ctx, f, query, args)
+	if err != nil {
+		return nil, fmt.Errorf("state: violations: %w", err)
+	}
+	return violations, nil
+}
+
+// query returns the query of a filter. after is the start of the trace of the violation f.After.
+func (f *ViolationFilter) query(after int64) (string, []any, error) {
 	var where []string
 	var args []any
 	and := func(condition string, value any) {
@@ -158,9 +177,6 @@ func (r *Reader) Violations(ctx context.Context, f ViolationFilter) ([]Violation
 			and(equal.column+" = ?", equal.value)
 		}
 	}
-	if f.TraceID != (trace.ID{}) {
-		and("trace_id = ?", f.TraceID.String())
-	}
 	if !f.From.IsZero() {
 		and("trace_start >= ?", startNanos(trace.TimeOf(f.From)))
 	}
@@ -170,29 +186,26 @@ func (r *Reader) Violations(ctx context.Context, f ViolationFilter) ([]Violation
 	if f.Service != "" {
 		quoted, err := json.Marshal(f.Service)
 		if err != nil {
-			return nil, fmt.Errorf("state: service %q: %w", f.Service, err)
+			return "", nil, fmt.Errorf("state: service %q: %w", f.Service, err)
 		}
 		// LIKE ignores the case in SQLite, so the rows are compared again in collect.
 		and("services LIKE ? ESCAPE '!'", "%"+likeEscapes.Replace(string(quoted))+"%")
 	}
 	if f.After != "" {
-		start, err := r.traceStart(ctx, f.After)
-		if err != nil {
-			return nil, err
-		}
-		args = append(args, start, f.After)
+		args = append(args, after, f.After)
 		where = append(where, fmt.Sprintf("(trace_start, id) < ($%d, $%d)", len(args)-1, len(args)))
 	}
 	query := `SELECT ` + readColumns + ` FROM violations`
+	if f.TraceID != (trace.ID{}) {
+		// The rows of the trace are few. Without this order of execution, the database may read all rows of a tenant
+		// or rule instead, which another index returns in the order of the result.
+		args = append(args, f.TraceID.String())
+		query = fmt.Sprintf(`WITH of_trace AS MATERIALIZED (SELECT * FROM violations WHERE trace_id = $%d) SELECT %s FROM of_trace`, len(args), readColumns)
+	}
 	if len(where) > 0 {
 		query += ` WHERE ` + strings.Join(where, ` AND `)
 	}
-	query += ` ORDER BY trace_start DESC, id DESC`
-	violations, err := r.collect(ctx, f, query, args)
-	if err != nil {
-		return nil, fmt.Errorf("state: violations: %w", err)
-	}
-	return violations, nil
+	return query + ` ORDER BY trace_start DESC, id DESC`, args, nil
 }
 
 var likeEscapes = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
@@ -215,13 +228,4 @@ func (r *Reader) collect(ctx context.Context, f ViolationFilter, query string, a
 		}
 	}
 	return all, rows.Err()
-}
-
-// traceStart returns the trace start of a violation as its column has it.
-func (r *Reader) traceStart(ctx context.Context, id string) (int64, error) {
-	var start int64
-	if err := r.q.QueryRowContext(ctx, `SELECT trace_start FROM violations WHERE id = $1`, id).Scan(&start); err != nil {
-		return 0, fmt.Errorf("state: violation %s: %w", id, err)
-	}
-	return start, nil
 }

@@ -150,7 +150,7 @@ CREATE TABLE violations (
     FOREIGN KEY (tenant, entry) REFERENCES entries (tenant, number) DEFERRABLE INITIALLY DEFERRED
 ) STRICT;
 CREATE UNIQUE INDEX violations_by_entry ON violations (tenant, entry, ordinal);
-CREATE INDEX violations_by_trace ON violations (tenant, trace_id);
+CREATE INDEX violations_by_trace ON violations (trace_id, tenant);
 CREATE INDEX violations_by_tenant ON violations (tenant, trace_start, id);
 CREATE INDEX violations_by_rule ON violations (rule, trace_start, id);
 CREATE INDEX violations_by_start ON violations (trace_start, id);
