@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -15,9 +16,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/betracehq/betrace/deploy/stack"
 	"github.com/betracehq/betrace/deploy/stack/stacktest"
+	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/evidence/sink"
 	"github.com/betracehq/betrace/tempoclient"
 )
@@ -220,4 +223,51 @@ func TestSpansAreFoundByIDWhileTempoStoresThem(t *testing.T) {
 		require.Equal(t, spans, held)
 	}
 	require.Equal(t, spans, awaitHeld(t, e.tempo, "0123abcd-7", all, len(spans)))
+}
+
+// BenchmarkEntries files entries of 1,000 violations in both sinks and reads them back. Sending one entry overlaps with
+// reading back those before it.
+func BenchmarkEntries(b *testing.B) {
+	const perEntry, entries = 1000, 20
+	e := newEntrySinks(b, inMemory)
+	for b.Loop() {
+		run := time.Now().UnixNano()
+		for _, s := range []sink.EntrySink{e.tempo, e.loki} {
+			b.Run(s.Name(), func(b *testing.B) {
+				var sending time.Duration
+				var reading atomic.Int64
+				began := time.Now()
+				group := errgroup.Group{}
+				group.SetLimit(4)
+				for n := range entries {
+					name := fmt.Sprintf("%x-%d", run, n)
+					var all []sink.Item
+					for i := range perEntry {
+						v := violation(n*perEntry+i, fmt.Sprint(e.tenant, run))
+						v.Circumstances = evidence.Circumstances{Origin: evidence.OriginSweep, Sweep: "all", Engine: "v1.2.3", Entry: name}
+						all = append(all, sink.Item{Kind: sink.KindViolation, ID: v.ID, Violation: &v, FiledAt: time.Now()})
+					}
+					at := time.Now()
+					require.NoError(b, s.Send(b.Context(), all))
+					sending += time.Since(at)
+					group.Go(func() error {
+						for {
+							at := time.Now()
+							held, err := s.Held(b.Context(), name, all)
+							if len(held) == perEntry || err != nil {
+								reading.Add(int64(time.Since(at)))
+								return err
+							}
+							time.Sleep(500 * time.Millisecond)
+						}
+					})
+				}
+				require.NoError(b, group.Wait())
+				took := time.Since(began)
+				b.ReportMetric(perEntry*entries/took.Seconds(), "violations/s")
+				b.ReportMetric(sending.Seconds()*1e3/entries, "ms/send")
+				b.ReportMetric(time.Duration(reading.Load()).Seconds()*1e3/entries, "ms/read")
+			})
+		}
+	}
 }
