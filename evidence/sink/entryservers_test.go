@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,6 +167,50 @@ func TestAnEntryOfThousandsOfItemsIsFiledOnce(t *testing.T) {
 	held, err = e.tempo.HeldByID(t.Context(), append(slices.Clone(all[:50]), items("0123abcd-7", "other", 1, time.Now())...))
 	require.NoError(t, err)
 	require.Equal(t, idsOf(all[:50]), held)
+}
+
+// queries are the LogQL queries of the user guide, a line each.
+func queries(t *testing.T) []string {
+	t.Helper()
+	guide, err := os.ReadFile("../../docs/user-guide.md")
+	require.NoError(t, err)
+	var found []string
+	for line := range strings.Lines(string(guide)) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "expr: ")
+		if strings.HasPrefix(line, `{service_name="betrace"`) || strings.HasPrefix(line, "count") && strings.Contains(line, "count_over_time(") {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func TestTheQueriesOfTheGuideFindTheItemsOfAnEntry(t *testing.T) {
+	e := newEntrySinks(t, inMemory)
+	all := items("0123abcd-7", e.tenant, 20, time.Now())
+	all[1].Violation.Origin = evidence.OriginScan
+	coverage := []byte(`{"payload":"coverage"}`)
+	require.NoError(t, e.loki.Send(t.Context(), append(all, sink.Item{
+		Kind: sink.KindStatement, ID: evidence.EntryDigest(coverage), FiledAt: time.Now(),
+		Statement: &sink.Statement{Entry: "0123abcd-8", Kind: "coverage", Envelope: coverage},
+	})))
+	replace := strings.NewReplacer(
+		"4bf92f3577b34da6a3ce929d0e0e4736", all[1].Violation.TraceID.String(), "0b8f1c2d3e4f5a6b7c8d9e0f1a2b3c4d", all[2].Correction.ViolationID,
+		"charge-needs-check", "charge-needs-fraud-check")
+	found := queries(t)
+	require.Greater(t, len(found), 11)
+	for _, query := range found {
+		path := "/loki/api/v1/query_range?query="
+		if strings.HasPrefix(query, "count") {
+			path = "/loki/api/v1/query?query="
+		}
+		resp, err := e.client.Get(e.lokiURL + path + url.QueryEscape(replace.Replace(query)))
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		require.Equal(t, http.StatusOK, resp.StatusCode, query)
+		var answer struct{ Data struct{ Result []any } }
+		require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
+		require.NotEmpty(t, answer.Data.Result, query)
+	}
 }
 
 func TestAnEntryIsFiledOnceAlthoughEachAnswerIsLost(t *testing.T) {
