@@ -52,6 +52,8 @@ type EntrySink interface {
 	Send(ctx context.Context, items []Item) error
 	// Held returns the IDs of those items of an entry that the sink has. It finds them with one search, or a few for
 	// thousands of items.
+	// It searches from the oldest filing time of the items until now. After filing times were
+	// moved, the items need their first ones, because some may be stored under these.
 	Held(ctx context.Context, entry string, items []Item) (map[string]bool, error)
 }
 
