@@ -6,3 +6,6 @@ func SetBlobPass(n int) (reset func()) {
 	blobPass = n
 	return func() { blobPass = before }
 }
+
+// NewestVersion returns the schema version that this program writes.
+func NewestVersion() int { return int(newestVersion()) }
