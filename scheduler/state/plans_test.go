@@ -44,7 +44,7 @@ func TestHotQueriesUseIndexes(t *testing.T) {
 	const ofTrace = "MATERIALIZE of_trace; SEARCH violations USING INDEX violations_by_trace (trace_id=?); SCAN of_trace; USE TEMP B-TREE FOR ORDER BY"
 	day := time.Unix(0, 1)
 	for _, c := range []struct{ name, query, plan string }{
-		{"violations of the traces of a tick", traceQuery(3), "SEARCH violations USING INDEX violations_by_trace (trace_id=? AND tenant=?)"},
+		{"violations of the traces of a tick", violationsOfTraces, "SEARCH violations USING INDEX violations_by_trace (trace_id=? AND tenant=?)"},
 		{"page", filter(ViolationFilter{}), "SCAN violations USING INDEX violations_by_start"},
 		{"next page", filter(ViolationFilter{After: "x"}), "SEARCH violations USING INDEX violations_by_start ((trace_start,id)<(?,?))"},
 		{"page of a day", filter(ViolationFilter{From: day, To: day}), "SEARCH violations USING INDEX violations_by_start (trace_start>? AND trace_start<?)"},

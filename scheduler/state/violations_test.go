@@ -47,10 +47,24 @@ func TestViolationsOfManyTraces(t *testing.T) {
 	for _, v := range all {
 		ids = append(ids, v.TraceID)
 	}
-	for _, n := range []int{0, 1, 499, 500, 501, 1201} {
+	for _, n := range []int{0, 1, 99, 100, 101, 1201} {
 		have, err := db.ViolationsOfTraces(t.Context(), "acme", ids[:n])
 		require.NoError(t, err)
 		require.Len(t, have, n)
+		found := map[trace.ID]bool{}
+		for _, v := range have {
+			found[v.TraceID] = true
+		}
+		for _, id := range ids[:n] {
+			require.True(t, found[id])
+		}
+	}
+	have, err := db.ViolationsOfTraces(t.Context(), "acme", []trace.ID{ids[1], ids[0], ids[1]})
+	require.NoError(t, err)
+	require.Len(t, have, 2, "each is returned once")
+	require.Equal(t, 1201, len(ids))
+	for i, v := range all {
+		require.Equal(t, v.TraceID, ids[i], "the argument is left as it is")
 	}
 }
 
