@@ -385,6 +385,20 @@ func TestAFilingTimeThatIsTooOldIsTold(t *testing.T) {
 	require.Len(t, server.records, len(all)-1)
 }
 
+func TestRecordsAfterOneThatIsTooOldAreSent(t *testing.T) {
+	all := items("0123abcd-7", "acme", 2000, time.Now())
+	server := &entryLoki{refuse: func(e push.Entry) (int, string) {
+		if e.Timestamp.Equal(all[0].FiledAt) {
+			return 400, "entry too far behind"
+		}
+		return 0, ""
+	}}
+	var tooOld *sink.TooOldError
+	require.ErrorAs(t, server.sink(t).Send(t.Context(), all), &tooOld)
+	require.Greater(t, server.pushes, 1)
+	require.Len(t, server.records, len(all)-1)
+}
+
 func kindIs(e push.Entry, kind string) bool { return metadata(e)["kind"] == kind }
 
 func TestARefusalOfThousandsOfRecordsEndsSoon(t *testing.T) {
