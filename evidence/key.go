@@ -79,7 +79,7 @@ func (k *Key) Save(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(draft.Name())
+	defer os.Remove(draft.Name()) //nolint:errcheck // a draft that stays does no harm
 	defer draft.Close()
 	if err := pem.Encode(draft, &pem.Block{Type: pemPrivate, Bytes: der}); err != nil {
 		return err

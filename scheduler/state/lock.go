@@ -24,12 +24,9 @@ func lockFile(path string) (unlock func(), err error) {
 		defer f.Close()
 		return nil, fmt.Errorf("state %s is used by another process%s: stop it, or give another file", path, owner(f))
 	}
+	// The ID only helps people, so a full disk does not prevent a start.
 	if err := f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("state %s: lock: %w", path, err)
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return func() { f.Close() }, nil
 }
