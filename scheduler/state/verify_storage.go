@@ -19,7 +19,7 @@ func (v *verifier) checkSchema(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer fresh.Close() //nolint:errcheck // it is in memory
+	defer fresh.Close()      //nolint:errcheck // it is in memory
 	fresh.SetMaxOpenConns(1) // each connection has its own database
 	if err := migrate(ctx, fresh, discard); err != nil {
 		return err
