@@ -12,7 +12,7 @@ BIN ?= bin/betrace
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
 COVERED := ./trace/... ./traceql/... ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
-.PHONY: help build demo up down status test test-short pack-rates plan-cases equal new-blocks bench-read bench-engine bench-plots race mutation plan-mutants lint generate clean
+.PHONY: help build demo up down status test test-short pack-rates plan-cases equal new-blocks bench-read bench-engine bench-plots torture race mutation plan-mutants lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ bench-engine: ## measure the speed of judging, compared with loops written by ha
 
 bench-plots: ## plot the growth of the time and memory of reading, and of the time of judging, into docs/performance.md
 	cd bench && go run ./cmd/bench-plots $(BENCH_FLAGS)
+
+torture: ## check the ledger of blocks in 10,000 random histories (about 10 minutes)
+	go test ./scheduler -run '^TestLedgerModel$$' -v -count=1 -timeout 3h -model.histories 10000
 
 race: ## run all tests under the race detector
 	go run ./deploy/stack/cmd/stack build -s3
