@@ -259,8 +259,10 @@ func (v *verifier) checkReferences(ctx context.Context) error {
 	direct := func(table string) string {
 		return `SELECT tenant, entry, count(*) FROM ` + table + ` r WHERE` + fmt.Sprintf(missing, "r", "r.entry")
 	}
+	// The tenant of a ledger is its folder in the storage. The entries of a Tempo without tenants have an empty one.
+	const ledgers = `(SELECT id, CASE tenant WHEN 'single-tenant' THEN '' ELSE tenant END AS tenant FROM ledgers)`
 	ofLedger := func(table, column string) string {
-		return `SELECT l.tenant, r.` + column + `, count(*) FROM ` + table + ` r JOIN ledgers l ON l.id = r.ledger WHERE r.` + column + ` <> 0 AND` +
+		return `SELECT l.tenant, r.` + column + `, count(*) FROM ` + table + ` r JOIN ` + ledgers + ` l ON l.id = r.ledger WHERE r.` + column + ` <> 0 AND` +
 			fmt.Sprintf(missing, "l", "r."+column)
 	}
 	for _, c := range []struct{ rows, query string }{

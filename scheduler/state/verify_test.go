@@ -234,6 +234,32 @@ func TestStateWithAnotherSchemaDoesNotVerify(t *testing.T) {
 	}
 }
 
+func TestLedgerOfATempoWithoutTenantsBelongsToTheEmptyTenant(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	db, err := state.Open(t.Context(), state.Options{Path: path})
+	require.NoError(t, err)
+	key, err := statetest.Key(t.Context(), db)
+	require.NoError(t, err)
+	var ledger int64
+	put := func(id string, entry int64) {
+		write(t, db, func(ctx context.Context, tx *state.Tx) error {
+			return tx.PutBlocks(ctx, ledger, []state.Block{{ID: id, State: state.BlockJudged, Entry: entry}})
+		})
+	}
+	write(t, db, func(ctx context.Context, tx *state.Tx) error {
+		if _, err := statetest.Append(ctx, tx, key, &statetest.Work{Time: statetest.Epoch, Violations: []state.Violation{statetest.Violation(0)}}); err != nil {
+			return err
+		}
+		ledger, err = tx.CreateLedger(ctx, state.Ledger{Tenant: "single-tenant"})
+		return err
+	})
+	put("a", 1)
+	require.Empty(t, faults(verify(t, path)))
+	put("b", 2)
+	require.Equal(t, []string{`entry 2 of tenant "": it does not exist, and 1 blocks name it`}, faults(verify(t, path)))
+	require.NoError(t, db.Close())
+}
+
 func TestFaultsAreBoundedAndNameTheFirstEntry(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	busy(t, path)
