@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// CompactedRetention is Tempo's default time for which compacted blocks are kept
+// (compactor.compaction.compacted_block_retention).
+const CompactedRetention = time.Hour
+
 // defaultRetention is Tempo's (RegisterFlagsAndApplyDefaults in tempodb/config.go).
 const defaultRetention = 14 * 24 * time.Hour
 
