@@ -318,9 +318,9 @@ func (s *step) successor(u *state.Block) (as state.BlockState, ok bool) {
 		switch {
 		case id == u.ID || u.FirstListed.After(w.FirstListed) || u.Compacted && w.FirstListed.After(u.CompactedAt):
 		case !w.Start.IsZero() && (w.Level == 0 || !fits(u, &w)):
-		case !isJudged(&w) && !w.Compacted:
+		case !isJudged(&w): // also if it was compacted before it was judged
 			return state.BlockReplaced, true
-		case isJudged(&w) && !u.Start.IsZero():
+		case !u.Start.IsZero():
 			as, ok = state.BlockJudged, true
 		}
 	}
