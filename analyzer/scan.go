@@ -40,6 +40,11 @@ type ScanOptions struct {
 	SettledBefore time.Time
 	// Write, if not nil, receives the violations as they are found.
 	Write WriteFunc
+	// Failed, if not nil, receives each verdict that is an error, before Judged is called for its batch.
+	Failed func(r *rules.Rule, t *trace.Trace, err error)
+	// Judged, if not nil, is called after each batch with the traces that were judged, one bit per trace, after Write
+	// received the violations of the batch. Both arguments are valid until it returns.
+	Judged func(ctx context.Context, b *columnar.Batch, judged columnar.Bits) error
 	// Progress, if not nil, receives the cumulative counts after each batch.
 	Progress func(TraceCounts)
 	// Workers is the number of traces with violations or errors that are evaluated at once. The default is the
@@ -122,6 +127,9 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *
 			if f.Verdict.Outcome == rules.Violation && opts.Write != nil {
 				violations = append(violations, opts.violation(f.Verdict, f.View))
 			}
+			if f.Verdict.Outcome == rules.Error && opts.Failed != nil {
+				opts.Failed(f.Verdict.Rule, f.View, f.Verdict.Err)
+			}
 			result.found(f)
 		}
 		if len(violations) > 0 {
@@ -140,6 +148,11 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *
 	}
 	for t := judged.Next(0); t >= 0; t = judged.Next(t + 1) {
 		result.addJudged(b, int(t))
+	}
+	if opts.Judged != nil {
+		if err := opts.Judged(ctx, b, judged); err != nil {
+			return err
+		}
 	}
 	if opts.Progress != nil {
 		opts.Progress(result.Traces)

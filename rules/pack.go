@@ -28,12 +28,15 @@ type Pack struct {
 	Name, Version string
 	// Path is the file from which the pack was read.
 	Path string
-	// Digest is the SHA-256 of the file, in hexadecimal.
-	Digest string
+	// Digest is the SHA-256 of the file, in hexadecimal, and Content its bytes.
+	Digest  string
+	Content []byte
 	// Aliases are the older names of attributes that the rules also read.
 	Aliases lang.Aliases
 	// Rules are the valid rules, in the order of the file.
 	Rules []*Rule
+	// Refused are the IDs of the invalid rules, in the order of the file, if they have one.
+	Refused []string
 	// Warnings, each a [*PositionError], report expressions that may mean something else than intended.
 	Warnings []error
 }
@@ -92,6 +95,27 @@ func Load(paths []string, opts Options) ([]*Pack, error) {
 	return packs, errors.Join(errs...)
 }
 
+// Fingerprint returns a digest of the names and contents of the files that [Load] would read. It changes if a file is
+// changed, added or removed.
+func Fingerprint(paths []string) (string, error) {
+	h := sha256.New()
+	for _, path := range paths {
+		files, err := packFiles(path)
+		if err != nil {
+			return "", err
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return "", fmt.Errorf("read rule pack: %w", err)
+			}
+			fmt.Fprintf(h, "%d %s %d ", len(file), file, len(data)) // a hash never fails
+			h.Write(data)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
 // Parse reads one pack. file is its name in errors. The pack is nil only if nothing in it is usable. See
 // [Load] for the error.
 func Parse(file string, data []byte, opts Options) (*Pack, error) {
@@ -100,7 +124,7 @@ func Parse(file string, data []byte, opts Options) (*Pack, error) {
 		return nil, err
 	}
 	digest := sha256.Sum256(data)
-	pack := &Pack{Path: file, Digest: hex.EncodeToString(digest[:])}
+	pack := &Pack{Path: file, Digest: hex.EncodeToString(digest[:]), Content: data}
 	var apiVersion, kind string
 	var metadata, ruleNodes, semconv *yaml.Node
 	keep := func(to **yaml.Node) func(*yaml.Node) error {
@@ -148,6 +172,9 @@ func Parse(file string, data []byte, opts Options) (*Pack, error) {
 		}
 		if err != nil {
 			errs = append(errs, err)
+			if rule.ID != "" {
+				pack.Refused = append(pack.Refused, rule.ID)
+			}
 			continue
 		}
 		rule.Pack = pack

@@ -18,6 +18,7 @@ import (
 
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/rules/lang"
+	"github.com/betracehq/betrace/scheduler"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
 	"github.com/betracehq/betrace/tempoclient/source"
@@ -32,6 +33,13 @@ type config struct {
 	Scan   scanConfig
 	Limits limitsConfig
 
+	State   string
+	Signing signingConfig
+	Sweeps  []sweepConfig
+	Server  serverConfig
+	Outbox  outboxConfig
+	Log     logConfig
+
 	file string // --config
 }
 
@@ -43,7 +51,9 @@ type tempoConfig struct {
 	Blocks    string
 	Config    string
 	Retention time.Duration
-	Access    accessConfig
+	// CompactedRetention is the time for which Tempo keeps compacted blocks.
+	CompactedRetention time.Duration
+	Access             accessConfig
 }
 
 // lokiConfig describes the Loki for records.
@@ -99,13 +109,16 @@ type limitsConfig struct {
 // newConfig returns the defaults.
 func newConfig() *config {
 	return &config{
-		Tempo: tempoConfig{URL: "http://localhost:3200"},
+		Tempo: tempoConfig{URL: "http://localhost:3200", CompactedRetention: blocks.CompactedRetention},
 		Loki:  lokiConfig{Lookback: 30 * 24 * time.Hour},
 		Scan: scanConfig{
 			Concurrency: 8, SearchLimit: 5000, MaxTraceDuration: time.Hour, Settle: tempoclient.DefaultSettle, SettleBlocks: tempoclient.DefaultSettle,
 			SearchAgainAfter: 5 * time.Second, Source: string(source.Auto), MemoryBytes: blocks.DefaultMemoryBytes, RequestTimeout: time.Minute, Tries: 5,
 		},
 		Limits: limitsConfig{MaxCost: 1e11, MaxExpressionBytes: 16 << 10, Trace: lang.DefaultSizes},
+		Server: serverConfig{Address: "127.0.0.1:9466"},
+		Outbox: outboxConfig{MaxItems: 1_000_000, ResendAfter: scheduler.DefaultResendAfter},
+		Log:    logConfig{Level: "info", Format: "logfmt"},
 	}
 }
 
@@ -129,6 +142,7 @@ func (c *config) settings() []setting {
 		{key: "tempo.blocks", flag: "tempo-blocks", field: &tempo.Blocks, help: "`URL` or folder of Tempo's object storage (file://, s3://, gs://, azblob://; ?prefix=a/), from which settled traces are read"},
 		{key: "tempo.config", flag: "tempo-config", field: &tempo.Config, help: "configuration `file` of Tempo, from which its object storage and its retention are read"},
 		{key: "tempo.retention", flag: "tempo-retention", field: &tempo.Retention, help: "time for which Tempo keeps blocks (block_retention); a range that begins earlier is incomplete; the default is that of tempo.config, else unknown"},
+		{key: "tempo.compacted_block_retention", field: &tempo.CompactedRetention, help: "time for which Tempo keeps compacted blocks (compactor.compaction.compacted_block_retention, or that of its backend worker); if it is less than three times the period of a sweep, compacted data is judged again"},
 	}, tempo.Access.settings("tempo"), []setting{
 		{key: "loki.url", flag: "loki", field: &loki.URL, help: "`URL` of Loki, for records; without it only spans are written"},
 		{key: "loki.lookback", field: &loki.Lookback, help: "how far back existing records are searched before writing; a scan that is repeated later writes its records again"},
@@ -159,7 +173,7 @@ func (c *config) settings() []setting {
 		{key: "limits.trace.attributes", field: &sizes.Attributes, help: "maximum number of attributes of a span"},
 		{key: "limits.trace.text_bytes", field: &sizes.Text, help: "maximum length of a string"},
 		{key: "limits.trace.list", field: &sizes.List, help: "maximum length of a list in an attribute"},
-	})
+	}, c.serviceSettings())
 }
 
 // settings returns the settings for a server.
@@ -234,13 +248,14 @@ func (c *config) load(flags *pflag.FlagSet) error {
 	}
 	var errs []error
 	for _, s := range settings {
-		if !v.IsSet(s.key) {
+		if !v.IsSet(s.key) || s.field == &c.Sweeps {
 			continue
 		}
 		if err := s.set(v); err != nil {
 			errs = append(errs, fmt.Errorf("configuration: %s is %v: %w", s.key, v.Get(s.key), err))
 		}
 	}
+	errs = append(errs, c.loadSweeps(v.Get("sweeps")))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -423,6 +438,7 @@ func (c *config) validate() error {
 	if !slices.Contains(source.Modes, source.Mode(c.Scan.Source)) {
 		fail("scan.source is %q: want auto, api, by-id or blocks", c.Scan.Source)
 	}
+	c.validateService(fail)
 	return errors.Join(errs...)
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -18,7 +20,15 @@ func (p *program) configCommand() *cobra.Command {
 			if err := p.config.load(cmd.Flags()); err != nil {
 				return err
 			}
-			return p.config.print(p)
+			if err := p.config.print(p.stdout); err != nil {
+				return err
+			}
+			var ticks bytes.Buffer
+			if err := p.config.nextTicks(&ticks, time.Now()); err != nil {
+				return err
+			}
+			_, err := p.stdout.Write(ticks.Bytes())
+			return err
 		},
 	}
 	p.config.addFlags(check.Flags())
@@ -28,7 +38,7 @@ func (p *program) configCommand() *cobra.Command {
 }
 
 // print writes all settings with their help, in the form of a configuration file.
-func (c *config) print(p *program) error {
+func (c *config) print(to io.Writer) error {
 	tree := &yaml.Node{Kind: yaml.MappingNode}
 	for _, s := range c.settings() {
 		parts := strings.Split(s.key, ".")
@@ -43,7 +53,7 @@ func (c *config) print(p *program) error {
 		comment := strings.ReplaceAll(s.help, "`", "")
 		at.Content = append(at.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: parts[len(parts)-1], HeadComment: comment}, &node)
 	}
-	encoder := yaml.NewEncoder(p.stdout)
+	encoder := yaml.NewEncoder(to)
 	encoder.SetIndent(2)
 	if err := encoder.Encode(tree); err != nil {
 		return fmt.Errorf("configuration: %w", err)
@@ -72,6 +82,8 @@ func (s *setting) printed() any {
 		return values
 	case *time.Duration:
 		return v.String()
+	case *[]sweepConfig:
+		return append([]sweepConfig{}, *v...)
 	}
 	return s.field
 }

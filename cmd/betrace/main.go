@@ -37,12 +37,17 @@ type program struct {
 	config         *config
 	// limitMemory sets the memory limit of the process. It is called at most once, before blocks are read.
 	limitMemory func(bytes int64)
+	// step is [scheduler.ServiceOptions].Step.
+	step func(name string)
 }
 
-func main() {
+func main() { start(nil) }
+
+// start runs the program. Tests pass a function that ends the process at a step of the service.
+func start(step func(name string)) {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, cancel) // a second signal ends the program at once
-	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, limitMemory: limitMemory}
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, limitMemory: limitMemory, step: step}
 	code := p.run(ctx, os.Args[1:])
 	cancel()
 	os.Exit(code)
@@ -66,7 +71,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	p.config.addConfigFlag(root)
-	root.AddCommand(p.scanCommand(), p.countCommand(), p.exportCommand(), p.blocksCommand(), p.rulesCommand(), p.configCommand()) //nolint:contextcheck // commands take cobra's
+	root.AddCommand(p.scanCommand(), p.serveCommand(), p.countCommand(), p.exportCommand(), p.blocksCommand(), p.rulesCommand(), p.configCommand()) //nolint:contextcheck // commands take cobra's
 	root.SetArgs(args)
 	root.SetIn(p.stdin)
 	root.SetOut(out)

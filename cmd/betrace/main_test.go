@@ -24,7 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(stacktest.M{Tests: covered{m}}, map[string]func(){"betrace": main})
+	testscript.Main(stacktest.M{Tests: covered{m}}, map[string]func(){"betrace": main, "betrace-crash": crash})
 }
 
 // covered has the programs that tests start count for the coverage too.

@@ -109,17 +109,9 @@ func (j *scanJob) connectSinks() (closeSinks func() error, err error) {
 	closeSinks = writer.Close
 	j.sinks = append(j.sinks, &sink.Tempo{Export: writer.Export, Read: j.client.Trace, NotFound: tempoclient.ErrNotFound, Concurrency: j.config.Scan.Concurrency})
 	if j.config.Loki.URL != "" {
-		access, err := j.config.access("loki", &j.config.Loki.Access)
-		if err != nil {
-			return nil, err
-		}
-		client, err := access.HTTPClient()
+		loki, err := j.config.lokiSink()
 		if err != nil {
 			return nil, fmt.Errorf("loki: %w", err)
-		}
-		loki, err := sink.NewLoki(sink.LokiConfig{URL: j.config.Loki.URL, Client: client, Lookback: j.config.Loki.Lookback, Tries: j.config.Scan.Tries})
-		if err != nil {
-			return nil, err
 		}
 		j.sinks = append(j.sinks, loki)
 	}

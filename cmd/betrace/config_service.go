@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/betracehq/betrace/scheduler"
+)
+
+// signingConfig names the key that signs entries.
+type signingConfig struct{ KeyFile string }
+
+// serverConfig describes the HTTP server of the service.
+type serverConfig struct {
+	Address string
+	PProf   bool
+}
+
+// outboxConfig controls the delivery of what sweeps find.
+type outboxConfig struct {
+	MaxItems    int
+	ResendAfter time.Duration
+}
+
+// logConfig controls the log of the service.
+type logConfig struct{ Level, Format string }
+
+// sweepConfig is one sweep of the configuration.
+type sweepConfig struct {
+	Name     string        `yaml:"name"`
+	Schedule string        `yaml:"schedule"`
+	TimeZone string        `yaml:"time_zone"`
+	Tenants  []string      `yaml:"tenants,flow"`
+	Packs    []string      `yaml:"packs,flow"`
+	Start    time.Duration `yaml:"start"`
+	Settle   time.Duration `yaml:"settle"`
+	Hold     time.Duration `yaml:"hold"`
+	Limits   sweepLimits   `yaml:"limits"`
+}
+
+// sweepLimits bound one tick. 0 is no limit.
+type sweepLimits struct {
+	Blocks int   `yaml:"blocks"`
+	Traces int   `yaml:"traces"`
+	Bytes  int64 `yaml:"bytes"`
+}
+
+// UnmarshalYAML sets the defaults before it decodes a sweep.
+func (s *sweepConfig) UnmarshalYAML(n *yaml.Node) error {
+	type plain sweepConfig
+	*s = sweepConfig{
+		TimeZone: "UTC", Tenants: []string{scheduler.AllTenants}, Start: scheduler.DefaultStart, Settle: scheduler.DefaultSettle, Hold: scheduler.DefaultHold,
+		Limits: sweepLimits{Bytes: scheduler.DefaultTickBytes},
+	}
+	return n.Decode((*plain)(s))
+}
+
+// serviceSettings returns the settings of betrace serve, and of the commands that read its state.
+func (c *config) serviceSettings() []setting {
+	return []setting{
+		{key: "state", flag: "state", field: &c.State, help: "`file` of the service's state (SQLite)"},
+		{key: "signing.key_file", flag: "signing-key", field: &c.Signing.KeyFile, help: "`file` with the Ed25519 key that signs entries (PEM); the default is the state's name with .key.pem, which is made for a new state"},
+		{key: "server.address", flag: "address", field: &c.Server.Address, help: "`host:port` of the HTTP server of the service"},
+		{key: "server.pprof", field: &c.Server.PProf, help: "serve profiles under /debug/pprof/"},
+		{key: "outbox.max_items", field: &c.Outbox.MaxItems, help: "number of violations, corrections and statements that may wait for a sink; sweeps pause when it is reached"},
+		{key: "outbox.resend_after", field: &c.Outbox.ResendAfter, help: "time after which an item that a sink does not have is sent again"},
+		{key: "log.level", field: &c.Log.Level, help: "least level of log lines: debug, info, warn or error"},
+		{key: "log.format", field: &c.Log.Format, help: "format of log lines: logfmt or json"},
+		{key: "sweeps", field: &c.Sweeps, help: "sweeps of betrace serve, each with name, schedule (cron), time_zone, tenants (* is every tenant of the storage), packs, start (age of the oldest data that a new sweep judges), settle (time for which spans may still arrive), hold (time that a new block rests) and limits of a tick (blocks, traces, bytes; 0 is none)"},
+	}
+}
+
+// loadSweeps sets the sweeps. They are in the configuration file, or as YAML in an environment variable.
+func (c *config) loadSweeps(have any) error {
+	text, ok := have.(string)
+	position := ""
+	switch {
+	case ok:
+		position = "BETRACE_SWEEPS"
+	case have == nil:
+		return nil
+	default:
+		file, err := os.ReadFile(c.file)
+		if err != nil {
+			return fmt.Errorf("configuration: %w", err)
+		}
+		text, position = string(file), c.file
+	}
+	var list struct{ Sweeps []sweepConfig }
+	var into any = &list
+	if ok {
+		into = &list.Sweeps
+	}
+	// Unknown keys elsewhere were refused before, so the decoder is strict only within the sweeps.
+	var root yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &root); err != nil {
+		return fmt.Errorf("configuration %s: sweeps: %w", position, err)
+	}
+	if err := checkSweepKeys(position, &root, ok); err != nil {
+		return err
+	}
+	if err := root.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("configuration %s: sweeps: %w", position, err)
+	}
+	c.Sweeps = list.Sweeps
+	return nil
+}
+
+var (
+	sweepKeys      = []string{"name", "schedule", "time_zone", "tenants", "packs", "start", "settle", "hold", "limits"}
+	sweepLimitKeys = []string{"blocks", "traces", "bytes"}
+)
+
+// checkSweepKeys refuses unknown keys in sweeps, with their positions.
+func checkSweepKeys(file string, root *yaml.Node, isList bool) error {
+	if len(root.Content) == 0 {
+		return nil
+	}
+	list := root.Content[0]
+	if !isList {
+		list = child(list, "sweeps")
+	}
+	if list.Kind != yaml.SequenceNode {
+		return fmt.Errorf("configuration %s:%d:%d: sweeps: want a list of sweeps", file, list.Line, list.Column)
+	}
+	check := func(n *yaml.Node, what string, known []string) error {
+		if n.Kind != yaml.MappingNode {
+			return fmt.Errorf("configuration %s:%d:%d: %s: want keys and values", file, n.Line, n.Column, what)
+		}
+		for i := 0; i < len(n.Content); i += 2 {
+			if key := n.Content[i]; !slices.Contains(known, key.Value) {
+				return fmt.Errorf("configuration %s:%d:%d: %s has no key %s: want one of %q", file, key.Line, key.Column, what, key.Value, known)
+			}
+		}
+		return nil
+	}
+	for _, sweep := range list.Content {
+		if err := check(sweep, "a sweep", sweepKeys); err != nil {
+			return err
+		}
+		for i := 0; i < len(sweep.Content); i += 2 {
+			if sweep.Content[i].Value == "limits" {
+				if err := check(sweep.Content[i+1], "limits", sweepLimitKeys); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// validateService checks the settings of the service.
+func (c *config) validateService(fail func(format string, args ...any)) {
+	if _, err := c.sweeps(); err != nil {
+		fail("sweeps: %w", err)
+	}
+	if _, err := c.logger(io.Discard); err != nil {
+		fail("%w", err)
+	}
+}
+
+// sweeps returns the sweeps, parsed.
+func (c *config) sweeps() ([]scheduler.Sweep, error) {
+	var all []scheduler.Sweep
+	var errs []error
+	for _, s := range c.Sweeps {
+		schedule, err := scheduler.ParseSchedule(s.Schedule, s.TimeZone)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("sweep %s: %w", s.Name, err))
+			continue
+		}
+		all = append(all, scheduler.Sweep{
+			Name: s.Name, Schedule: schedule, Tenants: s.Tenants, Packs: s.Packs, Start: s.Start, Settle: s.Settle, Hold: s.Hold,
+			Limits: scheduler.Limits{Blocks: s.Limits.Blocks, Traces: s.Limits.Traces, Bytes: s.Limits.Bytes},
+		})
+	}
+	if len(errs) == 0 {
+		errs = append(errs, scheduler.CheckSweeps(all))
+	}
+	return all, errors.Join(errs...)
+}
+
+// logger returns the log of the service.
+func (c *config) logger(to io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		return nil, fmt.Errorf("log.level is %q: want debug, info, warn or error", c.Log.Level)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch c.Log.Format {
+	case "logfmt":
+		return slog.New(slog.NewTextHandler(to, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(to, options)), nil
+	}
+	return nil, fmt.Errorf("log.format is %q: want logfmt or json", c.Log.Format)
+}
+
+// nextTicks writes the next three times of each sweep as comments of YAML.
+func (c *config) nextTicks(to *bytes.Buffer, now time.Time) error {
+	all, err := c.sweeps()
+	if err != nil {
+		return err
+	}
+	for i, s := range all {
+		if i == 0 {
+			fmt.Fprintln(to, "\n# Next ticks")
+		}
+		fmt.Fprintf(to, "# %s (%s):", s.Name, s.Schedule)
+		at := now
+		for range 3 {
+			at = s.Schedule.Next(at)
+			fmt.Fprintf(to, " %s", at.Format(time.RFC3339))
+		}
+		fmt.Fprintln(to)
+	}
+	return nil
+}

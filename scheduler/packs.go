@@ -1,0 +1,150 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/scheduler/state"
+)
+
+// ruleSet are the rules of a sweep.
+type ruleSet struct {
+	packs []*rules.Pack
+	rules []*rules.Rule
+	// problems are the mistakes in the packs, one line each. A refused rule is represented by its last good version, if
+	// there is one.
+	problems    []string
+	fingerprint string
+}
+
+// rule returns the rule of a pack, or nil.
+func (s *ruleSet) rule(pack, id string) *rules.Rule {
+	for _, r := range s.rules {
+		if r.Pack.Name == pack && r.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// ruleLoader loads the packs of sweeps, and again when they change.
+type ruleLoader struct {
+	options rules.Options
+	state   *state.DB
+	log     *slog.Logger
+	sets    map[string]*ruleSet // by sweep
+	forget  atomic.Bool         // read the files at the next calls, even if they seem unchanged
+}
+
+// load returns the rules of a sweep, and whether they changed since the last call. It reads the files only if one of them
+// changed. A refused rule keeps its last good version, and a pack that cannot be read keeps its rules, also those that
+// the state has from before a restart.
+func (l *ruleLoader) load(ctx context.Context, s *Sweep) (set *ruleSet, changed bool, err error) {
+	if l.forget.Swap(false) {
+		for _, set := range l.sets {
+			set.fingerprint = ""
+		}
+	}
+	before := l.sets[s.Name]
+	fingerprint, err := rules.Fingerprint(s.Packs)
+	switch {
+	case err != nil && before != nil:
+		l.log.ErrorContext(ctx, "packs cannot be read; the loaded rules go on", "sweep", s.Name, "error", err)
+		problems := []string{err.Error()}
+		set = &ruleSet{packs: before.packs, rules: before.rules, problems: problems}
+		l.sets[s.Name] = set
+		return set, !slices.Equal(before.problems, problems), nil
+	case err == nil && before != nil && before.fingerprint == fingerprint:
+		return before, false, nil
+	}
+	packs, err := rules.Load(s.Packs, l.options)
+	set = &ruleSet{packs: packs, fingerprint: fingerprint}
+	if err != nil {
+		set.problems = strings.Split(err.Error(), "\n")
+	}
+	for _, pack := range packs {
+		set.rules = append(set.rules, pack.Rules...)
+	}
+	if len(set.problems) > 0 {
+		if before == nil {
+			if before, err = l.stored(ctx, s); err != nil {
+				return nil, false, err
+			}
+		}
+		set.keep(before)
+	}
+	for _, problem := range set.problems {
+		l.log.ErrorContext(ctx, "rule refused", "sweep", s.Name, "problem", problem)
+	}
+	if len(set.rules) == 0 {
+		return nil, false, fmt.Errorf("sweep %s: no usable rule in %s: %w", s.Name, strings.Join(s.Packs, ", "), errors.New(strings.Join(set.problems, "; ")))
+	}
+	l.sets[s.Name] = set
+	return set, true, nil
+}
+
+// keep adds the last good versions of refused rules, and the packs whose files exist but cannot be used.
+func (s *ruleSet) keep(before *ruleSet) {
+	for _, pack := range slices.Clone(s.packs) {
+		for _, id := range pack.Refused {
+			if r := before.rule(pack.Name, id); r != nil {
+				s.rules = append(s.rules, r)
+			}
+		}
+	}
+	for _, old := range before.packs {
+		if slices.ContainsFunc(s.packs, func(p *rules.Pack) bool { return p.Path == old.Path || p.Name == old.Name }) {
+			continue
+		}
+		if _, err := os.Stat(old.Path); errors.Is(err, fs.ErrNotExist) {
+			continue // removed
+		}
+		s.packs = append(s.packs, old)
+		for _, r := range before.rules {
+			if r.Pack.Name == old.Name {
+				s.rules = append(s.rules, r)
+			}
+		}
+	}
+}
+
+// stored returns the rules of the packs in the state that were loaded from the sweep's files or folders, as far as they
+// are valid.
+func (l *ruleLoader) stored(ctx context.Context, s *Sweep) (*ruleSet, error) {
+	packs, err := l.state.Packs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	set := &ruleSet{}
+	for _, p := range packs {
+		if !slices.ContainsFunc(s.Packs, func(path string) bool { return p.Path == path || strings.HasPrefix(p.Path, path+"/") }) {
+			continue
+		}
+		pack, err := rules.Parse(p.Path, p.Content, l.options)
+		if pack == nil {
+			l.log.DebugContext(ctx, "stored pack cannot be used", "pack", p.Name, "digest", p.Digest, "error", err)
+			continue
+		}
+		// The state has several versions, the latest first. The last good version of a rule may be in an older one.
+		latest := pack
+		if i := slices.IndexFunc(set.packs, func(known *rules.Pack) bool { return known.Name == pack.Name }); i >= 0 {
+			latest = set.packs[i]
+		} else {
+			set.packs = append(set.packs, pack)
+		}
+		for _, r := range pack.Rules {
+			if (latest == pack || slices.Contains(latest.Refused, r.ID)) && set.rule(pack.Name, r.ID) == nil {
+				set.rules = append(set.rules, r)
+			}
+		}
+	}
+	return set, nil
+}

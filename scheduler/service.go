@@ -1,0 +1,508 @@
+package scheduler
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/evidence/sink"
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/scheduler/state"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+)
+
+// SingleTenant is the folder of a Tempo without tenants. Its violations have an empty tenant.
+const SingleTenant = "single-tenant"
+
+// ServiceOptions configure the service.
+type ServiceOptions struct {
+	// State and Key are required. The service does not close the state.
+	State *state.DB
+	Key   *evidence.Key
+	// Store is the storage of the blocks, Source its name in ledgers.
+	Store  *blocks.Store
+	Source string
+	Sweeps []Sweep
+	Rules  rules.Options
+	// Sinks returns the sinks of a tenant. SinkNames are their names. If there are none, violations are only in the
+	// state.
+	Sinks     func(tenant string) ([]sink.EntrySink, error)
+	SinkNames []string
+	// OutboxItems is the number of undelivered items at which sweeps pause. The default is 1,000,000.
+	OutboxItems int
+	// ResendAfter is the time after which an item that a sink does not have is sent again. The default is
+	// [DefaultResendAfter].
+	ResendAfter time.Duration
+	// MaxTraceDuration is the maximum duration of a trace. The default is 1 h.
+	MaxTraceDuration time.Duration
+	// MemoryBytes is [blocks.Request].MemoryBytes.
+	MemoryBytes int64
+	// CompactedRetention is the time for which Tempo keeps compacted blocks. The default is
+	// [blocks.CompactedRetention].
+	CompactedRetention time.Duration
+	// Retention, if not nil, returns the time for which Tempo keeps the blocks of a tenant; 0 is unknown, or forever.
+	Retention func(tenant string) time.Duration
+	// Engine is the version of BeTrace.
+	Engine string
+	// Now returns the time. The default is time.Now.
+	Now        func() time.Time
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+	// Step, if not nil, is called at each step of a tick, of a delivery and of the start. Tests end the process there.
+	Step func(name string)
+}
+
+// Service judges what Tempo stores, on schedule, and delivers what it finds.
+type Service struct {
+	state              *state.DB
+	key                *evidence.Key
+	store              *blocks.Store
+	source             string
+	sweeps             []Sweep
+	sinkNames          []string
+	outboxItems        int
+	maxTraceDuration   time.Duration
+	memoryBytes        int64
+	compactedRetention time.Duration
+	retention          func(tenant string) time.Duration
+	engine             string
+	now                func() time.Time
+	log                *slog.Logger
+	metrics            *metrics
+	step               func(string)
+	outbox             *outbox
+	rules              *ruleLoader
+	wake               chan struct{}
+	mu                 sync.Mutex
+	runNow             map[string]bool      // sweeps to run at once
+	claims             map[int64]string     // the pass of each ledger
+	retryAt            map[string]time.Time // of passes whose last tick failed
+	failures           map[string]int
+	stated             map[int64]time.Time // when the coverage of a ledger was last stated
+}
+
+// New returns a service. It makes no request.
+func New(opts ServiceOptions) (*Service, error) {
+	if err := CheckSweeps(opts.Sweeps); err != nil {
+		return nil, err
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Step == nil {
+		opts.Step = func(string) {}
+	}
+	if opts.Retention == nil {
+		opts.Retention = func(string) time.Duration { return 0 }
+	}
+	if opts.Registerer == nil {
+		opts.Registerer = prometheus.NewRegistry()
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	m := newMetrics(opts.Registerer)
+	m.configSuccess.Set(1)
+	return &Service{
+		state: opts.State, key: opts.Key, store: opts.Store, source: opts.Source, sweeps: opts.Sweeps, sinkNames: opts.SinkNames,
+		outboxItems: cmp.Or(opts.OutboxItems, 1_000_000), maxTraceDuration: cmp.Or(opts.MaxTraceDuration, time.Hour), memoryBytes: opts.MemoryBytes,
+		compactedRetention: cmp.Or(opts.CompactedRetention, blocks.CompactedRetention), retention: opts.Retention, engine: opts.Engine,
+		now: opts.Now, log: opts.Log, metrics: m, step: opts.Step,
+		outbox: &outbox{
+			state: opts.State, sinksOf: opts.Sinks, resendAfter: cmp.Or(opts.ResendAfter, DefaultResendAfter), now: opts.Now,
+			log: opts.Log, metrics: m, step: opts.Step, wake: make(chan struct{}, 1),
+		},
+		rules: &ruleLoader{options: opts.Rules, state: opts.State, log: opts.Log, sets: map[string]*ruleSet{}},
+		wake:  make(chan struct{}, 1), runNow: map[string]bool{}, claims: map[int64]string{}, retryAt: map[string]time.Time{}, failures: map[string]int{},
+		stated: map[int64]time.Time{},
+	}, nil
+}
+
+// key identifies a pass.
+func (p *pass) key() string { return p.tenant + " " + p.schedule().String() }
+
+// evidenceTenant returns the tenant of violations and entries for a folder of the storage.
+func evidenceTenant(folder string) string {
+	if folder == SingleTenant {
+		return ""
+	}
+	return folder
+}
+
+// runSweeps runs the passes when they are due, until the context ends.
+func (s *Service) runSweeps(ctx context.Context) error {
+	for {
+		next, err := s.runDue(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		timer := time.NewTimer(max(next.Sub(s.now()), 0))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-s.wake:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// rulesPoll is the time after which the rule packs are read again between ticks.
+const rulesPoll = 10 * time.Second
+
+// runDue runs each pass that is due, and returns the time at which to look again. An error is one of the state: other
+// errors are recorded, and the pass is repeated.
+func (s *Service) runDue(ctx context.Context) (next time.Time, err error) {
+	passes, err := s.passes(ctx)
+	if err != nil {
+		s.log.ErrorContext(ctx, "tenants cannot be listed", "error", err)
+		return s.now().Add(rulesPoll), nil
+	}
+	next = s.now().Add(rulesPoll)
+	for _, p := range passes {
+		at, err := s.runPass(ctx, p)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if !at.IsZero() {
+			next = earlier(next, at)
+		}
+	}
+	if err := s.outbox.report(ctx); err != nil {
+		return time.Time{}, err
+	}
+	return next, nil
+}
+
+// passes lists the tenants of the storage, if a sweep reads all of them, and returns the passes.
+func (s *Service) passes(ctx context.Context) ([]*pass, error) {
+	names := map[string]bool{}
+	for i := range s.sweeps {
+		for _, tenant := range s.sweeps[i].Tenants {
+			if tenant != AllTenants {
+				names[tenant] = true
+				continue
+			}
+			found, err := s.store.Tenants(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, name := range found {
+				names[name] = true
+			}
+		}
+	}
+	return passesOf(s.sweeps, slices.Sorted(maps.Keys(names))), nil
+}
+
+// runPass runs a pass if it is due, until no limit leaves blocks for another tick. It returns the time of the next tick.
+func (s *Service) runPass(ctx context.Context, p *pass) (next time.Time, err error) {
+	p, states, err := s.running(ctx, p)
+	if err != nil || p == nil {
+		return time.Time{}, err
+	}
+	now := s.now()
+	last := states[0].LastTick
+	for _, st := range states[1:] {
+		last = later(last, st.LastTick)
+	}
+	scheduled, missed := now, 0
+	if !last.IsZero() {
+		scheduled, missed = p.schedule().Due(last, now)
+	}
+	if s.takeRunNow(p) && scheduled.IsZero() {
+		scheduled = now
+	}
+	if scheduled.IsZero() {
+		return p.schedule().Next(last), nil
+	}
+	if retry := s.retryAt[p.key()]; retry.After(now) {
+		return retry, nil
+	}
+	for {
+		t, err := s.tick(ctx, p, scheduled, missed)
+		switch {
+		case ctx.Err() != nil:
+			return time.Time{}, context.Cause(ctx)
+		case err != nil:
+			return s.tickFailed(ctx, p, err)
+		}
+		delete(s.retryAt, p.key())
+		delete(s.failures, p.key())
+		if !t.limited {
+			return p.schedule().Next(later(scheduled, now)), nil
+		}
+		missed = 0
+	}
+}
+
+// running returns the pass without its paused sweeps, and their states. The pass is nil if all are paused.
+func (s *Service) running(ctx context.Context, p *pass) (*pass, []state.SweepState, error) {
+	running := &pass{tenant: p.tenant}
+	var states []state.SweepState
+	for _, sweep := range p.sweeps {
+		all, err := s.sweepState(ctx, s.state, sweep.Name, AllTenants)
+		if err != nil {
+			return nil, nil, err
+		}
+		value := 0.0
+		if all.Paused {
+			value = 1
+		}
+		s.metrics.paused.WithLabelValues(sweep.Name, p.tenant).Set(value)
+		if all.Paused {
+			continue
+		}
+		st, err := s.sweepState(ctx, s.state, sweep.Name, p.tenant)
+		if err != nil {
+			return nil, nil, err
+		}
+		running.sweeps, states = append(running.sweeps, sweep), append(states, st)
+	}
+	if len(running.sweeps) == 0 {
+		return nil, nil, nil
+	}
+	return running, states, nil
+}
+
+// sweepReader is the part of the state and of a transaction that has the states of sweeps.
+type sweepReader interface {
+	Sweeps(ctx context.Context) ([]state.SweepState, error)
+}
+
+// sweepState returns the state of a sweep of a tenant, which is empty before its first tick.
+func (s *Service) sweepState(ctx context.Context, from sweepReader, sweep, tenant string) (state.SweepState, error) {
+	all, err := from.Sweeps(ctx)
+	if err != nil {
+		return state.SweepState{}, err
+	}
+	for _, st := range all {
+		if st.Sweep == sweep && st.Tenant == tenant {
+			return st, nil
+		}
+	}
+	return state.SweepState{Sweep: sweep, Tenant: tenant}, nil
+}
+
+// takeRunNow reports whether a sweep of the pass was asked to run at once, and forgets it.
+func (s *Service) takeRunNow(p *pass) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	any := false
+	for _, sweep := range p.sweeps {
+		key := sweep.Name + " " + p.tenant
+		any = any || s.runNow[key]
+		delete(s.runNow, key)
+	}
+	return any
+}
+
+// tickFailed records a failed tick, and returns the time at which it is tried again.
+func (s *Service) tickFailed(ctx context.Context, p *pass, failure error) (time.Time, error) {
+	name := strings.Join(p.names(), ",")
+	s.metrics.tickFailures.WithLabelValues(name, p.tenant).Inc()
+	s.failures[p.key()]++
+	retry := s.now().Add(backoff(s.failures[p.key()], 5*time.Second, maxBackoff))
+	s.retryAt[p.key()] = retry
+	s.log.ErrorContext(ctx, "tick failed; nothing was changed", "sweep", name, "tenant", p.tenant, "next_attempt", retry, "error", failure)
+	err := s.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
+		for _, sweep := range p.sweeps {
+			st, err := s.sweepState(ctx, tx, sweep.Name, p.tenant)
+			if err != nil {
+				return err
+			}
+			st.LastError, st.LastErrorAt = failure.Error(), s.now()
+			if err := tx.PutSweep(ctx, st); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		s.log.ErrorContext(ctx, "the failure cannot be recorded", "error", err)
+	}
+	return retry, nil
+}
+
+// errOutboxFull pauses sweeps until the sinks have received enough.
+var errOutboxFull = errors.New("the outbox is full: the sweep is paused until the sinks accept what was found; see the errors of the sinks, or raise outbox.max_items")
+
+// tick runs one tick and signals the outbox.
+func (s *Service) tick(ctx context.Context, p *pass, scheduled time.Time, missed int) (*tick, error) {
+	depths, err := s.state.Outbox(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for name, d := range depths {
+		if d.Items >= s.outboxItems {
+			return nil, fmt.Errorf("%s: %d items wait: %w", name, d.Items, errOutboxFull)
+		}
+	}
+	t := &tick{Service: s, pass: p, tenant: evidenceTenant(p.tenant), scheduled: scheduled, missed: missed}
+	if err := t.run(ctx); err != nil {
+		return nil, err
+	}
+	s.outbox.signal()
+	t.reportMetrics(ctx)
+	return t, nil
+}
+
+// rulesOf returns the rules of a sweep.
+func (s *Service) rulesOf(ctx context.Context, sweep *Sweep) (*ruleSet, error) {
+	set, changed, err := s.rules.load(ctx, sweep)
+	m := s.metrics
+	if err != nil {
+		m.reloadSuccess.WithLabelValues(sweep.Name).Set(0)
+		return nil, err
+	}
+	if changed {
+		m.reloads.WithLabelValues(sweep.Name).Inc()
+		m.reloadTime.WithLabelValues(sweep.Name).Set(seconds(s.now()))
+	}
+	m.rulesLoaded.WithLabelValues(sweep.Name).Set(float64(len(set.rules)))
+	m.ruleProblems.WithLabelValues(sweep.Name).Set(float64(len(set.problems)))
+	success := 1.0
+	if len(set.problems) > 0 {
+		success = 0
+	}
+	m.reloadSuccess.WithLabelValues(sweep.Name).Set(success)
+	return set, nil
+}
+
+// ledgerOf returns the ledger of a pass, which it creates for a new one. If the ledger of a sweep is in use by another
+// pass, because its schedule was changed, the pass continues with a copy.
+func (s *Service) ledgerOf(ctx context.Context, p *pass) (state.Ledger, error) {
+	ledger, isReady, err := s.findLedger(ctx, s.state, p)
+	if err == nil && !isReady {
+		err = s.state.Write(ctx, func(ctx context.Context, tx *state.Tx) (err error) {
+			ledger, err = s.takeLedger(ctx, tx, p)
+			return err
+		})
+	}
+	if err != nil {
+		return state.Ledger{}, err
+	}
+	s.claims[ledger.ID] = p.key()
+	ledger.Schedule = p.schedule().String()
+	return ledger, nil
+}
+
+// ledgerReader is the part of the state and of a transaction that has ledgers.
+type ledgerReader interface {
+	sweepReader
+	Ledgers(ctx context.Context) ([]state.Ledger, error)
+}
+
+// findLedger returns the ledger of the first sweep of a pass that has one. It reports whether the ledger is that of all
+// its sweeps, and of no other pass.
+func (s *Service) findLedger(ctx context.Context, from ledgerReader, p *pass) (ledger state.Ledger, isReady bool, err error) {
+	all, err := from.Ledgers(ctx)
+	if err != nil {
+		return state.Ledger{}, false, err
+	}
+	isReady = true
+	for _, sweep := range p.sweeps {
+		st, err := s.sweepState(ctx, from, sweep.Name, p.tenant)
+		if err != nil {
+			return state.Ledger{}, false, err
+		}
+		i := slices.IndexFunc(all, func(l state.Ledger) bool { return l.ID == st.Ledger && l.Source == s.source && l.Tenant == p.tenant })
+		if ledger.ID == 0 && i >= 0 {
+			ledger = all[i]
+		}
+		isReady = isReady && st.Ledger == ledger.ID
+	}
+	return ledger, isReady && ledger.ID != 0 && !s.isClaimed(ledger.ID, p), nil
+}
+
+// isClaimed reports whether another pass uses a ledger.
+func (s *Service) isClaimed(ledger int64, p *pass) bool {
+	owner := s.claims[ledger]
+	return owner != "" && owner != p.key()
+}
+
+// takeLedger makes a ledger that of all sweeps of a pass: the one that [Service.findLedger] finds, a copy of it, or a new one.
+func (s *Service) takeLedger(ctx context.Context, tx *state.Tx, p *pass) (state.Ledger, error) {
+	ledger, _, err := s.findLedger(ctx, tx, p)
+	switch {
+	case err != nil:
+		return state.Ledger{}, err
+	case ledger.ID == 0:
+		ledger = state.Ledger{Tenant: p.tenant, Source: s.source, Schedule: p.schedule().String(), Begins: s.now().UTC().Add(-p.sweeps[0].Start)}
+		ledger.Watermark = ledger.Begins
+		ledger.ID, err = tx.CreateLedger(ctx, ledger)
+	case s.isClaimed(ledger.ID, p):
+		ledger.ID, err = tx.CopyLedger(ctx, ledger.ID)
+	}
+	if err != nil {
+		return state.Ledger{}, err
+	}
+	for _, sweep := range p.sweeps {
+		st, err := s.sweepState(ctx, tx, sweep.Name, p.tenant)
+		if err != nil {
+			return state.Ledger{}, err
+		}
+		st.Ledger = ledger.ID
+		if err := tx.PutSweep(ctx, st); err != nil {
+			return state.Ledger{}, err
+		}
+	}
+	return ledger, nil
+}
+
+// Once is the result of [Service.Once].
+type Once struct {
+	// Ticks counts the ticks that were committed, and Violations the violations that they found.
+	Ticks, Violations int
+	// Problems say what is incomplete.
+	Problems []string
+}
+
+// Once runs each sweep once, now, until nothing is left to judge, and delivers what was found until the sinks have it or
+// the context of deliveries ends. Sweeps that fail are problems.
+func (s *Service) Once(ctx context.Context, deliverFor time.Duration) (Once, error) {
+	var once Once
+	passes, err := s.passes(ctx)
+	if err != nil {
+		return once, err
+	}
+	if len(passes) == 0 {
+		once.Problems = append(once.Problems, fmt.Sprintf("the storage %s has no tenant", s.source))
+	}
+	for _, p := range passes {
+		for limited := true; limited; {
+			t, err := s.tick(ctx, p, s.now(), 0)
+			if ctx.Err() != nil {
+				return once, context.Cause(ctx)
+			}
+			if err != nil {
+				once.Problems = append(once.Problems, fmt.Sprintf("sweep %s, tenant %s: %v", strings.Join(p.names(), ","), p.tenant, err))
+				break
+			}
+			once.Ticks++
+			once.Violations += len(t.violations)
+			once.Problems = append(once.Problems, t.problems()...)
+			limited = t.limited
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, deliverFor, fmt.Errorf("the sinks did not have everything within %s", deliverFor))
+	defer cancel()
+	if err := s.outbox.drain(ctx); err != nil {
+		once.Problems = append(once.Problems, "deliveries: "+err.Error())
+	}
+	return once, nil
+}

@@ -1,0 +1,133 @@
+package scheduler
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Sweep judges the traces of some tenants on a schedule.
+type Sweep struct {
+	// Name identifies the sweep in state, metrics and records.
+	Name     string
+	Schedule *Schedule
+	// Tenants are the tenants to read. "*" is every tenant of the storage.
+	Tenants []string
+	// Packs are files and folders with rule packs.
+	Packs []string
+	// Start is the age of the oldest data that a new sweep judges.
+	Start time.Duration
+	// Settle is the time for which spans of a trace may still arrive. A window of trace starts is complete when it has
+	// passed.
+	Settle time.Duration
+	// Hold is the time that a block rests before it is judged, because its replicas come a little later.
+	Hold time.Duration
+	// Limits bound one tick.
+	Limits Limits
+}
+
+// Defaults of a sweep.
+const (
+	DefaultStart  = time.Hour
+	DefaultSettle = 45 * time.Minute
+	DefaultHold   = 2 * time.Minute
+	// DefaultTickBytes is the default limit of the blocks of one tick. A tick of so many bytes takes some tens of
+	// seconds.
+	DefaultTickBytes = 1 << 30
+)
+
+// AllTenants is the name in [Sweep].Tenants that stands for every tenant of the storage.
+const AllTenants = "*"
+
+var sweepName = regexp.MustCompile(`^[a-z0-9]+([-._][a-z0-9]+)*$`)
+
+// CheckSweeps returns an error if a sweep is invalid, or if two cannot run beside each other.
+func CheckSweeps(sweeps []Sweep) error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for i, s := range sweeps {
+		switch {
+		case !sweepName.MatchString(s.Name):
+			fail("sweep %q: want a name of a-z, 0-9 and - . _ between them", s.Name)
+		case slices.ContainsFunc(sweeps[:i], func(other Sweep) bool { return other.Name == s.Name }):
+			fail("sweep %s: two sweeps have this name: rename one", s.Name)
+		case s.Schedule == nil:
+			fail("sweep %s: schedule is missing: want a cron expression, as */5 * * * *", s.Name)
+		case len(s.Packs) == 0:
+			fail("sweep %s: packs is empty: name files or folders with rule packs", s.Name)
+		case len(s.Tenants) == 0 || slices.Contains(s.Tenants, ""):
+			fail(`sweep %s: tenants has an empty name: want names of tenants, or "*"`, s.Name)
+		case s.Start < 0 || s.Settle < 0 || s.Hold < 0:
+			fail("sweep %s: start, settle and hold must be 0 or more", s.Name)
+		}
+		for _, other := range sweeps[:i] {
+			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Hold != other.Hold || s.Start != other.Start || s.Limits != other.Limits) {
+				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, hold and limits must be equal, or the schedules different", other.Name, s.Name)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// describe returns the sweep's settings on one line, for an entry about them.
+func (s *Sweep) describe() string {
+	return fmt.Sprintf("schedule %s; tenants %s; packs %s; start %s; settle %s; hold %s; limits %d blocks, %d bytes, %d traces", s.Schedule,
+		strings.Join(s.Tenants, " "), strings.Join(s.Packs, " "), s.Start, s.Settle, s.Hold, s.Limits.Blocks, s.Limits.Bytes, s.Limits.Traces)
+}
+
+// sharesPass reports whether two sweeps read the blocks of a tenant together.
+func (s *Sweep) sharesPass(other *Sweep) bool {
+	if s.Schedule.String() != other.Schedule.String() {
+		return false
+	}
+	return slices.Contains(s.Tenants, AllTenants) || slices.Contains(other.Tenants, AllTenants) ||
+		slices.ContainsFunc(s.Tenants, func(tenant string) bool { return slices.Contains(other.Tenants, tenant) })
+}
+
+// reads reports whether the sweep reads a tenant.
+func (s *Sweep) reads(tenant string) bool {
+	return slices.Contains(s.Tenants, AllTenants) || slices.Contains(s.Tenants, tenant)
+}
+
+// pass is the work of the sweeps of one tenant that have the same schedule: they share a ledger, and read blocks
+// together.
+type pass struct {
+	tenant string // the name of its folder in the storage
+	sweeps []*Sweep
+}
+
+func (p *pass) schedule() *Schedule { return p.sweeps[0].Schedule }
+
+// names returns the names of the sweeps.
+func (p *pass) names() []string {
+	names := make([]string, len(p.sweeps))
+	for i, s := range p.sweeps {
+		names[i] = s.Name
+	}
+	return names
+}
+
+// passesOf groups the sweeps of the tenants.
+func passesOf(sweeps []Sweep, tenants []string) []*pass {
+	var all []*pass
+	for _, tenant := range tenants {
+		bySchedule := map[string]*pass{}
+		for i := range sweeps {
+			s := &sweeps[i]
+			if !s.reads(tenant) {
+				continue
+			}
+			p := bySchedule[s.Schedule.String()]
+			if p == nil {
+				p = &pass{tenant: tenant}
+				bySchedule[s.Schedule.String()] = p
+				all = append(all, p)
+			}
+			p.sweeps = append(p.sweeps, s)
+		}
+	}
+	return all
+}

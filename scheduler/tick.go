@@ -1,0 +1,415 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/scheduler/state"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+)
+
+// tick is one run of a pass: it lists the blocks, judges those that are new, and commits the result in one transaction.
+// Before the commit nothing has happened.
+type tick struct {
+	*Service
+	pass      *pass
+	tenant    string // of violations and entries
+	scheduled time.Time
+	missed    int
+	began     time.Time
+
+	before, ledger Ledger
+	stored         map[string]state.Block // the blocks as the state has them
+	rules          []*rules.Rule
+	sweepOf        map[*rules.Rule]string
+	packs          []*rules.Pack
+
+	listing blocks.Listing
+	taken   []string
+	limited bool // a limit left blocks for the next tick
+	report  blocks.Report
+	result  *analyzer.Result
+
+	// The findings of the current batch.
+	found  []evidence.Violation
+	failed map[ruleOfTrace]bool
+	// The changes of state that the tick commits.
+	violations  []state.Violation
+	updated     []state.Violation
+	corrections []evidence.Correction
+	holes       []state.Hole
+	judged      bool // the taken blocks were judged and that was committed
+	errorHoles  map[*rules.Rule]*state.Hole
+}
+
+// ruleOfTrace identifies a verdict.
+type ruleOfTrace struct {
+	trace              trace.ID
+	pack, rule, digest string
+}
+
+// maxFound bounds the violations that one tick holds in memory. A tick that finds more starts again with fewer blocks.
+const maxFound = 200_000
+
+var errFoundTooMany = fmt.Errorf("a tick found more than %d violations", maxFound)
+
+// run runs a tick. Only if it returns nil has it committed.
+func (t *tick) run(ctx context.Context) (err error) {
+	t.began = t.now()
+	if err := t.load(ctx); err != nil {
+		return err
+	}
+	if t.listing, err = t.store.List(ctx, t.pass.tenant); err != nil {
+		return err
+	}
+	t.countRequests(t.listing.Requests, t.listing.Bytes)
+	t.step("tick listed")
+	if err := t.choose(ctx); err != nil {
+		return err
+	}
+	for limit := len(t.taken); len(t.taken) > 0; limit /= 2 {
+		if err = t.judge(ctx); !errors.Is(err, errFoundTooMany) || limit == 1 {
+			break
+		}
+		t.log.WarnContext(ctx, "too many violations for one tick; judging fewer blocks", "tenant", t.pass.tenant, "blocks", len(t.taken)/2)
+		t.limited = true
+		t.taken = t.taken[:len(t.taken)/2]
+	}
+	if err != nil {
+		return err
+	}
+	t.step("tick judged")
+	return t.commit(ctx)
+}
+
+// choose applies the listing to the ledger and chooses the blocks to judge.
+func (t *tick) choose(ctx context.Context) error {
+	sweep := t.pass.sweeps[0]
+	var holes []state.Hole
+	t.ledger, holes = t.before.Next(t.listing, Options{
+		Hold: sweep.Hold, CompactedRetention: t.compactedRetention, Retention: t.retention(t.pass.tenant), MaxTraceDuration: t.maxTraceDuration,
+	})
+	t.holes = append(t.holes, holes...)
+	var unknown []blocks.Meta
+	for _, m := range t.listing.Live {
+		if b := t.ledger.Blocks[m.ID]; b.Latest.IsZero() && b.State != state.BlockBefore || b.State == state.BlockAside {
+			unknown = append(unknown, m)
+		}
+	}
+	if len(unknown) > 0 {
+		opening, err := t.store.Times(ctx, unknown)
+		if err != nil {
+			return err
+		}
+		t.countRequests(opening.Requests, opening.Bytes)
+		times := map[string]BlockTimes{}
+		for id, b := range opening.Times {
+			times[id] = BlockTimes{Earliest: b.Earliest, Latest: b.Latest}
+		}
+		t.ledger = t.ledger.SetTimes(times)
+		for id := range times {
+			if t.ledger.Blocks[id].State == state.BlockAside {
+				t.ledger = t.ledger.Readable(id)
+			}
+		}
+		for _, f := range opening.Failed {
+			t.log.WarnContext(ctx, "block cannot be read", "tenant", t.pass.tenant, "block", f.ID, "error", f.Err)
+		}
+	}
+	t.taken = t.ledger.Take(t.now(), sweep.Hold, sweep.Limits)
+	t.limited = len(t.taken) < len(t.ledger.Take(t.now(), sweep.Hold, Limits{}))
+	return nil
+}
+
+// judge reads the traces of the taken blocks and judges them.
+func (t *tick) judge(ctx context.Context) error {
+	t.found, t.violations, t.updated, t.corrections = nil, nil, nil, nil
+	t.failed, t.errorHoles = map[ruleOfTrace]bool{}, map[*rules.Rule]*state.Hole{}
+	taken := map[string]bool{}
+	for _, id := range t.taken {
+		taken[id] = true
+	}
+	request := blocks.Request{
+		Tenant: t.pass.tenant, Needs: analyzer.Needs(t.rules, nil), Filter: analyzer.Prefilter(t.rules), Listing: &t.listing,
+		Judged: func(id string) bool { return !taken[id] }, LeaveOut: t.ledger.LeaveOut,
+		MaxTraceDuration: t.maxTraceDuration, MemoryBytes: t.memoryBytes,
+	}
+	var err error
+	t.result, err = analyzer.Scan(ctx, analyzer.ScanOptions{
+		Source: func(ctx context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error) {
+			var err error
+			t.report, err = t.store.Batches(ctx, request, deliver)
+			t.step("tick read")
+			return t.report.Reading, err
+		},
+		Rules: t.rules, Tenant: t.tenant, SettledBefore: t.began,
+		Circumstances: evidence.Circumstances{Origin: evidence.OriginSweep, Engine: t.engine},
+		Write:         t.write, Failed: t.fail, Judged: t.finish,
+	})
+	t.countRequests(t.report.Requests, t.report.Bytes)
+	return err
+}
+
+// write collects the violations of a batch.
+func (t *tick) write(_ context.Context, vs []evidence.Violation) error {
+	if t.found = append(t.found, vs...); len(t.found)+len(t.violations) > maxFound {
+		return errFoundTooMany
+	}
+	return nil
+}
+
+// fail records a verdict that is an error: its rule does not cover the start of the trace.
+func (t *tick) fail(r *rules.Rule, tr *trace.Trace, err error) {
+	t.failed[ruleOfTrace{tr.ID, r.Pack.Name, r.ID, r.Digest}] = true
+	start := tr.Start().Time()
+	if h := t.errorHoles[r]; h != nil { // one hole for each rule and tick
+		h.From, h.To = earlier(h.From, start), later(h.To, start.Add(1))
+		return
+	}
+	t.errorHoles[r] = &state.Hole{
+		Ledger: t.ledger.ID, Pack: r.Pack.Name, Rule: r.ID, Digest: r.Digest, From: start, To: start.Add(1),
+		Reason: HoleError, Subject: fmt.Sprintf("trace %s: %v", tr.ID, err),
+	}
+}
+
+// finish compares the findings of a batch with the violations that the state has of its traces.
+func (t *tick) finish(ctx context.Context, b *columnar.Batch, judged columnar.Bits) error {
+	places := map[trace.ID]int{} // in the batch
+	var ids []trace.ID
+	for i := judged.Next(0); i >= 0; i = judged.Next(i + 1) {
+		places[b.IDs[i]] = int(i)
+		ids = append(ids, b.IDs[i])
+	}
+	spans := func(id trace.ID) int { i := places[id]; return int(b.First[i+1] - b.First[i]) }
+	known, err := t.state.ViolationsOfTraces(ctx, t.tenant, ids)
+	if err != nil {
+		return err
+	}
+	found := map[string]int{} // index by ID
+	for i := range t.found {
+		found[t.found[i].ID] = i
+	}
+	for _, v := range known {
+		r := t.ruleOf(v.Pack, v.RuleID, v.RuleDigest)
+		if r == nil {
+			continue // the rule was changed or removed: its violations stand
+		}
+		tr := b.Trace(places[v.TraceID])
+		outcome := rules.Violation
+		if _, again := found[v.ID]; !again {
+			outcome = rules.Error
+			if !t.failed[ruleOfTrace{v.TraceID, v.Pack, v.RuleID, v.RuleDigest}] {
+				outcome = r.Judge(ctx, tr).Outcome // pass or not applicable
+			}
+		}
+		delete(found, v.ID)
+		change := Decide(v, outcome, spanIDs(tr))
+		if change.Correction != nil {
+			c := *change.Correction
+			c.Origin, c.Sweep, c.Engine = evidence.OriginSweep, t.sweepOf[r], t.engine
+			t.corrections = append(t.corrections, c)
+		}
+		if change.Changed {
+			t.updated = append(t.updated, change.Violation)
+		}
+	}
+	for i := range t.found {
+		v := &t.found[i]
+		if _, isNew := found[v.ID]; !isNew {
+			continue
+		}
+		delete(found, v.ID)
+		v.Sweep = t.sweepOf[t.ruleOf(v.Pack, v.RuleID, v.RuleDigest)]
+		t.violations = append(t.violations, state.Violation{Violation: *v, Ledger: t.ledger.ID, Spans: spans(v.TraceID), Status: state.StatusOpen})
+	}
+	t.found = t.found[:0]
+	return nil
+}
+
+func spanIDs(tr *trace.Trace) []trace.SpanID {
+	ids := make([]trace.SpanID, len(tr.Spans))
+	for i := range tr.Spans {
+		ids[i] = tr.Spans[i].ID
+	}
+	return ids
+}
+
+func (t *tick) ruleOf(pack, id, digest string) *rules.Rule {
+	for _, r := range t.rules {
+		if r.ID == id && r.Digest == digest && r.Pack.Name == pack {
+			return r
+		}
+	}
+	return nil
+}
+
+// load reads the ledger and the rules.
+func (t *tick) load(ctx context.Context) error {
+	ledger, err := t.ledgerOf(ctx, t.pass)
+	if err != nil {
+		return err
+	}
+	blocksOf, err := t.state.LedgerBlocks(ctx, ledger.ID)
+	if err != nil {
+		return err
+	}
+	t.before, t.stored = Ledger{Ledger: ledger, Blocks: blocksOf}, blocksOf
+	t.sweepOf = map[*rules.Rule]string{}
+	byName := map[string]*rules.Pack{}
+	for _, s := range t.pass.sweeps {
+		set, err := t.rulesOf(ctx, s)
+		if err != nil {
+			return err
+		}
+		for _, pack := range set.packs {
+			if other := byName[pack.Name]; other != nil && other.Digest != pack.Digest {
+				return fmt.Errorf("sweep %s: the pack %s in %s differs from that in %s, which another sweep with the same schedule uses: rename one", s.Name, pack.Name, pack.Path, other.Path)
+			} else if other == nil {
+				byName[pack.Name] = pack
+				t.packs = append(t.packs, pack)
+			}
+		}
+		for _, r := range set.rules {
+			if t.ruleOf(r.Pack.Name, r.ID, r.Digest) == nil {
+				t.rules = append(t.rules, r)
+				t.sweepOf[r] = s.Name
+			}
+		}
+	}
+	return nil
+}
+
+// failures returns the errors of the blocks that could not be read, by ID.
+func (t *tick) failures() map[string]error {
+	failed := map[string]error{}
+	for _, f := range t.report.Failed {
+		failed[f.ID] = f.Err
+	}
+	return failed
+}
+
+// commit writes the result of the tick in one transaction.
+func (t *tick) commit(ctx context.Context) error {
+	var written *entryWriter
+	err := t.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
+		w := &entryWriter{tick: t, tx: tx}
+		if err := w.write(ctx); err != nil {
+			return err
+		}
+		written = w
+		t.step("tick in commit")
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("commit the tick: %w", err)
+	}
+	t.step("tick committed")
+	t.judged = written.judged
+	if written.hasEntry {
+		t.stated[t.ledger.ID] = written.at
+	}
+	for _, e := range written.events {
+		t.log.InfoContext(ctx, "rules changed", "tenant", t.pass.tenant, "event", e.Name, "details", e.Details)
+	}
+	return nil
+}
+
+// problems say what the tick left incomplete.
+func (t *tick) problems() []string {
+	var problems []string
+	name := "sweep " + strings.Join(t.pass.names(), ",") + ", tenant " + t.pass.tenant + ": "
+	for _, s := range t.pass.sweeps {
+		for _, p := range t.Service.rules.sets[s.Name].problems {
+			problems = append(problems, "sweep "+s.Name+": "+p)
+		}
+	}
+	for _, p := range t.listing.Problems {
+		problems = append(problems, name+p.Error())
+	}
+	for _, f := range t.report.Failed {
+		problems = append(problems, name+"block "+f.ID+": "+f.Err.Error())
+	}
+	for _, h := range t.holes {
+		if h.Reason != HoleBefore {
+			problems = append(problems, fmt.Sprintf("%s%s to %s: %s: %s", name, h.From.Format(time.RFC3339), h.To.Format(time.RFC3339), h.Reason, h.Subject))
+		}
+	}
+	return problems
+}
+
+// countRequests adds requests to the storage to the metrics.
+func (t *tick) countRequests(requests, bytes int64) {
+	t.metrics.sourceRequests.WithLabelValues(t.labels()...).Add(float64(requests))
+	t.metrics.sourceBytes.WithLabelValues(t.labels()...).Add(float64(bytes))
+}
+
+func (t *tick) labels() []string {
+	return []string{strings.Join(t.pass.names(), ","), t.pass.tenant}
+}
+
+// reportMetrics sets the metrics of a committed tick, and logs it.
+func (t *tick) reportMetrics(ctx context.Context) {
+	m, labels := t.metrics, t.labels()
+	took := t.now().Sub(t.began)
+	m.ticks.WithLabelValues(labels...).Inc()
+	m.ticksMissed.WithLabelValues(labels...).Add(float64(t.missed))
+	m.tickSeconds.WithLabelValues(labels...).Observe(took.Seconds())
+	m.watermark.WithLabelValues(labels...).Set(seconds(t.ledger.Watermark))
+	waiting, aside := 0, 0
+	var oldest time.Time
+	for _, b := range t.ledger.Blocks {
+		switch b.State {
+		case state.BlockWaiting, state.BlockPending:
+			waiting++
+			if oldest.IsZero() || b.Earliest.Before(oldest) {
+				oldest = b.Earliest
+			}
+		case state.BlockAside:
+			aside++
+		}
+	}
+	m.blocksWaiting.WithLabelValues(labels...).Set(float64(waiting))
+	m.blocksAside.WithLabelValues(labels...).Set(float64(aside))
+	m.oldestUnjudged.WithLabelValues(labels...).Set(seconds(oldest))
+	if t.limited {
+		m.limitHits.WithLabelValues(labels...).Inc()
+	}
+	log := t.log.With("sweep", labels[0], "tenant", t.pass.tenant, "scheduled", t.scheduled)
+	if !t.judged {
+		log.DebugContext(ctx, "tick without new data", "blocks_waiting", waiting, "watermark", t.ledger.Watermark, "took", took)
+		return
+	}
+	c := t.result.Traces
+	m.blocksJudged.WithLabelValues(labels...).Add(float64(len(t.taken)))
+	m.tracesRead.WithLabelValues(labels...).Add(float64(c.Seen))
+	m.tracesJudged.WithLabelValues(labels...).Add(float64(c.Judged))
+	m.spansRead.WithLabelValues(labels...).Add(float64(c.Spans))
+	verdicts := func(outcome rules.Outcome, n int) {
+		m.verdicts.WithLabelValues(append(labels, outcome.String())...).Add(float64(n))
+	}
+	for _, r := range t.result.Rules {
+		verdicts(rules.NotApplicable, r.NotApplicable)
+		verdicts(rules.Pass, r.Pass)
+		verdicts(rules.Violation, r.Violation)
+		verdicts(rules.Error, r.Error)
+	}
+	for _, c := range t.corrections {
+		m.corrections.WithLabelValues(append(labels, string(c.Kind))...).Inc()
+	}
+	log.InfoContext(ctx, "tick", "blocks", len(t.taken), "blocks_waiting", waiting, "traces", c.Judged, "spans", c.Spans,
+		"violations", len(t.violations), "corrections", len(t.corrections), "missed", t.missed, "watermark", t.ledger.Watermark, "took", took)
+}
+
+// sortedRules returns the loaded rules in the order of results.
+func (t *tick) sortedRules() []*rules.Rule {
+	return slices.SortedFunc(slices.Values(t.rules), func(a, b *rules.Rule) int { return compareRules(a, b) })
+}
