@@ -216,9 +216,10 @@ func (p *program) newService(ctx context.Context) (s *runningService, err error)
 		return nil, errors.New("no state: set state to the name of a file, which is made if it does not exist")
 	}
 	s = &runningService{registry: prometheus.NewRegistry()}
+	opened := s // s is nil when an error is returned
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close())
+			err = errors.Join(err, opened.close())
 		}
 	}()
 	if s.log, err = c.logger(p.stderr); err != nil {
