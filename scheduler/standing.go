@@ -101,7 +101,9 @@ type ledgerStanding struct {
 	loaded map[string]bool // digests of the rules that are loaded, by pack and rule
 }
 
-func ruleKey(pack, rule, digest string) string { return strings.Join([]string{pack, rule, digest}, "\x00") }
+func ruleKey(pack, rule, digest string) string {
+	return strings.Join([]string{pack, rule, digest}, "\x00")
+}
 
 // of returns the standing of a violation.
 func (s *standingReader) of(ctx context.Context, v *state.Violation) (Standing, error) {

@@ -71,7 +71,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	p.config.addConfigFlag(root)
-	root.AddCommand(p.scanCommand(), p.serveCommand(), p.coverageCommand(), p.countCommand(), p.exportCommand(), p.blocksCommand(), p.rulesCommand(), p.configCommand()) //nolint:contextcheck // commands take cobra's
+	root.AddCommand(p.scanCommand(), p.serveCommand(), p.coverageCommand(), p.violationsCommand(), p.sweepsCommand(), p.stateCommand(), p.keysCommand(), p.countCommand(), p.exportCommand(), p.blocksCommand(), p.rulesCommand(), p.configCommand()) //nolint:contextcheck // commands take cobra's
 	root.SetArgs(args)
 	root.SetIn(p.stdin)
 	root.SetOut(out)

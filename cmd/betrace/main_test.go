@@ -60,6 +60,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("FAULTY", faulty.URL)
 			env.Setenv("DOWN", "http://"+closedPort(t))
 			env.Setenv("BLOCKS", filepath.Join(must(os.Getwd()), "../../tempoclient/blocks/testdata/vparquet5"))
+			env.Setenv("EXAMPLES", filepath.Join(must(os.Getwd()), "../../docs/examples"))
+			env.Setenv("BETRACE_SERVER_ADDRESS", closedPort(t)) // no service
 			env.Setenv("OTLPFILES", filepath.Join(must(os.Getwd()), "../../trace/otlp/testdata/tools"))
 			env.Setenv("PACK", filepath.Join(must(os.Getwd()), "../../trace/tracetest/pack.yaml"))
 			return nil

@@ -44,6 +44,27 @@ func (p *program) readState(cmd *cobra.Command, f func(context.Context, *state.R
 	return db.View(cmd.Context(), f)
 }
 
+// writeState calls f with the state, which must exist, and which no other process may have open for writing. The
+// configuration must be loaded.
+func (p *program) writeState(ctx context.Context, f func(context.Context, *state.DB) error) (err error) {
+	if err := p.config.hasState(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(p.config.State); err != nil { // opening would create it
+		return fmt.Errorf("state: %w: give the file of a service that has run", err)
+	}
+	log, err := p.config.logger(p.stderr)
+	if err != nil {
+		return err
+	}
+	db, err := state.Open(ctx, state.Options{Path: p.config.State, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return f(ctx, db)
+}
+
 // hasState returns an error if the configuration names no state.
 func (c *config) hasState() error {
 	if c.State == "" {
