@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,10 +111,8 @@ func (l *sweepList) print(to io.Writer, now time.Time, isConfigured bool) error 
 			if !t.LastTick.IsZero() {
 				last = roughly(now.Sub(t.LastTick)) + " ago"
 			}
-			upTo := stampJSON(t.Watermark)
-			if upTo == "" {
-				upTo = "nothing yet"
-			} else if !t.HasData && !t.LastTick.IsZero() {
+			upTo := cmp.Or(stampJSON(t.Watermark), "nothing yet")
+			if !t.HasData && !t.LastTick.IsZero() {
 				upTo, behind = "no data", ""
 			}
 			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%d\t%d\t%d\n", t.Tenant, upTo, behind, last, t.Waiting, t.Aside, t.Missed)
@@ -160,7 +159,7 @@ func sweepStatus(s *scheduler.SweepStatus, now time.Time, isConfigured bool, pai
 func (l *sweepList) printDeliveries(w io.Writer, now time.Time) {
 	for _, sink := range slices.Sorted(maps.Keys(l.outbox)) {
 		d := l.outbox[sink]
-		fmt.Fprintf(w, "\n%s: %s to deliver, the oldest since %s\n", sink, counted(d.Items, "item"), roughly(now.Sub(d.Oldest)))
+		fmt.Fprintf(w, "\n%s: %s to deliver, the oldest for %s\n", sink, counted(d.Items, "item"), roughly(now.Sub(d.Oldest)))
 	}
 	if len(l.refused) == 0 {
 		return
