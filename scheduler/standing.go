@@ -16,7 +16,7 @@ type Standing string
 const (
 	// StandingConfirmed means that the rule is loaded, and that the watermark has passed the start of the trace.
 	StandingConfirmed Standing = "confirmed"
-	// StandingProvisional means that more spans of the trace may arrive, with which the rule may pass.
+	// StandingProvisional means that more spans of the trace may arrive, and the rule may then pass.
 	StandingProvisional Standing = "provisional"
 	// StandingSuperseded means that the rule was changed or removed. The violation stands.
 	StandingSuperseded Standing = "superseded"

@@ -12,8 +12,8 @@ import (
 func (p *program) stateCommand() *cobra.Command {
 	verify := &cobra.Command{
 		Use:   "verify",
-		Short: "Check that nobody has edited the state",
-		Long: `Check that nobody has edited the state: for each entry its signature, its place in the chain, its results, and each
+		Short: "Check the state for edits and damage",
+		Long: `Check the state for edits and damage: for each entry its signature, its place in the chain, its results, and each
 violation and correction; the digests of blobs; and rows that name missing entries. The command reads the state, also
 while a service writes. It cannot notice an edit by someone who has the signing key, nor that the last entries are
 missing together with all that belongs to them.

@@ -50,7 +50,7 @@ resumed, it judges what Tempo still has. Without a running service, the command 
 	return list
 }
 
-// sweepList is what sweeps prints.
+// sweepList is the output of sweeps.
 type sweepList struct {
 	sweeps  []scheduler.SweepStatus
 	outbox  map[string]state.OutboxDepth
