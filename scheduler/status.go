@@ -153,7 +153,7 @@ type LedgerCoverage struct {
 	state.Ledger
 	Sweeps []string
 	// LastTick is the scheduled time of the last tick. IsOverdue reports that a whole period has passed since the next one
-	// was due. Paused reports that all of the sweeps are paused.
+	// was due, or that no tick has succeeded. Paused reports that all of the sweeps are paused.
 	LastTick          time.Time
 	IsOverdue, Paused bool
 	// Rules are the versions of the selected rules, also those that were replaced or removed.
@@ -201,6 +201,7 @@ func ReadCoverage(ctx context.Context, r *state.Reader, q CoverageQuery, now tim
 			continue
 		}
 		_, c.IsOverdue = nextTick(ledger.Schedule, c.LastTick, now)
+		c.IsOverdue = c.IsOverdue || c.LastTick.IsZero()
 		if err := c.read(ctx, r, &q); err != nil {
 			return nil, err
 		}

@@ -79,7 +79,10 @@ func (p *program) coverage(cmd *cobra.Command, f coverageFlags) error {
 		if c.ledgers, err = scheduler.ReadCoverage(ctx, r, q, now); err != nil {
 			return err
 		}
-		for _, name := range q.Sweeps {
+		if c.problems, err = f.unjudged(ctx, r, p.config, q.Sweeps, now); err != nil {
+			return err
+		}
+		for _, name := range f.sweeps {
 			if !slices.ContainsFunc(c.ledgers, func(l scheduler.LedgerCoverage) bool { return slices.Contains(l.Sweeps, name) }) {
 				c.problem("sweep %s has judged nothing%s", name, f.selected())
 			}
@@ -110,6 +113,34 @@ func (p *program) coverage(cmd *cobra.Command, f coverageFlags) error {
 		return exitError{exitFailed}
 	}
 	return nil
+}
+
+// unjudged returns a problem for each selected tenant of the configuration that has no ledger yet.
+func (f *coverageFlags) unjudged(ctx context.Context, r *state.Reader, c *config, sweeps []string, now time.Time) ([]string, error) {
+	configured, err := c.sweeps()
+	if err != nil {
+		return nil, err
+	}
+	statuses, err := scheduler.SweepStatuses(ctx, r, configured, now)
+	if err != nil {
+		return nil, err
+	}
+	var problems []string
+	for i := range statuses {
+		s := &statuses[i]
+		if !slices.Contains(sweeps, s.Name) {
+			continue
+		}
+		if len(s.Tenants) == 0 && f.tenant == "" {
+			problems = append(problems, fmt.Sprintf("sweep %s has judged nothing", s.Name))
+		}
+		for j := range s.Tenants {
+			if t := &s.Tenants[j]; t.Ledger == 0 && (f.tenant == "" || f.tenant == t.Tenant) {
+				problems = append(problems, fmt.Sprintf("sweep %s, tenant %s: nothing is judged yet", s.Name, t.Tenant))
+			}
+		}
+	}
+	return problems, nil
 }
 
 // selected returns the tenant and the rule that the flags select, for messages.
@@ -179,11 +210,15 @@ func (c *coverageReport) setRange(from, to, now time.Time, step time.Duration) e
 		l := &c.ledgers[i]
 		present = append(present, l.Present()...)
 		if l.IsOverdue && l.Watermark.Before(to) {
+			since := "since " + stamp(l.LastTick)
+			if l.LastTick.IsZero() {
+				since = "yet"
+			}
 			reason := "start betrace serve, or see betrace sweeps for errors"
 			if l.Paused {
 				reason = "it is paused; betrace sweeps resume continues it"
 			}
-			c.problem("sweep %s, tenant %s: nothing is judged since %s, and ticks are overdue: %s", strings.Join(l.Sweeps, ","), l.Tenant, stamp(l.LastTick), reason)
+			c.problem("sweep %s, tenant %s: nothing is judged %s, and ticks are overdue: %s", strings.Join(l.Sweeps, ","), l.Tenant, since, reason)
 		}
 	}
 	c.windows = c.grid.windows(present, c.from, c.to)

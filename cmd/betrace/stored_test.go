@@ -141,6 +141,35 @@ func TestCoverageOfSeveralTenantsIsThatOfTheWorst(t *testing.T) {
 	require.Contains(t, stdout, "\n2026-03-01 19:00          ### ###\n2026-03-01 20:00  ~~~ ~~~ ~~~ ~~~\n2026-03-01 21:00  ~~~ ~~~ ~~~ ~~~\n")
 }
 
+func TestASweepThatDoesNotRunIsAProblem(t *testing.T) {
+	path := storedState(t)
+	db, err := state.Open(t.Context(), state.Options{Path: path})
+	require.NoError(t, err)
+	require.NoError(t, db.Write(t.Context(), func(ctx context.Context, tx *state.Tx) error {
+		for tenant, last := range map[string]time.Time{"late": at(20, 0), "failed": {}} {
+			id, err := tx.CreateLedger(ctx, state.Ledger{Tenant: tenant, Schedule: "@every 1h UTC", Begins: at(0, 0), Watermark: at(19, 0)})
+			require.NoError(t, err)
+			require.NoError(t, tx.PutLoadedRules(ctx, []state.LoadedRule{{Ledger: id, Pack: "p", Rule: "r", Digest: "d", Begins: at(0, 0)}}))
+			require.NoError(t, tx.PutSweep(ctx, state.SweepState{Sweep: "hourly", Tenant: tenant, Ledger: id, LastTick: last}))
+		}
+		return nil
+	}))
+	require.NoError(t, db.Close())
+	coverage := func(args ...string) (int, string) {
+		code, _, stderr := betrace(t.Context(), append([]string{"coverage", "--state", path, "--from", "2026-03-01T12:00:00Z", "--to", "2026-03-01T18:00:00Z"}, args...)...)
+		return code, stderr
+	}
+	code, stderr := coverage("--tenant", "late")
+	require.Equal(t, exitOK, code, "the range is before the watermark")
+	require.Empty(t, stderr)
+	code, stderr = coverage("--tenant", "late", "--to", "2026-03-01T19:01:00Z")
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "betrace: sweep hourly, tenant late: nothing is judged since 2026-03-01T20:00:00Z, and ticks are overdue: start betrace serve, or see betrace sweeps for errors\n", stderr)
+	code, stderr = coverage("--tenant", "failed", "--to", "2026-03-01T19:01:00Z")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr, "tenant failed: nothing is judged yet, and ticks are overdue")
+}
+
 func TestViolationsShowTheirCorrections(t *testing.T) {
 	code, stdout, _ := betrace(t.Context(), "violations", "--state", storedState(t))
 	require.Equal(t, exitOK, code)
