@@ -64,6 +64,8 @@ func storedState(t *testing.T) string {
 		withdrawn := statetest.Correction(&work.Violations[1], evidence.Withdrawn)
 		_, err = statetest.Append(ctx, tx, key, &statetest.Work{Tenant: "shop", Time: at(12, 40), Corrections: []state.Correction{withdrawn}})
 		require.NoError(t, err)
+		_, err = statetest.Append(ctx, tx, key, &statetest.Work{Tenant: "bank", Time: at(13, 0), Violations: []state.Violation{statetest.Violation(20)}})
+		require.NoError(t, err)
 		return tx.PutRefused(ctx, []state.Refused{{Tenant: "shop", Sink: "tempo", Kind: "violation", ID: work.Violations[0].ID, Entry: 1, Reason: "too large", At: at(13, 0)}})
 	}))
 	return path
@@ -171,19 +173,27 @@ func TestASweepThatDoesNotRunIsAProblem(t *testing.T) {
 }
 
 func TestViolationsShowTheirCorrections(t *testing.T) {
-	code, stdout, _ := betrace(t.Context(), "violations", "--state", storedState(t))
+	path := storedState(t)
+	code, stdout, _ := betrace(t.Context(), "violations", "--state", path, "--limit", "1")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, stdout, "2026-03-01T12:00:20Z  high      payments/rule-00\n")
+	require.NotContains(t, stdout, "tenant")
+	_, stdout, _ = betrace(t.Context(), "violations", "--state", path)
+	require.Equal(t, 1, strings.Count(stdout, "\n                                tenant bank\n"))
+	require.Equal(t, 2, strings.Count(stdout, "\n                                tenant shop\n"))
+	code, stdout, _ = betrace(t.Context(), "violations", "--state", path, "--tenant", "shop")
 	require.Equal(t, exitOK, code)
 	require.Equal(t, `TRACE STARTED         SEVERITY  RULE, SERVICE: MESSAGE, TRACE ID, STANDING
 2026-03-01T12:00:01Z  medium    payments/rule-01
                                 checkout: the attribute card.number of span
                                 "POST /charge" of order 1 is not masked
-                                9e3779b97f4a7c150000000000000002  withdrawn  tenant shop
+                                9e3779b97f4a7c150000000000000002  withdrawn
                                 2026-03-01T12:10:01Z withdrawn: 1 more span
                                 arrived
 2026-03-01T12:00:00Z  low       payments/rule-00
                                 checkout: the attribute card.number of span
                                 "POST /charge" of order 0 is not masked
-                                00000000000000000000000000000001  confirmed  tenant shop
+                                00000000000000000000000000000001  confirmed
 
 2 violations
 `, stdout)

@@ -95,7 +95,7 @@ func (l *sweepList) print(to io.Writer, now time.Time, isConfigured bool) error 
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		fmt.Fprintf(w, "%s  %s\n", s.Name, sweepStatus(s, now, isConfigured, paint))
+		fmt.Fprintf(w, "%s  %s\n", s.Name, sweepStatus(s, isConfigured, paint))
 		if len(s.Tenants) == 0 {
 			fmt.Fprintln(w, "  no tenant was found yet")
 			continue
@@ -129,7 +129,7 @@ func (l *sweepList) print(to io.Writer, now time.Time, isConfigured bool) error 
 }
 
 // sweepStatus returns the schedule of a sweep and its status.
-func sweepStatus(s *scheduler.SweepStatus, now time.Time, isConfigured bool, paint painter) string {
+func sweepStatus(s *scheduler.SweepStatus, isConfigured bool, paint painter) string {
 	parts := []string{s.Schedule}
 	var next time.Time
 	overdue := false

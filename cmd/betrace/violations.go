@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -138,6 +139,7 @@ func printViolations(to io.Writer, list []scheduler.ListedViolation, more bool) 
 	w := &checkedWriter{w: to}
 	fmt.Fprintln(w, "TRACE STARTED         SEVERITY  RULE, SERVICE: MESSAGE, TRACE ID, STANDING")
 	const indent = "                                "
+	severalTenants := slices.ContainsFunc(list, func(v scheduler.ListedViolation) bool { return v.Tenant != list[0].Tenant })
 	for i := range list {
 		v := &list[i]
 		severity := fmt.Sprintf("%-8s", v.Severity)
@@ -154,10 +156,10 @@ func printViolations(to io.Writer, list []scheduler.ListedViolation, more bool) 
 		if colour := standingColours[v.Standing]; colour != "" {
 			standing = paint.paint(colour, standing)
 		}
-		if v.Tenant != "" {
-			standing += "  tenant " + v.Tenant
-		}
 		fmt.Fprintf(w, "%s%s  %s\n", indent, v.TraceID, standing)
+		if severalTenants {
+			fmt.Fprintf(w, "%stenant %s\n", indent, cmp.Or(v.Tenant, scheduler.SingleTenant))
+		}
 		for j := range v.Corrections {
 			c := &v.Corrections[j]
 			fmt.Fprintln(w, wrap(indent, fmt.Sprintf("%s %s: %s", stamp(c.FiledAt), c.Kind, oneLine(c.Reason))))
