@@ -49,7 +49,7 @@ var update = flag.Bool("update", false, "update the golden files of the scripts"
 //	same QUERY                     counts in $BLOCKS and in all.jsonl, and compares
 //
 // and the servers $FAULTY/CODE, which answer every request with that status,
-// $FAULTY/html, a login page, and $DOWN, which refuses connections.
+// $FAULTY/html, a login page, and $DOWN, which refuses connections. $CLOSED is the address of a free port.
 func TestScripts(t *testing.T) {
 	faulty := httptest.NewServer(http.HandlerFunc(answerFaulty))
 	t.Cleanup(faulty.Close)
@@ -61,7 +61,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DOWN", "http://"+closedPort(t))
 			env.Setenv("BLOCKS", filepath.Join(must(os.Getwd()), "../../tempoclient/blocks/testdata/vparquet5"))
 			env.Setenv("EXAMPLES", filepath.Join(must(os.Getwd()), "../../docs/examples"))
-			env.Setenv("BETRACE_SERVER_ADDRESS", closedPort(t)) // no service
+			env.Setenv("CLOSED", closedPort(t))
 			env.Setenv("OTLPFILES", filepath.Join(must(os.Getwd()), "../../trace/otlp/testdata/tools"))
 			env.Setenv("PACK", filepath.Join(must(os.Getwd()), "../../trace/tracetest/pack.yaml"))
 			return nil
