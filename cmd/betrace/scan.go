@@ -111,7 +111,7 @@ func (j *scanJob) connectSinks() (closeSinks func() error, err error) {
 	if j.config.Loki.URL != "" {
 		loki, err := j.config.lokiSink()
 		if err != nil {
-			return nil, fmt.Errorf("loki: %w", err)
+			return nil, err
 		}
 		j.sinks = append(j.sinks, loki)
 	}

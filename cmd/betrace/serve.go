@@ -322,7 +322,7 @@ func (s *tenantSinks) of(tenant string) ([]sink.EntrySink, error) {
 	if c.Loki.URL != "" {
 		loki, err := c.lokiSink()
 		if err != nil {
-			return nil, fmt.Errorf("loki: %w", err)
+			return nil, err
 		}
 		sinks = append(sinks, loki)
 	}
@@ -372,7 +372,7 @@ func (c *config) lokiSink() (*sink.Loki, error) {
 	}
 	client, err := access.HTTPClient()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("loki: %w", err)
 	}
 	return sink.NewLoki(sink.LokiConfig{URL: c.Loki.URL, Client: client, Lookback: c.Loki.Lookback, Tries: c.Scan.Tries})
 }
