@@ -203,6 +203,19 @@ func (o *outbox) attempt(ctx context.Context, d *state.Delivery) error {
 			return o.put(ctx, *d)
 		}
 	}
+	if d.State != state.DeliveryNew {
+		// Search may miss spans that Tempo has.
+		if tempo, ok := to.(*sink.Tempo); ok {
+			held, err := tempo.HeldByID(ctx, items)
+			if err != nil {
+				return fmt.Errorf("read back: %w", err)
+			}
+			all := items
+			if items = slices.DeleteFunc(slices.Clone(items), func(i sink.Item) bool { return held[i.ID] }); len(items) == 0 {
+				return o.confirm(ctx, d, all)
+			}
+		}
+	}
 	return o.send(ctx, d, to, items)
 }
 
@@ -213,6 +226,13 @@ func (o *outbox) send(ctx context.Context, d *state.Delivery, to sink.EntrySink,
 		return err
 	}
 	o.step("delivery marked")
+	if !d.RefileAt.IsZero() {
+		// Items that were stored before have their first filing time, so only what is sent now is moved.
+		items = slices.Clone(items)
+		for i := range items {
+			items[i].FiledAt = d.RefileAt.Add(items[i].FiledAt.Sub(d.Created))
+		}
+	}
 	err := to.Send(ctx, items)
 	var refused *sink.RefusedError
 	var tooOld *sink.TooOldError
@@ -289,12 +309,7 @@ func (o *outbox) items(ctx context.Context, d *state.Delivery, to sink.EntrySink
 	}
 	name := evidence.EntryName(o.state.Instance(), d.Entry)
 	var items []sink.Item
-	n := 0
 	add := func(item sink.Item) {
-		n++
-		if !d.RefileAt.IsZero() {
-			item.FiledAt = d.RefileAt.Add(time.Duration(n))
-		}
 		if !isRefused[item.Kind+item.ID] {
 			items = append(items, item)
 		}
