@@ -40,6 +40,7 @@ type request struct {
 	op          string // "list", "attributes", "read"
 	key         string
 	from, bytes int64
+	after       string // the last key of the page before
 }
 
 // fault is the failure of a request. The zero fault is none.
@@ -113,7 +114,7 @@ func (b *bucket) request(ctx context.Context, r request) (fault, error) {
 }
 
 func (b *bucket) ListPaged(ctx context.Context, o *driver.ListOptions) (*driver.ListPage, error) {
-	if _, err := b.request(ctx, request{op: "list", key: o.Prefix}); err != nil {
+	if _, err := b.request(ctx, request{op: "list", key: o.Prefix, after: string(o.PageToken)}); err != nil {
 		return nil, err
 	}
 	if o.BeforeList != nil {

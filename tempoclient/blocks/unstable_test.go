@@ -105,6 +105,33 @@ func TestAListingWithCompactionsMissesNoSpan(t *testing.T) {
 	require.Greater(t, during, unstable)
 }
 
+// A block that is compacted during each list, to a part that the list has passed, is never listed live.
+func TestAListingAheadOfWhichBlocksAreCompacted(t *testing.T) {
+	b := &bucket{objects: map[string][]byte{}, pageSize: 1}
+	n, current := 0, ""
+	write := func() {
+		n++
+		current = fmt.Sprintf("%03d-1", 999-n)
+		b.put("t/"+current+"/data.parquet", nil)
+		b.write(current)
+	}
+	write()
+	b.hook = func(r request) fault {
+		if r.after == "t/"+current+"/data.parquet" { // its meta.json would be next
+			old := current
+			write()
+			b.mark(old)
+		}
+		return fault{}
+	}
+	listing, err := blocks.NewStore(b.open(), "memory").List(t.Context(), "t")
+	require.NoError(t, err)
+	require.True(t, listing.Unstable)
+	require.Empty(t, listing.Live)
+	require.Greater(t, n, 5)
+	require.Contains(t, ids(listing.CompactedDuring), "997-1", "it was written during the first list")
+}
+
 // The blocks that were compacted during an unstable listing are read, too.
 func TestAnUnstableListingIsReadCompletely(t *testing.T) {
 	st := &stored{fixture: bucketOf(t, fixtureDir).objects, read: map[string]map[trace.ID]*trace.Trace{}}
