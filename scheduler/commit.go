@@ -46,8 +46,8 @@ func (w *entryWriter) write(ctx context.Context) (err error) {
 		return err
 	}
 	number := w.last.Number + 1
-	// What was judged before this tick was judged without the new versions.
-	all, holes := BeginRules(w.loaded(), previous, w.before, w.maxTraceDuration, number)
+	// Earlier ticks judged without the new versions.
+	all, holes := BeginRules(w.loaded(), previous, w.before, w.pass.sweeps[0].Settle, w.maxTraceDuration, number)
 	if len(begun)+len(ended) > 0 {
 		if err := w.tx.PutLoadedRules(ctx, all); err != nil {
 			return err
@@ -190,7 +190,7 @@ func appendStatement(ctx context.Context, tx *state.Tx, key *evidence.Key, s *ev
 // entry writes the violations and corrections, the entry about the tick, and its deliveries. With file, the entry itself
 // is filed as a statement.
 func (w *entryWriter) entry(ctx context.Context, kind evidence.EntryKind, number int64, file bool) error {
-	name := evidence.EntryName(w.tx.Instance(), number)
+	name := w.tx.EntryName(number)
 	results := w.results()
 	filedAt := w.at
 	nextFiling := func() time.Time { // no two entries of a stream have one time
@@ -246,7 +246,7 @@ func (w *entryWriter) entry(ctx context.Context, kind evidence.EntryKind, number
 	return w.deliveries(ctx, number, file)
 }
 
-// deliveries writes what the sinks are to receive.
+// deliveries writes a delivery for each sink that receives an item.
 func (w *entryWriter) deliveries(ctx context.Context, number int64, file bool) error {
 	var all []state.Delivery
 	for _, name := range w.sinkNames {

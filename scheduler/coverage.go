@@ -127,19 +127,20 @@ func (l *Ledger) presentHoles(maxTraceDuration time.Duration) []state.Hole {
 // BeginRules returns the versions of rules after those that judge were loaded, and the holes of the changed ones.
 // previous are the versions that the ledger has had. A new version covers the traces that start from the frontier on,
 // because earlier ones may have been judged without it. A version that is no longer loaded covers the traces that start
-// before the watermark and the frontier. Pass the ledger as it was before the first tick with the rules. Of each loaded
-// version only the pack, the rule, the digest, the title and the severity are used. entry is the number of the entry
-// about that tick.
+// before the watermark, and settle before the frontier. Pass the ledger as it was before the first tick with the rules.
+// Only the pack, the rule, the digest, the title and the severity of each loaded version are used. entry is the number
+// of the entry about that tick.
 func BeginRules(
-	loaded, previous []state.LoadedRule, l Ledger, maxTraceDuration time.Duration, entry int64,
+	loaded, previous []state.LoadedRule, l Ledger, settle, maxTraceDuration time.Duration, entry int64,
 ) ([]state.LoadedRule, []state.Hole) {
 	var all []state.LoadedRule
 	var holes []state.Hole
 	begins := later(l.Frontier, l.Begins)
 	for _, r := range previous {
 		if r.Ended.IsZero() && !slices.ContainsFunc(loaded, func(n state.LoadedRule) bool { return sameVersion(&n, &r) }) {
-			// The watermark may be from a clock that is ahead, so it does not count beyond the data.
-			r.Ended = later(later(earlier(l.Watermark, l.Frontier), r.Begins), l.Begins)
+			// The watermark may be from a clock that is ahead. The latest data is evidence of the time that does not
+			// depend on this clock, but a client's clock may be ahead, too.
+			r.Ended = later(later(earlier(l.Watermark, l.Frontier.Add(-settle)), r.Begins), l.Begins)
 			for _, h := range l.presentHoles(maxTraceDuration) {
 				holes = append(holes, ofRule(h, &r, entry))
 			}

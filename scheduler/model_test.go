@@ -367,7 +367,7 @@ func (h *history) commit(listing *blocks.Listing, contained []*modelBlock, at ti
 		loaded = append(loaded, state.LoadedRule{Pack: "pack", Rule: v.rule, Digest: v.digest})
 	}
 	h.entry++
-	all, more := BeginRules(loaded, h.rules, h.stored, h.maxTraceDuration, h.entry)
+	all, more := BeginRules(loaded, h.rules, h.stored, h.settle, h.maxTraceDuration, h.entry)
 	h.endVersions()
 	next = next.Commit(taken, r.failed, h.entry, h.now.Add(h.clock)).Advance(h.settle, h.maxTraceDuration)
 	h.holes = slices.Concat(h.holes, holes, more)
@@ -483,6 +483,7 @@ func (h *history) judge(v version, of verdict) error {
 	done.last = map[int]bool{}
 	for _, id := range of.spans {
 		done.all[id], done.last[id] = true, true
+		h.seen[id] = true // also if the listing was unstable
 	}
 	outcome, about, _ := outcomeOf(v, of)
 	if outcome == rules.Error {
@@ -623,7 +624,7 @@ func (h *history) checkEnd() error {
 			h.falseHoles++
 			h.log("false hole: %s", hole.Subject)
 		}
-		// Of a block that expired or that an operator changed, nobody can know whether its spans are in another one.
+		// After the expiry of a block, or a change by an operator, it is unknown whether another block has the spans.
 		if isFalse && !h.faults[expiry] && !h.faults[erasure] && !h.clockWasWrong {
 			return fmt.Errorf("the hole %q (%s) is none", hole.Reason, hole.Subject)
 		}
