@@ -49,7 +49,6 @@ var entryKinds = []EntryKind{EntryTick, EntryPart, EntryCoverage, EntryEvent}
 // The names of events.
 const (
 	EventPackLoaded   = "pack_loaded"
-	EventPackRefused  = "pack_refused"
 	EventPackRemoved  = "pack_removed"
 	EventConfigLoaded = "config_loaded"
 	EventSweepPaused  = "sweep_paused"

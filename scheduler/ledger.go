@@ -257,20 +257,6 @@ func (l Ledger) Take(now time.Time, hold time.Duration, limits Limits) []string 
 	return taken
 }
 
-// Expiring returns the sorted IDs of the compacted blocks that were not judged and that no live block replaces. A
-// caller that can read compacted blocks may pass them to [Ledger.Commit] with the others. Otherwise there is a hole
-// once Tempo deletes them.
-func (l Ledger) Expiring() []string {
-	var ids []string
-	for id, b := range l.Blocks {
-		if b.Compacted && b.State == state.BlockWaiting {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
 // LeaveOut reports whether a block is not read. It is meant for the request of a reading.
 func (l Ledger) LeaveOut(id string) bool {
 	b := l.Blocks[id]

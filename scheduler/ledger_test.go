@@ -28,7 +28,6 @@ type listed struct {
 	// want are the blocks that have to be judged, waiting or pending; pending are those of them that are pending.
 	want, pending   string
 	aside, replaced string
-	expiring        string
 	holes           string
 	judge           string // blocks that are then judged; "all": all of want
 	unreadable      string // blocks that the reading cannot read
@@ -145,13 +144,13 @@ func TestLedger(t *testing.T) {
 		},
 		"a waiting block that expires": {
 			{live: "a0 b0", want: "a0 b0", judge: "a0"},
-			{live: "c0", compacted: "b0", want: "c0", expiring: "b0", judge: "all"},
+			{live: "c0", compacted: "b0", want: "c0", judge: "all"},
 			{live: "c0", after: 20 * time.Minute, holes: "expired b0"},
 			{live: "c0"},
 		},
 		"an expiring block that is read": {
 			{live: "a0 b0", want: "a0 b0", judge: "a0"},
-			{live: "c0", compacted: "b0", want: "c0", expiring: "b0", judge: "c0 b0"},
+			{live: "c0", compacted: "b0", want: "c0", judge: "c0 b0"},
 			{live: "c0"},
 		},
 		"a waiting block that is deleted": {
@@ -178,7 +177,7 @@ func TestLedger(t *testing.T) {
 		},
 		"an erased part of a block that waits": {
 			{live: "abc1", want: "abc1"},
-			{live: "ac1", compacted: "abc1", want: "ac1", pending: "ac1", expiring: "abc1"},
+			{live: "ac1", compacted: "abc1", want: "ac1", pending: "ac1"},
 		},
 		"a block whose meta.json cannot be read": {
 			{live: "a0", want: "a0", judge: "all"},
@@ -277,7 +276,6 @@ func TestLedger(t *testing.T) {
 				require.Equal(t, len(strings.Fields(s.want)), next.Waiting())
 				require.Equal(t, strings.Fields(s.pending), inState(next, state.BlockPending), "listing %d", i+1)
 				require.Equal(t, strings.Fields(s.replaced), inState(next, state.BlockReplaced), "listing %d", i+1)
-				require.Equal(t, strings.Fields(s.expiring), append([]string{}, next.Expiring()...), "listing %d", i+1)
 				var found []string
 				for _, h := range holes {
 					found = append(found, strings.TrimSpace(h.Reason+" "+strings.TrimPrefix(strings.Split(h.Subject, ":")[0], "block ")))

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/evidence/sink"
 	"github.com/betracehq/betrace/scheduler/state"
 )
@@ -30,7 +29,7 @@ const (
 	outboxBatch = 16
 )
 
-// outbox sends what entries found to the sinks, reads it back, and repeats what did not arrive.
+// outbox sends the items of entries to the sinks, reads them back, and repeats the missing ones.
 //
 //	         mark            send, mark             read back: all there
 //	new ───────────▶ sending ───────────▶ sent ─────────────────────────▶ (deleted)
@@ -180,14 +179,14 @@ func (o *outbox) attempt(ctx context.Context, d *state.Delivery) error {
 	}
 	i := slices.IndexFunc(sinks, func(s sink.EntrySink) bool { return s.Name() == d.Sink })
 	if i < 0 {
-		return fmt.Errorf("%s is not configured any more: configure it, or delete the delivery with betrace state forget", d.Sink)
+		return fmt.Errorf("%s is not configured any more: its deliveries wait until it is configured again", d.Sink)
 	}
 	to := sinks[i]
 	items, err := o.items(ctx, d, to)
 	if err != nil {
 		return err
 	}
-	name := evidence.EntryName(o.state.Instance(), d.Entry)
+	name := o.state.EntryName(d.Entry)
 	if d.State != state.DeliveryNew {
 		held, err := to.Held(ctx, name, items)
 		if err != nil {
@@ -227,7 +226,7 @@ func (o *outbox) send(ctx context.Context, d *state.Delivery, to sink.EntrySink,
 	}
 	o.step("delivery marked")
 	if !d.RefileAt.IsZero() {
-		// Items that were stored before have their first filing time, so only what is sent now is moved.
+		// Items that were stored before have their first filing time, so only the items of this attempt are moved.
 		items = slices.Clone(items)
 		for i := range items {
 			items[i].FiledAt = d.RefileAt.Add(items[i].FiledAt.Sub(d.Created))
@@ -307,7 +306,7 @@ func (o *outbox) items(ctx context.Context, d *state.Delivery, to sink.EntrySink
 			isRefused[r.Kind+r.ID] = true
 		}
 	}
-	name := evidence.EntryName(o.state.Instance(), d.Entry)
+	name := o.state.EntryName(d.Entry)
 	var items []sink.Item
 	add := func(item sink.Item) {
 		if !isRefused[item.Kind+item.ID] {
@@ -338,17 +337,32 @@ func (o *outbox) items(ctx context.Context, d *state.Delivery, to sink.EntrySink
 	return items, nil
 }
 
-// report sets the metrics of the outbox.
-func (o *outbox) report(ctx context.Context) error {
+// report sets the metrics of the outbox. A sink without deliveries has zeros.
+func (o *outbox) report(ctx context.Context, sinkNames []string) error {
 	depths, err := o.state.Outbox(ctx)
 	if err != nil {
 		return err
 	}
-	for name, d := range depths {
+	items, err := o.state.RefusedItems(ctx)
+	if err != nil {
+		return err
+	}
+	refused := map[string]int{}
+	for _, item := range items {
+		refused[item.Sink]++
+	}
+	for _, name := range sinkNames {
+		d := depths[name]
 		o.metrics.outboxDeliveries.WithLabelValues(name).Set(float64(d.Deliveries))
 		o.metrics.outboxItems.WithLabelValues(name).Set(float64(d.Items))
 		o.metrics.outboxAge.WithLabelValues(name).Set(seconds(d.Oldest))
+		o.metrics.refused.WithLabelValues(name).Set(float64(refused[name]))
 	}
+	size, err := o.state.Size()
+	if err != nil {
+		return err
+	}
+	o.metrics.stateBytes.Set(float64(size))
 	return nil
 }
 

@@ -62,7 +62,7 @@ type ServiceOptions struct {
 	Step func(name string)
 }
 
-// Service judges what Tempo stores, on schedule, and delivers what it finds.
+// Service judges the traces that Tempo stores, on schedule, and delivers the violations.
 type Service struct {
 	state              *state.DB
 	key                *evidence.Key
@@ -182,7 +182,7 @@ func (s *Service) runDue(ctx context.Context) (next time.Time, err error) {
 			next = earlier(next, at)
 		}
 	}
-	if err := s.outbox.report(ctx); err != nil {
+	if err := s.outbox.report(ctx, s.sinkNames); err != nil {
 		return time.Time{}, err
 	}
 	return next, nil
@@ -339,7 +339,7 @@ func (s *Service) tickFailed(ctx context.Context, p *pass, failure error) (time.
 }
 
 // errOutboxFull pauses sweeps until the sinks have received enough.
-var errOutboxFull = errors.New("the outbox is full: the sweep is paused until the sinks accept what was found; see the errors of the sinks, or raise outbox.max_items")
+var errOutboxFull = errors.New("the outbox is full: the sweep is paused until the sinks accept its items; see the errors of the sinks, or raise outbox.max_items")
 
 // tick runs one tick and signals the outbox.
 func (s *Service) tick(ctx context.Context, p *pass, scheduled time.Time, missed int) (*tick, error) {
@@ -468,11 +468,11 @@ func (s *Service) takeLedger(ctx context.Context, tx *state.Tx, p *pass) (state.
 type Once struct {
 	// Ticks counts the ticks that were committed, and Violations the violations that they found.
 	Ticks, Violations int
-	// Problems say what is incomplete.
+	// Problems are the incomplete parts, one sentence each.
 	Problems []string
 }
 
-// Once runs each sweep once, now, until nothing is left to judge, and delivers what was found until the sinks have it or
+// Once runs each sweep once, now, until nothing is left to judge, and delivers the items until the sinks have them or
 // the context of deliveries ends. Sweeps that fail are problems.
 func (s *Service) Once(ctx context.Context, deliverFor time.Duration) (Once, error) {
 	var once Once

@@ -323,7 +323,7 @@ func (t *tick) commit(ctx context.Context) error {
 	return nil
 }
 
-// problems say what the tick left incomplete.
+// problems returns the incomplete parts of the tick, one sentence each.
 func (t *tick) problems() []string {
 	var problems []string
 	name := "sweep " + strings.Join(t.pass.names(), ",") + ", tenant " + t.pass.tenant + ": "

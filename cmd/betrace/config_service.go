@@ -24,7 +24,7 @@ type serverConfig struct {
 	PProf   bool
 }
 
-// outboxConfig controls the delivery of what sweeps find.
+// outboxConfig controls the delivery of violations, corrections and statements.
 type outboxConfig struct {
 	MaxItems    int
 	ResendAfter time.Duration

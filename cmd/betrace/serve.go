@@ -59,7 +59,8 @@ With --once each sweep runs once, until nothing is left to judge, and the comman
 			return p.serve(cmd.Context(), cmd.Flags())
 		},
 	}
-	p.config.addFlags(cmd.Flags())
+	p.config.addFlagsOf(cmd.Flags(), "state", "signing-key", "address", "tempo", "tempo-grpc", "tempo-otlp", "tempo-blocks", "tempo-config",
+		"tempo-retention", "loki", "concurrency", "max-trace-duration", "request-timeout", "search-limit", "tries")
 	cmd.Flags().BoolVar(&once, "once", false, "run each sweep once, and end")
 	cmd.Flags().DurationVar(&deliverFor, "deliver-for", deliverFor, "with --once: time for which the sinks are waited for")
 	return cmd
@@ -203,7 +204,7 @@ type runningService struct {
 	closers  []func() error
 }
 
-// newService opens what the service needs.
+// newService opens the storage and the state, and makes the service.
 func (p *program) newService(ctx context.Context) (s *runningService, err error) {
 	c := p.config
 	sweeps, err := c.sweeps()
@@ -255,7 +256,7 @@ func (p *program) newService(ctx context.Context) (s *runningService, err error)
 	return s, err
 }
 
-// close closes what was opened, the last first.
+// close closes the resources, the last one first.
 func (s *runningService) close() error {
 	var errs []error
 	for _, end := range slices.Backward(s.closers) {

@@ -29,19 +29,8 @@ func (c *config) addFlagsOf(flags *pflag.FlagSet, names ...string) {
 
 // readState loads the configuration and calls f with one moment of the state, which it opens for reading. A running
 // service is not disturbed.
-func (p *program) readState(cmd *cobra.Command, f func(context.Context, *state.Reader) error) (err error) {
-	if err := p.config.load(cmd.Flags()); err != nil {
-		return err
-	}
-	if err := p.config.hasState(); err != nil {
-		return err
-	}
-	db, err := state.OpenReadOnly(cmd.Context(), p.config.State)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	return db.View(cmd.Context(), f)
+func (p *program) readState(cmd *cobra.Command, f func(context.Context, *state.Reader) error) error {
+	return p.withState(cmd, func(db *state.DB) error { return db.View(cmd.Context(), f) })
 }
 
 // writeState calls f with the state, which must exist, and which no other process may have open for writing. The

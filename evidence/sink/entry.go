@@ -27,7 +27,7 @@ type Item struct {
 	Statement  *Statement
 	// Line is the record of a violation or correction as it was committed. If it is nil, it is made anew.
 	Line []byte
-	// FiledAt is the time under which the item is filed, whatever time the violation or correction contains. Within
+	// FiledAt is the time under which the item is filed, regardless of the time in the violation or correction. Within
 	// an entry the times differ by a nanosecond at least, because a sink may return its items in pages by time.
 	FiledAt time.Time
 }

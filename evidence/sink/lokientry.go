@@ -79,7 +79,7 @@ type sending struct {
 // one that concerns all records.
 const maxRefused = 20
 
-// refusesAll reports whether Loki seems to refuse every record, whatever is in it.
+// refusesAll reports whether Loki seems to refuse every record, regardless of its content.
 func (s *sending) refusesAll() bool {
 	return s.stored == 0 && s.tooOld == nil && s.last != nil && !s.last.single
 }

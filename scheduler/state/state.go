@@ -10,10 +10,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver of the default database
+
+	"github.com/betracehq/betrace/evidence"
 )
 
 // Options configure [Open].
@@ -272,5 +273,5 @@ func (r *Reader) Instance() string { return r.instance }
 // EntryName returns the name of an entry in records and spans. It tells apart the entries of two services that write
 // to the same sinks.
 func (r *Reader) EntryName(number int64) string {
-	return r.instance + "-" + strconv.FormatInt(number, 10)
+	return evidence.EntryName(r.instance, number)
 }
