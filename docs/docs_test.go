@@ -231,7 +231,7 @@ func TestFlagsAndSettingsExist(t *testing.T) {
 	for key := range settings {
 		variables["BETRACE_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = true
 	}
-	key := regexp.MustCompile(`^(tempo|loki|scan|limits)\.[a-z_.]+$`)
+	key := regexp.MustCompile(`^(tempo|loki|scan|limits|signing|outbox|log)\.[a-z_.]+$`) // server.address is also an attribute of OpenTelemetry
 	for _, file := range documents(t) {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
@@ -250,7 +250,7 @@ func TestFlagsAndSettingsExist(t *testing.T) {
 			}
 		}
 		for _, block := range blocks(t, file) {
-			if block.language == "yaml" && regexp.MustCompile(`^(tempo|loki|scan|limits|tenant|rules):`).MatchString(block.text) {
+			if block.language == "yaml" && regexp.MustCompile(`^(tempo|loki|scan|limits|tenant|rules|state|sweeps):`).MatchString(block.text) {
 				name := filepath.Join(t.TempDir(), "betrace.yaml")
 				require.NoError(t, os.WriteFile(name, []byte(block.text), 0o600))
 				output(t, program, "--config", name, "config", "check")
