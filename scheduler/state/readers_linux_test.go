@@ -25,10 +25,14 @@ func TestReadersOfAnotherUser(t *testing.T) {
 	program, err := os.ReadFile(os.Args[0])
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "program"), program, 0o755)) //nolint:gosec // another user runs it
+	cover := filepath.Join(dir, "cover") // with -cover each process writes its counts at its end
+	require.NoError(t, os.Mkdir(cover, 0o777))
+	require.NoError(t, os.Chmod(cover, 0o777)) //nolint:gosec // another user writes to it
 	path := filepath.Join(dir, "state.db")
 	read := func(path string) (string, error) {
 		cmd := child(t, "read", path)
 		cmd.Path, cmd.Dir = filepath.Join(dir, "program"), dir
+		cmd.Env = append(cmd.Env, "GOCOVERDIR="+cover)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		out, err := cmd.CombinedOutput()
 		return strings.TrimSpace(string(out)), err
