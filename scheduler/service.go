@@ -89,6 +89,7 @@ type Service struct {
 	retryAt            map[string]time.Time // of passes whose last tick failed
 	failures           map[string]int
 	stated             map[int64]time.Time // when the coverage of a ledger was last stated
+	storageIsEmpty     bool                // by the last list of tenants
 }
 
 // New returns a service. It makes no request.
@@ -200,6 +201,11 @@ func (s *Service) passes(ctx context.Context) ([]*pass, error) {
 			found, err := s.store.Tenants(ctx)
 			if err != nil {
 				return nil, err
+			}
+			if isEmpty := len(found) == 0; isEmpty != s.storageIsEmpty {
+				if s.storageIsEmpty = isEmpty; isEmpty {
+					s.log.WarnContext(ctx, "the storage has no tenant; nothing is judged until it has one", "storage", s.source)
+				}
 			}
 			for _, name := range found {
 				names[name] = true

@@ -72,6 +72,9 @@ func (t *tick) run(ctx context.Context) (err error) {
 		return err
 	}
 	t.countRequests(t.listing.Requests, t.listing.Bytes)
+	if isUnusable(&t.listing) && len(t.before.Blocks) > 0 {
+		return fmt.Errorf("%w; the last listing had %d blocks: make the storage available, or remove tenant %s from the sweep", t.listing.Problems[0].Err, len(t.before.Blocks), t.pass.tenant)
+	}
 	t.step("tick listed")
 	if err := t.choose(ctx); err != nil {
 		return err

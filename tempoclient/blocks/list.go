@@ -337,6 +337,15 @@ func (l *lister) objectsNow(ctx context.Context, idPrefix string) (blocks map[st
 		o, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			maps.DeleteFunc(blocks, func(_ string, set objectSet) bool { return !set.live && !set.compacted && !set.hasData })
+			unreadable, err := l.unreadable(l.tenant)
+			if err != nil {
+				return nil, false, fmt.Errorf("blocks at %s: list %s/: %w", l.url, l.tenant, err)
+			}
+			for _, id := range unreadable {
+				if strings.HasPrefix(id, idPrefix) && blocks[id] == (objectSet{}) {
+					blocks[id] = objectSet{live: true} // reading its meta.json says why
+				}
+			}
 			return blocks, indexed, nil
 		}
 		if err != nil {

@@ -204,6 +204,31 @@ func readFolder(folder string) (c folderContent, err error) {
 	return c, nil
 }
 
+// unreadable returns the folders in one of local storage that cannot be read, or an error if this is so for the folder
+// itself, or for the storage. The bucket leaves such folders out of its lists without an error, as if Tempo had deleted
+// them. A folder that does not exist has none.
+func (s *Store) unreadable(folder string) (names []string, err error) {
+	if s.folder == "" {
+		return nil, nil
+	}
+	if _, err := os.ReadDir(s.folder); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(filepath.Join(s.folder, folder))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		if _, err := os.ReadDir(filepath.Join(s.folder, folder, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
 // localFolder returns the folder of a file URL.
 func localFolder(fileURL string) string {
 	u, err := url.Parse(fileURL)

@@ -132,6 +132,9 @@ func (s *Store) tenantsNow(ctx context.Context) ([]string, error) {
 	for it := s.bucket.List(&blob.ListOptions{Delimiter: "/"}); ; w.moved() {
 		o, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
+			if _, err := s.unreadable(""); err != nil {
+				return nil, fmt.Errorf("blocks at %s: list tenants: %w", s.url, err)
+			}
 			return tenants, nil
 		}
 		if err != nil {
