@@ -180,6 +180,7 @@ server: {address: "127.0.0.1:0"}
 tempo: {url: "http://%s", otlp: "%s", blocks: %s}
 loki: {url: "http://%s"}
 outbox: {resend_after: 5s}
+scan: {tries: 2}
 log: {level: debug}
 sweeps:
   - {name: all, schedule: "@every 1s", tenants: [%s], packs: [%s], start: 1h, settle: 20s, hold: 0s}
@@ -329,6 +330,19 @@ func (s *served) await(t *testing.T, delivered bool) {
 	require.Fail(t, "the service does not finish", left)
 }
 
+// awaitFailure waits until a delivery has failed.
+func (s *served) awaitFailure(t *testing.T) {
+	t.Helper()
+	db, err := state.OpenReadOnly(t.Context(), s.state())
+	require.NoError(t, err)
+	defer db.Close()
+	require.Eventually(t, func() bool {
+		waiting, err := db.DueDeliveries(t.Context(), time.Now().Add(time.Hour), 100)
+		require.NoError(t, err)
+		return slices.ContainsFunc(waiting, func(d state.Delivery) bool { return d.Error != "" })
+	}, *crashPatience, 100*time.Millisecond, "a delivery to a closed sink must fail")
+}
+
 // violations returns all violations of the state, and the open ones by trace and rule.
 func (s *served) violations(t *testing.T, db *state.DB) (all []state.Violation, open []found) {
 	t.Helper()
@@ -469,6 +483,7 @@ func closeGates(t *testing.T, s *served) {
 		s.load(t, 60)
 		s.load(t, 0)
 		s.await(t, false) // sweeps go on meanwhile
+		s.awaitFailure(t)
 		for _, g := range gates {
 			g.open(true)
 		}

@@ -25,7 +25,7 @@ func TestReadersOfAnotherUser(t *testing.T) {
 	program, err := os.ReadFile(os.Args[0])
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "program"), program, 0o755)) //nolint:gosec // another user runs it
-	cover := filepath.Join(dir, "cover") // with -cover each process writes its counts at its end
+	cover := filepath.Join(dir, "cover")                                            // with -cover each process writes its counts at its end
 	require.NoError(t, os.Mkdir(cover, 0o777))
 	require.NoError(t, os.Chmod(cover, 0o777)) //nolint:gosec // another user writes to it
 	path := filepath.Join(dir, "state.db")
