@@ -33,8 +33,8 @@ down: ## stop the servers of make up
 status: ## show the servers of make up
 	go run ./deploy/stack/cmd/stack status
 
-test: ## run all tests, including those on real servers, and check the coverage (the first run builds Tempo, Loki and SeaweedFS: about 20 minutes on two cores)
-	go run ./deploy/stack/cmd/stack build -s3
+test: ## run all tests, including those on real servers, and check the coverage (the first run builds Tempo, Loki and SeaweedFS and fetches PostgreSQL: about 20 minutes on two cores)
+	go run ./deploy/stack/cmd/stack build -all
 	go vet ./...
 	go test -timeout 40m -coverpkg=./... -coverprofile=coverage.out ./...
 	go run ./tools/coverage -min 85 coverage.out
@@ -75,11 +75,11 @@ torture: ## check the ledger of blocks in 10,000 random histories (about 10 minu
 	go test ./scheduler -run '^TestLedgerModel$$' -v -count=1 -timeout 3h -model.histories 10000
 
 race: ## run all tests under the race detector
-	go run ./deploy/stack/cmd/stack build -s3
+	go run ./deploy/stack/cmd/stack build -all
 	go test -race -timeout 60m ./...
 
 mutation: ## change the code in many places and check that the tests detect it
-	go run ./deploy/stack/cmd/stack build -s3
+	go run ./deploy/stack/cmd/stack build -all
 	go run ./tools/mutation
 
 plan-mutants: ## change each operator, bound and number of the engine once and check that the tests detect it (about 90 minutes)

@@ -18,7 +18,7 @@ import (
 // other end of the pipe dies for any reason, even while the program is shutting down. It exits with the
 // program's status. After that it kills nothing, because another process may have the same PID by then.
 const guard = `
-trap : TERM
+trap : TERM INT
 exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
@@ -35,12 +35,18 @@ type process struct {
 	cmd     *exec.Cmd
 	alive   io.Closer // closing it kills the server
 	logFile string
-	exited  chan struct{} // closed after the server has ended and err is set
+	end     syscall.Signal // ends the server
+	exited  chan struct{}  // closed after the server has ended and err is set
 	err     error
 }
 
 // start runs a program with its output in logFile, in a process group of its own.
 func start(name, logFile string, env []string, program string, args ...string) (*process, error) {
+	return startAs(nil, "", name, logFile, env, program, args...)
+}
+
+// startAs runs a program as a user, in a folder. If user is nil, it is that of this process, as is an empty folder.
+func startAs(user *syscall.Credential, dir, name, logFile string, env []string, program string, args ...string) (*process, error) {
 	log, err := os.Create(logFile)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -49,7 +55,7 @@ func start(name, logFile string, env []string, program string, args ...string) (
 	cmd := exec.Command("sh", append([]string{"-c", guard, "sh", program}, args...)...) //nolint:noctx // the server outlives the context of its start: stop ends it
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setpgid: true, Credential: user}
 	alive, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -57,7 +63,7 @@ func start(name, logFile string, env []string, program string, args ...string) (
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	p := &process{name: name, cmd: cmd, alive: alive, logFile: logFile, exited: make(chan struct{})}
+	p := &process{name: name, cmd: cmd, alive: alive, logFile: logFile, end: syscall.SIGTERM, exited: make(chan struct{})}
 	go func() {
 		p.err = cmd.Wait()
 		close(p.exited)
@@ -69,25 +75,32 @@ var errExitedOK = errors.New("exit status 0")
 
 // waitReady polls url until it returns 200.
 func (p *process) waitReady(ctx context.Context, url string) error {
-	for {
+	return p.waitUntil(ctx, url, func() bool {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
+			return false // the URL is ours
 		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
 		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// waitUntil polls a condition until it holds. address is part of errors.
+func (p *process) waitUntil(ctx context.Context, address string, ready func() bool) error {
+	for !ready() {
 		select {
 		case <-p.exited:
 			return fmt.Errorf("%s ended: %w; its log ends with\n%s", p.name, cmp.Or(p.err, errExitedOK), p.logTail())
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready (%s): %w; its log ends with\n%s", p.name, url, context.Cause(ctx), p.logTail())
+			return fmt.Errorf("%s is not ready (%s): %w; its log ends with\n%s", p.name, address, context.Cause(ctx), p.logTail())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+	return nil
 }
 
 func (p *process) logTail() string {
@@ -102,13 +115,13 @@ func (p *process) logTail() string {
 func (p *process) lostPort() bool {
 	select {
 	case <-p.exited:
-		return strings.Contains(p.logTail(), "address already in use")
+		return strings.Contains(strings.ToLower(p.logTail()), "address already in use")
 	default:
 		return false
 	}
 }
 
-// stop ends the server with SIGTERM, and after the grace period with SIGKILL.
+// stop ends the server with its signal, and after the grace period with SIGKILL.
 func (p *process) stop(grace time.Duration) error {
 	defer p.alive.Close()
 	signal := func(s syscall.Signal) error {
@@ -117,7 +130,7 @@ func (p *process) stop(grace time.Duration) error {
 		}
 		return nil
 	}
-	if err := signal(syscall.SIGTERM); err != nil {
+	if err := signal(p.end); err != nil {
 		return err
 	}
 	select {

@@ -26,11 +26,13 @@ const CompactedRetention = 10 * time.Second
 
 // Options select and configure the servers.
 type Options struct {
-	// Tempo and Loki start these servers. At least one of Tempo, Loki and S3 must be set.
+	// Tempo and Loki start these servers. At least one of Tempo, Loki, S3 and Postgres must be set.
 	Tempo, Loki bool
 	// S3 starts a SeaweedFS with an empty bucket. If Tempo is started too, it stores its blocks there
 	// instead of in a folder.
 	S3 bool
+	// Postgres starts a PostgreSQL.
+	Postgres bool
 	// Profile is Tempo's configuration. If empty, it is Fast.
 	Profile Profile
 	// Multitenant makes both servers require a tenant with each request.
@@ -73,9 +75,12 @@ type Stack struct {
 	S3 *Bucket
 	// LokiURL is Loki's HTTP API.
 	LokiURL string
+	// Postgres is the PostgreSQL of Options.Postgres, or nil.
+	Postgres *Postgres
 
 	processes []*process
 	sockets   []string // not removed by SeaweedFS
+	folders   []string // further folders that Stop removes
 	removeDir bool
 	stopOnce  sync.Once
 	stopErr   error
@@ -99,7 +104,7 @@ func Start(ctx context.Context, opts Options) (*Stack, error) {
 		s.Dir, s.removeDir = dir, true
 	}
 	var wg sync.WaitGroup
-	var tempoErr, lokiErr error
+	var tempoErr, lokiErr, postgresErr error
 	var mu sync.Mutex
 	add := func(p *process) {
 		mu.Lock()
@@ -122,8 +127,11 @@ func Start(ctx context.Context, opts Options) (*Stack, error) {
 	if opts.Loki && !s.runningLoki() {
 		wg.Go(func() { lokiErr = s.startLoki(ctx, opts, add) })
 	}
+	if opts.Postgres {
+		wg.Go(func() { postgresErr = s.startPostgres(ctx, opts, add) })
+	}
 	wg.Wait()
-	if err := errors.Join(tempoErr, lokiErr); err != nil {
+	if err := errors.Join(tempoErr, lokiErr, postgresErr); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
@@ -271,6 +279,9 @@ func (s *Stack) Stop() error {
 		}
 		wg.Wait()
 		errs[len(s.processes)] = s.removeSockets()
+		for _, dir := range s.folders {
+			errs = append(errs, os.RemoveAll(dir))
+		}
 		if s.removeDir {
 			errs = append(errs, os.RemoveAll(s.Dir))
 		}

@@ -1,10 +1,10 @@
 // Command stack builds, starts and stops a Tempo and a Loki for developers. With -s3 it also starts a
 // SeaweedFS, an S3 server, in which Tempo then stores its blocks.
 //
-//	stack build [-s3]    build the servers, once
-//	stack up [-s3]       start them and keep them running
-//	stack status         print their addresses
-//	stack down           stop them
+//	stack build [-s3|-all]    build the servers, once; with -all also SeaweedFS, and fetch PostgreSQL
+//	stack up [-s3]            start them and keep them running
+//	stack status              print their addresses
+//	stack down                stop them
 package main
 
 import (
@@ -39,6 +39,8 @@ func main() {
 	switch command := strings.Join(os.Args[1:], " "); command {
 	case "build", "build -s3":
 		run = func(ctx context.Context) error { return build(ctx, len(os.Args) > 2) }
+	case "build -all":
+		run = buildAll
 	case "up", "up -s3":
 		run = func(ctx context.Context) error { return up(ctx, len(os.Args) > 2) }
 	case "serve", "serve -s3":
@@ -48,7 +50,7 @@ func main() {
 	case "down":
 		run = down
 	default:
-		fmt.Fprintln(os.Stderr, "usage: stack build [-s3] | up [-s3] | status | down")
+		fmt.Fprintln(os.Stderr, "usage: stack build [-s3|-all] | up [-s3] | status | down")
 		os.Exit(2)
 	}
 	if err := run(ctx); err != nil {
@@ -70,6 +72,18 @@ func build(ctx context.Context, s3 bool) error {
 		fmt.Printf("%s: %s\n", server, path)
 	}
 	return nil
+}
+
+// buildAll builds or fetches all servers that tests need.
+func buildAll(ctx context.Context) error {
+	if err := build(ctx, true); err != nil {
+		return err
+	}
+	path, err := stack.BuildPostgres(ctx, os.Stderr)
+	if err == nil {
+		fmt.Printf("postgres: %s\n", path)
+	}
+	return err
 }
 
 // up starts this program again as a detached process that runs the servers.

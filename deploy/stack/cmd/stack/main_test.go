@@ -254,7 +254,19 @@ func TestServersThatDoNotStartAreAnError(t *testing.T) {
 	require.ErrorContains(t, up(t.Context(), false), "out of disk")
 	require.ErrorContains(t, serve(t.Context(), false), "out of disk")
 
+	t.Setenv("BETRACE_TEST_POSTGRES", "db.example")
+	_, errs, code = run(t, "build", "-all")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "stack: BETRACE_TEST_POSTGRES is no URL of a PostgreSQL")
+	t.Setenv("BETRACE_TEST_POSTGRES", "postgres://me@db.example/test")
+	out, errs, code := run(t, "build", "-all")
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "\npostgres: postgres://me@db.example/test\n")
+
 	t.Setenv("TEMPO_BIN", "/none")
+	_, errs, code = run(t, "build", "-all")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "stack: TEMPO_BIN: stat /none")
 	_, errs, code = run(t, "build")
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, "stack: TEMPO_BIN: stat /none: no such file or directory")
@@ -323,6 +335,6 @@ func TestAnUnknownCommandSaysWhichThereAre(t *testing.T) {
 	for _, args := range [][]string{nil, {"sideways"}, {"up", "down"}, {"down", "-s3"}, {"up", "-s3", "-s3"}} {
 		_, errs, code := run(t, args...)
 		require.Equal(t, 2, code)
-		require.Contains(t, errs, "usage: stack build [-s3] | up [-s3] | status | down")
+		require.Contains(t, errs, "usage: stack build [-s3|-all] | up [-s3] | status | down")
 	}
 }
