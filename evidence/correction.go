@@ -116,7 +116,7 @@ func (c *Correction) Labels() (string, error) {
 	if !slices.Contains(origins, c.Origin) {
 		return "", fmt.Errorf("correction %s: its origin is %q: want one of %q", c.ID, c.Origin, origins)
 	}
-	return fmt.Sprintf(`{betrace_kind="correction", origin=%q, service_name="betrace", severity=%q}`, c.Origin, c.Severity), nil
+	return labels("correction", &c.Circumstances, c.Severity), nil
 }
 
 // Metadata returns the structured metadata that Loki keeps beside the record.
@@ -154,6 +154,9 @@ func (c *Correction) span(s ptrace.Span) {
 	s.SetEndTimestamp(pcommon.NewTimestampFromTime(c.FiledAt))
 	attrs := s.Attributes()
 	attrs.PutBool("betrace.correction", true)
+	if c.Muted {
+		attrs.PutBool("betrace.muted", true)
+	}
 	putTexts(attrs, []attribute{
 		{AttrCorrectionID, c.ID},
 		{AttrViolationID, c.ViolationID},

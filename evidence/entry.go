@@ -53,6 +53,8 @@ const (
 	EventConfigLoaded = "config_loaded"
 	EventSweepPaused  = "sweep_paused"
 	EventSweepResumed = "sweep_resumed"
+	EventRuleMuted    = "rule_muted"
+	EventRuleUnmuted  = "rule_unmuted"
 	EventKeyAdded     = "key_added"
 	EventKeyRetired   = "key_retired"
 	EventKeyLost      = "key_lost"

@@ -165,7 +165,17 @@ func (v *Violation) Labels() (string, error) {
 	if !slices.Contains(origins, v.Origin) {
 		return "", fmt.Errorf("violation %s: its origin is %q: want one of %q", v.ID, v.Origin, origins)
 	}
-	return fmt.Sprintf(`{betrace_kind="violation", origin=%q, service_name="betrace", severity=%q}`, v.Origin, v.Severity), nil
+	return labels("violation", &v.Circumstances, v.Severity), nil
+}
+
+// labels returns the labels of a stream. Only muted items have the label muted, so that muting leaves other streams as
+// they are.
+func labels(kind string, c *Circumstances, severity string) string {
+	muted := ""
+	if c.Muted {
+		muted = `muted="true", `
+	}
+	return fmt.Sprintf(`{betrace_kind=%q, %sorigin=%q, service_name="betrace", severity=%q}`, kind, muted, c.Origin, severity)
 }
 
 // Metadata returns the structured metadata that Loki keeps beside the record.

@@ -95,6 +95,9 @@ func (v *Violation) span(s ptrace.Span, at time.Time) {
 		{AttrEntry, v.Entry},
 	})
 	attrs.PutBool("betrace.provisional", v.Provisional)
+	if v.Muted {
+		attrs.PutBool("betrace.muted", true)
+	}
 	controls := attrs.PutEmptySlice("betrace.controls")
 	for _, c := range v.Controls {
 		controls.AppendEmpty().SetStr(c)

@@ -45,6 +45,8 @@ type Circumstances struct {
 	WindowStart, WindowEnd time.Time
 	// Provisional is set if more of the trace may still arrive.
 	Provisional bool
+	// Muted is set if the rule was muted when the violation was found. Alerts leave it out.
+	Muted bool
 	// Engine is the version of BeTrace.
 	Engine string
 	// Entry is the [EntryName] of the entry about the violation or correction, if there is one.
@@ -84,7 +86,9 @@ func ViolationID(tenant, pack, ruleID, ruleDigest string, id trace.ID) string {
 	return identity(tenant, pack, ruleID, ruleDigest, string(id[:]))
 }
 
-func identity(parts ...string) string {
+func identity(parts ...string) string { return hex.EncodeToString(hashed(parts...)[:16]) }
+
+func hashed(parts ...string) []byte {
 	h := sha256.New()
 	for _, part := range parts {
 		var length [8]byte
@@ -92,7 +96,14 @@ func identity(parts ...string) string {
 		h.Write(length[:]) // a hash never fails
 		h.Write([]byte(part))
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return h.Sum(nil)
+}
+
+// TextDigest returns the SHA-256, in hexadecimal, over a random salt and texts, each hashed after its length as in
+// [ViolationID]. It names texts that may have to be erased, such as names of people.
+func TextDigest(salt string, texts ...string) string {
+	sum := hashed(append([]string{salt}, texts...)...)
+	return hex.EncodeToString(sum)
 }
 
 // SpanIDs returns the IDs of a violation's span: the first 16 and the next 8 bytes

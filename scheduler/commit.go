@@ -197,6 +197,10 @@ func (w *entryWriter) entry(ctx context.Context, kind evidence.EntryKind, number
 		filedAt = filedAt.Add(1)
 		return filedAt
 	}
+	mutes, err := mutesAt(ctx, w.tx, w.tenant, w.at)
+	if err != nil {
+		return err
+	}
 	var lines, corrected [][]byte
 	for i := range w.violations {
 		v := &w.violations[i]
@@ -205,6 +209,9 @@ func (w *entryWriter) entry(ctx context.Context, kind evidence.EntryKind, number
 			return err
 		}
 		v.Entry, v.EntryNumber, v.Ordinal, v.Line, v.FiledAt = name, number, i, line, nextFiling()
+		if v.Muted = mutes.apply(&v.Violation); v.Muted {
+			w.muted++
+		}
 		v.Provisional = !v.TraceStart.Time().Before(w.ledger.Watermark)
 		lines = append(lines, line)
 		results.Violations = append(results.Violations, evidence.NewLineRef(v.ID, line))

@@ -14,7 +14,7 @@ type metrics struct {
 	tracesRead, spansRead, tracesJudged                  *prometheus.CounterVec
 	verdicts                                             *prometheus.CounterVec
 	sourceRequests, sourceBytes                          *prometheus.CounterVec
-	blocksJudged, limitHits, corrections                 *prometheus.CounterVec
+	blocksJudged, limitHits, corrections, muted          *prometheus.CounterVec
 	blocksWaiting, blocksAside                           *prometheus.GaugeVec
 	outboxDeliveries, outboxItems, outboxAge, refused    *prometheus.GaugeVec
 	sinkErrors, delivered                                *prometheus.CounterVec
@@ -50,6 +50,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		blocksJudged:   counter("sweep_blocks_judged_total", "Blocks judged.", "sweep", "tenant"),
 		limitHits:      counter("sweep_limit_hits_total", "Ticks that left blocks for the next tick because of a limit.", "sweep", "tenant"),
 		corrections:    counter("sweep_corrections_total", "Corrections of violations.", "sweep", "tenant", "kind"),
+		muted:          counter("sweep_muted_violations_total", "New violations of muted rules.", "sweep", "tenant"),
 		blocksWaiting:  gauge("sweep_blocks_waiting", "Blocks that wait to be judged.", "sweep", "tenant"),
 		blocksAside:    gauge("sweep_blocks_set_aside", "Blocks that are set aside because they cannot be read.", "sweep", "tenant"),
 

@@ -131,6 +131,8 @@ func (s *Service) handler(opts ServerOptions, all func() []services.Service) htt
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{}))
 	mux.HandleFunc("POST /api/v1/sweeps/{name}/{action}", s.sweepAction)
+	mux.HandleFunc("POST /api/v1/mutes", s.mute)
+	mux.HandleFunc("POST /api/v1/mutes/{id}/end", s.endMute)
 	if opts.PProf {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

@@ -47,6 +47,7 @@ type tick struct {
 	updated     []state.Violation
 	corrections []evidence.Correction
 	holes       []state.Hole
+	muted       int  // of violations
 	judged      bool // the taken blocks were judged and that was committed
 	errorHoles  map[*rules.Rule]*state.Hole
 }
@@ -135,7 +136,7 @@ func (t *tick) choose(ctx context.Context) error {
 
 // judge reads the traces of the taken blocks and judges them.
 func (t *tick) judge(ctx context.Context) error {
-	t.found, t.violations, t.updated, t.corrections = nil, nil, nil, nil
+	t.found, t.violations, t.updated, t.corrections, t.muted = nil, nil, nil, nil, 0
 	t.failed, t.errorHoles = map[ruleOfTrace]bool{}, map[*rules.Rule]*state.Hole{}
 	taken := map[string]bool{}
 	for _, id := range t.taken {
@@ -219,6 +220,7 @@ func (t *tick) finish(ctx context.Context, b *columnar.Batch, judged columnar.Bi
 		if change.Correction != nil {
 			c := *change.Correction
 			c.Origin, c.Sweep, c.Engine = evidence.OriginSweep, t.sweepOf[r], t.engine
+			c.Muted = v.Muted
 			t.corrections = append(t.corrections, c)
 		}
 		if change.Changed {
@@ -405,11 +407,12 @@ func (t *tick) reportMetrics(ctx context.Context) {
 		verdicts(rules.Violation, r.Violation)
 		verdicts(rules.Error, r.Error)
 	}
+	m.muted.WithLabelValues(labels...).Add(float64(t.muted))
 	for _, c := range t.corrections {
 		m.corrections.WithLabelValues(append(labels, string(c.Kind))...).Inc()
 	}
 	log.InfoContext(ctx, "tick", "blocks", len(t.taken), "blocks_waiting", waiting, "traces", c.Judged, "spans", c.Spans,
-		"violations", len(t.violations), "corrections", len(t.corrections), "missed", t.missed, "watermark", t.ledger.Watermark, "took", took)
+		"violations", len(t.violations), "muted", t.muted, "corrections", len(t.corrections), "missed", t.missed, "watermark", t.ledger.Watermark, "took", took)
 }
 
 // sortedRules returns the loaded rules in the order of results.

@@ -18,7 +18,8 @@ import (
 )
 
 func (p *program) rulesCommand() *cobra.Command {
-	group := &cobra.Command{Use: "rules", Short: "Check, test and explain rule packs, and import older rules"}
+	group := &cobra.Command{Use: "rules", Short: "Check, test, explain and mute rules, and import older ones"}
+	group.AddCommand(p.rulesMuteCommand(), p.rulesUnmuteCommand(), p.rulesMutesCommand())
 	add := func(use, short string, run func(cmd *cobra.Command, packs []*rules.Pack) error) *cobra.Command {
 		cmd := &cobra.Command{
 			Use: use + " PATH…", Short: short,

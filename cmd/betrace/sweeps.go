@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -256,7 +257,11 @@ func (p *program) sweepActionCommand(action, short, long string) *cobra.Command 
 				return err
 			}
 			name := args[0]
-			err := p.askService(cmd.Context(), name, action)
+			var done struct{ Sweep, Action string }
+			err := p.askService(cmd.Context(), "sweeps/"+name+"/"+action, nil, &done)
+			if err == nil && (done.Sweep != name || done.Action != action) {
+				err = p.notTheService()
+			}
 			var offline *noService
 			switch {
 			case errors.As(err, &offline) && action == "run":
@@ -290,17 +295,32 @@ func (e *noService) Unwrap() error { return e.err }
 // askTimeout bounds a request to the service.
 const askTimeout = 30 * time.Second
 
-// askService sends an action on a sweep to the running service. The error is a [noService] if nothing listens there.
-func (p *program) askService(ctx context.Context, sweep, action string) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
+// serviceAddress returns the address at which the service answers.
+func (p *program) serviceAddress() string {
 	address := p.config.Server.Address
 	// A server may listen on all addresses.
 	if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
 		address = net.JoinHostPort("localhost", port)
 	}
-	target := url.URL{Scheme: "http", Host: address, Path: "/api/v1/sweeps/" + sweep + "/" + action}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), http.NoBody)
+	return address
+}
+
+func (p *program) notTheService() error {
+	return fmt.Errorf("the server at %s is not betrace serve: set server.address", p.serviceAddress())
+}
+
+// askService sends a request to the running service, with a body and an answer in JSON. The error is a [noService] if
+// nothing listens there.
+func (p *program) askService(ctx context.Context, path string, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	address := p.serviceAddress()
+	target := url.URL{Scheme: "http", Host: address, Path: "/api/v1/" + path}
+	content, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("request to the service: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(content))
 	if err != nil {
 		return fmt.Errorf("server.address %s: %w", address, err)
 	}
@@ -313,16 +333,15 @@ func (p *program) askService(ctx context.Context, sweep, action string) error {
 		return fmt.Errorf("service at %s: %w", address, err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
+	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
 	if err != nil {
 		return fmt.Errorf("service at %s: %w", address, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("service at %s: %s", address, oneLine(strings.TrimSpace(string(body))))
+		return fmt.Errorf("service at %s: %s", address, oneLine(strings.TrimSpace(string(text))))
 	}
-	var done struct{ Sweep, Action string }
-	if err := json.Unmarshal(body, &done); err != nil || done.Sweep != sweep || done.Action != action {
-		return fmt.Errorf("the server at %s is not betrace serve: set server.address", address)
+	if err := json.Unmarshal(text, answer); err != nil {
+		return p.notTheService()
 	}
 	return nil
 }

@@ -156,6 +156,9 @@ func printViolations(to io.Writer, list []scheduler.ListedViolation, more bool) 
 		if colour := standingColours[v.Standing]; colour != "" {
 			standing = paint.paint(colour, standing)
 		}
+		if v.Muted {
+			standing += ", muted"
+		}
 		fmt.Fprintf(w, "%s%s  %s\n", indent, v.TraceID, standing)
 		if severalTenants {
 			fmt.Fprintf(w, "%stenant %s\n", indent, cmp.Or(v.Tenant, scheduler.SingleTenant))
@@ -184,6 +187,7 @@ type listedViolationJSON struct {
 	// Violation is the record, as in Loki, with the circumstances added.
 	Violation   json.RawMessage  `json:"violation"`
 	Standing    string           `json:"standing"`
+	Muted       bool             `json:"muted,omitempty"`
 	Sweep       string           `json:"sweep,omitempty"`
 	Spans       int              `json:"spans"`
 	Entry       int64            `json:"entry"`
@@ -210,7 +214,7 @@ func printViolationsJSON(to io.Writer, list []scheduler.ListedViolation, more bo
 			return err
 		}
 		listed := listedViolationJSON{
-			Violation: record, Standing: string(v.Standing), Sweep: v.Sweep, Spans: v.Spans, Entry: v.EntryNumber, FiledAt: stampJSON(v.FiledAt), Corrections: []correctionJSON{},
+			Violation: record, Standing: string(v.Standing), Muted: v.Muted, Sweep: v.Sweep, Spans: v.Spans, Entry: v.EntryNumber, FiledAt: stampJSON(v.FiledAt), Corrections: []correctionJSON{},
 		}
 		for j := range v.Corrections {
 			c := &v.Corrections[j]

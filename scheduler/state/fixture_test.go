@@ -38,13 +38,14 @@ type content struct {
 	Refused     []state.Refused
 	Packs       []state.Pack
 	Config      string
+	Mutes       []state.Mute // since version 2
 }
 
 // fixtureContent returns the content and the work of which its entries consist.
 func fixtureContent() (content, []*statetest.Work) {
 	at := func(minutes int) time.Time { return statetest.Epoch.Add(time.Duration(minutes) * time.Minute) }
 	provisional := statetest.Violation(2)
-	provisional.About = nil
+	provisional.About, provisional.Muted = nil, true
 	works := []*statetest.Work{
 		{Tenant: "acme", Time: at(1), Event: &evidence.Event{Name: evidence.EventPackLoaded, Details: map[string]string{"pack": "payments"}}},
 		{Tenant: "acme", Time: at(2), Sinks: []string{"loki", "tempo"}, Violations: []state.Violation{statetest.Violation(1), provisional, statetest.Violation(3)}},
@@ -73,6 +74,8 @@ func fixtureContent() (content, []*statetest.Work) {
 		Deliveries: []state.Delivery{{Tenant: "acme", Entry: 2, Sink: "loki", Items: 3, State: state.DeliverySending, Tries: 1, NextAt: at(1), SentAt: at(2), RefileAt: at(3), Created: at(4), Error: "e"},
 			{Tenant: "acme", Entry: 2, Sink: "tempo", Items: 3, State: state.DeliveryNew, NextAt: at(2), Created: at(2)}},
 		Config: "c0ffee",
+		Mutes: []state.Mute{{ID: "m1", Tenant: "*", Pack: "payments", Rule: "rule-01", Service: "shop", Reason: "known", Actor: "ann", Salt: "5a17", Created: at(1), Until: at(2), Ended: at(3), EndedBy: "bob"},
+			{ID: "m2", Tenant: "acme", Pack: "payments", Rule: "rule-02", Created: at(0), Until: at(9)}},
 	}
 	return c, works
 }
@@ -93,6 +96,12 @@ func TestStateOfEarlierVersionsIsRead(t *testing.T) {
 			db := openAt(t, path)
 			want, works := fixtureContent()
 			key := writeContent(t, open(t), &want, works)
+			if filepath.Base(fixture) == "v1.db.gz" { // it has no mutes
+				want.Mutes = nil
+				for i := range want.Violations {
+					want.Violations[i].Muted = false
+				}
+			}
 			have := readContent(t, db)
 			for _, entries := range [][]state.Entry{want.Entries, have.Entries} {
 				for i := range entries {
@@ -152,6 +161,9 @@ func writeContent(t *testing.T, db *state.DB, c *content, works []*statetest.Wor
 			require.NoError(t, tx.PutPack(ctx, p))
 		}
 		require.NoError(t, tx.PutConfig(ctx, c.Config))
+		for _, m := range c.Mutes {
+			require.NoError(t, tx.PutMute(ctx, m))
+		}
 		for _, w := range works {
 			e, err := statetest.Append(ctx, tx, key, w)
 			require.NoError(t, err)
@@ -212,6 +224,8 @@ func readContent(t *testing.T, db *state.DB) (c content) {
 	c.Refused, err = db.RefusedItems(ctx)
 	require.NoError(t, err)
 	c.Packs, err = db.Packs(ctx)
+	require.NoError(t, err)
+	c.Mutes, err = db.Mutes(ctx)
 	require.NoError(t, err)
 	write(t, db, func(ctx context.Context, tx *state.Tx) (err error) {
 		c.Config, err = tx.Config(ctx)

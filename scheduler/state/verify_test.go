@@ -169,7 +169,7 @@ func TestEditedStateDoesNotVerify(t *testing.T) {
 		{"the last violation of an entry deleted", `DELETE FROM violations WHERE entry = 8`, "acme", 8, "is missing"},
 		{"a violation moved to another entry", `UPDATE violations SET entry = 7 WHERE entry = 8`, "acme", 7, "was added: 0 were signed"},
 		{"a violation copied", `INSERT INTO violations SELECT 'x', tenant, entry, 10, ledger, pack, rule, rule_digest, severity, trace_id, trace_start, services, origin, sweep, job, window_start, window_end,
-			provisional, engine, filed_at, root_id, root_name, root_service, line, spans, status, sequence FROM violations WHERE id = '` + violation + `'`, "acme", 2, "violation x was added: 10 were signed"},
+			provisional, engine, filed_at, root_id, root_name, root_service, line, spans, status, sequence, muted FROM violations WHERE id = '` + violation + `'`, "acme", 2, "violation x was added: 10 were signed"},
 		{"a violation of an event", `UPDATE violations SET entry = 1 WHERE entry = 8`, "acme", 1, "it has 1 violations, and 0 were signed"},
 		{"a violation withdrawn without a correction", `UPDATE violations SET status = 'withdrawn' WHERE entry = 8`, "acme", 8, "is withdrawn, and it has no correction"},
 		{"a reinstated violation withdrawn", `UPDATE violations SET status = 'withdrawn' WHERE id = '` + violation + `'`, "acme", 2, "is withdrawn, and its last correction is \"reinstated\""},

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	circumstanceColumns = "origin, sweep, job, window_start, window_end, provisional, engine, filed_at"
+	circumstanceColumns = "origin, sweep, job, window_start, window_end, provisional, engine, filed_at, muted"
 	violationColumns    = "id, tenant, entry, ordinal, ledger, pack, rule, rule_digest, severity, trace_id, trace_start, services, " +
 		circumstanceColumns + ", root_id, root_name, root_service, line, spans, status, sequence"
 	// readColumns are those that are not in the line.
@@ -26,11 +26,11 @@ const (
 var insertViolation = insertSQL("violations", violationColumns)
 
 func circumstanceValues(c *evidence.Circumstances) []any {
-	return []any{string(c.Origin), c.Sweep, c.Job, nanos(c.WindowStart), nanos(c.WindowEnd), c.Provisional, c.Engine, nanos(c.FiledAt)}
+	return []any{string(c.Origin), c.Sweep, c.Job, nanos(c.WindowStart), nanos(c.WindowEnd), c.Provisional, c.Engine, nanos(c.FiledAt), c.Muted}
 }
 
 func circumstanceDest(c *evidence.Circumstances) []any {
-	return []any{&c.Origin, &c.Sweep, &c.Job, at(&c.WindowStart), at(&c.WindowEnd), &c.Provisional, &c.Engine, at(&c.FiledAt)}
+	return []any{&c.Origin, &c.Sweep, &c.Job, at(&c.WindowStart), at(&c.WindowEnd), &c.Provisional, &c.Engine, at(&c.FiledAt), &c.Muted}
 }
 
 func violationValues(v *Violation) ([]any, error) {
