@@ -71,7 +71,11 @@ func (l *ruleLoader) load(ctx context.Context, s *Sweep) (set *ruleSet, changed 
 		set.problems = strings.Split(err.Error(), "\n")
 	}
 	for _, pack := range packs {
-		set.rules = append(set.rules, pack.Rules...)
+		selected, err := s.selected(pack.Rules)
+		if err != nil {
+			return nil, false, fmt.Errorf("sweep %s: %w", s.Name, err)
+		}
+		set.rules = append(set.rules, selected...)
 	}
 	if len(set.problems) > 0 {
 		if before == nil {
@@ -83,6 +87,9 @@ func (l *ruleLoader) load(ctx context.Context, s *Sweep) (set *ruleSet, changed 
 	}
 	for _, problem := range set.problems {
 		l.log.ErrorContext(ctx, "rule refused", "sweep", s.Name, "problem", problem)
+	}
+	if len(set.rules) == 0 && len(set.problems) == 0 && s.Select != nil {
+		return nil, false, fmt.Errorf("sweep %s: select %q matches no rule in %s", s.Name, s.Select, strings.Join(s.Packs, ", "))
 	}
 	if len(set.rules) == 0 {
 		return nil, false, fmt.Errorf("sweep %s: no usable rule in %s: %w", s.Name, strings.Join(s.Packs, ", "), errors.New(strings.Join(set.problems, "; ")))
@@ -140,7 +147,11 @@ func (l *ruleLoader) stored(ctx context.Context, s *Sweep) (*ruleSet, error) {
 		} else {
 			set.packs = append(set.packs, pack)
 		}
-		for _, r := range pack.Rules {
+		selected, err := s.selected(pack.Rules)
+		if err != nil {
+			return nil, fmt.Errorf("sweep %s: %w", s.Name, err)
+		}
+		for _, r := range selected {
 			if (latest == pack || slices.Contains(latest.Refused, r.ID)) && set.rule(pack.Name, r.ID) == nil {
 				set.rules = append(set.rules, r)
 			}

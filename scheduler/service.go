@@ -120,7 +120,7 @@ func New(opts ServiceOptions) (*Service, error) {
 		compactedRetention: cmp.Or(opts.CompactedRetention, blocks.CompactedRetention), retention: opts.Retention, engine: opts.Engine,
 		now: opts.Now, log: opts.Log, metrics: m, step: opts.Step,
 		outbox: &outbox{
-			state: opts.State, sinksOf: opts.Sinks, resendAfter: cmp.Or(opts.ResendAfter, DefaultResendAfter), now: opts.Now,
+			state: opts.State, sinksOf: func(tenant string) ([]sink.EntrySink, error) { return opts.Sinks(resultsTenant(opts.Sweeps, tenant)) }, resendAfter: cmp.Or(opts.ResendAfter, DefaultResendAfter), now: opts.Now,
 			log: opts.Log, metrics: m, step: opts.Step, wake: make(chan struct{}, 1),
 		},
 		rules: &ruleLoader{options: opts.Rules, state: opts.State, log: opts.Log, sets: map[string]*ruleSet{}},
@@ -228,13 +228,13 @@ func (s *Service) runPass(ctx context.Context, p *pass) (next time.Time, err err
 	}
 	scheduled, missed := now, 0
 	if !last.IsZero() {
-		scheduled, missed = p.schedule().Due(last, now)
+		scheduled, missed = p.schedule().Due(last, now.Add(-p.delay()))
 	}
 	if s.takeRunNow(p) && scheduled.IsZero() {
 		scheduled = now
 	}
 	if scheduled.IsZero() {
-		return p.schedule().Next(last), nil
+		return p.schedule().Next(last).Add(p.delay()), nil
 	}
 	if retry := s.retryAt[p.key()]; retry.After(now) {
 		return retry, nil
@@ -250,7 +250,7 @@ func (s *Service) runPass(ctx context.Context, p *pass) (next time.Time, err err
 		delete(s.retryAt, p.key())
 		delete(s.failures, p.key())
 		if !t.limited {
-			return p.schedule().Next(later(scheduled, now)), nil
+			return p.schedule().Next(later(scheduled, now.Add(-p.delay()))).Add(p.delay()), nil
 		}
 		missed = 0
 	}

@@ -1,8 +1,10 @@
 package scheduler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,6 +20,14 @@ type Sweep struct {
 	Tenants []string
 	// Packs are files and folders with rule packs.
 	Packs []string
+	// Select, if not nil, selects rules of the packs.
+	Select *Selector
+	// Jitter is the longest time by which a tick is later than scheduled. Each tenant has its own part of it, which is
+	// always the same, so that the ticks of many tenants do not begin at once.
+	Jitter time.Duration
+	// ResultsTenant, if not empty, is the tenant of Tempo and Loki that receives the results, instead of the tenant of
+	// the traces.
+	ResultsTenant string
 	// Start is the age of the oldest data that a new sweep judges.
 	Start time.Duration
 	// Settle is the time for which spans of a trace may still arrive. A window of trace starts is complete when it has
@@ -60,12 +70,15 @@ func CheckSweeps(sweeps []Sweep) error {
 			fail("sweep %s: packs is empty: name files or folders with rule packs", s.Name)
 		case len(s.Tenants) == 0 || slices.Contains(s.Tenants, ""):
 			fail(`sweep %s: tenants has an empty name: want names of tenants, or "*"`, s.Name)
-		case s.Start < 0 || s.Settle < 0 || s.Hold < 0:
-			fail("sweep %s: start, settle and hold must be 0 or more", s.Name)
+		case s.Start < 0 || s.Settle < 0 || s.Hold < 0 || s.Jitter < 0:
+			fail("sweep %s: start, settle, hold and jitter must be 0 or more", s.Name)
 		}
 		for _, other := range sweeps[:i] {
-			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Hold != other.Hold || s.Start != other.Start || s.Limits != other.Limits) {
-				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, hold and limits must be equal, or the schedules different", other.Name, s.Name)
+			if s.sharesTenant(&other) && s.ResultsTenant != other.ResultsTenant {
+				fail("sweeps %s and %s read the same tenant: results_tenant must be equal, because a violation is filed once", other.Name, s.Name)
+			}
+			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Hold != other.Hold || s.Start != other.Start || s.Jitter != other.Jitter || s.Limits != other.Limits) {
+				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, hold, jitter and limits must be equal, or the schedules different", other.Name, s.Name)
 			}
 		}
 	}
@@ -74,15 +87,27 @@ func CheckSweeps(sweeps []Sweep) error {
 
 // describe returns the sweep's settings on one line, for an entry about them.
 func (s *Sweep) describe() string {
-	return fmt.Sprintf("schedule %s; tenants %s; packs %s; start %s; settle %s; hold %s; limits %d blocks, %d bytes, %d traces", s.Schedule,
+	text := fmt.Sprintf("schedule %s; tenants %s; packs %s; start %s; settle %s; hold %s; limits %d blocks, %d bytes, %d traces", s.Schedule,
 		strings.Join(s.Tenants, " "), strings.Join(s.Packs, " "), s.Start, s.Settle, s.Hold, s.Limits.Blocks, s.Limits.Bytes, s.Limits.Traces)
+	if s.Select != nil {
+		text += "; select " + s.Select.String()
+	}
+	if s.Jitter > 0 {
+		text += "; jitter " + s.Jitter.String()
+	}
+	if s.ResultsTenant != "" {
+		text += "; results_tenant " + s.ResultsTenant
+	}
+	return text
 }
 
 // sharesPass reports whether two sweeps read the blocks of a tenant together.
 func (s *Sweep) sharesPass(other *Sweep) bool {
-	if s.Schedule.String() != other.Schedule.String() {
-		return false
-	}
+	return s.Schedule.String() == other.Schedule.String() && s.sharesTenant(other)
+}
+
+// sharesTenant reports whether two sweeps read a tenant both.
+func (s *Sweep) sharesTenant(other *Sweep) bool {
 	return slices.Contains(s.Tenants, AllTenants) || slices.Contains(other.Tenants, AllTenants) ||
 		slices.ContainsFunc(s.Tenants, func(tenant string) bool { return slices.Contains(other.Tenants, tenant) })
 }
@@ -90,6 +115,16 @@ func (s *Sweep) sharesPass(other *Sweep) bool {
 // reads reports whether the sweep reads a tenant.
 func (s *Sweep) reads(tenant string) bool {
 	return slices.Contains(s.Tenants, AllTenants) || slices.Contains(s.Tenants, tenant)
+}
+
+// resultsTenant returns the tenant that receives the results about a tenant of violations.
+func resultsTenant(sweeps []Sweep, tenant string) string {
+	for i := range sweeps {
+		if s := &sweeps[i]; s.ResultsTenant != "" && s.reads(cmp.Or(tenant, SingleTenant)) {
+			return s.ResultsTenant
+		}
+	}
+	return tenant
 }
 
 // pass is the work of the sweeps of one tenant that have the same schedule: they share a ledger, and read blocks
@@ -100,6 +135,17 @@ type pass struct {
 }
 
 func (p *pass) schedule() *Schedule { return p.sweeps[0].Schedule }
+
+// delay returns the part of the jitter by which the ticks of the pass are later than scheduled.
+func (p *pass) delay() time.Duration {
+	jitter := p.sweeps[0].Jitter
+	if jitter <= 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(p.key())) // a hash never fails
+	return time.Duration(h.Sum64() % uint64(jitter))
+}
 
 // names returns the names of the sweeps.
 func (p *pass) names() []string {

@@ -1,10 +1,13 @@
 package scheduler
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/rules"
 )
 
 func TestCheckSweepsRefuses(t *testing.T) {
@@ -27,10 +30,11 @@ func TestCheckSweepsRefuses(t *testing.T) {
 		"no schedule":                  {func(s *Sweep) { s.Schedule = nil }, nil, "sweep all: schedule is missing: want a cron expression, as */5 * * * *"},
 		"no packs":                     {func(s *Sweep) { s.Packs = nil }, nil, "sweep all: packs is empty: name files or folders with rule packs"},
 		"an empty tenant":              {func(s *Sweep) { s.Tenants = []string{""} }, nil, `sweep all: tenants has an empty name: want names of tenants, or "*"`},
-		"a negative time":              {func(s *Sweep) { s.Hold = -1 }, nil, "sweep all: start, settle and hold must be 0 or more"},
-		"one schedule, other settle":   {same, func(s *Sweep) { s.Name, s.Settle = "b", 1 }, "sweeps all and b have the same schedule and so read blocks together: start, settle, hold and limits must be equal, or the schedules different"},
-		"one schedule, other limits":   {func(s *Sweep) { s.Tenants = []string{"x"} }, func(s *Sweep) { s.Name, s.Tenants, s.Limits.Blocks = "b", []string{"y", "x"}, 1 }, "sweeps all and b have the same schedule and so read blocks together: start, settle, hold and limits must be equal, or the schedules different"},
+		"a negative time":              {func(s *Sweep) { s.Hold = -1 }, nil, "sweep all: start, settle, hold and jitter must be 0 or more"},
+		"one schedule, other settle":   {same, func(s *Sweep) { s.Name, s.Settle = "b", 1 }, "sweeps all and b have the same schedule and so read blocks together: start, settle, hold, jitter and limits must be equal, or the schedules different"},
+		"one schedule, other limits":   {func(s *Sweep) { s.Tenants = []string{"x"} }, func(s *Sweep) { s.Name, s.Tenants, s.Limits.Blocks = "b", []string{"y", "x"}, 1 }, "sweeps all and b have the same schedule and so read blocks together: start, settle, hold, jitter and limits must be equal, or the schedules different"},
 		"one schedule, other tenants":  {func(s *Sweep) { s.Tenants = []string{"x"} }, func(s *Sweep) { s.Name, s.Tenants, s.Settle = "b", []string{"y"}, 1 }, ""},
+		"one tenant, other results":    {func(s *Sweep) { s.Tenants = []string{"x"} }, func(s *Sweep) { s.Name, s.Schedule, s.ResultsTenant = "b", rarely, "ops" }, "sweeps all and b read the same tenant: results_tenant must be equal, because a violation is filed once"},
 		"other schedule, other settle": {same, func(s *Sweep) { s.Name, s.Schedule, s.Settle = "b", rarely, 1 }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -46,4 +50,60 @@ func TestCheckSweepsRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestSelectorsSelectRulesByTheirLabels(t *testing.T) {
+	pack := &rules.Pack{Name: "payments"}
+	labelled := &rules.Rule{ID: "a", Pack: pack, Severity: "high", Labels: map[string]string{"team": "pay", "env-name": "prod"}, Controls: []string{"soc2:CC6.1"}}
+	plain := &rules.Rule{ID: "b", Pack: pack, Severity: "low"}
+	for text, want := range map[string][2]bool{ // of labelled and plain
+		`labels.team == "pay"`:                     {true, false},
+		`labels.team != "pay"`:                     {false, true},
+		`"team" in labels`:                         {true, false},
+		`labels["env-name"] == "prod"`:             {true, false},
+		`labels.owner == ""`:                       {true, true},
+		`severity in ["critical", "high"]`:         {true, false},
+		`rule == "b" && pack.startsWith("pay")`:    {false, true},
+		`controls.exists(c, c.startsWith("soc2"))`: {true, false},
+		`!(labels.team == "pay" || rule == "b")`:   {false, false},
+	} {
+		s, err := ParseSelector(text)
+		require.NoError(t, err, text)
+		for i, r := range []*rules.Rule{labelled, plain} {
+			matches, err := s.Matches(r)
+			require.NoError(t, err, text)
+			require.Equal(t, want[i], matches, "%s: rule %s", text, r.ID)
+		}
+	}
+	for text, want := range map[string]string{
+		`label.team == "pay"`: "undeclared reference to 'label'",
+		`labels.team`:         "it is a string: want a condition",
+		`labels.team == 1`:    "no matching overload",
+	} {
+		_, err := ParseSelector(text)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// TestJitterDelaysEachPassByItsOwnTime checks that the delays are fixed, differ, and stay below the jitter.
+func TestJitterDelaysEachPassByItsOwnTime(t *testing.T) {
+	often, err := ParseSchedule("@every 5m", "")
+	require.NoError(t, err)
+	sweep := Sweep{Name: "all", Schedule: often, Tenants: []string{"*"}, Packs: []string{"rules"}}
+	var tenants []string
+	for i := range 100 {
+		tenants = append(tenants, fmt.Sprintf("tenant-%d", i))
+	}
+	for _, p := range passesOf([]Sweep{sweep}, tenants) {
+		require.Zero(t, p.delay())
+	}
+	sweep.Jitter = time.Minute
+	delays := map[time.Duration]bool{}
+	again := passesOf([]Sweep{sweep}, tenants)
+	for i, p := range passesOf([]Sweep{sweep}, tenants) {
+		require.Less(t, p.delay(), time.Minute)
+		require.Equal(t, again[i].delay(), p.delay())
+		delays[p.delay()] = true
+	}
+	require.Greater(t, len(delays), 90)
 }

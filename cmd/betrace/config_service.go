@@ -35,15 +35,18 @@ type logConfig struct{ Level, Format string }
 
 // sweepConfig is one sweep of the configuration.
 type sweepConfig struct {
-	Name     string        `yaml:"name"`
-	Schedule string        `yaml:"schedule"`
-	TimeZone string        `yaml:"time_zone"`
-	Tenants  []string      `yaml:"tenants,flow"`
-	Packs    []string      `yaml:"packs,flow"`
-	Start    time.Duration `yaml:"start"`
-	Settle   time.Duration `yaml:"settle"`
-	Hold     time.Duration `yaml:"hold"`
-	Limits   sweepLimits   `yaml:"limits"`
+	Name          string        `yaml:"name"`
+	Schedule      string        `yaml:"schedule"`
+	TimeZone      string        `yaml:"time_zone"`
+	Tenants       []string      `yaml:"tenants,flow"`
+	Packs         []string      `yaml:"packs,flow"`
+	Select        string        `yaml:"select,omitempty"`
+	Start         time.Duration `yaml:"start"`
+	Settle        time.Duration `yaml:"settle"`
+	Hold          time.Duration `yaml:"hold"`
+	Jitter        time.Duration `yaml:"jitter,omitempty"`
+	ResultsTenant string        `yaml:"results_tenant,omitempty"`
+	Limits        sweepLimits   `yaml:"limits"`
 }
 
 // sweepLimits bound one tick. 0 is no limit.
@@ -74,7 +77,7 @@ func (c *config) serviceSettings() []setting {
 		{key: "outbox.resend_after", field: &c.Outbox.ResendAfter, help: "time after which an item that a sink does not have is sent again"},
 		{key: "log.level", field: &c.Log.Level, help: "least level of log lines: debug, info, warn or error"},
 		{key: "log.format", field: &c.Log.Format, help: "format of log lines: logfmt or json"},
-		{key: "sweeps", field: &c.Sweeps, help: "sweeps of betrace serve, each with name, schedule (cron), time_zone, tenants (* is every tenant of the storage), packs, start (age of the oldest data that a new sweep judges), settle (time for which spans may still arrive), hold (time that a new block rests) and limits of a tick (blocks, traces, bytes; 0 is none)"},
+		{key: "sweeps", field: &c.Sweeps, help: "sweeps of betrace serve, each with name, schedule (cron), time_zone, tenants (* is every tenant of the storage), packs, select (a condition in CEL on labels, pack, rule, severity and controls that selects rules), start (age of the oldest data that a new sweep judges), settle (time for which spans may still arrive), hold (time that a new block rests), jitter (longest time by which a tick is later than scheduled), results_tenant (the tenant that receives the results) and limits of a tick (blocks, traces, bytes; 0 is none)"},
 	}
 }
 
@@ -115,7 +118,7 @@ func (c *config) loadSweeps(have any) error {
 }
 
 var (
-	sweepKeys      = []string{"name", "schedule", "time_zone", "tenants", "packs", "start", "settle", "hold", "limits"}
+	sweepKeys      = []string{"name", "schedule", "time_zone", "tenants", "packs", "select", "start", "settle", "hold", "jitter", "results_tenant", "limits"}
 	sweepLimitKeys = []string{"blocks", "traces", "bytes"}
 )
 
@@ -177,7 +180,15 @@ func (c *config) sweeps() ([]scheduler.Sweep, error) {
 			errs = append(errs, fmt.Errorf("sweep %s: %w", s.Name, err))
 			continue
 		}
+		var selector *scheduler.Selector
+		if s.Select != "" {
+			if selector, err = scheduler.ParseSelector(s.Select); err != nil {
+				errs = append(errs, fmt.Errorf("sweep %s: %w", s.Name, err))
+				continue
+			}
+		}
 		all = append(all, scheduler.Sweep{
+			Select: selector, Jitter: s.Jitter, ResultsTenant: s.ResultsTenant,
 			Name: s.Name, Schedule: schedule, Tenants: s.Tenants, Packs: s.Packs, Start: s.Start, Settle: s.Settle, Hold: s.Hold,
 			Limits: scheduler.Limits{Blocks: s.Limits.Blocks, Traces: s.Limits.Traces, Bytes: s.Limits.Bytes},
 		})

@@ -164,3 +164,36 @@ func mutedInLoki(t *testing.T, w *world, tenant string) map[string]int {
 	require.NotEmpty(t, slices.Collect(maps.Keys(counts)))
 	return counts
 }
+
+// TestASweepSelectsRulesAndNamesTheTenantOfResults runs a sweep with part of a pack, whose results go to another tenant.
+func TestASweepSelectsRulesAndNamesTheTenantOfResults(t *testing.T) {
+	w := newWorld(t, stack.Fast)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "betrace.yaml")
+	write := func(selector string) {
+		t.Helper()
+		require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `
+state: %s
+server: {address: "127.0.0.1:0"}
+tempo: {blocks: ../../docs/examples/tempo-blocks}
+loki: {url: %s}
+sweeps:
+  - {name: all, schedule: "@every 1h", packs: [../../docs/examples/checkout.yaml], select: '%s', results_tenant: %s, jitter: 10s, start: 20000h, settle: 1m, hold: 0s}
+`, filepath.Join(dir, "state.db"), w.LokiURL, selector, w.tenant+"-ops"), 0o600))
+	}
+	write(`rule == "nope"`)
+	code, _, stderr := betrace(t.Context(), "serve", "--once", "--config", config)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr, `sweep all: select "rule == \"nope\"" matches no rule in ../../docs/examples/checkout.yaml`)
+	write(`rules == 1`)
+	code, _, stderr = betrace(t.Context(), "config", "check", "--config", config)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr, `sweep all: select "rules == 1"`)
+
+	write(`severity != "info" && rule.startsWith("agents")`)
+	code, _, stderr = betrace(t.Context(), "serve", "--once", "--config", config)
+	require.Equal(t, exitViolations, code, stderr)
+	found := listMuted(t, filepath.Join(dir, "state.db"), "")
+	require.Equal(t, []string{"agents-do-not-charge"}, slices.Collect(maps.Keys(found)))
+	require.Equal(t, map[string]int{"": found["agents-do-not-charge"]}, mutedInLoki(t, w, w.tenant+"-ops"))
+}
