@@ -21,7 +21,7 @@ build: ## build bin/betrace
 	@mkdir -p $(dir $(BIN))
 	go build $(RELEASE) -o $(BIN) ./cmd/betrace
 
-demo: build ## find violations in generated traces, then in a real Tempo and Loki that it starts and stops
+demo: build ## find violations in generated traces, then in a real Tempo and Loki that it starts and stops, also by the service
 	@go run $(RELEASE) ./deploy/demo -betrace $(BIN)
 
 up: ## start a Tempo and a Loki on loopback and keep them running; S3=1 adds a SeaweedFS that stores Tempo's blocks

@@ -1,7 +1,8 @@
 // Command demo demonstrates BeTrace. It judges generated traces in a file and then stored blocks of a
 // Tempo, both without any server. Then it prints how long the rest will take, starts a real Tempo and
 // Loki, which it builds first if necessary, sends traces, scans them, and finds the violations again in
-// both. Finally it judges the traces that this Tempo makes of its own work, and stops the servers.
+// both. It judges the traces that this Tempo makes of its own work. Finally it runs the service on this Tempo and Loki:
+// late spans correct a verdict, although the service is killed meanwhile. Then it stops the servers.
 package main
 
 import (
@@ -75,6 +76,7 @@ type demo struct {
 	start func(context.Context, stack.Options) (*stack.Stack, error)
 
 	dir, pack string // the files that it writes
+	workDir   string // of commands; empty is that of the demo
 	generated []tracetest.Generated
 	planted   map[violation]bool
 	stack     *stack.Stack
@@ -100,6 +102,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return fmt.Errorf("-range %s: use more than %s, because of the clock skew of the generated services", d.scanned, 2*margin)
 	}
 	start := time.Now()
+	if d.betrace, err = filepath.Abs(d.betrace); err != nil { // commands run in several folders
+		return err
+	}
 	if d.dir, err = os.MkdirTemp("", "betrace-demo-"); err != nil {
 		return err
 	}
@@ -114,7 +119,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		}
 	}
 	defer func() { err = errors.Join(err, d.stack.Stop()) }()
-	for _, step := range []func(context.Context) error{d.send, d.scan, d.readBack, d.judgeTempo} {
+	for _, step := range []func(context.Context) error{d.send, d.scan, d.readBack, d.judgeTempo, d.serve} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -124,7 +129,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		after = "the servers were running before and are left running"
 	}
 	d.title("Done in %s; %s", time.Since(start).Round(time.Second), after)
-	d.say("To try it yourself: make up, then bin/betrace scan --help, and make down.")
+	d.say("To try it yourself: make up, then bin/betrace scan --help or docs/service.md, and make down.")
 	return nil
 }
 
@@ -194,13 +199,13 @@ func (d *demo) startServers(ctx context.Context) error {
 	}
 	d.offersEnd = true
 	if len(missing) == 0 {
-		d.say("Both are available already. The rest takes about a minute.")
+		d.say("Both are available already. The rest takes about two minutes.")
 	} else {
 		d.say("Go now builds them from source, once. On two cores, not counting the downloads:")
 		for _, server := range missing {
 			d.say("  %-6s %s", server, server.BuildTime())
 		}
-		d.say("The rest takes about a minute. Ctrl-C ends the demo here; make demo continues it later.\n")
+		d.say("The rest takes about two minutes. Ctrl-C ends the demo here; make demo continues it later.\n")
 	}
 	if d.stack, err = d.start(ctx, opts); err != nil {
 		return err
@@ -223,7 +228,7 @@ func (d *demo) runBetrace(ctx context.Context, args ...string) error {
 	d.say("$ betrace%s\n", shown)
 	cmd := exec.CommandContext(ctx, d.betrace, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.Stdout, cmd.Stderr = d.out, d.out
+	cmd.Dir, cmd.Stdout, cmd.Stderr = d.workDir, d.out, d.out
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 1 {

@@ -97,10 +97,12 @@ func TestServersThatTakeLongerThanTheRangeDoNotHideTheTraces(t *testing.T) {
 	require.NoError(t, d.run(t.Context()), "%s", out)
 	require.Contains(t, before, "result  complete\ntraces  60 seen", "the result of the file must be printed before the servers start")
 	require.Contains(t, before, "traces  226 seen (2891 spans, by blocks)", "the result of the blocks must be printed before the servers start")
-	require.Regexp(t, "(The rest takes about a minute|Ctrl-C ends the demo here)", before)
+	require.Regexp(t, "(The rest takes about two minutes|Ctrl-C ends the demo here)", before)
 	require.Contains(t, out.String(), "\nAll violations are equal.")
 	require.True(t, d.from.Add(d.scanned).After(ready), "the sent traces must be generated after the servers were ready at %s, but the range ends at %s", ready, d.to)
 	require.NotEmpty(t, d.planted)
+	require.Regexp(t, `(?s)order 1007 was shipped unpaid\n +\w+  (provisional|confirmed)\n.*\$ kill -9 \d+\n.*order 1007 was shipped unpaid\n +\w+  withdrawn\n.*\$ betrace coverage .* complete up to `, out.String())
+	require.Contains(t, out.String(), "violations   3             3         3\ncorrections  1             1         1\n")
 }
 
 func TestBeforeTheServersAnInterruptionIsNoFailure(t *testing.T) {

@@ -17,12 +17,25 @@ import (
 
 // Queries that a user would write for Tempo and Loki.
 const (
-	violationQuery = `{ span.betrace.violation = true } | select(span.betrace.rule.id, span.betrace.trace.id)`
-	recordQuery    = `{service_name="betrace", betrace_kind="violation"}`
+	violationQuery        = `{ span.betrace.violation = true } | select(span.betrace.rule.id, span.betrace.trace.id)`
+	correctionQuery       = `{ span.betrace.correction = true } | select(span.betrace.rule.id, span.betrace.trace.id)`
+	recordQuery           = `{service_name="betrace", betrace_kind="violation"}`
+	sweepRecordQuery      = `{service_name="betrace", betrace_kind="violation", origin="sweep"}`
+	correctionRecordQuery = `{service_name="betrace", betrace_kind="correction"}`
 )
 
 // tempoViolations searches Tempo for violation spans.
 func tempoViolations(ctx context.Context, tempoURL string) (map[violation]bool, error) {
+	spans, err := tempoSpans(ctx, tempoURL, violationQuery)
+	found := map[violation]bool{}
+	for _, v := range spans {
+		found[v] = true
+	}
+	return found, err
+}
+
+// tempoSpans searches Tempo for spans of violations or corrections. The query selects the IDs of rule and trace.
+func tempoSpans(ctx context.Context, tempoURL, query string) (spans []violation, err error) {
 	var answer struct {
 		Traces []struct {
 			SpanSets []struct {
@@ -36,11 +49,10 @@ func tempoViolations(ctx context.Context, tempoURL string) (map[violation]bool, 
 		}
 	}
 	now := time.Now()
-	err := get(ctx, tempoURL+"/api/search", url.Values{
-		"q": {violationQuery}, "limit": {"100000"},
+	err = get(ctx, tempoURL+"/api/search", url.Values{
+		"q": {query}, "limit": {"100000"},
 		"start": {strconv.FormatInt(now.Add(-time.Hour).Unix(), 10)}, "end": {strconv.FormatInt(now.Add(time.Minute).Unix(), 10)},
 	}, &answer)
-	found := map[violation]bool{}
 	for _, t := range answer.Traces {
 		for _, set := range t.SpanSets {
 			for _, s := range set.Spans {
@@ -53,11 +65,11 @@ func tempoViolations(ctx context.Context, tempoURL string) (map[violation]bool, 
 						v.trace = a.Value.StringValue
 					}
 				}
-				found[v] = true
+				spans = append(spans, v)
 			}
 		}
 	}
-	return found, err
+	return spans, err
 }
 
 // tempoTraces searches Tempo for the IDs of all traces.
@@ -82,6 +94,22 @@ func tempoTraces(ctx context.Context, tempoURL string) ([]trace.ID, error) {
 
 // lokiViolations queries Loki for violation records.
 func lokiViolations(ctx context.Context, lokiURL string) (map[violation]bool, error) {
+	records, err := lokiRecords(ctx, lokiURL, recordQuery)
+	found := map[violation]bool{}
+	for _, r := range records {
+		found[r.violation] = true
+	}
+	return found, err
+}
+
+// record is a record in Loki.
+type record struct {
+	violation
+	line string
+}
+
+// lokiRecords returns the records that match a query.
+func lokiRecords(ctx context.Context, lokiURL, query string) (records []record, err error) {
 	var answer struct {
 		Data struct {
 			Result []struct {
@@ -89,15 +117,17 @@ func lokiViolations(ctx context.Context, lokiURL string) (map[violation]bool, er
 					TraceID string `json:"trace_id"`
 					RuleID  string `json:"rule_id"`
 				}
+				Values [][]any // timestamp, line, and perhaps metadata
 			}
 		}
 	}
-	err := get(ctx, lokiURL+"/loki/api/v1/query_range", url.Values{"query": {recordQuery}, "limit": {"5000"}, "since": {"1h"}}, &answer)
-	found := map[violation]bool{}
+	err = get(ctx, lokiURL+"/loki/api/v1/query_range", url.Values{"query": {query}, "limit": {"5000"}, "since": {"1h"}}, &answer)
 	for _, s := range answer.Data.Result {
-		found[violation{s.Stream.TraceID, s.Stream.RuleID}] = true
+		for _, value := range s.Values {
+			records = append(records, record{violation{s.Stream.TraceID, s.Stream.RuleID}, fmt.Sprint(value[1])})
+		}
 	}
-	return found, err
+	return records, err
 }
 
 func get(ctx context.Context, address string, query url.Values, into any) error {
