@@ -70,13 +70,13 @@ func (s *Store) List(ctx context.Context, tenant string) (Listing, error) {
 	if err != nil {
 		return Listing{}, err
 	}
-	listing.Ended = time.Now()
+	listing.Ended = s.now()
 	listing.Requests, listing.Bytes = l.stats.requests.Load(), l.stats.bytes.Load()
 	return listing, nil
 }
 
 func (l *lister) list(ctx context.Context) (Listing, error) {
-	earliest := time.Now()
+	earliest := l.now()
 	began := earliest
 	before, indexed, err := l.objects(ctx)
 	if err != nil {
@@ -97,7 +97,7 @@ func (l *lister) list(ctx context.Context) (Listing, error) {
 		}
 		stable := !written.unsure() && !compactedSince(before, after)
 		if !stable && try < listTries {
-			began, before = time.Now(), after
+			began, before = l.now(), after
 			continue
 		}
 		headless, changed, err := l.headless(ctx, before, after)
@@ -105,7 +105,7 @@ func (l *lister) list(ctx context.Context) (Listing, error) {
 			return Listing{}, err
 		}
 		if changed && try < listTries {
-			began = time.Now()
+			began = l.now()
 			if before, _, err = l.objects(ctx); err != nil {
 				return Listing{}, err
 			}

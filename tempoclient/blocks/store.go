@@ -35,6 +35,7 @@ type Store struct {
 	streams chan struct{}
 
 	cache *cache // see Cache
+	now   func() time.Time
 
 	mu      sync.Mutex
 	schemas []columns // distinct schemas of the opened blocks
@@ -104,8 +105,12 @@ func Open(ctx context.Context, address string) (*Store, error) {
 
 // NewStore returns the storage in an open bucket. Messages name it by the name. Close closes the bucket.
 func NewStore(bucket *blob.Bucket, name string) *Store {
-	return &Store{bucket: bucket, url: name, streams: make(chan struct{}, spoolStreams)}
+	return &Store{bucket: bucket, url: name, streams: make(chan struct{}, spoolStreams), now: time.Now}
 }
+
+// Clock sets the function that returns the times of listings. By default it is [time.Now]. Clock must be called before the
+// store is used.
+func (s *Store) Clock(now func() time.Time) { s.now = now }
 
 // URL returns the address of the storage, by which messages name it. It contains no credentials.
 func (s *Store) URL() string { return s.url }
