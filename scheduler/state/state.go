@@ -80,7 +80,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	}
 	db := &DB{path: path, unlock: unlock}
 	if err := db.open(ctx, opts); err != nil {
-		return nil, errors.Join(fmt.Errorf("state %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("state %s: %w", path, db.withRemedy(err)), db.Close())
 	}
 	return db, nil
 }
@@ -138,7 +138,7 @@ func OpenReadOnly(ctx context.Context, path string) (*DB, error) {
 	}
 	db := &DB{path: path}
 	if err := db.openReadOnly(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("state %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("state %s: %w", path, db.withRemedy(err)), db.Close())
 	}
 	return db, nil
 }
@@ -209,6 +209,7 @@ func (db *DB) Write(ctx context.Context, f func(context.Context, *Tx) error) (er
 	if db.write == nil {
 		return fmt.Errorf("state %s is open for reading only", db.path)
 	}
+	defer func() { err = db.withRemedy(err) }()
 	tx, err := db.write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("state: begin: %w", err)
