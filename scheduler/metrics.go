@@ -21,6 +21,7 @@ type metrics struct {
 	reloads                                              *prometheus.CounterVec
 	rulesLoaded, ruleProblems, reloadTime, reloadSuccess *prometheus.GaugeVec
 	configSuccess, stateBytes                            prometheus.Gauge
+	stateErrors                                          prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -69,5 +70,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 
 		configSuccess: f.NewGauge(prometheus.GaugeOpts{Name: "betrace_config_last_reload_successful", Help: "1 if the configuration file was valid when it was last read."}),
 		stateBytes:    f.NewGauge(prometheus.GaugeOpts{Name: "betrace_state_size_bytes", Help: "Size of the state in bytes."}),
+		stateErrors:   f.NewCounter(prometheus.CounterOpts{Name: "betrace_state_errors_total", Help: "Attempts that failed because the state could not be read or written. They are repeated."}),
 	}
 }

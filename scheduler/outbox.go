@@ -45,6 +45,7 @@ type outbox struct {
 	now         func() time.Time
 	log         *slog.Logger
 	metrics     *metrics
+	health      *stateHealth
 	step        func(string)
 	wake        chan struct{}
 }
@@ -57,29 +58,23 @@ func (o *outbox) signal() {
 	}
 }
 
-// run delivers until the context ends. Failed deliveries are repeated, so it returns only errors of the state.
+// run delivers until the context ends. Failed deliveries are repeated, and after an error of the state all work is.
 func (o *outbox) run(ctx context.Context) error {
+	failures := 0
 	for {
-		busy, err := o.deliverDue(ctx)
+		wait, err := o.turn(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		o.health.report(partOutbox, err)
+		failures++
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+			wait = backoff(failures, time.Second, maxStateBackoff)
+			o.log.ErrorContext(ctx, "the state fails; deliveries wait", "next_attempt", o.now().Add(wait), "error", err)
+		} else {
+			failures = 0
 		}
-		wait := outboxPoll
-		if next, ok, err := o.nextDue(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		} else if ok {
-			wait = min(wait, max(next.Sub(o.now()), 0))
-		}
-		if busy && wait <= 0 {
-			continue
-		}
-		timer := time.NewTimer(max(wait, 10*time.Millisecond))
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -89,6 +84,27 @@ func (o *outbox) run(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// turn works on the deliveries whose time has come, and returns the time to wait for the next ones. An error is one of the
+// state.
+func (o *outbox) turn(ctx context.Context) (wait time.Duration, err error) {
+	busy, err := o.deliverDue(ctx)
+	if err != nil {
+		return 0, err
+	}
+	next, ok, err := o.nextDue(ctx)
+	if err != nil {
+		return 0, err
+	}
+	wait = outboxPoll
+	if ok {
+		wait = min(wait, max(next.Sub(o.now()), 0))
+	}
+	if !busy {
+		wait = max(wait, 10*time.Millisecond)
+	}
+	return wait, nil
 }
 
 // drain delivers until nothing is left, or until the deliveries that are left have to wait longer than the context.

@@ -38,7 +38,8 @@ type ServerOptions struct {
 // stopTimeout bounds the time for which the server waits for requests at the end.
 const stopTimeout = 10 * time.Second
 
-// Run runs the sweeps, the deliveries and the server until the context ends or one of them fails. A tick that is under way
+// Run runs the sweeps, the deliveries and the server until the context ends or the server fails. If the state fails, as on
+// a full disk, sweeps and deliveries try again. A tick that is under way
 // at the end is dropped as a whole.
 //
 //	New ─▶ Starting ─▶ Running ─▶ Stopping ─▶ Terminated     (each service; github.com/grafana/dskit/services)
@@ -112,6 +113,10 @@ func (s *Service) handler(opts ServerOptions, all func() []services.Service) htt
 				http.Error(w, services.DescribeService(service)+" is "+service.State().String(), http.StatusServiceUnavailable)
 				return
 			}
+		}
+		if problems := s.health.problems(); problems != "" {
+			http.Error(w, problems, http.StatusServiceUnavailable)
+			return
 		}
 		fmt.Fprintln(w, "ready")
 	})

@@ -79,6 +79,7 @@ type Service struct {
 	now                func() time.Time
 	log                *slog.Logger
 	metrics            *metrics
+	health             *stateHealth
 	step               func(string)
 	outbox             *outbox
 	rules              *ruleLoader
@@ -114,14 +115,15 @@ func New(opts ServiceOptions) (*Service, error) {
 	}
 	m := newMetrics(opts.Registerer)
 	m.configSuccess.Set(1)
+	health := &stateHealth{count: m.stateErrors, failed: map[string]error{}}
 	return &Service{
 		state: opts.State, key: opts.Key, store: opts.Store, source: opts.Source, sweeps: opts.Sweeps, sinkNames: opts.SinkNames,
 		outboxItems: cmp.Or(opts.OutboxItems, 1_000_000), maxTraceDuration: cmp.Or(opts.MaxTraceDuration, time.Hour), memoryBytes: opts.MemoryBytes,
 		compactedRetention: cmp.Or(opts.CompactedRetention, blocks.CompactedRetention), retention: opts.Retention, engine: opts.Engine,
-		now: opts.Now, log: opts.Log, metrics: m, step: opts.Step,
+		now: opts.Now, log: opts.Log, metrics: m, health: health, step: opts.Step,
 		outbox: &outbox{
 			state: opts.State, sinksOf: func(tenant string) ([]sink.EntrySink, error) { return opts.Sinks(resultsTenant(opts.Sweeps, tenant)) }, resendAfter: cmp.Or(opts.ResendAfter, DefaultResendAfter), now: opts.Now,
-			log: opts.Log, metrics: m, step: opts.Step, wake: make(chan struct{}, 1),
+			log: opts.Log, metrics: m, health: health, step: opts.Step, wake: make(chan struct{}, 1),
 		},
 		rules: &ruleLoader{options: opts.Rules, state: opts.State, log: opts.Log, sets: map[string]*ruleSet{}},
 		wake:  make(chan struct{}, 1), runNow: map[string]bool{}, claims: map[int64]string{}, retryAt: map[string]time.Time{}, failures: map[string]int{},
@@ -140,15 +142,21 @@ func evidenceTenant(folder string) string {
 	return folder
 }
 
-// runSweeps runs the passes when they are due, until the context ends.
+// runSweeps runs the passes when they are due, until the context ends. After an error of the state it tries again.
 func (s *Service) runSweeps(ctx context.Context) error {
+	failures := 0
 	for {
 		next, err := s.runDue(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return nil
-		case err != nil:
-			return err
+		}
+		s.health.report(partSweeps, err)
+		failures++
+		if err != nil {
+			next = s.now().Add(backoff(failures, time.Second, maxStateBackoff))
+			s.log.ErrorContext(ctx, "the state fails; sweeps wait", "next_attempt", next, "error", err)
+		} else {
+			failures = 0
 		}
 		timer := time.NewTimer(max(next.Sub(s.now()), 0))
 		select {
@@ -174,6 +182,7 @@ func (s *Service) runDue(ctx context.Context) (next time.Time, err error) {
 		return s.now().Add(rulesPoll), nil
 	}
 	next = s.now().Add(rulesPoll)
+	s.health.keepPasses(passes)
 	for _, p := range passes {
 		at, err := s.runPass(ctx, p)
 		if err != nil {
@@ -217,9 +226,14 @@ func (s *Service) passes(ctx context.Context) ([]*pass, error) {
 
 // runPass runs a pass if it is due, until no limit leaves blocks for another tick. It returns the time of the next tick.
 func (s *Service) runPass(ctx context.Context, p *pass) (next time.Time, err error) {
+	key := p.key()
 	p, states, err := s.running(ctx, p)
-	if err != nil || p == nil {
+	if err != nil {
 		return time.Time{}, err
+	}
+	if p == nil {
+		s.health.report(key, nil)
+		return time.Time{}, nil
 	}
 	now := s.now()
 	last := states[0].LastTick
@@ -247,6 +261,7 @@ func (s *Service) runPass(ctx context.Context, p *pass) (next time.Time, err err
 		case err != nil:
 			return s.tickFailed(ctx, p, err)
 		}
+		s.health.report(p.key(), nil)
 		delete(s.retryAt, p.key())
 		delete(s.failures, p.key())
 		if !t.limited {
@@ -322,7 +337,12 @@ func (s *Service) tickFailed(ctx context.Context, p *pass, failure error) (time.
 	name := strings.Join(p.names(), ",")
 	s.metrics.tickFailures.WithLabelValues(name, p.tenant).Inc()
 	s.failures[p.key()]++
-	retry := s.now().Add(backoff(s.failures[p.key()], 5*time.Second, maxBackoff))
+	most, ofState := maxBackoff, error(nil)
+	if state.IsDatabaseError(failure) {
+		most, ofState = maxStateBackoff, fmt.Errorf("sweep %s, tenant %s: %w", name, p.tenant, failure)
+	}
+	s.health.report(p.key(), ofState)
+	retry := s.now().Add(backoff(s.failures[p.key()], 5*time.Second, most))
 	s.retryAt[p.key()] = retry
 	s.log.ErrorContext(ctx, "tick failed; nothing was changed", "sweep", name, "tenant", p.tenant, "next_attempt", retry, "error", failure)
 	err := s.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
