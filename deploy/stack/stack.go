@@ -38,8 +38,8 @@ type Options struct {
 	// Multitenant makes both servers require a tenant with each request.
 	Multitenant bool
 	// FlushOnly makes Tempo cut blocks only when Flush is called, and date them by their spans however
-	// old these are. Tempo neither compacts the blocks nor deletes them after their retention, so the
-	// stored data is exactly the sent data.
+	// old these are. Unless Compacting is set, Tempo neither compacts the blocks nor deletes them after their
+	// retention, so the stored data is exactly the sent data.
 	FlushOnly bool
 	// NoBlocks makes Tempo keep traces in its ingester, where search finds them within seconds, and cut
 	// no blocks until Flush is called. While Tempo moves a block to its storage, search may find none of
