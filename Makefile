@@ -71,8 +71,10 @@ bench-engine: ## measure the speed of judging, compared with loops written by ha
 bench-plots: ## plot the growth of the time and memory of reading, and of the time of judging, into docs/performance.md
 	cd bench && go run ./cmd/bench-plots $(BENCH_FLAGS)
 
-torture: ## check the ledger of blocks in 10,000 random histories (about 10 minutes)
+torture: ## check the ledger of blocks in 10,000 random histories, and end the service 200 times at random moments (about 30 minutes)
+	go run ./deploy/stack/cmd/stack build
 	go test ./scheduler -run '^TestLedgerModel$$' -v -count=1 -timeout 3h -model.histories 10000
+	go test ./cmd/betrace -run '^TestCrashesLoseNothing$$' -v -count=1 -timeout 3h -crashes 200
 
 race: ## run all tests under the race detector
 	go run ./deploy/stack/cmd/stack build -all
