@@ -165,7 +165,9 @@ func fillDisk(t *testing.T, s *served) {
 	for round := range 6 {
 		t.Log("round", round)
 		switch round % 3 {
-		case 0, 1: // a tick fails
+		case 0, 1: // a tick fails, which would correct verdicts
+			s.load(t, 40)
+			s.awaitJudged(t)
 			d.fill(t, s.rng.Int64N(256<<10))
 			for end := time.Now().Add(patience); s.ready(t) == ""; s.load(t, 40+s.rng.IntN(100)) {
 				require.True(t, time.Now().Before(end), "the disk does not become full")
@@ -204,6 +206,17 @@ func fillDisk(t *testing.T, s *served) {
 	code, stdout, stderr := betrace(t.Context(), "state", "verify", "--state", s.state())
 	require.Equal(t, exitOK, code, "%s%s", stdout, stderr)
 	t.Log(strings.TrimSpace(stdout))
+}
+
+// awaitJudged waits until every block is judged.
+func (s *served) awaitJudged(t *testing.T) {
+	t.Helper()
+	db, err := state.OpenReadOnly(t.Context(), s.state())
+	require.NoError(t, err)
+	defer db.Close()
+	for end := time.Now().Add(*crashPatience); s.unjudged(t, db) != 0; time.Sleep(300 * time.Millisecond) {
+		require.True(t, time.Now().Before(end), "blocks stay unjudged")
+	}
 }
 
 // awaitLog waits until the log of the service since its last start has a text.
