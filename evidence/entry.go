@@ -50,6 +50,7 @@ var entryKinds = []EntryKind{EntryTick, EntryPart, EntryCoverage, EntryEvent}
 const (
 	EventPackLoaded   = "pack_loaded"
 	EventPackRemoved  = "pack_removed"
+	EventPackRefused  = "pack_refused" // or some of its rules
 	EventConfigLoaded = "config_loaded"
 	EventSweepPaused  = "sweep_paused"
 	EventSweepResumed = "sweep_resumed"

@@ -28,6 +28,7 @@ type entryWriter struct {
 	// judged reports that the taken blocks were judged, hasEntry that an entry about the tick was written.
 	judged, hasEntry bool
 	loadedRules      []state.LoadedRule
+	refused          map[string]string // problems of packs by sweep and tenant
 }
 
 // write writes everything. It writes an entry only if something was judged, corrected or found missing, if rules
@@ -43,6 +44,9 @@ func (w *entryWriter) write(ctx context.Context) (err error) {
 	}
 	begun, ended := changedRules(w.loaded(), previous)
 	if err := w.ruleEvents(ctx, begun, ended); err != nil {
+		return err
+	}
+	if err := w.refusalEvents(ctx); err != nil {
 		return err
 	}
 	number := w.last.Number + 1
@@ -151,6 +155,63 @@ func (w *entryWriter) ruleEvents(ctx context.Context, begun, ended []state.Loade
 		}
 	}
 	return nil
+}
+
+// Bounds of the events about refused rules.
+const (
+	// maxRefusalBytes bounds the problems in an event, because an entry is small.
+	maxRefusalBytes = 4000
+	// latestEntries is the number of entries that are searched for the last event after a start.
+	latestEntries = 1000
+)
+
+// refusalEvents appends an event for each sweep whose packs have other problems than at the last such event, and notes
+// the problems of all sweeps in refused. The problems stay for many ticks, and each of them has one event.
+func (w *entryWriter) refusalEvents(ctx context.Context) error {
+	w.refused = map[string]string{}
+	for _, s := range w.pass.sweeps {
+		problems := strings.Join(w.Service.rules.sets[s.Name].problems, "\n")
+		if len(problems) > maxRefusalBytes {
+			problems = strings.ToValidUTF8(problems[:maxRefusalBytes], "") + " …"
+		}
+		key := s.Name + " " + w.pass.tenant
+		before, isKnown := w.Service.refused[key]
+		if !isKnown && problems != "" {
+			var err error
+			if before, err = w.lastRefusal(ctx, s.Name); err != nil {
+				return err
+			}
+		}
+		if problems != "" && problems != before {
+			event := evidence.Event{Name: evidence.EventPackRefused, Details: map[string]string{"sweep": s.Name, "problems": problems}}
+			if err := w.appendEvent(ctx, event); err != nil {
+				return err
+			}
+		}
+		w.refused[key] = problems
+	}
+	return nil
+}
+
+// lastRefusal returns the problems in the last event about refused rules of a sweep, if it is among the latest entries.
+func (w *entryWriter) lastRefusal(ctx context.Context, sweep string) (string, error) {
+	problems := ""
+	for entry, err := range w.tx.Entries(ctx, w.tenant, max(w.last.Number-latestEntries, 1), 0) {
+		if err != nil {
+			return "", err
+		}
+		if entry.Kind != string(evidence.EntryEvent) {
+			continue
+		}
+		s, _, err := evidence.OpenEnvelope(entry.Envelope, w.key.Public())
+		if err != nil {
+			continue // an earlier key signed it, so that there is at most one event too many
+		}
+		if s.Event.Name == evidence.EventPackRefused && s.Event.Details["sweep"] == sweep {
+			problems = s.Event.Details["problems"]
+		}
+	}
+	return problems, nil
 }
 
 // appendEvent appends an entry about an event.

@@ -90,6 +90,7 @@ type Service struct {
 	retryAt            map[string]time.Time // of passes whose last tick failed
 	failures           map[string]int
 	stated             map[int64]time.Time // when the coverage of a ledger was last stated
+	refused            map[string]string   // problems of packs that entries have, by sweep and tenant
 	storageIsEmpty     bool                // by the last list of tenants
 }
 
@@ -127,7 +128,7 @@ func New(opts ServiceOptions) (*Service, error) {
 		},
 		rules: &ruleLoader{options: opts.Rules, state: opts.State, log: opts.Log, sets: map[string]*ruleSet{}},
 		wake:  make(chan struct{}, 1), runNow: map[string]bool{}, claims: map[int64]string{}, retryAt: map[string]time.Time{}, failures: map[string]int{},
-		stated: map[int64]time.Time{},
+		stated: map[int64]time.Time{}, refused: map[string]string{},
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -322,6 +323,7 @@ func (t *tick) commit(ctx context.Context) error {
 	if written.hasEntry {
 		t.stated[t.ledger.ID] = written.at
 	}
+	maps.Copy(t.refused, written.refused)
 	for _, e := range written.events {
 		t.log.InfoContext(ctx, "rules changed", "tenant", t.pass.tenant, "event", e.Name, "details", e.Details)
 	}
