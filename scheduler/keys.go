@@ -15,11 +15,16 @@ import (
 // KeyFile returns the default file of the signing key of a state: it is beside the state.
 func KeyFile(statePath string) string { return statePath + ".key.pem" }
 
-// SigningKey returns the key that signs the entries of a state. If file is empty, it is [KeyFile]. If the state has no
+// SigningKey returns the key that signs the entries of a state. If file is empty, it is [KeyFile]; a state in a PostgreSQL
+// database requires a file. If the state has no
 // key yet, SigningKey writes the file, unless it exists, and records the key. A key that is not that of the state is an
 // error: its entries would not follow the others.
 func SigningKey(ctx context.Context, db *state.DB, file string, now time.Time) (*evidence.Key, error) {
-	if file == "" {
+	switch {
+	case file != "":
+	case state.IsURL(db.Path()):
+		return nil, errors.New("signing key: the state is in a PostgreSQL database: set signing.key_file to a file, which is made if it does not exist")
+	default:
 		file = KeyFile(db.Path())
 	}
 	keys, err := db.Keys(ctx)

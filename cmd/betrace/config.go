@@ -264,7 +264,7 @@ func (c *config) load(flags *pflag.FlagSet) error {
 
 // unknownEnvironment returns an error for a variable that is not a setting.
 func unknownEnvironment(settings []setting) error {
-	known := map[string]bool{"BETRACE_CONFIG": true, "BETRACE_STACK_CACHE": true}
+	known := map[string]bool{"BETRACE_CONFIG": true, "BETRACE_STACK_CACHE": true, "BETRACE_TEST_POSTGRES": true}
 	for _, s := range settings {
 		known[s.environmentName()] = true
 	}

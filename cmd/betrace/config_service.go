@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/betracehq/betrace/scheduler"
+	"github.com/betracehq/betrace/scheduler/state"
 )
 
 // signingConfig names the key that signs entries.
@@ -69,8 +70,8 @@ func (s *sweepConfig) UnmarshalYAML(n *yaml.Node) error {
 // serviceSettings returns the settings of betrace serve, and of the commands that read its state.
 func (c *config) serviceSettings() []setting {
 	return []setting{
-		{key: "state", flag: "state", field: &c.State, help: "`file` of the service's state (SQLite)"},
-		{key: "signing.key_file", flag: "signing-key", field: &c.Signing.KeyFile, help: "`file` with the Ed25519 key that signs entries (PEM); the default is the state's name with .key.pem, which is made for a new state"},
+		{key: "state", flag: "state", field: &c.State, help: "`file` of the service's state (SQLite), or URL of a PostgreSQL database (postgres://user@host/database; the password is in PGPASSWORD or PGPASSFILE)"},
+		{key: "signing.key_file", flag: "signing-key", field: &c.Signing.KeyFile, help: "`file` with the Ed25519 key that signs entries (PEM); the default is the state's name with .key.pem, which is made for a new state; PostgreSQL has no default"},
 		{key: "server.address", flag: "address", field: &c.Server.Address, help: "`host:port` of the HTTP server of the service"},
 		{key: "server.pprof", field: &c.Server.PProf, help: "serve profiles under /debug/pprof/"},
 		{key: "outbox.max_items", field: &c.Outbox.MaxItems, help: "number of violations, corrections and statements that may wait for a sink; sweeps pause when it is reached"},
@@ -162,6 +163,11 @@ func checkSweepKeys(file string, root *yaml.Node, isList bool) error {
 
 // validateService checks the settings of the service.
 func (c *config) validateService(fail func(format string, args ...any)) {
+	if state.IsURL(c.State) {
+		if err := state.CheckURL(c.State); err != nil {
+			fail("state: %w", err)
+		}
+	}
 	if _, err := c.sweeps(); err != nil {
 		fail("sweeps: %w", err)
 	}

@@ -124,7 +124,14 @@ If the old key is lost, use --lost. The events are then signed by the new key, a
 }
 
 func (p *program) replaceKey(ctx context.Context, db *state.DB, newFile string, lost bool) error {
-	file := cmp.Or(p.config.Signing.KeyFile, scheduler.KeyFile(db.Path()))
+	file := p.config.Signing.KeyFile
+	switch {
+	case file != "":
+	case state.IsURL(db.Path()):
+		return errors.New("the state is in a PostgreSQL database: use --signing-key for the file of the key")
+	default:
+		file = scheduler.KeyFile(db.Path())
+	}
 	old, err := evidence.LoadKey(file)
 	if newFile == "" {
 		// An interrupted replacement may have changed the state, but not the files.

@@ -214,7 +214,7 @@ func (p *program) newService(ctx context.Context) (s *runningService, err error)
 	case len(sweeps) == 0:
 		return nil, errors.New("no sweeps: add them to the configuration file, as shown in docs/service.md")
 	case c.State == "":
-		return nil, errors.New("no state: set state to the name of a file, which is made if it does not exist")
+		return nil, errors.New("no state: set state to the name of a file, which is made if it does not exist, or to the URL of a PostgreSQL database")
 	}
 	s = &runningService{registry: prometheus.NewRegistry()}
 	opened := s // s is nil when an error is returned
@@ -235,7 +235,7 @@ func (p *program) newService(ctx context.Context) (s *runningService, err error)
 	}
 	s.closers = append(s.closers, store.Close)
 	store.Cache(cachedBytes)
-	db, err := state.Open(ctx, state.Options{Path: c.State, Log: s.log})
+	db, err := state.Open(ctx, state.Options{Path: c.State, Exclusive: true, Log: s.log})
 	if err != nil {
 		return nil, err
 	}

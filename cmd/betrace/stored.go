@@ -39,14 +39,11 @@ func (p *program) writeState(ctx context.Context, f func(context.Context, *state
 	if err := p.config.hasState(); err != nil {
 		return err
 	}
-	if _, err := os.Stat(p.config.State); err != nil { // opening would create it
-		return fmt.Errorf("state: %w: give the file of a service that has run", err)
-	}
 	log, err := p.config.logger(p.stderr)
 	if err != nil {
 		return err
 	}
-	db, err := state.Open(ctx, state.Options{Path: p.config.State, Log: log})
+	db, err := state.Open(ctx, state.Options{Path: p.config.State, Exclusive: true, Existing: true, Log: log})
 	if err != nil {
 		return err
 	}

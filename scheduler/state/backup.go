@@ -7,17 +7,21 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
-// Backup writes a copy of the database to a new file, also while a service writes. The copy has one moment of it, is on
+// Backup writes a copy of an SQLite database to a new file, also while a service writes. The copy has one moment of it, is on
 // the disk when Backup returns, and can be opened as it is. If a file exists at path, it is left alone and the error is
 // [fs.ErrExist]. After a crash the copy is complete or does not exist.
 func (db *DB) Backup(ctx context.Context, path string) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("back up state %s: %w", db.path, err)
+			err = fmt.Errorf("back up state %s: %w", db.Path(), err)
 		}
 	}()
+	if IsURL(db.Path()) {
+		return errors.New("the state is in a PostgreSQL database: use pg_dump, for example pg_dump --format=custom --file=FILE URL")
+	}
 	target, err := filepath.Abs(path)
 	if err != nil {
 		return err
@@ -76,18 +80,17 @@ func (db *DB) checkCopy(ctx context.Context, path string) error {
 	return nil
 }
 
-// Size returns the bytes that the database takes on the disk: those of its file and of its write-ahead log.
+// sizeTimeout bounds the time of a question for the size.
+const sizeTimeout = 10 * time.Second
+
+// Size returns the bytes that the database takes on the disk: those of a file and of its write-ahead log, or those of the
+// tables and indexes of a PostgreSQL database.
 func (db *DB) Size() (int64, error) {
-	var size int64
-	for _, file := range []string{db.path, db.path + "-wal"} {
-		info, err := os.Stat(file)
-		if errors.Is(err, fs.ErrNotExist) && file != db.path {
-			continue // there is a log only while the database is open for writing
-		}
-		if err != nil {
-			return 0, fmt.Errorf("state: %w", err)
-		}
-		size += info.Size()
+	ctx, cancel := context.WithTimeout(context.Background(), sizeTimeout)
+	defer cancel()
+	size, err := db.database.size(ctx, db.read)
+	if err != nil {
+		return 0, fmt.Errorf("state: size: %w", err)
 	}
 	return size, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/betracehq/betrace/deploy/stack/stacktest"
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/scheduler/state"
 	"github.com/betracehq/betrace/scheduler/state/statetest"
@@ -35,7 +36,7 @@ var children = map[string]func(ctx context.Context, args []string) error{
 func TestMain(m *testing.M) {
 	name := os.Getenv(childEnv)
 	if name == "" {
-		os.Exit(m.Run())
+		os.Exit(stacktest.M{Tests: m}.Run())
 	}
 	if err := children[name](context.Background(), os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -105,7 +106,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 		}
 	})
 	dir := t.TempDir()
-	path, keyFile := filepath.Join(dir, "state.db"), filepath.Join(dir, "key.pem")
+	path, keyFile := location(t), filepath.Join(dir, "key.pem")
 	key, err := evidence.NewKey()
 	require.NoError(t, err)
 	require.NoError(t, key.Save(keyFile))
@@ -143,6 +144,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 		require.ErrorContains(t, ended, "killed", problems.String())
 		require.Empty(t, problems.String())
 
+		waitForServer(t, path)
 		// A reader needs no repair by a writer.
 		v := verify(t, path)
 		require.Empty(t, faults(v))
@@ -184,10 +186,10 @@ func readAll(ctx context.Context, args []string) error {
 func TestKilledCreationIsRepeated(t *testing.T) {
 	// The time of a start that is not killed.
 	began := time.Now()
-	require.NoError(t, child(t, "open", filepath.Join(t.TempDir(), "state.db")).Run())
+	require.NoError(t, child(t, "open", location(t)).Run())
 	whole := time.Since(began)
 	for range crashesInTest {
-		path := filepath.Join(t.TempDir(), "state.db")
+		path := location(t)
 		cmd := child(t, "open", path)
 		require.NoError(t, cmd.Start())
 		after := time.Duration(rand.Int64N(int64(whole)))

@@ -106,3 +106,55 @@ func TestKeysKeepTheirOrder(t *testing.T) {
 	require.NoError(t, err)
 	equal(t, []state.Key{first, second}, keys)
 }
+
+func TestEvidenceIsAppendOnly(t *testing.T) {
+	path := location(t)
+	busy(t, path)
+	for _, c := range []struct{ sql, want string }{
+		{`UPDATE entries SET time = time + 1`, "entries are append-only"},
+		{`DELETE FROM entries`, "entries are append-only"},
+		{`UPDATE blobs SET size = size + 1`, "blobs are never changed"},
+		{`UPDATE violations SET severity = 'info'`, "only spans, status and sequence of a violation may change"},
+		{`DELETE FROM violations`, "violations are never deleted"},
+		{`UPDATE corrections SET kind = 'reinstated'`, "corrections are append-only"},
+		{`DELETE FROM corrections`, "corrections are append-only"},
+	} {
+		db := connectSQL(t, path)
+		_, err := db.ExecContext(t.Context(), c.sql)
+		require.ErrorContains(t, err, c.want, c.sql)
+		require.NoError(t, db.Close())
+	}
+	execSQL(t, path, `UPDATE violations SET spans = spans + 1, status = status, sequence = sequence`, `DELETE FROM deliveries`)
+	require.Empty(t, faults(verify(t, path)))
+}
+
+func TestValuesAreStoredByteByByte(t *testing.T) {
+	db := open(t)
+	for _, text := range []string{"", "\x00", "a\x00b\x00", "\xff\xfe", "caf\u00e9", "\U0010FFFD", "\U0010FFFD00", "a\U0010FFFD\xc3", "\xed\xa0\x80", "\ufffd", `\x00`, `'"; --`} {
+		sweep := state.SweepState{Sweep: "all" + text, Tenant: text, LastError: text + "x" + text}
+		pack := state.Pack{Digest: "d", Name: text, Content: []byte(text + "x"), LoadedAt: epoch}
+		write(t, db, func(ctx context.Context, tx *state.Tx) error {
+			require.NoError(t, tx.PutPack(ctx, pack))
+			return tx.PutSweep(ctx, sweep)
+		})
+		sweeps, err := db.Sweeps(t.Context())
+		require.NoError(t, err)
+		require.Contains(t, sweeps, sweep)
+		packs, err := db.Packs(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []state.Pack{pack}, packs)
+	}
+	// Texts have the order of their bytes.
+	var names []string
+	write(t, db, func(ctx context.Context, tx *state.Tx) error {
+		for _, tenant := range []string{"b", "A", "_", "a", "B", "\u00e9", "a b", "ab", "a-c"} {
+			if _, err := appendEntry(ctx, tx, tenant); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	names, err := db.Tenants(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"A", "B", "_", "a", "a b", "a-c", "ab", "b", "\u00e9"}, names)
+}

@@ -1,5 +1,7 @@
 package state
 
+import "testing"
+
 // SetBlobPass sets the number of blobs of a pass over the entries, and returns a function that resets it.
 func SetBlobPass(n int) (reset func()) {
 	before := blobPass
@@ -8,4 +10,19 @@ func SetBlobPass(n int) (reset func()) {
 }
 
 // NewestVersion returns the schema version that this program writes.
-func NewestVersion() int { return int(newestVersion()) }
+func NewestVersion() int { return int(newestVersion(&sqliteFile{})) }
+
+// PostgresSchema returns the definitions of a database on PostgreSQL.
+func PostgresSchema(t *testing.T, path string) map[string]string {
+	t.Helper()
+	db, err := OpenReadOnly(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	have, _, err := db.database.schema(t.Context(), db.q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return have
+}

@@ -58,6 +58,17 @@ func eachRow(rows *sql.Rows, f func(scanner) error) error {
 	return rows.Err()
 }
 
+// queryMap returns the rows of a query that has a key and a value.
+func queryMap(ctx context.Context, q querier, query string) (map[string]string, error) {
+	rows := map[string]string{}
+	return rows, queryEach(ctx, q, func(row scanner) error {
+		var key, value string
+		err := row.Scan(&key, &value)
+		rows[key] = value
+		return err
+	}, query)
+}
+
 // execAll executes a statement once for each row.
 func execAll[T any](ctx context.Context, tx *sql.Tx, query string, rows []T, args func(*T) ([]any, error)) error {
 	if len(rows) == 0 {

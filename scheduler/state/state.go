@@ -3,24 +3,24 @@ package state
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"net/url"
-	"os"
-	"path/filepath"
 	"time"
-
-	_ "modernc.org/sqlite" // the driver of the default database
 
 	"github.com/betracehq/betrace/evidence"
 )
 
 // Options configure [Open].
 type Options struct {
-	// Path is the file of the database.
+	// Path is the file of an SQLite database, or the URL of a PostgreSQL database: postgres://user@host/database.
 	Path string
+	// Exclusive refuses a PostgreSQL database that another process has opened for writing with this option. An SQLite
+	// database is always exclusive.
+	Exclusive bool
+	// Existing refuses a database that does not exist, or that is empty, instead of creating it.
+	Existing bool
 	// Now returns the time. The default is time.Now.
 	Now func() time.Time
 	// Log receives creation and migrations. The default discards them.
@@ -30,13 +30,11 @@ type Options struct {
 // DB is the database. Its reading methods see the committed data, also while a transaction writes.
 type DB struct {
 	Reader
-	path  string
-	isNew bool
+	database database
+	isNew    bool
 	// write has one connection, so that transactions follow one another. It is nil if the database is read only.
 	write *sql.DB
 	read  *sql.DB
-	// unlock releases the lock file. It is nil if the database is read only.
-	unlock func()
 }
 
 // Reader has the methods that read. They see the committed data in a [DB], one moment of it in [DB.View], and also
@@ -57,12 +55,9 @@ var discard = slog.New(slog.DiscardHandler)
 // readers is the number of connections that read at the same time.
 const readers = 4
 
-// Settings of every connection. A commit returns when its data is on the disk (FULL). A reading process may have to
-// wait for a moment while another one opens or closes the file.
-var pragmas = []string{"busy_timeout(10000)", "foreign_keys(1)", "cache_size(-16000)"}
-
 // Open opens the database for reading and writing. It creates the file if there is none, and applies the migrations
-// that are missing. Only one process may do so at a time: a lock file beside the database guarantees it.
+// that are missing. Only one process at a time may have an SQLite database open for writing: a lock file beside it
+// guarantees this.
 func Open(ctx context.Context, opts Options) (*DB, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -70,39 +65,43 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	if opts.Log == nil {
 		opts.Log = discard
 	}
-	path, err := resolve(opts.Path)
+	d, err := newDatabase(opts.Path, opts.Exclusive)
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lockFile(path)
-	if err != nil {
+	if opts.Existing {
+		if err := exists(d); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.prepare(); err != nil {
+		d.release()
 		return nil, err
 	}
-	db := &DB{path: path, unlock: unlock}
+	db := &DB{database: d}
 	if err := db.open(ctx, opts); err != nil {
-		return nil, errors.Join(fmt.Errorf("state %s: %w", path, db.withRemedy(err)), db.Close())
+		return nil, errors.Join(fmt.Errorf("state %s: %w", d, db.withRemedy(err)), db.Close())
 	}
 	return db, nil
 }
 
-func (db *DB) open(ctx context.Context, opts Options) error {
-	// SQLite creates files that everyone may read; violations may contain confidential data.
-	file, err := os.OpenFile(db.path, os.O_CREATE|os.O_RDONLY, 0o600)
-	if err != nil {
+func (db *DB) open(ctx context.Context, opts Options) (err error) {
+	if db.write, err = db.database.connect(1, true); err != nil {
 		return err
 	}
-	file.Close()
-	db.write, err = connect(db.path, 1, "rw", "journal_mode(WAL)", "synchronous(FULL)", "journal_size_limit(67108864)")
-	if err != nil {
-		return err
-	}
-	if err := migrate(ctx, db.write, opts.Log); err != nil {
-		return err
-	}
-	if db.read, err = connect(db.path, readers, "ro"); err != nil {
+	if db.read, err = db.database.connect(readers, false); err != nil {
 		return err
 	}
 	db.q = db.read
+	release, err := db.database.lockSchema(ctx, db.read)
+	if err != nil {
+		return err
+	}
+	err = db.migrate(ctx, opts)
+	release()
+	if err != nil {
+		return err
+	}
 	if err := db.loadInstance(ctx); err != nil {
 		return err
 	}
@@ -114,49 +113,63 @@ func (db *DB) open(ctx context.Context, opts Options) error {
 		if err != nil {
 			return err
 		}
-		opts.Log.InfoContext(ctx, "state created", "path", db.path, "instance", db.instance)
+		opts.Log.InfoContext(ctx, "state created", "path", db.Path(), "instance", db.instance)
 	}
 	db.isNew, err = db.isEmpty(ctx)
 	return err
 }
 
+func (db *DB) migrate(ctx context.Context, opts Options) error {
+	if opts.Existing {
+		version, err := db.database.schemaVersion(ctx, db.write)
+		if err == nil && version == 0 {
+			err = errEmpty
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return migrate(ctx, db.database, db.write, opts.Log)
+}
+
+var errEmpty = errors.New("the database is empty: give that of a service that has run")
+
+// exists returns an error if the file of a database does not exist, or cannot be read.
+func exists(d database) error {
+	if file, ok := d.(*sqliteFile); ok {
+		return file.exists()
+	}
+	return nil
+}
+
 // OpenReadOnly opens the database for reading. It takes no lock, and a running service may write at the same time.
 func OpenReadOnly(ctx context.Context, path string) (*DB, error) {
-	path, err := resolve(path)
+	d, err := newDatabase(path, false)
 	if err != nil {
 		return nil, err
 	}
-	switch file, err := os.Open(path); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("state %s does not exist: give the file of a service that has run", path)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("state: %w: run the command as the user of the service", err)
-	case err != nil:
-		return nil, fmt.Errorf("state: %w", err)
-	default:
-		file.Close()
+	if err := exists(d); err != nil {
+		return nil, err
 	}
-	db := &DB{path: path}
+	db := &DB{database: d}
 	if err := db.openReadOnly(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("state %s: %w", path, db.withRemedy(err)), db.Close())
+		return nil, errors.Join(fmt.Errorf("state %s: %w", d, db.withRemedy(err)), db.Close())
 	}
 	return db, nil
 }
 
 func (db *DB) openReadOnly(ctx context.Context) error {
 	var err error
-	if db.read, err = connect(db.path, readers, "ro"); err != nil {
+	if db.read, err = db.database.connect(readers, false); err != nil {
 		return err
 	}
 	db.q = db.read
-	version, err := schemaVersion(ctx, db.read)
-	switch newest := newestVersion(); {
-	case isCannotOpen(err):
-		return fmt.Errorf("%w: to read a database that no service has open, the user must be permitted to write to its folder: run the command as the user of the service, or read a backup", err)
+	version, err := db.database.schemaVersion(ctx, db.read)
+	switch newest := newestVersion(db.database); {
 	case err != nil:
 		return err
 	case version == 0:
-		return errors.New("the database is empty: give the file of a service that has run")
+		return errEmpty
 	case version > newest:
 		return newerError(version, newest)
 	case version < newest:
@@ -165,58 +178,22 @@ func (db *DB) openReadOnly(ctx context.Context) error {
 	return db.loadInstance(ctx)
 }
 
-// connect returns a pool of at most n connections. mode is one of SQLite's.
-func connect(path string, n int, mode string, more ...string) (*sql.DB, error) {
-	query := url.Values{"mode": {mode}, "_pragma": append(append([]string{}, pragmas...), more...)}
-	if mode == "rw" {
-		// A transaction that begins as a reader could find, at its first change, that it is too late.
-		query.Set("_txlock", "immediate")
-	}
-	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath(), RawQuery: query.Encode()}
-	pool, err := sql.Open("sqlite", dsn.String())
-	if err != nil {
-		return nil, err
-	}
-	pool.SetMaxOpenConns(n)
-	pool.SetMaxIdleConns(n)
-	return pool, nil
-}
-
-// resolve returns the absolute path without symbolic links, so that each database has one lock file.
-func resolve(path string) (string, error) {
-	if path == "" {
-		return "", errors.New("state: no file is given: set state to a path")
-	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", fmt.Errorf("state: %w", err)
-	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		return real, nil
-	}
-	dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("state %s: the folder %s does not exist: create it, or give another path", path, filepath.Dir(abs))
-	} else if err != nil {
-		return "", fmt.Errorf("state: %w", err)
-	}
-	return filepath.Join(dir, filepath.Base(abs)), nil
-}
-
 // Write calls f with a transaction, and commits it if f returns nil. Otherwise, nothing is changed. Transactions
-// follow one another, so f must not call Write.
+// follow one another, also those of several processes, so f must not call Write. Write calls f once. If the connection
+// to the server is lost before f is called, another one is made; if it is lost later, Write returns an error, unless the
+// transaction was committed.
 func (db *DB) Write(ctx context.Context, f func(context.Context, *Tx) error) (err error) {
 	if db.write == nil {
-		return fmt.Errorf("state %s is open for reading only", db.path)
+		return fmt.Errorf("state %s is open for reading only", db.Path())
 	}
 	defer func() { err = db.withRemedy(err) }()
-	tx, err := db.write.BeginTx(ctx, nil)
+	tx, id, err := db.database.begin(ctx, db.write)
 	if err != nil {
 		return fmt.Errorf("state: begin: %w", err)
 	}
 	defer func() {
 		// After a commit this does nothing. It also ends the transaction if f panics.
-		if rollback := tx.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
+		if rollback := tx.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) && !errors.Is(rollback, driver.ErrBadConn) {
 			err = errors.Join(err, fmt.Errorf("state: roll back: %w", rollback))
 		}
 	}()
@@ -227,15 +204,19 @@ func (db *DB) Write(ctx context.Context, f func(context.Context, *Tx) error) (er
 		// A transaction whose context has ended is rolled back at some moment, which hides the cause.
 		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
 			err = ctx.Err()
+		} else {
+			err = db.database.settle(ctx, db.read, id, err)
 		}
-		return fmt.Errorf("state: commit: %w", err)
+		if err != nil {
+			return fmt.Errorf("state: commit: %w", err)
+		}
 	}
 	return nil
 }
 
 // View calls f with a reader that sees one moment of the database, whatever is committed meanwhile.
 func (db *DB) View(ctx context.Context, f func(context.Context, *Reader) error) error {
-	tx, err := db.read.BeginTx(ctx, nil)
+	tx, err := db.read.BeginTx(ctx, db.database.viewOptions())
 	if err != nil {
 		return fmt.Errorf("state: begin: %w", err)
 	}
@@ -252,17 +233,15 @@ func (db *DB) Close() error {
 			errs = append(errs, pool.Close())
 		}
 	}
-	if db.unlock != nil {
-		db.unlock()
-	}
+	db.database.release()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close state: %w", err)
 	}
 	return nil
 }
 
-// Path returns the absolute path of the file.
-func (db *DB) Path() string { return db.path }
+// Path returns the absolute path of the file, or the URL.
+func (db *DB) Path() string { return db.database.String() }
 
 // New reports whether the database had neither an entry nor a key when it was opened for writing. Such a database may
 // be given a new signing key.

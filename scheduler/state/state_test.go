@@ -3,7 +3,6 @@ package state_test
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -26,7 +25,7 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
 // open opens a new database, and closes it at the end of the test.
 func open(t testing.TB) *state.DB {
 	t.Helper()
-	return openAt(t, filepath.Join(t.TempDir(), "state.db"))
+	return openAt(t, location(t))
 }
 
 func openAt(t testing.TB, path string) *state.DB {
@@ -87,7 +86,7 @@ func equal(t testing.TB, want, have any) {
 }
 
 func TestStateIsNewUntilItHasAKey(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
+	path := location(t)
 	db, err := state.Open(t.Context(), state.Options{Path: path})
 	require.NoError(t, err)
 	require.True(t, db.New())
@@ -169,18 +168,6 @@ func openClose(t testing.TB, path string) error {
 	return db.Close()
 }
 
-// execSQL changes a database that no service has open, as a user might with the sqlite3 program.
-func execSQL(t testing.TB, path string, statements ...string) {
-	t.Helper()
-	db, err := sql.Open("sqlite", path)
-	require.NoError(t, err)
-	defer db.Close()
-	for _, statement := range statements {
-		_, err := db.ExecContext(t.Context(), statement)
-		require.NoError(t, err, statement)
-	}
-}
-
 func TestSecondWriterIsRefused(t *testing.T) {
 	db := open(t)
 	want := fmt.Sprintf("state %s is used by another process (pid %d): stop it, or give another file", db.Path(), os.Getpid())
@@ -242,4 +229,22 @@ func TestReadersSeeCommittedData(t *testing.T) {
 	require.Equal(t, 1, count(&db.Reader), "after the commit")
 	require.Equal(t, 1, count(&other.Reader), "in a database that is open for reading only")
 	require.ErrorContains(t, other.Write(t.Context(), func(context.Context, *state.Tx) error { return nil }), "is open for reading only")
+}
+
+func TestExistingStateIsNotCreated(t *testing.T) {
+	path := location(t)
+	_, err := state.Open(t.Context(), state.Options{Path: path, Existing: true})
+	want := "does not exist: give the file of a service that has run"
+	if onPostgres {
+		want = "the database is empty: give that of a service that has run"
+	}
+	require.ErrorContains(t, err, want)
+	require.NoFileExists(t, path)
+	require.NoFileExists(t, path+".lock")
+	_, err = state.OpenReadOnly(t.Context(), path)
+	require.ErrorContains(t, err, want, "nothing was created")
+	require.NoError(t, openClose(t, path))
+	db, err := state.Open(t.Context(), state.Options{Path: path, Existing: true})
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
 }

@@ -1,6 +1,7 @@
 // Package state is the database of the service: ledgers, coverage, violations, deliveries and signed entries.
 //
-// One transaction commits a piece of work. The default database is SQLite, in one file.
+// One transaction commits a piece of work. The default database is SQLite, in one file. The other one is PostgreSQL, which
+// several processes may use.
 package state
 
 import (

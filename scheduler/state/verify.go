@@ -74,7 +74,7 @@ func (db *DB) Verify(ctx context.Context) (*Verification, error) {
 	v := &verifier{db: db, Verification: &Verification{}}
 	for _, check := range []func(context.Context) error{v.checkSchema, v.checkPages, v.loadKeys, v.checkTenants, v.checkReferences, v.checkBlobs, v.count} {
 		if err := check(ctx); err != nil {
-			return nil, fmt.Errorf("verify state %s: %w", db.path, err)
+			return nil, fmt.Errorf("verify state %s: %w", db.Path(), err)
 		}
 	}
 	return v.Verification, nil

@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -15,20 +14,7 @@ import (
 
 // checkSchema compares the tables, indexes and triggers with those that the migrations create.
 func (v *verifier) checkSchema(ctx context.Context) error {
-	fresh, err := sql.Open("sqlite", ":memory:")
-	if err != nil {
-		return err
-	}
-	defer fresh.Close()      //nolint:errcheck // it is in memory
-	fresh.SetMaxOpenConns(1) // each connection has its own database
-	if err := migrate(ctx, fresh, discard); err != nil {
-		return err
-	}
-	want, err := schemaOf(ctx, fresh)
-	if err != nil {
-		return err
-	}
-	have, err := schemaOf(ctx, v.db.q)
+	have, want, err := v.db.database.schema(ctx, v.db.q)
 	if err != nil {
 		return err
 	}
@@ -48,18 +34,6 @@ func (v *verifier) checkSchema(ctx context.Context) error {
 	return nil
 }
 
-// schemaOf returns the statements that create the parts of the schema, by kind and name. The table of goose and the
-// parts that SQLite creates by itself are left out.
-func schemaOf(ctx context.Context, q querier) (map[string]string, error) {
-	parts := map[string]string{}
-	return parts, queryEach(ctx, q, func(row scanner) error {
-		var name, text string
-		err := row.Scan(&name, &text)
-		parts[name] = text
-		return err
-	}, `SELECT type || ' ' || name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name NOT IN ('goose_db_version', 'sqlite_sequence')`)
-}
-
 func sortedKeys[V any](m map[string]V) []string {
 	names := make([]string, 0, len(m))
 	for name := range m {
@@ -69,18 +43,9 @@ func sortedKeys[V any](m map[string]V) []string {
 	return names
 }
 
-// checkPages lets SQLite check its pages and indexes.
+// checkPages lets the database check its own files.
 func (v *verifier) checkPages(ctx context.Context) error {
-	return queryEach(ctx, v.db.q, func(row scanner) error {
-		var text string
-		if err := row.Scan(&text); err != nil {
-			return err
-		}
-		if text != "ok" {
-			v.add("", 0, "the file is damaged: %s", text)
-		}
-		return nil
-	}, `PRAGMA integrity_check(10)`)
+	return v.db.database.damage(ctx, v.db.q, func(fault string) { v.add("", 0, "%s", fault) })
 }
 
 // blobPass is the number of blobs that one pass over the entries looks for. It takes 32 MiB.

@@ -2,10 +2,7 @@ package state_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -96,7 +93,7 @@ func faults(v *state.Verification) (all []string) {
 }
 
 func TestStateThatTheServiceWroteVerifies(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
+	path := location(t)
 	busy(t, path)
 	v := verify(t, path)
 	require.Empty(t, faults(v))
@@ -112,22 +109,17 @@ func TestStateThatTheServiceWroteVerifies(t *testing.T) {
 }
 
 func emptyState(t testing.TB) string {
-	path := filepath.Join(t.TempDir(), "empty.db")
+	path := location(t)
 	require.NoError(t, openClose(t, path))
 	return path
 }
 
-// TestEditedStateDoesNotVerify edits the database as a user with the sqlite3 program could. Each edit must be found,
+// TestEditedStateDoesNotVerify edits the database as a user with sqlite3 or psql could. Each edit must be found,
 // and the first entry with a fault must be named.
 func TestEditedStateDoesNotVerify(t *testing.T) {
-	triggers := triggersOf(t)
-	original := filepath.Join(t.TempDir(), "state.db")
+	original := location(t)
 	busy(t, original)
-	content, err := os.ReadFile(original)
-	require.NoError(t, err)
-	const noTriggers = `DROP TRIGGER entries_no_update; DROP TRIGGER entries_no_delete; DROP TRIGGER blobs_no_update; DROP TRIGGER violations_no_update;
-		DROP TRIGGER violations_no_delete; DROP TRIGGER corrections_no_update; DROP TRIGGER corrections_no_delete; `
-	const blobOf2 = `(SELECT digest FROM blobs ORDER BY rowid LIMIT 1)`
+	blobOf2 := `'` + resultsOf(t, original, 2) + `'`
 	id := statetest.Violation(3)
 	violation := evidence.ViolationID("acme", id.Pack, id.RuleID, id.RuleDigest, id.TraceID)
 	for _, c := range []struct {
@@ -156,7 +148,7 @@ func TestEditedStateDoesNotVerify(t *testing.T) {
 		{"a hole of a missing entry", `UPDATE holes SET closed_entry = 99`, "acme", 99, "it does not exist, and 1 closed holes name it"},
 		{"a key removed", `DELETE FROM signing_keys WHERE retired > 0`, "acme", 1, "which is not among the 1 known keys"},
 		{"a key of another ID", `UPDATE signing_keys SET pem = (SELECT pem FROM signing_keys WHERE retired = 0) WHERE retired > 0`, "acme", 1, "which is not among the 1 known keys"},
-		{"results changed", `UPDATE blobs SET content = (SELECT content FROM blobs ORDER BY rowid DESC LIMIT 1) WHERE digest = ` + blobOf2, "acme", 2, "its results were changed"},
+		{"results changed", `UPDATE blobs SET content = (SELECT content FROM blobs WHERE digest <> ` + blobOf2 + ` ORDER BY digest LIMIT 1) WHERE digest = ` + blobOf2, "acme", 2, "its results were changed"},
 		{"results damaged", `UPDATE blobs SET content = x'00' WHERE digest = ` + blobOf2, "acme", 2, "its results were changed"},
 		{"results deleted", `DELETE FROM blobs WHERE digest = ` + blobOf2, "acme", 2, "its results are missing"},
 		{"a size changed", `UPDATE blobs SET size = size + 1 WHERE digest = ` + blobOf2, "acme", 2, "its column size has"},
@@ -185,11 +177,8 @@ func TestEditedStateDoesNotVerify(t *testing.T) {
 		{"corrections in another order", `UPDATE corrections SET sequence = 9 WHERE entry = 3; UPDATE corrections SET sequence = 1 WHERE entry = 4`, "acme", 2, "since its correction 2, which does not exist"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "state.db")
-			require.NoError(t, os.WriteFile(path, content, 0o600))
-			execSQL(t, path, noTriggers+c.sql)
-			// The triggers come back, so that only the edit is found.
-			execSQL(t, path, triggers...)
+			path := copyOf(t, original)
+			editSQL(t, path, c.sql)
 			v := verify(t, path)
 			require.NotEmpty(t, v.Faults)
 			first, _ := v.FirstEntry()
@@ -202,30 +191,43 @@ func TestEditedStateDoesNotVerify(t *testing.T) {
 	}
 }
 
-// triggersOf returns the statements that create the triggers.
-func triggersOf(t testing.TB) (statements []string) {
+// resultsOf returns the digest of the results of an entry of tenant acme.
+func resultsOf(t testing.TB, path string, number int64) string {
 	t.Helper()
-	db, err := sql.Open("sqlite", emptyState(t))
+	db, err := state.OpenReadOnly(t.Context(), path)
 	require.NoError(t, err)
 	defer db.Close()
-	rows, err := db.QueryContext(t.Context(), `SELECT sql FROM sqlite_schema WHERE type = 'trigger'`)
+	keys, err := db.Keys(t.Context())
 	require.NoError(t, err)
-	defer rows.Close()
-	for rows.Next() {
-		var statement string
-		require.NoError(t, rows.Scan(&statement))
-		statements = append(statements, statement)
+	var public []evidence.PublicKey
+	for _, k := range keys {
+		key, err := evidence.ParsePublicKey(k.PEM)
+		require.NoError(t, err)
+		public = append(public, key)
 	}
-	require.NoError(t, rows.Err())
-	require.Len(t, statements, 7)
-	return statements
+	for e, err := range db.Entries(t.Context(), "acme", number, number) {
+		require.NoError(t, err)
+		s, _, err := evidence.OpenEnvelope(e.Envelope, public...)
+		require.NoError(t, err)
+		return s.Results.SHA256
+	}
+	t.Fatal("there is no such entry")
+	return ""
 }
 
 func TestStateWithAnotherSchemaDoesNotVerify(t *testing.T) {
+	on := ""
+	added := `CREATE TRIGGER x BEFORE INSERT ON violations BEGIN SELECT RAISE(IGNORE); END`
+	changed := `CREATE TRIGGER entries_no_delete BEFORE DELETE ON entries BEGIN SELECT 1; END`
+	if onPostgres {
+		on = ` ON entries`
+		added = `CREATE TRIGGER x BEFORE INSERT ON violations FOR EACH ROW EXECUTE FUNCTION refuse_change('x')`
+		changed = `CREATE TRIGGER entries_no_delete BEFORE DELETE ON entries FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`
+	}
 	for _, c := range []struct{ name, sql, want string }{
-		{"a trigger dropped", `DROP TRIGGER entries_no_delete`, "the trigger entries_no_delete is missing"},
-		{"a trigger added", `CREATE TRIGGER x BEFORE INSERT ON violations BEGIN SELECT RAISE(IGNORE); END`, "the trigger x was added"},
-		{"a trigger changed", `DROP TRIGGER entries_no_delete; CREATE TRIGGER entries_no_delete BEFORE DELETE ON entries BEGIN SELECT 1; END`, "the trigger entries_no_delete was changed"},
+		{"a trigger dropped", `DROP TRIGGER entries_no_delete` + on, "the trigger entries_no_delete is missing"},
+		{"a trigger added", added, "the trigger x was added"},
+		{"a trigger changed", `DROP TRIGGER entries_no_delete` + on + `; ` + changed, "the trigger entries_no_delete was changed"},
 		{"an index dropped", `DROP INDEX violations_by_trace`, "the index violations_by_trace is missing"},
 	} {
 		path := emptyState(t)
@@ -235,7 +237,7 @@ func TestStateWithAnotherSchemaDoesNotVerify(t *testing.T) {
 }
 
 func TestLedgerOfATempoWithoutTenantsBelongsToTheEmptyTenant(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
+	path := location(t)
 	db, err := state.Open(t.Context(), state.Options{Path: path})
 	require.NoError(t, err)
 	key, err := statetest.Key(t.Context(), db)
@@ -261,11 +263,15 @@ func TestLedgerOfATempoWithoutTenantsBelongsToTheEmptyTenant(t *testing.T) {
 }
 
 func TestFaultsAreBoundedAndNameTheFirstEntry(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
+	path := location(t)
 	busy(t, path)
-	statements := []string{`DROP TRIGGER violations_no_update`, `UPDATE violations SET severity = 'info' WHERE entry = 4`}
+	body, on := `BEGIN SELECT 1; END`, ``
+	if onPostgres {
+		body, on = `FOR EACH ROW EXECUTE FUNCTION refuse_change('x')`, ` ON violations`
+	}
+	statements := []string{`DROP TRIGGER violations_no_update` + on, `UPDATE violations SET severity = 'info' WHERE entry = 4`}
 	for i := range 150 {
-		statements = append(statements, fmt.Sprintf(`CREATE TRIGGER x%d BEFORE INSERT ON violations BEGIN SELECT 1; END`, i))
+		statements = append(statements, fmt.Sprintf(`CREATE TRIGGER x%d BEFORE INSERT ON violations %s`, i, body))
 	}
 	execSQL(t, path, statements...)
 	v := verify(t, path)
@@ -277,7 +283,7 @@ func TestFaultsAreBoundedAndNameTheFirstEntry(t *testing.T) {
 }
 
 func TestLogSignedAnewByAnotherKeyDoesNotVerify(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
+	path := location(t)
 	db, err := state.Open(t.Context(), state.Options{Path: path})
 	require.NoError(t, err)
 	key, err := statetest.Key(t.Context(), db)
@@ -301,7 +307,7 @@ func TestLogSignedAnewByAnotherKeyDoesNotVerify(t *testing.T) {
 }
 
 func TestBlobsAreCheckedInSeveralPasses(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
+	path := location(t)
 	busy(t, path)
 	defer state.SetBlobPass(2)()
 	require.Empty(t, faults(verify(t, path)))
