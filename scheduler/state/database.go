@@ -8,7 +8,7 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// database is what differs between SQLite and PostgreSQL. All other files are for both.
+// database has the methods in which SQLite and PostgreSQL differ. All other code is for both.
 type database interface {
 	// String returns the path or the URL, for errors and logs.
 	String() string
@@ -37,7 +37,7 @@ type database interface {
 	numberOn(ctx context.Context, tx *sql.Tx) error
 	// size returns the bytes that the database takes on the disk.
 	size(ctx context.Context, read *sql.DB) (int64, error)
-	// release releases what prepare took.
+	// release undoes prepare.
 	release()
 }
 

@@ -24,6 +24,11 @@ func (r *recorder) QueryContext(ctx context.Context, query string, args ...any) 
 	return r.querier.QueryContext(ctx, query, args...)
 }
 
+func (r *recorder) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	r.queries = append(r.queries, query)
+	return r.querier.PrepareContext(ctx, query)
+}
+
 func (r *recorder) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	r.queries = append(r.queries, query)
 	return r.querier.QueryRowContext(ctx, query, args...)
@@ -106,4 +111,12 @@ func planOf(t *testing.T, db *DB, query string) string {
 	}, `EXPLAIN QUERY PLAN `+query, args...)
 	require.NoError(t, err, query)
 	return strings.Join(steps, "; ")
+}
+
+// QueriesOf returns the queries that a function makes.
+func QueriesOf(t *testing.T, db *DB, f func(context.Context, *Reader) error) []string {
+	t.Helper()
+	record := &recorder{querier: db.read}
+	require.NoError(t, f(t.Context(), &Reader{q: record}))
+	return record.queries
 }

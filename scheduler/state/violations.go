@@ -170,16 +170,36 @@ func (r *Reader) Violations(ctx context.Context, f ViolationFilter) ([]Violation
 			return nil, fmt.Errorf("state: violation %s: %w", f.After, err)
 		}
 	}
-	query, args, err := f.query(start)
-	if err != nil {
-		return nil, err
+	limit := f.Limit
+	var all []Violation
+	for {
+		query, args, err := f.query(start)
+		if err != nil {
+			return nil, err
+		}
+		page, err := queryAll(ctx, r.q, r.scanViolation, query, args...)
+		if err != nil {
+			return nil, fmt.Errorf("state: violations: %w", err)
+		}
+		for i := range page {
+			if f.Service == "" || slices.Contains(page[i].Services, f.Service) {
+				all = append(all, page[i])
+			}
+		}
+		if limit <= 0 {
+			return all, nil
+		}
+		if len(all) >= limit || len(page) < f.Limit {
+			return all[:min(len(all), limit)], nil
+		}
+		// Rows with another service were dropped, so more are read.
+		last := &page[len(page)-1]
+		f.After, start, f.Limit = last.ID, startNanos(last.TraceStart), max(limit, servicePage)
 	}
-	violations, err := r.collect(ctx, f, query, args)
-	if err != nil {
-		return nil, fmt.Errorf("state: violations: %w", err)
-	}
-	return violations, nil
 }
+
+// servicePage is the number of violations that are read at once when some of them have another service.
+const servicePage = 100
 
 // query returns the query of a filter. after is the start of the trace of the violation f.After.
 func (f *ViolationFilter) query(after int64) (string, []any, error) {
@@ -207,7 +227,7 @@ func (f *ViolationFilter) query(after int64) (string, []any, error) {
 		if err != nil {
 			return "", nil, fmt.Errorf("state: service %q: %w", f.Service, err)
 		}
-		// LIKE ignores the case in SQLite, so the rows are compared again in collect.
+		// LIKE ignores the case in SQLite, so the rows are compared again.
 		and("services LIKE ? ESCAPE '!'", "%"+likeEscapes.Replace(string(quoted))+"%")
 	}
 	if f.After != "" {
@@ -224,27 +244,13 @@ func (f *ViolationFilter) query(after int64) (string, []any, error) {
 	if len(where) > 0 {
 		query += ` WHERE ` + strings.Join(where, ` AND `)
 	}
-	return query + ` ORDER BY trace_start DESC, id DESC`, args, nil
+	query += ` ORDER BY trace_start DESC, id DESC`
+	if f.Limit > 0 {
+		// PostgreSQL may prefer to sort all rows otherwise, and sends all of them.
+		args = append(args, f.Limit)
+		query += fmt.Sprintf(` LIMIT $%d`, len(args))
+	}
+	return query, args, nil
 }
 
 var likeEscapes = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
-
-// collect reads rows until the limit of the filter.
-func (r *Reader) collect(ctx context.Context, f ViolationFilter, query string, args []any) ([]Violation, error) {
-	rows, err := r.q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []Violation
-	for rows.Next() && (f.Limit <= 0 || len(all) < f.Limit) {
-		var v Violation
-		if err := r.scanViolation(rows, &v); err != nil {
-			return nil, err
-		}
-		if f.Service == "" || slices.Contains(v.Services, f.Service) {
-			all = append(all, v)
-		}
-	}
-	return all, rows.Err()
-}

@@ -172,6 +172,8 @@ func TestViolationsAreFiltered(t *testing.T) {
 		{"origin", state.ViolationFilter{Origin: "backfill"}, []int{2}},
 		{"status", state.ViolationFilter{Status: "open"}, []int{3, 1, 0}},
 		{"service with wildcards, in its case", state.ViolationFilter{Service: "pay%_!"}, []int{0}},
+		{"page after rows with another service", state.ViolationFilter{Service: "pay%_!", Limit: 1}, []int{0}},
+		{"service of another case is no part of a page", state.ViolationFilter{Service: "PAY%_!", Limit: 1}, []int{1}},
 		{"service that JSON escapes", state.ViolationFilter{Service: "shop<1>"}, []int{1}},
 		{"part of a service", state.ViolationFilter{Service: "sho"}, nil},
 		{"trace", state.ViolationFilter{TraceID: all[2].TraceID}, []int{2}},
