@@ -28,7 +28,7 @@ Exit code: 0 nothing found; 2 faults, each with the entry that it concerns.`,
 		Use:   "backup FILE",
 		Short: "Write a copy of the state to a new file",
 		Long: `Write a copy of the state to a new file, also while a service writes. The copy has one moment of the state and can be
-used as it is. It does not contain the signing key: copy its file, too.`,
+used as it is. It does not contain the signing key: copy its file, too. Use pg_dump for a state in a PostgreSQL database.`,
 		Args: oneArgument("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.withState(cmd, func(db *state.DB) error {
@@ -40,12 +40,67 @@ used as it is. It does not contain the signing key: copy its file, too.`,
 			})
 		},
 	}
-	group := &cobra.Command{Use: "state", Short: "Verify the state of the service, or back it up"}
+	group := &cobra.Command{Use: "state", Short: "Verify the state of the service, back it up, or move it to another database"}
 	for _, cmd := range []*cobra.Command{verify, backup} {
 		p.config.addFlagsOf(cmd.Flags(), "state")
 		group.AddCommand(cmd)
 	}
+	group.AddCommand(p.copyStateCommand())
 	return group
+}
+
+func (p *program) copyStateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "copy FROM TO",
+		Short: "Copy the state to another database, and verify the copy",
+		Long: `Copy the state to another database, and verify the copy. FROM and TO are files of SQLite or URLs of PostgreSQL databases
+(postgres://user@host/database; the password is in PGPASSWORD or PGPASSFILE). TO must be new or empty. Stop the service first.
+
+All rows are read back and compared before they are committed; then the copy is verified as by state verify. The copy is the
+same state, so use only one of the two afterwards. It does not contain the signing key: set signing.key_file to the file of
+FROM, which for an SQLite state is FROM.key.pem.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return fmt.Errorf("%s requires FROM and TO, and %s given", cmd.CommandPath(), numbered(int64(len(args)), "argument is", "arguments are"))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return p.copyState(cmd, args[0], args[1]) },
+	}
+}
+
+func (p *program) copyState(cmd *cobra.Command, fromPath, toPath string) (err error) {
+	ctx := cmd.Context()
+	if err := p.config.load(cmd.Flags()); err != nil {
+		return err
+	}
+	log, err := p.config.logger(p.stderr)
+	if err != nil {
+		return err
+	}
+	from, err := state.Open(ctx, state.Options{Path: fromPath, Exclusive: true, Existing: true, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	to, err := state.Open(ctx, state.Options{Path: toPath, Exclusive: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	v, err := state.Copy(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	p.printCounts(v)
+	_, err = fmt.Fprintf(p.stdout, "copied and verified; set state to %s, and signing.key_file to the key of %s\n", to.Path(), from.Path())
+	return err
+}
+
+// printCounts prints the counts of a verification on a line.
+func (p *program) printCounts(v *state.Verification) {
+	fmt.Fprintf(p.stdout, "%s: %s, %s, %s, %s, %s\n", counted(int(v.Tenants), "tenant"), numbered(v.Entries, "entry", "entries"), counted(int(v.Violations), "violation"),
+		counted(int(v.Corrections), "correction"), counted(int(v.Blobs), "blob"), numbered(v.Deliveries, "open delivery", "open deliveries"))
 }
 
 // withState loads the configuration and calls f with the state, open for reading.
@@ -77,8 +132,7 @@ func (p *program) verify(cmd *cobra.Command, db *state.DB) error {
 		fmt.Fprintf(p.stderr, "betrace: and %s more\n", counted(v.More, "fault"))
 	}
 	w := p.stdout
-	fmt.Fprintf(w, "%s: %s, %s, %s, %s, %s\n", counted(int(v.Tenants), "tenant"), numbered(v.Entries, "entry", "entries"), counted(int(v.Violations), "violation"),
-		counted(int(v.Corrections), "correction"), counted(int(v.Blobs), "blob"), numbered(v.Deliveries, "open delivery", "open deliveries"))
+	p.printCounts(v)
 	for _, k := range v.Keys {
 		use := "signs since " + stamp(k.Added)
 		if !k.Retired.IsZero() {

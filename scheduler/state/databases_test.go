@@ -38,12 +38,12 @@ var testsOfBoth = []func(*testing.T){
 	TestBlobsAreCheckedInSeveralPasses, TestEvidenceIsAppendOnly, TestValuesAreStoredByteByByte,
 	TestViolationsAreRestoredWhole, TestViolationsOfManyTraces, TestViolationIsStoredOnce, TestViolationWithoutItsEntryIsNotCommitted,
 	TestCorrectionsChangeTheStatusOnly, TestViolationsAreFiltered, TestPagesOfEqualTraceStartsMissNothing,
-	TestKilledWriterLosesNothing, TestKilledCreationIsRepeated,
+	TestKilledWriterLosesNothing, TestKilledCreationIsRepeated, TestStateOfEarlierVersionsIsRead,
 }
 
 // testsOfSQLite are about its file. PostgreSQL has tests of its own in postgres_test.go.
 var testsOfSQLite = []func(*testing.T){
-	TestBackupWhileWriting, TestBackupRefuses, TestSizeHasTheFileAndItsLog, TestSecondProcessIsRefused, TestStateOfEarlierVersionsIsRead, TestGrowth,
+	TestBackupWhileWriting, TestBackupRefuses, TestSizeHasTheFileAndItsLog, TestSecondProcessIsRefused, TestGrowth,
 	TestStateIsReadableByItsUserOnly, TestOpenRefuses, TestSecondWriterIsRefused,
 }
 

@@ -1,6 +1,10 @@
 package state
 
-import "testing"
+import (
+	"context"
+	"database/sql"
+	"testing"
+)
 
 // SetBlobPass sets the number of blobs of a pass over the entries, and returns a function that resets it.
 func SetBlobPass(n int) (reset func()) {
@@ -25,4 +29,13 @@ func PostgresSchema(t *testing.T, path string) map[string]string {
 		t.Fatal(err)
 	}
 	return have
+}
+
+// CopiedTables are the tables that Copy copies.
+var CopiedTables = copiedTables
+
+// CopyTable copies the rows of a table.
+func CopyTable(ctx context.Context, table string, from *sql.DB, to *sql.Tx) error {
+	_, err := copyTable(ctx, table, from, to)
+	return err
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/evidence"
@@ -89,10 +90,14 @@ func TestStateOfEarlierVersionsIsRead(t *testing.T) {
 	fixtures, err := filepath.Glob(filepath.Join("testdata", "v*.db.gz"))
 	require.NoError(t, err)
 	require.Len(t, fixtures, state.NewestVersion(), "there is a fixture for each schema version: write one with -state.fixture")
-	for _, fixture := range fixtures {
+	for i, fixture := range fixtures {
+		version := int64(i + 1)
 		t.Run(filepath.Base(fixture), func(t *testing.T) {
 			path := unpack(t, fixture)
 			requireFullTables(t, path)
+			if onPostgres {
+				path = onPostgresOf(t, path, version)
+			}
 			db := openAt(t, path)
 			want, works := fixtureContent()
 			key := writeContent(t, open(t), &want, works)
@@ -269,6 +274,30 @@ func unpack(t *testing.T, fixture string) string {
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "state.db")
 	require.NoError(t, os.WriteFile(path, plain, 0o600))
+	return path
+}
+
+// onPostgresOf returns the URL of a database with the rows of a fixture, and with the schema of its version.
+func onPostgresOf(t *testing.T, fixture string, version int64) string {
+	t.Helper()
+	path := location(t)
+	from, to := connectSQL(t, fixture), connectSQL(t, path)
+	defer from.Close()
+	defer to.Close()
+	provider, err := goose.NewProvider(goose.DialectPostgres, to, os.DirFS("migrations/postgres"), goose.WithDisableGlobalRegistry(true))
+	require.NoError(t, err)
+	_, err = provider.UpTo(t.Context(), version)
+	require.NoError(t, err)
+	tx, err := to.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	for _, table := range state.CopiedTables {
+		var exists bool
+		require.NoError(t, to.QueryRowContext(t.Context(), `SELECT to_regclass($1) IS NOT NULL`, table).Scan(&exists))
+		if exists {
+			require.NoError(t, state.CopyTable(t.Context(), table, from, tx))
+		}
+	}
+	require.NoError(t, tx.Commit())
 	return path
 }
 
