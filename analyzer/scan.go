@@ -40,6 +40,9 @@ type ScanOptions struct {
 	SettledBefore time.Time
 	// Write, if not nil, receives the violations as they are found.
 	Write WriteFunc
+	// Own, if not nil, receives the traces of each batch that BeTrace wrote, one bit per trace, before the others are
+	// judged. Both arguments are valid until it returns.
+	Own func(ctx context.Context, b *columnar.Batch, own columnar.Bits) error
 	// Failed, if not nil, receives each verdict that is an error, before Judged is called for its batch.
 	Failed func(r *rules.Rule, t *trace.Trace, err error)
 	// Judged, if not nil, is called after each batch with the traces that were judged, one bit per trace, after Write
@@ -111,14 +114,21 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *
 		selected = opts.Filter(b)
 	}
 	judged := make(columnar.Bits, columnar.NumWords(b.NumTraces()))
+	own := make(columnar.Bits, len(judged))
 	for t := range b.NumTraces() {
 		switch {
 		case evidence.IsOwn(b, t):
 			result.exclude(b, t, &result.Traces.Own)
+			own.Set(int32(t))
 		case opts.Filter != nil && !selected.Has(int32(t)):
 			result.exclude(b, t, &result.Traces.OutsideQuery)
 		default:
 			judged.Set(int32(t))
+		}
+	}
+	if opts.Own != nil && own.Next(0) >= 0 {
+		if err := opts.Own(ctx, b, own); err != nil {
+			return err
 		}
 	}
 	counts, err := judge.Each(ctx, b, judged, func(found []engine.Found) error {

@@ -84,6 +84,8 @@ type Statement struct {
 	Corrections *SetRef `json:"corrections,omitempty"`
 	// Coverage is nil if the entry does not concern coverage.
 	Coverage *CoverageRef `json:"coverage,omitempty"`
+	// Canaries counts the canaries and seeded violations that were looked for. It is nil if there are none.
+	Canaries *CanaryRef `json:"canaries,omitempty"`
 	// Event is set for events only.
 	Event *Event `json:"event,omitempty"`
 }
@@ -109,6 +111,32 @@ type CoverageRef struct {
 	To   time.Time `json:"to,omitzero"`
 	// Moved reports that To is later than in the entry before.
 	Moved bool `json:"moved"`
+}
+
+// CanaryRef counts the traces that were written to be found again. Late ones were missed by an earlier entry.
+type CanaryRef struct {
+	Found  int `json:"found"`
+	Late   int `json:"late"`
+	Missed int `json:"missed"`
+}
+
+// NewCanaryRef counts canaries. It returns nil if there are none.
+func NewCanaryRef(canaries []CanaryResult) *CanaryRef {
+	if len(canaries) == 0 {
+		return nil
+	}
+	var ref CanaryRef
+	for _, c := range canaries {
+		switch c.Outcome {
+		case CanaryFound:
+			ref.Found++
+		case CanaryLate:
+			ref.Late++
+		default:
+			ref.Missed++
+		}
+	}
+	return &ref
 }
 
 // Event is a change of the service.

@@ -27,6 +27,25 @@ type Results struct {
 	Corrections []LineRef      `json:"corrections"`
 	Packs       []PackRef      `json:"packs"`
 	Coverage    []RuleCoverage `json:"coverage"`
+	// Canaries are those that the tick found, or should have found before.
+	Canaries []CanaryResult `json:"canaries,omitempty"`
+}
+
+// The outcomes of a canary.
+const (
+	CanaryFound  = "found"
+	CanaryMissed = "missed"
+	// CanaryLate means that it was found after it had been missed.
+	CanaryLate = "late"
+)
+
+// CanaryResult is the outcome of a trace that was written to be found again.
+type CanaryResult struct {
+	ID string `json:"id"`
+	// Kind is canary or seeded_violation.
+	Kind    string    `json:"kind"`
+	Sent    time.Time `json:"sent"`
+	Outcome string    `json:"outcome"`
 }
 
 // ListingResult is the listing of the blocks.

@@ -67,6 +67,10 @@ func (w *entryWriter) write(ctx context.Context) (err error) {
 	w.judged = len(w.taken) > 0 && !failed
 	w.ledger = w.ledger.Advance(w.pass.sweeps[0].Settle, w.maxTraceDuration)
 	moved := w.ledger.Watermark.After(w.before.Watermark)
+	w.probed = nil
+	if err := w.canaries(ctx); err != nil {
+		return err
+	}
 	for _, h := range w.errorHoles {
 		w.holes = append(w.holes, *h)
 	}
@@ -79,12 +83,12 @@ func (w *entryWriter) write(ctx context.Context) (err error) {
 	if err := w.tx.PutHoles(ctx, w.holes); err != nil {
 		return err
 	}
-	if w.judged || len(w.holes) > 0 || len(begun)+len(ended) > 0 || moved && w.at.Sub(w.stated[w.ledger.ID]) >= statementEvery {
+	if w.judged || len(w.holes) > 0 || len(w.probed) > 0 || len(begun)+len(ended) > 0 || moved && w.at.Sub(w.stated[w.ledger.ID]) >= statementEvery {
 		kind := evidence.EntryCoverage
 		if w.judged {
 			kind = evidence.EntryTick
 		}
-		if err := w.entry(ctx, kind, number, moved || len(w.holes) > 0); err != nil {
+		if err := w.entry(ctx, kind, number, moved || len(w.holes) > 0 || len(w.probed) > 0); err != nil {
 			return err
 		}
 		w.hasEntry = true
@@ -289,6 +293,7 @@ func (w *entryWriter) entry(ctx context.Context, kind evidence.EntryKind, number
 		corrected = append(corrected, line)
 		results.Corrections = append(results.Corrections, evidence.NewLineRef(c.ID, line))
 	}
+	results.Canaries = w.probed
 	content, err := results.Encode()
 	if err != nil {
 		return err
@@ -299,6 +304,7 @@ func (w *entryWriter) entry(ctx context.Context, kind evidence.EntryKind, number
 	coverage := &evidence.CoverageRef{Rules: len(w.rules), From: w.ledger.Begins, To: w.ledger.Watermark, Moved: file}
 	if err := w.append(ctx, &evidence.Statement{
 		Kind: kind, Results: evidence.NewBlobRef(content), Violations: evidence.NewSetRef(lines), Corrections: evidence.NewSetRef(corrected), Coverage: coverage,
+		Canaries: evidence.NewCanaryRef(w.probed),
 	}); err != nil {
 		return err
 	}

@@ -19,6 +19,10 @@ var HoleReasons = []HoleReason{
 		"Judge it with betrace scan, --from, --to and the rule's pack.",
 	},
 	{
+		HoleCanary, "A trace that was written to Tempo was not found, or its violation was not, although all blocks of that time were judged.",
+		"Look for lost or sampled spans between the OTLP address and Tempo's storage, and for late blocks: if the trace is found later, the hole is closed.",
+	},
+	{
 		HoleError, "The rule gave an error instead of a verdict on at least one trace.",
 		"Correct the rule, and add the trace to its tests. The corrected rule begins with the next tick.",
 	},

@@ -19,6 +19,8 @@ type metrics struct {
 	outboxDeliveries, outboxItems, outboxAge, refused    *prometheus.GaugeVec
 	sinkErrors, delivered                                *prometheus.CounterVec
 	reloads                                              *prometheus.CounterVec
+	canaries                                             *prometheus.CounterVec
+	canaryDelay                                          *prometheus.GaugeVec
 	rulesLoaded, ruleProblems, reloadTime, reloadSuccess *prometheus.GaugeVec
 	configSuccess, stateBytes                            prometheus.Gauge
 	stateErrors                                          prometheus.Counter
@@ -52,6 +54,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		limitHits:      counter("sweep_limit_hits_total", "Ticks that left blocks for the next tick because of a limit.", "sweep", "tenant"),
 		corrections:    counter("sweep_corrections_total", "Corrections of violations.", "sweep", "tenant", "kind"),
 		muted:          counter("sweep_muted_violations_total", "New violations of muted rules.", "sweep", "tenant"),
+		canaries:       counter("sweep_canaries_total", "Canaries and seeded violations that were sent, could not be sent (failed), were found, were missed, or were found late.", "sweep", "tenant", "kind", "outcome"),
+		canaryDelay:    gauge("sweep_canary_delay_seconds", "Time from the writing of the last canary that was found until it was found.", "sweep", "tenant", "kind"),
 		blocksWaiting:  gauge("sweep_blocks_waiting", "Blocks that wait to be judged.", "sweep", "tenant"),
 		blocksAside:    gauge("sweep_blocks_set_aside", "Blocks that are set aside because they cannot be read.", "sweep", "tenant"),
 

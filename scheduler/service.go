@@ -38,6 +38,8 @@ type ServiceOptions struct {
 	// state.
 	Sinks     func(tenant string) ([]sink.EntrySink, error)
 	SinkNames []string
+	// Send writes the canaries of the sweeps. It is required if a sweep has some.
+	Send SendFunc
 	// OutboxItems is the number of undelivered items at which sweeps pause. The default is 1,000,000.
 	OutboxItems int
 	// ResendAfter is the time after which an item that a sink does not have is sent again. The default is
@@ -70,6 +72,7 @@ type Service struct {
 	source             string
 	sweeps             []Sweep
 	sinkNames          []string
+	send               SendFunc
 	outboxItems        int
 	maxTraceDuration   time.Duration
 	memoryBytes        int64
@@ -118,7 +121,7 @@ func New(opts ServiceOptions) (*Service, error) {
 	m.configSuccess.Set(1)
 	health := &stateHealth{count: m.stateErrors, failed: map[string]error{}}
 	return &Service{
-		state: opts.State, key: opts.Key, store: opts.Store, source: opts.Source, sweeps: opts.Sweeps, sinkNames: opts.SinkNames,
+		state: opts.State, key: opts.Key, store: opts.Store, source: opts.Source, sweeps: opts.Sweeps, sinkNames: opts.SinkNames, send: opts.Send,
 		outboxItems: cmp.Or(opts.OutboxItems, 1_000_000), maxTraceDuration: cmp.Or(opts.MaxTraceDuration, time.Hour), memoryBytes: opts.MemoryBytes,
 		compactedRetention: cmp.Or(opts.CompactedRetention, blocks.CompactedRetention), retention: opts.Retention, engine: opts.Engine,
 		now: opts.Now, log: opts.Log, metrics: m, health: health, step: opts.Step,
@@ -385,7 +388,7 @@ func (s *Service) tick(ctx context.Context, p *pass, scheduled time.Time, missed
 	}
 	s.outbox.signal()
 	t.reportMetrics(ctx)
-	return t, nil
+	return t, s.sendCanaries(ctx, t)
 }
 
 // rulesOf returns the rules of a sweep.

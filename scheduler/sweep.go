@@ -28,6 +28,9 @@ type Sweep struct {
 	// ResultsTenant, if not empty, is the tenant of Tempo and Loki that receives the results, instead of the tenant of
 	// the traces.
 	ResultsTenant string
+	// Canary is the time between two canaries, and Seeded that between two seeded violations: traces that the sweep writes to
+	// Tempo and must find again. 0 is none.
+	Canary, Seeded time.Duration
 	// Start is the age of the oldest data that a new sweep judges.
 	Start time.Duration
 	// Settle is the time for which spans of a trace may still arrive. A window of trace starts is complete when it has
@@ -70,15 +73,15 @@ func CheckSweeps(sweeps []Sweep) error {
 			fail("sweep %s: packs is empty: name files or folders with rule packs", s.Name)
 		case len(s.Tenants) == 0 || slices.Contains(s.Tenants, ""):
 			fail(`sweep %s: tenants has an empty name: want names of tenants, or "*"`, s.Name)
-		case s.Start < 0 || s.Settle < 0 || s.Hold < 0 || s.Jitter < 0:
-			fail("sweep %s: start, settle, hold and jitter must be 0 or more", s.Name)
+		case s.Start < 0 || s.Settle < 0 || s.Hold < 0 || s.Jitter < 0 || s.Canary < 0 || s.Seeded < 0:
+			fail("sweep %s: start, settle, hold, jitter, canary and seeded_violation must be 0 or more", s.Name)
 		}
 		for _, other := range sweeps[:i] {
 			if s.sharesTenant(&other) && s.ResultsTenant != other.ResultsTenant {
 				fail("sweeps %s and %s read the same tenant: results_tenant must be equal, because a violation is filed once", other.Name, s.Name)
 			}
-			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Hold != other.Hold || s.Start != other.Start || s.Jitter != other.Jitter || s.Limits != other.Limits) {
-				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, hold, jitter and limits must be equal, or the schedules different", other.Name, s.Name)
+			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Hold != other.Hold || s.Start != other.Start || s.Jitter != other.Jitter || s.Canary != other.Canary || s.Seeded != other.Seeded || s.Limits != other.Limits) {
+				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, hold, jitter, canary, seeded_violation and limits must be equal, or the schedules different", other.Name, s.Name)
 			}
 		}
 	}
@@ -94,6 +97,12 @@ func (s *Sweep) describe() string {
 	}
 	if s.Jitter > 0 {
 		text += "; jitter " + s.Jitter.String()
+	}
+	if s.Canary > 0 {
+		text += "; canary " + s.Canary.String()
+	}
+	if s.Seeded > 0 {
+		text += "; seeded_violation " + s.Seeded.String()
 	}
 	if s.ResultsTenant != "" {
 		text += "; results_tenant " + s.ResultsTenant

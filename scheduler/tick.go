@@ -48,7 +48,9 @@ type tick struct {
 	updated     []state.Violation
 	corrections []evidence.Correction
 	holes       []state.Hole
-	muted       int  // of violations
+	muted       int // of violations
+	probes      *probes
+	probed      []evidence.CanaryResult
 	judged      bool // the taken blocks were judged and that was committed
 	errorHoles  map[*rules.Rule]*state.Hole
 }
@@ -143,8 +145,14 @@ func (t *tick) judge(ctx context.Context) error {
 	for _, id := range t.taken {
 		taken[id] = true
 	}
+	needs, filter := t.probes.reads(t.rules)
+	var own func(context.Context, *columnar.Batch, columnar.Bits) error
+	if t.probes != nil {
+		clear(t.probes.found)
+		own = t.probes.own
+	}
 	request := blocks.Request{
-		Tenant: t.pass.tenant, Needs: analyzer.Needs(t.rules, nil), Filter: analyzer.Prefilter(t.rules), Listing: &t.listing,
+		Tenant: t.pass.tenant, Needs: needs, Filter: filter, Listing: &t.listing,
 		Judged: func(id string) bool { return !taken[id] }, LeaveOut: t.ledger.LeaveOut,
 		MaxTraceDuration: t.maxTraceDuration, MemoryBytes: t.memoryBytes,
 	}
@@ -158,7 +166,7 @@ func (t *tick) judge(ctx context.Context) error {
 		},
 		Rules: t.rules, Tenant: t.tenant, SettledBefore: t.began,
 		Circumstances: evidence.Circumstances{Origin: evidence.OriginSweep, Engine: t.engine},
-		Write:         t.write, Failed: t.fail, Judged: t.finish,
+		Write:         t.write, Failed: t.fail, Judged: t.finish, Own: own,
 	})
 	t.countRequests(t.report.Requests, t.report.Bytes)
 	return err
@@ -269,6 +277,9 @@ func (t *tick) load(ctx context.Context) error {
 		return err
 	}
 	t.before, t.stored = Ledger{Ledger: ledger, Blocks: blocksOf}, blocksOf
+	if t.probes, err = newProbes(t.pass, t.Service.rules.options); err != nil {
+		return err
+	}
 	t.sweepOf = map[*rules.Rule]string{}
 	byName := map[string]*rules.Pack{}
 	for _, s := range t.pass.sweeps {
@@ -390,6 +401,7 @@ func (t *tick) reportMetrics(ctx context.Context) {
 	if t.limited {
 		m.limitHits.WithLabelValues(labels...).Inc()
 	}
+	t.reportCanaries(ctx)
 	log := t.log.With("sweep", labels[0], "tenant", t.pass.tenant, "scheduled", t.scheduled)
 	if !t.judged {
 		log.DebugContext(ctx, "tick without new data", "blocks_waiting", waiting, "watermark", t.ledger.Watermark, "took", took)

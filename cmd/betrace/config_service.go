@@ -46,6 +46,8 @@ type sweepConfig struct {
 	Settle        time.Duration `yaml:"settle"`
 	Hold          time.Duration `yaml:"hold"`
 	Jitter        time.Duration `yaml:"jitter,omitempty"`
+	Canary        time.Duration `yaml:"canary,omitempty"`
+	Seeded        time.Duration `yaml:"seeded_violation,omitempty"`
 	ResultsTenant string        `yaml:"results_tenant,omitempty"`
 	Limits        sweepLimits   `yaml:"limits"`
 }
@@ -78,7 +80,7 @@ func (c *config) serviceSettings() []setting {
 		{key: "outbox.resend_after", field: &c.Outbox.ResendAfter, help: "time after which an item that a sink does not have is sent again"},
 		{key: "log.level", field: &c.Log.Level, help: "least level of log lines: debug, info, warn or error"},
 		{key: "log.format", field: &c.Log.Format, help: "format of log lines: logfmt or json"},
-		{key: "sweeps", field: &c.Sweeps, help: "sweeps of betrace serve, each with name, schedule (cron), time_zone, tenants (* is every tenant of the storage), packs, select (a condition in CEL on labels, pack, rule, severity and controls that selects rules), start (age of the oldest data that a new sweep judges), settle (time for which spans may still arrive), hold (time that a new block rests), jitter (longest time by which a tick is later than scheduled), results_tenant (the tenant that receives the results) and limits of a tick (blocks, traces, bytes; 0 is none)"},
+		{key: "sweeps", field: &c.Sweeps, help: "sweeps of betrace serve, each with name, schedule (cron), time_zone, tenants (* is every tenant of the storage), packs, select (a condition in CEL on labels, pack, rule, severity and controls that selects rules), start (age of the oldest data that a new sweep judges), settle (time for which spans may still arrive), hold (time that a new block rests), jitter (longest time by which a tick is later than scheduled), canary and seeded_violation (times between traces that the sweep writes and must find again), results_tenant (the tenant that receives the results) and limits of a tick (blocks, traces, bytes; 0 is none)"},
 	}
 }
 
@@ -119,7 +121,7 @@ func (c *config) loadSweeps(have any) error {
 }
 
 var (
-	sweepKeys      = []string{"name", "schedule", "time_zone", "tenants", "packs", "select", "start", "settle", "hold", "jitter", "results_tenant", "limits"}
+	sweepKeys      = []string{"name", "schedule", "time_zone", "tenants", "packs", "select", "start", "settle", "hold", "jitter", "canary", "seeded_violation", "results_tenant", "limits"}
 	sweepLimitKeys = []string{"blocks", "traces", "bytes"}
 )
 
@@ -171,6 +173,11 @@ func (c *config) validateService(fail func(format string, args ...any)) {
 	if _, err := c.sweeps(); err != nil {
 		fail("sweeps: %w", err)
 	}
+	for _, s := range c.Sweeps {
+		if (s.Canary > 0 || s.Seeded > 0) && c.Tempo.OTLP == "" {
+			fail("sweep %s: canary and seeded_violation are written to Tempo: set tempo.otlp", s.Name)
+		}
+	}
 	if _, err := c.logger(io.Discard); err != nil {
 		fail("%w", err)
 	}
@@ -194,7 +201,7 @@ func (c *config) sweeps() ([]scheduler.Sweep, error) {
 			}
 		}
 		all = append(all, scheduler.Sweep{
-			Select: selector, Jitter: s.Jitter, ResultsTenant: s.ResultsTenant,
+			Select: selector, Jitter: s.Jitter, Canary: s.Canary, Seeded: s.Seeded, ResultsTenant: s.ResultsTenant,
 			Name: s.Name, Schedule: schedule, Tenants: s.Tenants, Packs: s.Packs, Start: s.Start, Settle: s.Settle, Hold: s.Hold,
 			Limits: scheduler.Limits{Blocks: s.Limits.Blocks, Traces: s.Limits.Traces, Bytes: s.Limits.Bytes},
 		})

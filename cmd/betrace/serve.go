@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/betracehq/betrace/evidence/sink"
 	"github.com/betracehq/betrace/scheduler"
@@ -249,7 +250,7 @@ func (p *program) newService(ctx context.Context) (s *runningService, err error)
 	s.closers = append(s.closers, sinks.close)
 	s.service, err = scheduler.New(scheduler.ServiceOptions{
 		State: db, Key: key, Store: store, Source: store.URL(), Sweeps: sweeps, Rules: c.ruleOptions(),
-		Sinks: sinks.of, SinkNames: sinks.names(), OutboxItems: c.Outbox.MaxItems, ResendAfter: c.Outbox.ResendAfter,
+		Sinks: sinks.of, Send: sinks.send, SinkNames: sinks.names(), OutboxItems: c.Outbox.MaxItems, ResendAfter: c.Outbox.ResendAfter,
 		MaxTraceDuration: c.Scan.MaxTraceDuration, MemoryBytes: int64(c.Scan.MemoryBytes), CompactedRetention: c.Tempo.CompactedRetention,
 		Retention: c.tenantRetention(ctx, s.log), Engine: engineVersion(), Log: s.log, Registerer: s.registry, Step: p.step,
 	})
@@ -329,6 +330,20 @@ func (s *tenantSinks) of(tenant string) ([]sink.EntrySink, error) {
 	}
 	s.byTenant[tenant] = sinks
 	return sinks, nil
+}
+
+// send writes spans to the Tempo of a tenant.
+func (s *tenantSinks) send(ctx context.Context, tenant string, spans ptrace.Traces) error {
+	sinks, err := s.of(tenant)
+	if err != nil {
+		return err
+	}
+	for _, to := range sinks {
+		if tempo, ok := to.(*sink.Tempo); ok {
+			return tempo.Export(ctx, spans)
+		}
+	}
+	return errors.New("tempo.otlp is not set")
 }
 
 func (s *tenantSinks) close() error {

@@ -39,7 +39,8 @@ type content struct {
 	Refused     []state.Refused
 	Packs       []state.Pack
 	Config      string
-	Mutes       []state.Mute // since version 2
+	Mutes       []state.Mute   // since version 2
+	Canaries    []state.Canary // since version 3
 }
 
 // fixtureContent returns the content and the work of which its entries consist.
@@ -74,7 +75,8 @@ func fixtureContent() (content, []*statetest.Work) {
 		Packs:   []state.Pack{{Digest: "d", Name: "payments", Version: "1.2.0", Path: "/etc/betrace/rules", Content: []byte("rules: []"), LoadedAt: at(1)}},
 		Deliveries: []state.Delivery{{Tenant: "acme", Entry: 2, Sink: "loki", Items: 3, State: state.DeliverySending, Tries: 1, NextAt: at(1), SentAt: at(2), RefileAt: at(3), Created: at(4), Error: "e"},
 			{Tenant: "acme", Entry: 2, Sink: "tempo", Items: 3, State: state.DeliveryNew, NextAt: at(2), Created: at(2)}},
-		Config: "c0ffee",
+		Config:   "c0ffee",
+		Canaries: []state.Canary{{ID: "c2", Ledger: 1, Kind: state.KindSeeded, Sent: at(2)}, {ID: "c1", Ledger: 1, Kind: state.KindCanary, Sent: at(1), Found: at(3), Missed: at(2)}},
 		Mutes: []state.Mute{{ID: "m1", Tenant: "*", Pack: "payments", Rule: "rule-01", Service: "shop", Reason: "known", Actor: "ann", Salt: "5a17", Created: at(1), Until: at(2), Ended: at(3), EndedBy: "bob"},
 			{ID: "m2", Tenant: "acme", Pack: "payments", Rule: "rule-02", Created: at(0), Until: at(9)}},
 	}
@@ -101,7 +103,10 @@ func TestStateOfEarlierVersionsIsRead(t *testing.T) {
 			db := openAt(t, path)
 			want, works := fixtureContent()
 			key := writeContent(t, open(t), &want, works)
-			if filepath.Base(fixture) == "v1.db.gz" { // it has no mutes
+			if filepath.Base(fixture) < "v3.db.gz" {
+				want.Canaries = nil
+			}
+			if filepath.Base(fixture) < "v2.db.gz" {
 				want.Mutes = nil
 				for i := range want.Violations {
 					want.Violations[i].Muted = false
@@ -166,6 +171,7 @@ func writeContent(t *testing.T, db *state.DB, c *content, works []*statetest.Wor
 			require.NoError(t, tx.PutPack(ctx, p))
 		}
 		require.NoError(t, tx.PutConfig(ctx, c.Config))
+		require.NoError(t, tx.PutCanaries(ctx, c.Canaries))
 		for _, m := range c.Mutes {
 			require.NoError(t, tx.PutMute(ctx, m))
 		}
@@ -231,6 +237,8 @@ func readContent(t *testing.T, db *state.DB) (c content) {
 	c.Packs, err = db.Packs(ctx)
 	require.NoError(t, err)
 	c.Mutes, err = db.Mutes(ctx)
+	require.NoError(t, err)
+	c.Canaries, err = db.Canaries(ctx, 1, time.Time{})
 	require.NoError(t, err)
 	write(t, db, func(ctx context.Context, tx *state.Tx) (err error) {
 		c.Config, err = tx.Config(ctx)
