@@ -12,7 +12,8 @@ import (
 
 // copiedTables are all tables, those that others refer to first.
 var copiedTables = []string{
-	"instance", "signing_keys", "blobs", "entries", "ledgers", "blocks", "sweeps", "loaded_rules", "holes", "violations", "corrections", "deliveries", "refused", "packs", "mutes",
+	"instance", "signing_keys", "blobs", "entries", "ledgers", "blocks", "sweeps", "loaded_rules", "holes", "violations", "corrections", "deliveries", "refused", "packs",
+	"mutes", "canaries",
 }
 
 // Copy copies all of one database into another, which must be empty, and returns the verification of the copy. The copy
