@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"go/ast"
@@ -175,7 +176,7 @@ func execSQL(t testing.TB, path string, statements ...string) {
 			statement = castBytes.ReplaceAllString(statement, `convert_to(replace(convert_from($1, 'UTF8'), $2), 'UTF8')`)
 			statement = strings.ReplaceAll(statement, `x'00'`, `'\x00'`)
 		}
-		_, err := db.Exec(statement) //nolint:noctx // cleanup runs after the end of the test's context
+		_, err := db.ExecContext(context.Background(), statement) // cleanup runs after the end of the test's context
 		require.NoError(t, err, statement)
 	}
 }

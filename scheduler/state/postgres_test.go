@@ -287,6 +287,15 @@ func TestLostConnections(t *testing.T) {
 	err := put("third", func() { endConnections(t, path) })
 	require.ErrorContains(t, err, "state: commit: ")
 	require.ErrorContains(t, err, "; nothing was changed")
+	require.True(t, state.IsDatabaseError(err))
+	require.Equal(t, "second", config())
+	err = db.Write(t.Context(), func(ctx context.Context, tx *state.Tx) error {
+		require.NoError(t, tx.PutConfig(ctx, "fourth"))
+		endConnections(t, path)
+		return tx.PutConfig(ctx, "fifth")
+	})
+	require.ErrorContains(t, err, "state: put configuration: ")
+	require.True(t, state.IsDatabaseError(err))
 	require.Equal(t, "second", config())
 }
 
