@@ -125,7 +125,9 @@ func TestOpenRefusesOtherPostgresDatabases(t *testing.T) {
 				db.Close()
 			}
 			require.ErrorContains(t, err, c.want, c.name)
-			require.NotContains(t, err.Error(), os.Getenv("PGPASSWORD"))
+			if password := os.Getenv("PGPASSWORD"); password != "" {
+				require.NotContains(t, err.Error(), password)
+			}
 		}
 	}
 	_, err = state.OpenReadOnly(t.Context(), latin)
