@@ -24,6 +24,8 @@ import (
 	"github.com/betracehq/betrace/tempoclient/source"
 )
 
+//go:generate go test . -run TestConfigurationPageIsUpToDate -update
+
 // config has all settings.
 type config struct {
 	Tempo  tempoConfig
@@ -136,7 +138,7 @@ type setting struct {
 func (c *config) settings() []setting {
 	tempo, loki, scan, limits, sizes := &c.Tempo, &c.Loki, &c.Scan, &c.Limits, &c.Limits.Trace
 	return slices.Concat([]setting{
-		{key: "tempo.url", flag: "tempo", field: &tempo.URL, help: "`URL` of Tempo's HTTP API"},
+		{key: "tempo.url", flag: "tempo", field: &tempo.URL, help: "`URL` of Tempo's HTTP API, with the path before /api, if any"},
 		{key: "tempo.grpc", flag: "tempo-grpc", field: &tempo.GRPC, help: "`host:port` of Tempo's gRPC API, for streaming search; the default is the host and port of the URL, or HTTP if that does not stream"},
 		{key: "tempo.otlp", flag: "tempo-otlp", field: &tempo.OTLP, help: "`address` for violation spans: host:port for OTLP over gRPC, or a URL for OTLP/HTTP; the default is port 4317 of Tempo's host"},
 		{key: "tempo.blocks", flag: "tempo-blocks", field: &tempo.Blocks, help: "`URL` or folder of Tempo's object storage (file://, s3://, gs://, azblob://; ?prefix=a/), from which settled traces are read"},
@@ -149,7 +151,7 @@ func (c *config) settings() []setting {
 	}, loki.Access.settings("loki"), []setting{
 		{key: "tenant", flag: "tenant", field: &c.Tenant, help: "`tenant` to read and write (X-Scope-OrgID)"},
 		{key: "rules", flag: "rules", field: &c.Rules, help: "`files or folders` with rule packs"},
-		{key: "scan.concurrency", flag: "concurrency", field: &scan.Concurrency, help: "maximum number of concurrent requests to Tempo; lower it if Tempo is overloaded"},
+		{key: "scan.concurrency", flag: "concurrency", field: &scan.Concurrency, help: "maximum number of concurrent requests to Tempo; it is reduced while Tempo is overloaded"},
 		{key: "scan.max_requests_per_second", field: &scan.MaxRequestsPerSecond, help: "maximum requests to Tempo per second, on average; 0 is unlimited"},
 		{key: "scan.max_bytes_per_second", field: &scan.MaxBytesPerSecond, help: "maximum bytes in Tempo's responses per second, on average; 0 is unlimited"},
 		{key: "scan.search_limit", flag: "search-limit", field: &scan.SearchLimit, help: "maximum number of traces per search; a range with more is searched in parts"},
@@ -160,7 +162,7 @@ func (c *config) settings() []setting {
 		{key: "scan.source", flag: "source", field: &scan.Source, help: "`source` of traces: blocks; api; by-id (the API, each trace by its ID); or auto: settled traces from blocks, if configured, and the others by the API"},
 		{key: "scan.plain_attributes", field: &scan.PlainAttributes, help: "attributes whose values are always one string, number or boolean, never a list, map or bytes; if the rules read no others, the API returns many traces per request; * is all attributes"},
 		{key: "scan.memory_bytes", field: &scan.MemoryBytes, help: "approximate memory for the spans that are held while blocks are read"},
-		{key: "scan.request_timeout", flag: "request-timeout", field: &scan.RequestTimeout, help: "timeout of one attempt of a request"},
+		{key: "scan.request_timeout", flag: "request-timeout", field: &scan.RequestTimeout, help: "timeout of one attempt to read from Tempo; for writes and for Loki it is 30s"},
 		{key: "scan.tries", flag: "tries", field: &scan.Tries, help: "maximum attempts for a retryable request"},
 		{key: "limits.max_cost", field: &limits.MaxCost, help: "maximum cost of a rule, see betrace rules explain"},
 		{key: "limits.max_expression_bytes", field: &limits.MaxExpressionBytes, help: "maximum length of an expression"},

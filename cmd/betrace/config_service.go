@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -59,14 +60,53 @@ type sweepLimits struct {
 	Bytes  int64 `yaml:"bytes"`
 }
 
-// UnmarshalYAML sets the defaults before it decodes a sweep.
-func (s *sweepConfig) UnmarshalYAML(n *yaml.Node) error {
-	type plain sweepConfig
-	*s = sweepConfig{
+// newSweep returns the defaults of a sweep.
+func newSweep() sweepConfig {
+	return sweepConfig{
 		TimeZone: "UTC", Tenants: []string{scheduler.AllTenants}, Start: scheduler.DefaultStart, Settle: scheduler.DefaultSettle, Hold: scheduler.DefaultHold,
 		Limits: sweepLimits{Bytes: scheduler.DefaultTickBytes},
 	}
+}
+
+// UnmarshalYAML sets the defaults before it decodes a sweep.
+func (s *sweepConfig) UnmarshalYAML(n *yaml.Node) error {
+	type plain sweepConfig
+	*s = newSweep()
 	return n.Decode((*plain)(s))
+}
+
+// settings returns the settings of a sweep, in the order of the reference page.
+func (s *sweepConfig) settings() []setting {
+	return []setting{
+		{key: "name", field: &s.Name, help: "name in the state, metrics and records"},
+		{key: "schedule", field: &s.Schedule, help: "cron expression of five fields, or of six with seconds first, or @every 30s (counted from 1970)"},
+		{key: "time_zone", field: &s.TimeZone, help: "time zone of the schedule, a name of the IANA database"},
+		{key: "tenants", field: &s.Tenants, help: "tenants to read; * is every tenant of the storage, listed again before each tick"},
+		{key: "packs", field: &s.Packs, help: "files and folders with rule packs"},
+		{key: "select", field: &s.Select, help: `condition in CEL that selects rules of the packs, as labels.team == "payments" && severity in ["critical", "high"]; further variables are pack, rule and controls, and an absent label is ""; the default is all rules`},
+		{key: "start", field: &s.Start, help: "age of the oldest data that a new sweep judges"},
+		{key: "settle", field: &s.Settle, help: "time for which spans of a trace may still arrive; then a range is complete"},
+		{key: "hold", field: &s.Hold, help: "time that a new block rests before it is judged, because its replicas are stored a little later"},
+		{key: "jitter", field: &s.Jitter, help: "longest time by which a tick is later than scheduled; each tenant has its own part of it, so that many tenants do not begin at once"},
+		{key: "canary", field: &s.Canary, help: "time between two harmless traces that the sweep writes to tempo.otlp and must find in the blocks, as 5m; 0 is none"},
+		{key: "seeded_violation", field: &s.Seeded, help: "time between two traces that the sweep writes to tempo.otlp and must find in violation of a rule that is part of BeTrace, as 1h; 0 is none"},
+		{key: "results_tenant", field: &s.ResultsTenant, help: "tenant of Tempo and Loki that receives the results; the default is the tenant of the traces"},
+		{key: "limits.blocks", field: &s.Limits.Blocks, help: "maximum number of blocks that one tick judges; the next tick judges the rest at once; 0 is unlimited"},
+		{key: "limits.traces", field: &s.Limits.Traces, help: "maximum number of traces in these blocks; 0 is unlimited"},
+		{key: "limits.bytes", field: &s.Limits.Bytes, help: "maximum size of these blocks; 0 is unlimited"},
+	}
+}
+
+// sweepKeys returns the keys of a sweep, or those below a key, without further levels.
+func sweepKeys(below string) []string {
+	var keys []string
+	for _, s := range (&sweepConfig{}).settings() {
+		if key, ok := strings.CutPrefix(s.key, below); ok {
+			key, _, _ = strings.Cut(key, ".")
+			keys = append(keys, key)
+		}
+	}
+	return slices.Compact(keys)
 }
 
 // serviceSettings returns the settings of betrace serve, and of the commands that read its state.
@@ -80,7 +120,7 @@ func (c *config) serviceSettings() []setting {
 		{key: "outbox.resend_after", field: &c.Outbox.ResendAfter, help: "time after which an item that a sink does not have is sent again"},
 		{key: "log.level", field: &c.Log.Level, help: "least level of log lines: debug, info, warn or error"},
 		{key: "log.format", field: &c.Log.Format, help: "format of log lines: logfmt or json"},
-		{key: "sweeps", field: &c.Sweeps, help: "sweeps of betrace serve, each with name, schedule (cron), time_zone, tenants (* is every tenant of the storage), packs, select (a condition in CEL on labels, pack, rule, severity and controls that selects rules), start (age of the oldest data that a new sweep judges), settle (time for which spans may still arrive), hold (time that a new block rests), jitter (longest time by which a tick is later than scheduled), canary and seeded_violation (times between traces that the sweep writes and must find again), results_tenant (the tenant that receives the results) and limits of a tick (blocks, traces, bytes; 0 is none)"},
+		{key: "sweeps", field: &c.Sweeps, help: "sweeps of betrace serve, each with " + strings.Join(sweepKeys(""), ", ") + ": see docs/configuration.md"},
 	}
 }
 
@@ -120,11 +160,6 @@ func (c *config) loadSweeps(have any) error {
 	return nil
 }
 
-var (
-	sweepKeys      = []string{"name", "schedule", "time_zone", "tenants", "packs", "select", "start", "settle", "hold", "jitter", "canary", "seeded_violation", "results_tenant", "limits"}
-	sweepLimitKeys = []string{"blocks", "traces", "bytes"}
-)
-
 // checkSweepKeys refuses unknown keys in sweeps, with their positions.
 func checkSweepKeys(file string, root *yaml.Node, isList bool) error {
 	if len(root.Content) == 0 {
@@ -149,12 +184,12 @@ func checkSweepKeys(file string, root *yaml.Node, isList bool) error {
 		return nil
 	}
 	for _, sweep := range list.Content {
-		if err := check(sweep, "a sweep", sweepKeys); err != nil {
+		if err := check(sweep, "a sweep", sweepKeys("")); err != nil {
 			return err
 		}
 		for i := 0; i < len(sweep.Content); i += 2 {
 			if sweep.Content[i].Value == "limits" {
-				if err := check(sweep.Content[i+1], "limits", sweepLimitKeys); err != nil {
+				if err := check(sweep.Content[i+1], "limits", sweepKeys("limits.")); err != nil {
 					return err
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
@@ -45,6 +46,29 @@ func TestEveryFieldOfTheConfigurationHasASetting(t *testing.T) {
 		}
 	}
 	walk(reflect.ValueOf(c).Elem())
+	require.Len(t, bound, fields)
+}
+
+func TestEveryKeyOfASweepHasASetting(t *testing.T) {
+	sweep := newSweep()
+	bound := map[any]string{}
+	for _, s := range sweep.settings() {
+		bound[s.field] = s.key
+	}
+	fields := 0
+	var walk func(prefix string, v reflect.Value)
+	walk = func(prefix string, v reflect.Value) {
+		for field, at := range v.Fields() {
+			key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+			if at.Kind() == reflect.Struct {
+				walk(prefix+key+".", at)
+				continue
+			}
+			require.Equal(t, prefix+key, bound[at.Addr().Interface()], field.Name)
+			fields++
+		}
+	}
+	walk("", reflect.ValueOf(&sweep).Elem())
 	require.Len(t, bound, fields)
 }
 
