@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -254,7 +255,11 @@ func (c *config) load(flags *pflag.FlagSet) error {
 			continue
 		}
 		if err := s.set(v); err != nil {
-			errs = append(errs, fmt.Errorf("configuration: %s is %v: %w", s.key, v.Get(s.key), err))
+			have := v.Get(s.key)
+			if s.secret {
+				have = hidden
+			}
+			errs = append(errs, fmt.Errorf("configuration: %s is %v: %w", s.key, have, err))
 		}
 	}
 	errs = append(errs, c.loadSweeps(v.Get("sweeps")))
@@ -365,8 +370,14 @@ func (s *setting) set(v *viper.Viper) error {
 		*field = v.GetStringSlice(s.key)
 		return checkList(have)
 	case *map[string]string:
+		if object, ok := have.(string); ok { // of an environment variable
+			if json.Unmarshal([]byte(object), field) != nil {
+				return errors.New(`want keys with strings; in an environment variable a JSON object, as {"X-Name": "value"}`)
+			}
+			return nil
+		}
 		*field = v.GetStringMapString(s.key)
-		return checkMap(have)
+		return s.checkMap(have)
 	}
 	return nil
 }
@@ -397,13 +408,16 @@ func checkList(have any) error {
 	return errors.New("want a list of strings")
 }
 
-func checkMap(have any) error {
+func (s *setting) checkMap(have any) error {
 	m, ok := have.(map[string]any)
 	if !ok {
 		return errors.New("want keys with strings")
 	}
 	for k, v := range m {
 		if _, ok := v.(string); !ok {
+			if s.secret {
+				v = hidden
+			}
 			return fmt.Errorf("%s is %v: want a string", k, v)
 		}
 	}

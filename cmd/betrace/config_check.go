@@ -61,9 +61,11 @@ func (c *config) print(to io.Writer) error {
 	return encoder.Close()
 }
 
+// hidden replaces secrets in output.
+const hidden = "<hidden>"
+
 // printed returns the value of the setting for output. Secrets are replaced.
 func (s *setting) printed() any {
-	const hidden = "<hidden>"
 	switch v := s.field.(type) {
 	case *string:
 		if s.secret && *v != "" {

@@ -84,6 +84,24 @@ func TestEachServerHasItsOwnCredentials(t *testing.T) {
 	require.Equal(t, tempoclient.Access{Tenant: "acme", User: "u", PasswordFile: file}, loki)
 }
 
+func TestHeadersAreReadFromTheEnvironment(t *testing.T) {
+	t.Setenv("BETRACE_LOKI_HEADERS", `{"X-Cell": "a", "X-Team": "sre, shop"}`)
+	require.Equal(t, map[string]string{"X-Cell": "a", "X-Team": "sre, shop"}, loaded(t, "tenant: acme").Loki.Access.Headers)
+}
+
+func TestErrorsDoNotShowSecrets(t *testing.T) {
+	load := func(file string) error {
+		c := newConfig()
+		c.file = filepath.Join(t.TempDir(), "betrace.yaml")
+		require.NoError(t, os.WriteFile(c.file, []byte(file), 0o600))
+		return c.load(pflag.NewFlagSet("", pflag.ContinueOnError))
+	}
+	require.EqualError(t, load("loki: {password: 4711}"), "configuration: loki.password is <hidden>: want a string")
+	require.EqualError(t, load("loki: {headers: {x-token: 4711}}"), "configuration: loki.headers is <hidden>: x-token is <hidden>: want a string")
+	t.Setenv("BETRACE_LOKI_HEADERS", "X-Token: 4711")
+	require.EqualError(t, load(""), `configuration: loki.headers is <hidden>: want keys with strings; in an environment variable a JSON object, as {"X-Name": "value"}`)
+}
+
 func TestSpansGoToTemposHostAsSafelyAsTempoIsRead(t *testing.T) {
 	for _, tt := range []struct {
 		file, addr string
