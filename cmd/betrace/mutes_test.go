@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -104,10 +105,12 @@ sweeps:
 	service := exec.CommandContext(t.Context(), "betrace", "serve", "--config", path("betrace.yaml"))
 	service.Stderr = os.Stderr
 	require.NoError(t, service.Start())
-	require.Eventually(t, func() bool {
-		c := exec.CommandContext(t.Context(), "betrace", "rules", "unmute", mute, "--actor", "bob", "--config", path("betrace.yaml"))
-		return c.Run() == nil
-	}, time.Minute, 200*time.Millisecond)
+	require.Eventually(t, func() bool { // otherwise the command would open the state itself
+		answer, err := http.Get("http://" + serverAddress + "/ready")
+		return err == nil && answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
+	}, time.Minute, 50*time.Millisecond)
+	code, _, stderr = run("unmute", mute, "--actor", "bob")
+	require.Equal(t, exitOK, code, stderr)
 	code, _, stderr = run("unmute", mute)
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, stderr, "is not in force any more")
