@@ -12,7 +12,7 @@ BIN ?= bin/betrace
 # Packages whose coverage must stay at 85% or more: those that judge, read or write.
 COVERED := ./trace/... ./traceql/... ./analyzer/... ./tempoclient/... ./rules/... ./evidence/... ./cmd/... ./deploy/...
 
-.PHONY: help build demo up down status test test-short pack-rates plan-cases equal new-blocks bench-read bench-engine bench-plots torture race mutation plan-mutants lint generate clean
+.PHONY: help build demo up down status test test-short pack-rates plan-cases equal new-blocks bench-read bench-engine bench-serve bench-plots torture race mutation plan-mutants lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,10 @@ bench-read: ## measure the speed of reading blocks; FIGURES=<regexp> selects fig
 
 bench-engine: ## measure the speed of judging, compared with loops written by hand, cel-go and OTTL; FIGURES=<regexp> selects figures
 	cd bench && go run ./cmd/bench-engine $(if $(FIGURES),-figures '$(FIGURES)') $(BENCH_FLAGS)
+
+bench-serve: build ## measure the service: bytes read, the time of a tick, deliveries and restarts; FIGURES=<regexp> selects figures
+	go run ./deploy/stack/cmd/stack build
+	cd bench && go run ./cmd/bench-serve -betrace $(abspath $(BIN)) $(if $(FIGURES),-figures '$(FIGURES)') $(BENCH_FLAGS)
 
 bench-plots: ## plot the growth of the time and memory of reading, and of the time of judging, into docs/performance.md
 	cd bench && go run ./cmd/bench-plots $(BENCH_FLAGS)

@@ -33,6 +33,8 @@ type Options struct {
 type Counts struct {
 	// Requests counts all requests: ranges, attributes and pages of listings.
 	Requests int64
+	// Listings counts those requests that are pages of listings.
+	Listings int64
 	// Bytes counts the bytes of the ranges that were read.
 	Bytes int64
 }
@@ -51,7 +53,7 @@ func Open(dir string, o Options) *Bucket {
 
 // Counts returns the requests so far.
 func (b *Bucket) Counts() Counts {
-	return Counts{b.driver.requests.Load(), b.driver.bytes.Load()}
+	return Counts{Requests: b.driver.requests.Load(), Listings: b.driver.listings.Load(), Bytes: b.driver.bytes.Load()}
 }
 
 // errReadOnly is returned by all methods that write.
@@ -62,6 +64,7 @@ type folder struct {
 	dir             string
 	options         Options
 	requests, bytes atomic.Int64
+	listings        atomic.Int64
 }
 
 // request counts a request and waits for its latency.
@@ -100,6 +103,7 @@ func (f *folder) Attributes(ctx context.Context, key string) (*driver.Attributes
 
 // ListPaged implements driver.Bucket. As in S3, a page has 1,000 keys.
 func (f *folder) ListPaged(ctx context.Context, o *driver.ListOptions) (*driver.ListPage, error) {
+	f.listings.Add(1)
 	if err := f.request(ctx); err != nil {
 		return nil, err
 	}

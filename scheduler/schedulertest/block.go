@@ -2,6 +2,7 @@ package schedulertest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -204,6 +205,7 @@ func encode(rows []rowTrace, m blocks.Meta) (files, blocks.Meta, error) {
 		}
 	}
 	m.Version, m.Traces, m.Size = "vParquet5", len(rows), int64(data.Len())
+	m.FooterSize = int64(binary.LittleEndian.Uint32(data.Bytes()[data.Len()-8:])) // it precedes the magic number
 	meta, err := json.Marshal(m)
 	return files{data.Bytes(), meta}, m, err
 }
