@@ -158,11 +158,16 @@ type tailReader struct {
 	kept []byte
 }
 
-// indexBytes is the approximate size of a file's page indexes before its footer.
-const indexBytes = 192 << 10
+// indexBytes is the approximate size of a file's page indexes before its footer. Small files have smaller indexes: at most
+// an eighth of the file is read for them, but leastIndexBytes.
+const (
+	indexBytes      = 192 << 10
+	leastIndexBytes = 16 << 10
+)
 
 func readTail(ctx context.Context, r *objectReader, size, footer int64) (*tailReader, error) {
-	t := &tailReader{ReaderAt: r.readerAt(ctx), tail: byteRange{max(size-min(max(footer, 0), size)-indexBytes-8, 0), size}}
+	indexes := min(max(size/8, leastIndexBytes), indexBytes)
+	t := &tailReader{ReaderAt: r.readerAt(ctx), tail: byteRange{max(size-min(max(footer, 0), size)-indexes-8, 0), size}}
 	t.kept = make([]byte, t.tail.to-t.tail.from)
 	if _, err := t.ReaderAt.ReadAt(t.kept, t.tail.from); err != nil {
 		return nil, err

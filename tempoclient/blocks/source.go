@@ -452,7 +452,11 @@ func (r *reading) plan() []idRange {
 	}
 	var samples []sample
 	total := 0.0
+	fresh := r.freshIDs()
 	for _, b := range r.blocks {
+		if r.isUnrelated(b, fresh) {
+			continue
+		}
 		step, n := int(sampleEvery/b.ids.every), 0
 		for _, g := range b.ids.groups {
 			n += (len(g) + step - 1) / step
@@ -487,6 +491,45 @@ func (r *reading) plan() []idRange {
 	}
 	current.last = true
 	return append(ranges, current)
+}
+
+// freshIDs returns the trace IDs of the new blocks, sorted. It is nil if there are no judged blocks, or if not all IDs are
+// known.
+func (r *reading) freshIDs() []trace.ID {
+	if r.req.Judged == nil {
+		return nil
+	}
+	var ids []trace.ID
+	for _, b := range r.blocks {
+		if r.req.Judged(b.ID) {
+			continue
+		}
+		if !b.ids.all() {
+			return nil
+		}
+		for _, g := range b.ids.groups {
+			ids = append(ids, g...)
+		}
+	}
+	slices.SortFunc(ids, trace.ID.Compare)
+	return ids
+}
+
+// isUnrelated reports whether a block is judged and has no trace of the new blocks, whose IDs are fresh, so that none of its
+// rows is read. Without late data most judged blocks are so. If they counted, a small new block would be read in several
+// ranges, and each of them would read its small columns again.
+func (r *reading) isUnrelated(b *block, fresh []trace.ID) bool {
+	if fresh == nil || !r.req.Judged(b.ID) || !b.ids.all() {
+		return false
+	}
+	for _, g := range b.ids.groups {
+		for _, id := range g {
+			if _, shared := slices.BinarySearchFunc(fresh, id, trace.ID.Compare); shared {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // read reads a range of IDs from all blocks.
