@@ -29,6 +29,8 @@ type WriteFunc func(ctx context.Context, violations []evidence.Violation) error
 type ScanOptions struct {
 	Source SourceFunc
 	Rules  []*rules.Rule
+	// Plan, if not nil, is the compiled form of Rules. It saves time if the same rules are used repeatedly.
+	Plan *engine.Plan
 	// Filter, if not nil, returns which traces of a batch are judged, one bit per trace, valid until the next
 	// call. If nil, all are judged.
 	Filter func(*columnar.Batch) columnar.Bits
@@ -84,7 +86,11 @@ func Prefilter(rs []*rules.Rule) *traceql.Filter {
 // Besides a batch, a scan holds at most a few hundred of its traces: those with violations or errors. The result
 // and the order of violations do not depend on Workers.
 func Scan(ctx context.Context, opts ScanOptions) (*Result, error) {
-	judge := engine.Compile(opts.Rules).NewJudge()
+	plan := opts.Plan
+	if plan == nil {
+		plan = engine.Compile(opts.Rules)
+	}
+	judge := plan.NewJudge()
 	judge.Workers = opts.Workers
 	result := newResult(opts.Rules)
 	var judgeErr, readErr error

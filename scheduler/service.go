@@ -94,6 +94,7 @@ type Service struct {
 	failures           map[string]int
 	stated             map[int64]time.Time // when the coverage of a ledger was last stated
 	refused            map[string]string   // problems of packs that entries have, by sweep and tenant
+	plans              map[string]passPlan // by pass
 	storageIsEmpty     bool                // by the last list of tenants
 }
 
@@ -131,7 +132,7 @@ func New(opts ServiceOptions) (*Service, error) {
 		},
 		rules: &ruleLoader{options: opts.Rules, state: opts.State, log: opts.Log, sets: map[string]*ruleSet{}},
 		wake:  make(chan struct{}, 1), runNow: map[string]bool{}, claims: map[int64]string{}, retryAt: map[string]time.Time{}, failures: map[string]int{},
-		stated: map[int64]time.Time{}, refused: map[string]string{},
+		stated: map[int64]time.Time{}, refused: map[string]string{}, plans: map[string]passPlan{},
 	}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/scheduler/state"
@@ -137,6 +138,22 @@ func (t *tick) choose(ctx context.Context) error {
 	return nil
 }
 
+// passPlan is the compiled form of the rules of a pass, which is kept until they change.
+type passPlan struct {
+	rules []*rules.Rule
+	plan  *engine.Plan
+}
+
+// plan returns the compiled form of the rules. Compilation may take longer than the rest of a small tick.
+func (t *tick) plan() *engine.Plan {
+	kept := t.plans[t.pass.key()]
+	if kept.plan == nil || !slices.Equal(kept.rules, t.rules) {
+		kept = passPlan{t.rules, engine.Compile(t.rules)}
+		t.plans[t.pass.key()] = kept
+	}
+	return kept.plan
+}
+
 // judge reads the traces of the taken blocks and judges them.
 func (t *tick) judge(ctx context.Context) error {
 	t.found, t.violations, t.updated, t.corrections, t.muted = nil, nil, nil, nil, 0
@@ -164,7 +181,7 @@ func (t *tick) judge(ctx context.Context) error {
 			t.step("tick read")
 			return t.report.Reading, err
 		},
-		Rules: t.rules, Tenant: t.tenant, SettledBefore: t.began,
+		Rules: t.rules, Plan: t.plan(), Tenant: t.tenant, SettledBefore: t.began,
 		Circumstances: evidence.Circumstances{Origin: evidence.OriginSweep, Engine: t.engine},
 		Write:         t.write, Failed: t.fail, Judged: t.finish, Own: own,
 	})

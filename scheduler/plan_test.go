@@ -1,0 +1,31 @@
+package scheduler
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/trace/tracetest"
+)
+
+func TestCompiledRulesAreKeptUntilTheyChange(t *testing.T) {
+	pack, err := rules.Parse("tracetest.yaml", []byte(tracetest.Pack), rules.Options{})
+	require.NoError(t, err)
+	schedule, err := ParseSchedule("@every 1m", "")
+	require.NoError(t, err)
+	service, err := New(ServiceOptions{})
+	require.NoError(t, err)
+	of := func(tenant string, rs []*rules.Rule) *tick {
+		return &tick{Service: service, pass: &pass{tenant: tenant, sweeps: []*Sweep{{Name: "all", Schedule: schedule}}}, rules: rs}
+	}
+	first := of("a", pack.Rules).plan()
+	require.Same(t, first, of("a", append([]*rules.Rule{}, pack.Rules...)).plan())
+	require.NotSame(t, first, of("b", pack.Rules[1:]).plan())
+	require.Same(t, first, of("a", pack.Rules).plan(), "another pass changes nothing")
+
+	again, err := rules.Parse("tracetest.yaml", []byte(tracetest.Pack), rules.Options{})
+	require.NoError(t, err)
+	changed := append([]*rules.Rule{again.Rules[0]}, pack.Rules[1:]...)
+	require.NotSame(t, first, of("a", changed).plan())
+}
