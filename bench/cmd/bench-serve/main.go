@@ -25,8 +25,8 @@ var figures = []struct {
 	run   func(context.Context, *bench) error
 }{
 	{[]string{"week_bytes_vs_one_scan", "idle_tick_reads", "week_requests_per_tick"}, weekBytes},
-	{[]string{"day_replicated_bytes_vs_one_scan"}, replicatedBytes},
-	{[]string{"day_late_bytes_vs_one_scan"}, lateBytes},
+	{[]string{"replicated_bytes_vs_one_scan"}, replicatedBytes},
+	{[]string{"late_bytes_vs_one_scan"}, lateBytes},
 	{[]string{"tick_overhead_ms", "tick_commit_ms"}, tickOverhead},
 	{[]string{"violations_per_second_delivered"}, delivery},
 	{[]string{"restart_seconds", "restart_first_tick_seconds"}, restart},
@@ -79,7 +79,7 @@ func run(ctx context.Context) (err error) {
 	b := &bench{}
 	flag.StringVar(&b.betrace, "betrace", "../bin/betrace", "the program betrace, for the restart")
 	flag.IntVar(&b.ticks, "ticks", 7*24*12, "number of ticks of the week; figures from fewer are not meaningful")
-	flag.IntVar(&b.perTick, "traces", 100, "number of traces that are stored between two ticks")
+	flag.IntVar(&b.perTick, "traces", 300, "number of traces that are stored between two ticks, of 22 spans on average")
 	flag.IntVar(&b.overhead, "overhead-ticks", 300, "number of ticks for the overhead")
 	flag.IntVar(&b.delivered, "delivered", 20_000, "number of traces with violations for the deliveries")
 	flag.IntVar(&b.violations, "violations", 1_000_000, "number of violations in the state that is opened at a restart")
