@@ -64,7 +64,7 @@ func (w *entryWriter) write(ctx context.Context) (err error) {
 	if failed { // nothing was judged
 		w.violations, w.updated, w.corrections, w.errorHoles = nil, nil, nil, nil
 	}
-	w.judged = len(w.taken) > 0 && !failed
+	w.judged = (len(w.taken) > 0 || w.windowed) && !failed
 	w.ledger = w.ledger.Advance(w.pass.sweeps[0].Settle, w.maxTraceDuration)
 	moved := w.ledger.Watermark.After(w.before.Watermark)
 	w.probed = nil

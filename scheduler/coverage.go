@@ -17,6 +17,8 @@ const (
 	HoleOutage = "outage"
 	// HoleError is the reason for a verdict that could not be determined.
 	HoleError = "error"
+	// HoleUnread is the reason for a window that could not be read completely by Tempo's API.
+	HoleUnread = "unread"
 	// HoleCanary is the reason for a canary or a seeded violation that was not found.
 	HoleCanary = "canary missed"
 	// HoleAside is the reason for a block that cannot be read.

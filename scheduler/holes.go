@@ -35,6 +35,10 @@ var HoleReasons = []HoleReason{
 		"Their spans are lost. Keep the service running, and let Tempo keep blocks longer than an outage may last.",
 	},
 	{
+		HoleUnread, "Tempo's API did not return this window completely in several ticks.",
+		"Read the error and remove its cause, for example a limit of Tempo's search. Then judge the window with betrace scan, --from and --to.",
+	},
+	{
 		HoleUnjudged, "Blocks with late data wait to be judged.",
 		"Wait for the next ticks. If the blocks stay, look for errors in betrace sweeps, and raise the limits of the sweep.",
 	},

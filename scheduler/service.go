@@ -29,11 +29,13 @@ type ServiceOptions struct {
 	// State and Key are required. The service does not close the state.
 	State *state.DB
 	Key   *evidence.Key
-	// Store is the storage of the blocks, Source its name in ledgers.
-	Store  *blocks.Store
-	Source string
-	Sweeps []Sweep
-	Rules  rules.Options
+	// Store is the storage of the blocks. If it is nil, ReadWindow reads traces by Tempo's API. Source is the name of
+	// either in ledgers.
+	Store      *blocks.Store
+	ReadWindow ReadWindowFunc
+	Source     string
+	Sweeps     []Sweep
+	Rules      rules.Options
 	// Sinks returns the sinks of a tenant. SinkNames are their names. If there are none, violations are only in the
 	// state.
 	Sinks     func(tenant string) ([]sink.EntrySink, error)
@@ -73,6 +75,7 @@ type Service struct {
 	sweeps             []Sweep
 	sinkNames          []string
 	send               SendFunc
+	readWindow         ReadWindowFunc
 	outboxItems        int
 	maxTraceDuration   time.Duration
 	memoryBytes        int64
@@ -122,7 +125,7 @@ func New(opts ServiceOptions) (*Service, error) {
 	m.configSuccess.Set(1)
 	health := &stateHealth{count: m.stateErrors, failed: map[string]error{}}
 	return &Service{
-		state: opts.State, key: opts.Key, store: opts.Store, source: opts.Source, sweeps: opts.Sweeps, sinkNames: opts.SinkNames, send: opts.Send,
+		state: opts.State, key: opts.Key, store: opts.Store, source: opts.Source, sweeps: opts.Sweeps, sinkNames: opts.SinkNames, send: opts.Send, readWindow: opts.ReadWindow,
 		outboxItems: cmp.Or(opts.OutboxItems, 1_000_000), maxTraceDuration: cmp.Or(opts.MaxTraceDuration, time.Hour), memoryBytes: opts.MemoryBytes,
 		compactedRetention: cmp.Or(opts.CompactedRetention, blocks.CompactedRetention), retention: opts.Retention, engine: opts.Engine,
 		now: opts.Now, log: opts.Log, metrics: m, health: health, step: opts.Step,
@@ -210,6 +213,10 @@ func (s *Service) passes(ctx context.Context) ([]*pass, error) {
 		for _, tenant := range s.sweeps[i].Tenants {
 			if tenant != AllTenants {
 				names[tenant] = true
+				continue
+			}
+			if s.store == nil { // the API cannot list tenants
+				names[SingleTenant] = true
 				continue
 			}
 			found, err := s.store.Tenants(ctx)

@@ -36,6 +36,9 @@ type Sweep struct {
 	// Settle is the time for which spans of a trace may still arrive. A window of trace starts is complete when it has
 	// passed.
 	Settle time.Duration
+	// Recheck is the age at which a window is judged again, if traces are read by Tempo's API: late spans are found then.
+	// 0 is never.
+	Recheck time.Duration
 	// Hold is the time that a block rests before it is judged, because its replicas come a little later.
 	Hold time.Duration
 	// Limits bound one tick.
@@ -47,6 +50,8 @@ const (
 	DefaultStart  = time.Hour
 	DefaultSettle = 45 * time.Minute
 	DefaultHold   = 2 * time.Minute
+	// DefaultRecheck is the default of [Sweep].Recheck, which is at least twice Settle.
+	DefaultRecheck = 2 * time.Hour
 	// DefaultTickBytes is the default limit of the blocks of one tick. A tick of so many bytes takes some tens of
 	// seconds.
 	DefaultTickBytes = 1 << 30
@@ -73,15 +78,17 @@ func CheckSweeps(sweeps []Sweep) error {
 			fail("sweep %s: packs is empty: name files or folders with rule packs", s.Name)
 		case len(s.Tenants) == 0 || slices.Contains(s.Tenants, ""):
 			fail(`sweep %s: tenants has an empty name: want names of tenants, or "*"`, s.Name)
-		case s.Start < 0 || s.Settle < 0 || s.Hold < 0 || s.Jitter < 0 || s.Canary < 0 || s.Seeded < 0:
-			fail("sweep %s: start, settle, hold, jitter, canary and seeded_violation must be 0 or more", s.Name)
+		case s.Recheck > 0 && s.Recheck <= s.Settle:
+			fail("sweep %s: recheck %s must be longer than settle %s, or 0", s.Name, s.Recheck, s.Settle)
+		case s.Start < 0 || s.Settle < 0 || s.Recheck < 0 || s.Hold < 0 || s.Jitter < 0 || s.Canary < 0 || s.Seeded < 0:
+			fail("sweep %s: start, settle, recheck, hold, jitter, canary and seeded_violation must be 0 or more", s.Name)
 		}
 		for _, other := range sweeps[:i] {
 			if s.sharesTenant(&other) && s.ResultsTenant != other.ResultsTenant {
 				fail("sweeps %s and %s read the same tenant: results_tenant must be equal, because a violation is filed once", other.Name, s.Name)
 			}
-			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Hold != other.Hold || s.Start != other.Start || s.Jitter != other.Jitter || s.Canary != other.Canary || s.Seeded != other.Seeded || s.Limits != other.Limits) {
-				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, hold, jitter, canary, seeded_violation and limits must be equal, or the schedules different", other.Name, s.Name)
+			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Recheck != other.Recheck || s.Hold != other.Hold || s.Start != other.Start || s.Jitter != other.Jitter || s.Canary != other.Canary || s.Seeded != other.Seeded || s.Limits != other.Limits) {
+				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, recheck, hold, jitter, canary, seeded_violation and limits must be equal, or the schedules different", other.Name, s.Name)
 			}
 		}
 	}
@@ -90,8 +97,8 @@ func CheckSweeps(sweeps []Sweep) error {
 
 // describe returns the sweep's settings on one line, for an entry about them.
 func (s *Sweep) describe() string {
-	text := fmt.Sprintf("schedule %s; tenants %s; packs %s; start %s; settle %s; hold %s; limits %d blocks, %d bytes, %d traces", s.Schedule,
-		strings.Join(s.Tenants, " "), strings.Join(s.Packs, " "), s.Start, s.Settle, s.Hold, s.Limits.Blocks, s.Limits.Bytes, s.Limits.Traces)
+	text := fmt.Sprintf("schedule %s; tenants %s; packs %s; start %s; settle %s; recheck %s; hold %s; limits %d blocks, %d bytes, %d traces", s.Schedule,
+		strings.Join(s.Tenants, " "), strings.Join(s.Packs, " "), s.Start, s.Settle, s.Recheck, s.Hold, s.Limits.Blocks, s.Limits.Bytes, s.Limits.Traces)
 	if s.Select != nil {
 		text += "; select " + s.Select.String()
 	}

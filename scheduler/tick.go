@@ -35,11 +35,12 @@ type tick struct {
 	sweepOf        map[*rules.Rule]string
 	packs          []*rules.Pack
 
-	listing blocks.Listing
-	taken   []string
-	limited bool // a limit left blocks for the next tick
-	report  blocks.Report
-	result  *analyzer.Result
+	listing  blocks.Listing
+	taken    []string
+	windowed bool // traces of windows were judged
+	limited  bool // a limit left blocks for the next tick
+	report   blocks.Report
+	result   *analyzer.Result
 
 	// The findings of the current batch.
 	found  []evidence.Violation
@@ -72,6 +73,9 @@ func (t *tick) run(ctx context.Context) (err error) {
 	t.began = t.now()
 	if err := t.load(ctx); err != nil {
 		return err
+	}
+	if t.store == nil {
+		return t.runWindow(ctx)
 	}
 	if t.listing, err = t.store.List(ctx, t.pass.tenant); err != nil {
 		return err
@@ -156,35 +160,23 @@ func (t *tick) plan() *engine.Plan {
 
 // judge reads the traces of the taken blocks and judges them.
 func (t *tick) judge(ctx context.Context) error {
-	t.found, t.violations, t.updated, t.corrections, t.muted = nil, nil, nil, nil, 0
-	t.failed, t.errorHoles = map[ruleOfTrace]bool{}, map[*rules.Rule]*state.Hole{}
 	taken := map[string]bool{}
 	for _, id := range t.taken {
 		taken[id] = true
 	}
 	needs, filter := t.probes.reads(t.rules)
-	var own func(context.Context, *columnar.Batch, columnar.Bits) error
-	if t.probes != nil {
-		clear(t.probes.found)
-		own = t.probes.own
-	}
 	request := blocks.Request{
 		Tenant: t.pass.tenant, Needs: needs, Filter: filter, Listing: &t.listing,
 		Judged: func(id string) bool { return !taken[id] }, LeaveOut: t.ledger.LeaveOut,
 		MaxTraceDuration: t.maxTraceDuration, MemoryBytes: t.memoryBytes,
 	}
 	var err error
-	t.result, err = analyzer.Scan(ctx, analyzer.ScanOptions{
-		Source: func(ctx context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error) {
-			var err error
-			t.report, err = t.store.Batches(ctx, request, deliver)
-			t.step("tick read")
-			return t.report.Reading, err
-		},
-		Rules: t.rules, Plan: t.plan(), Tenant: t.tenant, SettledBefore: t.began,
-		Circumstances: evidence.Circumstances{Origin: evidence.OriginSweep, Engine: t.engine},
-		Write:         t.write, Failed: t.fail, Judged: t.finish, Own: own,
-	})
+	t.result, err = analyzer.Scan(ctx, t.scanOptions(func(ctx context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error) {
+		var err error
+		t.report, err = t.store.Batches(ctx, request, deliver)
+		t.step("tick read")
+		return t.report.Reading, err
+	}, nil))
 	t.countRequests(t.report.Requests, t.report.Bytes)
 	return err
 }

@@ -45,6 +45,7 @@ type sweepConfig struct {
 	Select        string        `yaml:"select,omitempty"`
 	Start         time.Duration `yaml:"start"`
 	Settle        time.Duration `yaml:"settle"`
+	Recheck       time.Duration `yaml:"recheck"`
 	Hold          time.Duration `yaml:"hold"`
 	Jitter        time.Duration `yaml:"jitter,omitempty"`
 	Canary        time.Duration `yaml:"canary,omitempty"`
@@ -63,8 +64,8 @@ type sweepLimits struct {
 // newSweep returns the defaults of a sweep.
 func newSweep() sweepConfig {
 	return sweepConfig{
-		TimeZone: "UTC", Tenants: []string{scheduler.AllTenants}, Start: scheduler.DefaultStart, Settle: scheduler.DefaultSettle, Hold: scheduler.DefaultHold,
-		Limits: sweepLimits{Bytes: scheduler.DefaultTickBytes},
+		TimeZone: "UTC", Tenants: []string{scheduler.AllTenants}, Start: scheduler.DefaultStart, Settle: scheduler.DefaultSettle, Recheck: scheduler.DefaultRecheck,
+		Hold: scheduler.DefaultHold, Limits: sweepLimits{Bytes: scheduler.DefaultTickBytes},
 	}
 }
 
@@ -72,7 +73,14 @@ func newSweep() sweepConfig {
 func (s *sweepConfig) UnmarshalYAML(n *yaml.Node) error {
 	type plain sweepConfig
 	*s = newSweep()
-	return n.Decode((*plain)(s))
+	s.Recheck = -1
+	if err := n.Decode((*plain)(s)); err != nil {
+		return err
+	}
+	if s.Recheck == -1 {
+		s.Recheck = max(scheduler.DefaultRecheck, 2*s.Settle)
+	}
+	return nil
 }
 
 // settings returns the settings of a sweep, in the order of the reference page.
@@ -86,6 +94,7 @@ func (s *sweepConfig) settings() []setting {
 		{key: "select", field: &s.Select, help: `condition in CEL that selects rules of the packs, as labels.team == "payments" && severity in ["critical", "high"]; further variables are pack, rule and controls, and an absent label is ""; the default is all rules`},
 		{key: "start", field: &s.Start, help: "age of the oldest data that a new sweep judges"},
 		{key: "settle", field: &s.Settle, help: "time for which spans of a trace may still arrive; then a range is complete"},
+		{key: "recheck", field: &s.Recheck, help: "age at which traces that were read by the API are judged again, with the spans that arrived late; at least twice settle if not set; 0 is never"},
 		{key: "hold", field: &s.Hold, help: "time that a new block rests before it is judged, because its replicas are stored a little later"},
 		{key: "jitter", field: &s.Jitter, help: "longest time by which a tick is later than scheduled; each tenant has its own part of it, so that many tenants do not begin at once"},
 		{key: "canary", field: &s.Canary, help: "time between two harmless traces that the sweep writes to tempo.otlp and must find in the blocks, as 5m; 0 is none"},
@@ -237,7 +246,7 @@ func (c *config) sweeps() ([]scheduler.Sweep, error) {
 		}
 		all = append(all, scheduler.Sweep{
 			Select: selector, Jitter: s.Jitter, Canary: s.Canary, Seeded: s.Seeded, ResultsTenant: s.ResultsTenant,
-			Name: s.Name, Schedule: schedule, Tenants: s.Tenants, Packs: s.Packs, Start: s.Start, Settle: s.Settle, Hold: s.Hold,
+			Name: s.Name, Schedule: schedule, Tenants: s.Tenants, Packs: s.Packs, Start: s.Start, Settle: s.Settle, Recheck: s.Recheck, Hold: s.Hold,
 			Limits: scheduler.Limits{Blocks: s.Limits.Blocks, Traces: s.Limits.Traces, Bytes: s.Limits.Bytes},
 		})
 	}

@@ -21,11 +21,15 @@ import (
 	"github.com/spf13/pflag"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
+	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/evidence/sink"
 	"github.com/betracehq/betrace/scheduler"
 	"github.com/betracehq/betrace/scheduler/state"
 	"github.com/betracehq/betrace/tempoclient"
 	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/tempoclient/source"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
 )
 
 // cachedBytes is the approximate memory for the footers and trace IDs of blocks that are kept between ticks.
@@ -40,7 +44,8 @@ func (p *program) serveCommand() *cobra.Command {
 		Long: `Judge everything that Tempo stores, on schedule.
 
 Each sweep of the configuration reads the blocks that Tempo has written since its last tick, judges their traces, and
-commits the result to the state. Violations are then written to Tempo if tempo.otlp is set, and to Loki if loki.url is
+commits the result to the state. Without tempo.blocks and tempo.config, it reads the traces that started since its last
+tick by Tempo's API. Violations are then written to Tempo if tempo.otlp is set, and to Loki if loki.url is
 set; with neither they are only in the state. The server has /ready, /services, /config and /metrics.
 
 Rule packs and the configuration file are read again when they change, and on SIGHUP. A rule with a mistake keeps its last
@@ -228,14 +233,17 @@ func (p *program) newService(ctx context.Context) (s *runningService, err error)
 		return nil, err
 	}
 	store, err := c.openBlocks(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case store == nil:
-		return nil, errors.New("no storage of blocks: set tempo.blocks or tempo.config")
 	}
-	s.closers = append(s.closers, store.Close)
-	store.Cache(cachedBytes)
+	api := &apiReaders{config: c, byTenant: map[string]*source.Source{}}
+	s.closers = append(s.closers, api.close)
+	place := c.Tempo.URL // traces are read by the API
+	if store != nil {
+		s.closers = append(s.closers, store.Close)
+		store.Cache(cachedBytes)
+		place = store.URL()
+	}
 	db, err := state.Open(ctx, state.Options{Path: c.State, Exclusive: true, Log: s.log})
 	if err != nil {
 		return nil, err
@@ -249,7 +257,7 @@ func (p *program) newService(ctx context.Context) (s *runningService, err error)
 	sinks := &tenantSinks{config: c, byTenant: map[string][]sink.EntrySink{}}
 	s.closers = append(s.closers, sinks.close)
 	s.service, err = scheduler.New(scheduler.ServiceOptions{
-		State: db, Key: key, Store: store, Source: store.URL(), Sweeps: sweeps, Rules: c.ruleOptions(),
+		State: db, Key: key, Store: store, ReadWindow: api.read, Source: place, Sweeps: sweeps, Rules: c.ruleOptions(),
 		Sinks: sinks.of, Send: sinks.send, SinkNames: sinks.names(), OutboxItems: c.Outbox.MaxItems, ResendAfter: c.Outbox.ResendAfter,
 		MaxTraceDuration: c.Scan.MaxTraceDuration, MemoryBytes: int64(c.Scan.MemoryBytes), CompactedRetention: c.Tempo.CompactedRetention,
 		Retention: c.tenantRetention(ctx, s.log), Engine: engineVersion(), Log: s.log, Registerer: s.registry, Step: p.step,
@@ -278,6 +286,60 @@ func (c *config) tenantRetention(ctx context.Context, log *slog.Logger) func(str
 		}
 		return retention
 	}
+}
+
+// apiReaders makes the readers of Tempo's API for each tenant when they are first used.
+type apiReaders struct {
+	config *config
+
+	mu       sync.Mutex
+	byTenant map[string]*source.Source
+	closers  []func() error
+}
+
+// read reads the traces of a tenant in a window.
+func (a *apiReaders) read(ctx context.Context, tenant string, w scheduler.APIWindow, deliver func(*columnar.Batch) error) (trace.Reading, error) {
+	s, err := a.of(tenant)
+	if err != nil {
+		return trace.Reading{}, err
+	}
+	return s.Read(ctx, source.Request{From: w.From, To: w.To, SettledBefore: w.SettledBefore, Needs: w.Needs, Filter: w.Filter}, deliver)
+}
+
+func (a *apiReaders) of(tenant string) (*source.Source, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s, made := a.byTenant[tenant]; made {
+		return s, nil
+	}
+	c := *a.config
+	if tenant != "" {
+		c.Tenant = tenant
+	}
+	settings, err := c.tempoClient()
+	if err != nil {
+		return nil, err
+	}
+	client, err := tempoclient.New(settings)
+	if err != nil {
+		return nil, err
+	}
+	a.closers = append(a.closers, client.Close)
+	s, err := source.New(source.Options{
+		Mode: source.API, Client: client, Tenant: c.Tenant, MaxTraceDuration: c.Scan.MaxTraceDuration, OwnAttributes: evidence.OwnAttributes,
+	})
+	if err == nil {
+		a.byTenant[tenant] = s
+	}
+	return s, err
+}
+
+func (a *apiReaders) close() error {
+	var errs []error
+	for _, end := range a.closers {
+		errs = append(errs, end())
+	}
+	return errors.Join(errs...)
 }
 
 // tenantSinks makes the sinks of each tenant when they are first used. In contrast to scan, no sink is implied.

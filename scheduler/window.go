@@ -1,0 +1,154 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/betracehq/betrace/analyzer"
+	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/scheduler/state"
+	"github.com/betracehq/betrace/tempoclient/blocks"
+	"github.com/betracehq/betrace/trace"
+	"github.com/betracehq/betrace/trace/columnar"
+	"github.com/betracehq/betrace/traceql"
+)
+
+// Without access to the storage of the blocks, a sweep reads windows of trace start by Tempo's API. Its ledger has no
+// blocks. A tick takes place as of a time, its listing: the window up to settle before that time is judged, and the one
+// up to recheck before it is judged again. After downtime, ticks follow each other until that time is now.
+
+// APIWindow is a range of trace starts to read: From is inclusive, To is not.
+type APIWindow struct {
+	From, To time.Time
+	// SettledBefore is the time before which a trace must have ended for all its spans to have arrived.
+	SettledBefore time.Time
+	Needs         columnar.Needs
+	// Filter, if not nil, selects traces with a matching span; others may be delivered, too.
+	Filter *traceql.Filter
+}
+
+// ReadWindowFunc reads the traces of a tenant in a window. Parts that cannot be read are problems of the reading.
+type ReadWindowFunc func(ctx context.Context, tenant string, w APIWindow, deliver func(*columnar.Batch) error) (trace.Reading, error)
+
+const (
+	// maxWindow bounds the time by which one tick moves the watermark.
+	maxWindow = time.Hour
+	// windowTries is the number of ticks that must fail to read a window completely before the rest of it is a hole.
+	windowTries = 3
+)
+
+// runWindow is [tick.run] for a sweep that reads by the API.
+func (t *tick) runWindow(ctx context.Context) error {
+	for length := maxWindow; ; length /= 2 {
+		err := t.judgeUpTo(ctx, length)
+		switch {
+		case errors.Is(err, errFoundTooMany) && length > time.Second:
+			t.log.WarnContext(ctx, "too many violations for one tick; judging a shorter window", "tenant", t.pass.tenant, "window", length/2)
+		case err != nil:
+			return err
+		default:
+			t.step("tick judged")
+			return t.commit(ctx)
+		}
+	}
+}
+
+// judgeUpTo moves the time as of which the sweep has read by at most the length, and judges the windows before it.
+func (t *tick) judgeUpTo(ctx context.Context, length time.Duration) error {
+	sweep := t.pass.sweeps[0]
+	t.holes = nil
+	now := stamp(t.began)
+	last := t.before.ListedAt
+	if last.IsZero() {
+		last = t.before.Begins.Add(sweep.Settle)
+	}
+	asOf := now
+	if t.limited = now.Sub(last) > length; t.limited {
+		asOf = last.Add(length)
+	}
+	t.listing = blocks.Listing{Began: asOf, Ended: asOf}
+	var holes []state.Hole
+	t.ledger, holes = t.before.Next(t.listing, Options{Retention: t.retention(t.pass.tenant), CompactedRetention: t.compactedRetention})
+	t.holes = append(t.holes, holes...)
+	t.step("tick listed")
+
+	first := APIWindow{From: later(t.before.Watermark, t.before.Begins), To: asOf.Add(-sweep.Settle)}
+	windows := []APIWindow{first}
+	if sweep.Recheck > 0 {
+		again := APIWindow{From: later(last.Add(-sweep.Recheck), t.before.Begins), To: asOf.Add(-sweep.Recheck)}
+		again.To = earlier(again.To, first.From) // what is judged now need not be judged again yet
+		windows = append(windows, again)
+	}
+	windows = slices.DeleteFunc(windows, func(w APIWindow) bool { return !w.From.Before(w.To) })
+	if len(windows) > 0 {
+		if err := t.judgeWindows(ctx, windows); err != nil {
+			return err
+		}
+		t.ledger.Frontier = later(t.ledger.Frontier, first.To)
+	}
+	return nil
+}
+
+// judgeWindows reads the traces of windows and judges each trace once.
+func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow) error {
+	needs, filter := t.probes.reads(t.rules)
+	seen := map[trace.ID]bool{}
+	isNew := func(b *columnar.Batch) columnar.Bits {
+		bits := make(columnar.Bits, columnar.NumWords(b.NumTraces()))
+		for i, id := range b.IDs {
+			if !seen[id] {
+				seen[id] = true
+				bits.Set(int32(i))
+			}
+		}
+		return bits
+	}
+	read := func(ctx context.Context, deliver func(*columnar.Batch) error) (all trace.Reading, err error) {
+		for _, w := range windows {
+			w.SettledBefore, w.Needs, w.Filter = t.began, needs, filter
+			reading, err := t.readWindow(ctx, t.tenant, w, deliver)
+			if err != nil {
+				return all, err
+			}
+			if problems := reading.Problems; len(problems) > 0 {
+				if t.Service.failures[t.pass.key()] < windowTries-1 {
+					return all, fmt.Errorf("window %s/%s: %w", w.From.Format(time.RFC3339), w.To.Format(time.RFC3339), problems[0])
+				}
+				t.holes = append(t.holes, state.Hole{From: w.From, To: w.To, Reason: HoleUnread, Subject: problems[0].Error()})
+			}
+			all.Problems = append(all.Problems, reading.Problems...)
+			all.Skipped += reading.Skipped
+		}
+		t.step("tick read")
+		return all, nil
+	}
+	holes := len(t.holes)
+	var err error
+	t.result, err = analyzer.Scan(ctx, t.scanOptions(read, isNew))
+	if err != nil {
+		t.holes = t.holes[:holes]
+		return err
+	}
+	t.windowed = t.result.Traces.Seen > 0
+	return nil
+}
+
+// scanOptions returns the options of a scan, without the findings of the one before.
+func (t *tick) scanOptions(read analyzer.SourceFunc, filter func(*columnar.Batch) columnar.Bits) analyzer.ScanOptions {
+	t.found, t.violations, t.updated, t.corrections, t.muted = nil, nil, nil, nil, 0
+	t.failed, t.errorHoles = map[ruleOfTrace]bool{}, map[*rules.Rule]*state.Hole{}
+	opts := analyzer.ScanOptions{
+		Source: read, Filter: filter, Rules: t.rules, Plan: t.plan(), Tenant: t.tenant, SettledBefore: t.began,
+		Circumstances: evidence.Circumstances{Origin: evidence.OriginSweep, Engine: t.engine},
+		Write:         t.write, Failed: t.fail, Judged: t.finish,
+	}
+	if t.probes != nil {
+		clear(t.probes.found)
+		opts.Own = t.probes.own
+	}
+	return opts
+}
