@@ -20,8 +20,10 @@ type Results struct {
 	Missed  int           `json:"missed"`
 	Listing ListingResult `json:"listing"`
 	Blocks  []BlockResult `json:"blocks"`
-	Traces  TraceCounts   `json:"traces"`
-	Rules   []RuleResult  `json:"rules"`
+	// Windows are the ranges of trace start that were read by Tempo's API.
+	Windows []WindowResult `json:"windows,omitempty"`
+	Traces  TraceCounts    `json:"traces"`
+	Rules   []RuleResult   `json:"rules"`
 	// Violations and Corrections are in the order of the entry's Merkle trees.
 	Violations  []LineRef      `json:"violations"`
 	Corrections []LineRef      `json:"corrections"`
@@ -29,6 +31,15 @@ type Results struct {
 	Coverage    []RuleCoverage `json:"coverage"`
 	// Canaries are those that the tick found, or should have found before.
 	Canaries []CanaryResult `json:"canaries,omitempty"`
+}
+
+// WindowResult is a range of trace start that was read by Tempo's API. From is inclusive, To is not.
+type WindowResult struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// Recheck means that the range had been judged before. Recent means that it will be judged again from the blocks.
+	Recheck bool `json:"recheck,omitempty"`
+	Recent  bool `json:"recent,omitempty"`
 }
 
 // The outcomes of a canary.

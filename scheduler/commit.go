@@ -360,6 +360,9 @@ func (w *entryWriter) putLedger(ctx context.Context) error {
 	if err := w.tx.DeleteBlocks(ctx, w.ledger.ID, gone); err != nil {
 		return err
 	}
+	if w.isRecent {
+		return nil // the next tick is due as before
+	}
 	for _, s := range w.pass.sweeps {
 		st, err := w.sweepState(ctx, w.tx, s.Name, w.pass.tenant)
 		if err != nil {
@@ -381,6 +384,9 @@ func (w *entryWriter) results() *evidence.Results {
 	r := &evidence.Results{
 		Sweeps: w.pass.names(), Scheduled: w.scheduled, Missed: w.missed,
 		Listing: evidence.ListingResult{Began: w.listing.Began, Ended: w.listing.Ended, Stable: !w.listing.Unstable},
+	}
+	for _, win := range w.windows {
+		r.Windows = append(r.Windows, evidence.WindowResult{From: win.From, To: win.To, Recheck: win.Recheck, Recent: w.isRecent})
 	}
 	for id, b := range w.ledger.Blocks {
 		old, known := w.stored[id]

@@ -8,7 +8,7 @@ import (
 // metrics are the service's metrics. Counters with the label sweep have the names of the sweeps that share a pass, joined
 // by commas.
 type metrics struct {
-	ticks, ticksMissed, tickFailures                     *prometheus.CounterVec
+	ticks, ticksMissed, tickFailures, recentFailures     *prometheus.CounterVec
 	tickSeconds                                          *prometheus.HistogramVec
 	watermark, oldestUnjudged, paused                    *prometheus.GaugeVec
 	tracesRead, spansRead, tracesJudged                  *prometheus.CounterVec
@@ -35,9 +35,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return f.NewGaugeVec(prometheus.GaugeOpts{Name: "betrace_" + name, Help: help}, labels)
 	}
 	return &metrics{
-		ticks:        counter("sweep_ticks_total", "Ticks that were committed.", "sweep", "tenant"),
-		ticksMissed:  counter("sweep_ticks_missed_total", "Scheduled times at which no tick began.", "sweep", "tenant"),
-		tickFailures: counter("sweep_tick_failures_total", "Ticks that ended with an error and changed nothing.", "sweep", "tenant"),
+		ticks:          counter("sweep_ticks_total", "Ticks that were committed.", "sweep", "tenant"),
+		ticksMissed:    counter("sweep_ticks_missed_total", "Scheduled times at which no tick began.", "sweep", "tenant"),
+		recentFailures: counter("sweep_recent_failures_total", "Readings of recent traces by Tempo's API that failed. Their blocks are judged all the same.", "sweep", "tenant"),
+		tickFailures:   counter("sweep_tick_failures_total", "Ticks that ended with an error and changed nothing.", "sweep", "tenant"),
 		tickSeconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "betrace_sweep_tick_seconds", Help: "Duration of ticks.", Buckets: prometheus.ExponentialBuckets(0.01, 4, 10),
 		}, []string{"sweep", "tenant"}),

@@ -95,10 +95,11 @@ type Service struct {
 	claims             map[int64]string     // the pass of each ledger
 	retryAt            map[string]time.Time // of passes whose last tick failed
 	failures           map[string]int
-	stated             map[int64]time.Time // when the coverage of a ledger was last stated
-	refused            map[string]string   // problems of packs that entries have, by sweep and tenant
-	plans              map[string]passPlan // by pass
-	storageIsEmpty     bool                // by the last list of tenants
+	stated             map[int64]time.Time  // when the coverage of a ledger was last stated
+	refused            map[string]string    // problems of packs that entries have, by sweep and tenant
+	plans              map[string]passPlan  // by pass
+	recent             map[string]time.Time // up to which recent traces were judged by the API, by pass
+	storageIsEmpty     bool                 // by the last list of tenants
 }
 
 // New returns a service. It makes no request.
@@ -135,7 +136,7 @@ func New(opts ServiceOptions) (*Service, error) {
 		},
 		rules: &ruleLoader{options: opts.Rules, state: opts.State, log: opts.Log, sets: map[string]*ruleSet{}},
 		wake:  make(chan struct{}, 1), runNow: map[string]bool{}, claims: map[int64]string{}, retryAt: map[string]time.Time{}, failures: map[string]int{},
-		stated: map[int64]time.Time{}, refused: map[string]string{}, plans: map[string]passPlan{},
+		stated: map[int64]time.Time{}, refused: map[string]string{}, plans: map[string]passPlan{}, recent: map[string]time.Time{},
 	}, nil
 }
 
@@ -396,6 +397,9 @@ func (s *Service) tick(ctx context.Context, p *pass, scheduled time.Time, missed
 	}
 	s.outbox.signal()
 	t.reportMetrics(ctx)
+	if !t.limited { // else the blocks come first
+		s.runRecent(ctx, p, scheduled)
+	}
 	return t, s.sendCanaries(ctx, t)
 }
 

@@ -39,6 +39,8 @@ type Sweep struct {
 	// Recheck is the age at which a window is judged again, if traces are read by Tempo's API: late spans are found then.
 	// 0 is never.
 	Recheck time.Duration
+	// Recent is the age at which traces are judged by Tempo's API, before their blocks are stored. 0 is never.
+	Recent time.Duration
 	// Hold is the time that a block rests before it is judged, because its replicas come a little later.
 	Hold time.Duration
 	// Limits bound one tick.
@@ -80,15 +82,15 @@ func CheckSweeps(sweeps []Sweep) error {
 			fail(`sweep %s: tenants has an empty name: want names of tenants, or "*"`, s.Name)
 		case s.Recheck > 0 && s.Recheck <= s.Settle:
 			fail("sweep %s: recheck %s must be longer than settle %s, or 0", s.Name, s.Recheck, s.Settle)
-		case s.Start < 0 || s.Settle < 0 || s.Recheck < 0 || s.Hold < 0 || s.Jitter < 0 || s.Canary < 0 || s.Seeded < 0:
-			fail("sweep %s: start, settle, recheck, hold, jitter, canary and seeded_violation must be 0 or more", s.Name)
+		case s.Start < 0 || s.Settle < 0 || s.Recheck < 0 || s.Recent < 0 || s.Hold < 0 || s.Jitter < 0 || s.Canary < 0 || s.Seeded < 0:
+			fail("sweep %s: start, settle, recheck, recent, hold, jitter, canary and seeded_violation must be 0 or more", s.Name)
 		}
 		for _, other := range sweeps[:i] {
 			if s.sharesTenant(&other) && s.ResultsTenant != other.ResultsTenant {
 				fail("sweeps %s and %s read the same tenant: results_tenant must be equal, because a violation is filed once", other.Name, s.Name)
 			}
-			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Recheck != other.Recheck || s.Hold != other.Hold || s.Start != other.Start || s.Jitter != other.Jitter || s.Canary != other.Canary || s.Seeded != other.Seeded || s.Limits != other.Limits) {
-				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, recheck, hold, jitter, canary, seeded_violation and limits must be equal, or the schedules different", other.Name, s.Name)
+			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Recheck != other.Recheck || s.Recent != other.Recent || s.Hold != other.Hold || s.Start != other.Start || s.Jitter != other.Jitter || s.Canary != other.Canary || s.Seeded != other.Seeded || s.Limits != other.Limits) {
+				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, recheck, recent, hold, jitter, canary, seeded_violation and limits must be equal, or the schedules different", other.Name, s.Name)
 			}
 		}
 	}
@@ -97,8 +99,8 @@ func CheckSweeps(sweeps []Sweep) error {
 
 // describe returns the sweep's settings on one line, for an entry about them.
 func (s *Sweep) describe() string {
-	text := fmt.Sprintf("schedule %s; tenants %s; packs %s; start %s; settle %s; recheck %s; hold %s; limits %d blocks, %d bytes, %d traces", s.Schedule,
-		strings.Join(s.Tenants, " "), strings.Join(s.Packs, " "), s.Start, s.Settle, s.Recheck, s.Hold, s.Limits.Blocks, s.Limits.Bytes, s.Limits.Traces)
+	text := fmt.Sprintf("schedule %s; tenants %s; packs %s; start %s; settle %s; recheck %s; recent %s; hold %s; limits %d blocks, %d bytes, %d traces", s.Schedule,
+		strings.Join(s.Tenants, " "), strings.Join(s.Packs, " "), s.Start, s.Settle, s.Recheck, s.Recent, s.Hold, s.Limits.Blocks, s.Limits.Bytes, s.Limits.Traces)
 	if s.Select != nil {
 		text += "; select " + s.Select.String()
 	}

@@ -37,7 +37,9 @@ type tick struct {
 
 	listing  blocks.Listing
 	taken    []string
+	windows  []APIWindow
 	windowed bool // traces of windows were judged
+	isRecent bool // the windows will be judged again from the blocks
 	limited  bool // a limit left blocks for the next tick
 	report   blocks.Report
 	result   *analyzer.Result
@@ -434,7 +436,11 @@ func (t *tick) reportMetrics(ctx context.Context) {
 	for _, c := range t.corrections {
 		m.corrections.WithLabelValues(append(labels, string(c.Kind))...).Inc()
 	}
-	log.InfoContext(ctx, "tick", "blocks", len(t.taken), "blocks_waiting", waiting, "traces", c.Judged, "spans", c.Spans,
+	message := "tick"
+	if t.isRecent {
+		message = "recent traces judged"
+	}
+	log.InfoContext(ctx, message, "blocks", len(t.taken), "blocks_waiting", waiting, "traces", c.Judged, "spans", c.Spans,
 		"violations", len(t.violations), "muted", t.muted, "corrections", len(t.corrections), "missed", t.missed, "watermark", t.ledger.Watermark, "took", took)
 }
 

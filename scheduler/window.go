@@ -21,12 +21,18 @@ import (
 // blocks. A tick takes place as of a time, its listing: the window up to settle before that time is judged, and the one
 // up to recheck before it is judged again. After downtime, ticks follow each other until that time is now.
 
+// Where the storage is accessible, a sweep may read recent traces by the API as well, before their blocks are stored. Such
+// a reading changes neither ledger nor coverage. Its violations are provisional, and the judgement of the blocks confirms or
+// corrects them like any other.
+
 // APIWindow is a range of trace starts to read: From is inclusive, To is not.
 type APIWindow struct {
 	From, To time.Time
 	// SettledBefore is the time before which a trace must have ended for all its spans to have arrived.
 	SettledBefore time.Time
-	Needs         columnar.Needs
+	// Recheck means that it was judged before.
+	Recheck bool
+	Needs   columnar.Needs
 	// Filter, if not nil, selects traces with a matching span; others may be delivered, too.
 	Filter *traceql.Filter
 }
@@ -79,7 +85,7 @@ func (t *tick) judgeUpTo(ctx context.Context, length time.Duration) error {
 	first := APIWindow{From: later(t.before.Watermark, t.before.Begins), To: asOf.Add(-sweep.Settle)}
 	windows := []APIWindow{first}
 	if sweep.Recheck > 0 {
-		again := APIWindow{From: later(last.Add(-sweep.Recheck), t.before.Begins), To: asOf.Add(-sweep.Recheck)}
+		again := APIWindow{From: later(last.Add(-sweep.Recheck), t.before.Begins), To: asOf.Add(-sweep.Recheck), Recheck: true}
 		again.To = earlier(again.To, first.From) // what is judged now need not be judged again yet
 		windows = append(windows, again)
 	}
@@ -93,9 +99,53 @@ func (t *tick) judgeUpTo(ctx context.Context, length time.Duration) error {
 	return nil
 }
 
+// runRecent judges traces by the API that started since the last call and are as old as the sweep's Recent. It judges none
+// whose settling has passed: the blocks have them. A failure delays nothing but the early verdicts, so that it is only
+// reported.
+func (s *Service) runRecent(ctx context.Context, p *pass, scheduled time.Time) {
+	sweep := p.sweeps[0]
+	if s.store == nil || sweep.Recent == 0 {
+		return
+	}
+	now := s.now()
+	w := APIWindow{From: later(s.recent[p.key()], now.Add(-max(sweep.Settle, 2*sweep.Recent))), To: now.Add(-sweep.Recent)}
+	if !w.From.Before(w.To) {
+		return
+	}
+	t := &tick{Service: s, pass: p, tenant: evidenceTenant(p.tenant), scheduled: scheduled, isRecent: true}
+	if err := t.runRecent(ctx, w); err != nil {
+		if ctx.Err() == nil {
+			s.metrics.recentFailures.WithLabelValues(t.labels()...).Inc()
+			s.log.WarnContext(ctx, "recent traces were not judged; they will be when their blocks are stored", "sweep", t.labels()[0], "tenant", p.tenant, "error", err)
+		}
+		return
+	}
+	s.recent[p.key()] = w.To
+	if t.judged {
+		s.outbox.signal()
+		t.reportMetrics(ctx)
+	}
+}
+
+// runRecent judges the traces of a window, and commits the findings.
+func (t *tick) runRecent(ctx context.Context, w APIWindow) error {
+	t.began = t.now()
+	if err := t.load(ctx); err != nil {
+		return err
+	}
+	t.probes = nil // they must be found in the blocks
+	t.ledger = t.before
+	t.listing = blocks.Listing{Began: t.began, Ended: t.began}
+	if err := t.judgeWindows(ctx, []APIWindow{w}); err != nil || !t.windowed {
+		return err
+	}
+	return t.commit(ctx)
+}
+
 // judgeWindows reads the traces of windows and judges each trace once.
 func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow) error {
 	needs, filter := t.probes.reads(t.rules)
+	t.windows = windows
 	seen := map[trace.ID]bool{}
 	isNew := func(b *columnar.Batch) columnar.Bits {
 		bits := make(columnar.Bits, columnar.NumWords(b.NumTraces()))
@@ -115,7 +165,7 @@ func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow) error {
 				return all, err
 			}
 			if problems := reading.Problems; len(problems) > 0 {
-				if t.Service.failures[t.pass.key()] < windowTries-1 {
+				if t.isRecent || t.Service.failures[t.pass.key()] < windowTries-1 {
 					return all, fmt.Errorf("window %s/%s: %w", w.From.Format(time.RFC3339), w.To.Format(time.RFC3339), problems[0])
 				}
 				t.holes = append(t.holes, state.Hole{From: w.From, To: w.To, Reason: HoleUnread, Subject: problems[0].Error()})

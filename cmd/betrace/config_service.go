@@ -46,6 +46,7 @@ type sweepConfig struct {
 	Start         time.Duration `yaml:"start"`
 	Settle        time.Duration `yaml:"settle"`
 	Recheck       time.Duration `yaml:"recheck"`
+	Recent        time.Duration `yaml:"recent,omitempty"`
 	Hold          time.Duration `yaml:"hold"`
 	Jitter        time.Duration `yaml:"jitter,omitempty"`
 	Canary        time.Duration `yaml:"canary,omitempty"`
@@ -95,6 +96,7 @@ func (s *sweepConfig) settings() []setting {
 		{key: "start", field: &s.Start, help: "age of the oldest data that a new sweep judges"},
 		{key: "settle", field: &s.Settle, help: "time for which spans of a trace may still arrive; then a range is complete"},
 		{key: "recheck", field: &s.Recheck, help: "age at which traces that were read by the API are judged again, with the spans that arrived late; at least twice settle if not set; 0 is never"},
+		{key: "recent", field: &s.Recent, help: "age at which traces are judged by the API before their blocks are stored, as 2m; the blocks confirm or correct the verdicts; 0 is never"},
 		{key: "hold", field: &s.Hold, help: "time that a new block rests before it is judged, because its replicas are stored a little later"},
 		{key: "jitter", field: &s.Jitter, help: "longest time by which a tick is later than scheduled; each tenant has its own part of it, so that many tenants do not begin at once"},
 		{key: "canary", field: &s.Canary, help: "time between two harmless traces that the sweep writes to tempo.otlp and must find in the blocks, as 5m; 0 is none"},
@@ -246,7 +248,7 @@ func (c *config) sweeps() ([]scheduler.Sweep, error) {
 		}
 		all = append(all, scheduler.Sweep{
 			Select: selector, Jitter: s.Jitter, Canary: s.Canary, Seeded: s.Seeded, ResultsTenant: s.ResultsTenant,
-			Name: s.Name, Schedule: schedule, Tenants: s.Tenants, Packs: s.Packs, Start: s.Start, Settle: s.Settle, Recheck: s.Recheck, Hold: s.Hold,
+			Name: s.Name, Schedule: schedule, Tenants: s.Tenants, Packs: s.Packs, Start: s.Start, Settle: s.Settle, Recheck: s.Recheck, Recent: s.Recent, Hold: s.Hold,
 			Limits: scheduler.Limits{Blocks: s.Limits.Blocks, Traces: s.Limits.Traces, Bytes: s.Limits.Bytes},
 		})
 	}

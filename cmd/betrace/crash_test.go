@@ -168,8 +168,14 @@ var servedStack = stack.Options{Tempo: true, Loki: true, Profile: stack.Fast, Mu
 
 func newServed(t *testing.T, seed uint64) *served {
 	t.Helper()
+	return newServedOn(t, seed, servedStack)
+}
+
+// newServedOn is newServed with other servers.
+func newServedOn(t *testing.T, seed uint64, servers stack.Options) *served {
+	t.Helper()
 	s := &served{
-		world: newWorldOf(t, servedStack),
+		world: newWorldOf(t, servers),
 		dir:   t.TempDir(), began: time.Now(), seed: seed, rng: rand.New(rand.NewPCG(seed, 1)),
 	}
 	tempoURL, err := url.Parse(s.TempoURL)
@@ -212,6 +218,12 @@ func (s *served) state() string { return filepath.Join(s.dir, "state", "state.db
 // verdicts are corrected.
 func (s *served) load(t *testing.T, traces int) {
 	t.Helper()
+	s.send(t, s.generate(traces))
+	require.NoError(t, s.Flush(t.Context()))
+}
+
+// generate returns the traces of a load.
+func (s *served) generate(traces int) []tracetest.Generated {
 	s.sent++
 	now := s.late
 	s.late = nil
@@ -230,8 +242,7 @@ func (s *served) load(t *testing.T, traces int) {
 			now = append(now, g)
 		}
 	}
-	s.send(t, now)
-	require.NoError(t, s.Flush(t.Context()))
+	return now
 }
 
 // halves divides spans at random.

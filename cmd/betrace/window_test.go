@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -134,4 +135,38 @@ sweeps:
 	}
 	require.Positive(t, corrected, "late spans corrected verdicts")
 	t.Logf("%d violations, %d corrections", len(have), corrected)
+}
+
+// TestRecentTracesByTheAPI judges traces before Tempo has stored them in a block. The blocks confirm or correct the verdicts,
+// and no violation exists twice.
+func TestRecentTracesByTheAPI(t *testing.T) {
+	s := newServedOn(t, 23, stack.Options{Tempo: true, Loki: true, Profile: stack.Fast, Multitenant: true, NoBlocks: true})
+	config, err := os.ReadFile(s.config)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(s.config, bytes.Replace(config, []byte("hold: 0s"), []byte("hold: 0s, recent: 4s"), 1), 0o600))
+	service := s.start(t, "")
+
+	o := tracetest.Mixed(1, 60).ForTempo()
+	o.Start, o.Window = time.Now().Add(-2*time.Second), time.Second
+	s.traces, s.planted = generate(o)
+	s.send(t, s.traces)
+	s.await(t, false)
+	listing, err := s.store.List(t.Context(), s.tenant)
+	require.NoError(t, err)
+	require.Zero(t, len(listing.Live)+len(listing.Compacted), "no block is stored yet")
+
+	for range 3 { // blocks that complete traces of which the API delivered parts
+		s.send(t, s.generate(60))
+		time.Sleep(6 * time.Second) // a flush while Tempo moves traces to its block mixes the order of rows
+		require.NoError(t, s.Flush(t.Context()))
+	}
+	s.send(t, s.generate(0))
+	time.Sleep(6 * time.Second)
+	require.NoError(t, s.Flush(t.Context()))
+	s.await(t, true)
+	require.NoError(t, service.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, service.Wait())
+	s.check(t)
+	code, stdout, stderr := betrace(t.Context(), "state", "verify", "--state", s.state())
+	require.Equal(t, exitOK, code, stdout+stderr)
 }
