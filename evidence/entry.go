@@ -86,6 +86,8 @@ type Statement struct {
 	Coverage *CoverageRef `json:"coverage,omitempty"`
 	// Canaries counts the canaries and seeded violations that were looked for. It is nil if there are none.
 	Canaries *CanaryRef `json:"canaries,omitempty"`
+	// Capped counts the violations that are not kept in full. It is nil if there are none.
+	Capped *CappedRef `json:"capped,omitempty"`
 	// Event is set for events only.
 	Event *Event `json:"event,omitempty"`
 }
@@ -290,7 +292,7 @@ func (s *Statement) check() error {
 		return errors.New("an event, and no other entry, has the field event")
 	case s.Event != nil && s.Event.Name == "":
 		return errors.New("the event has no name")
-	case s.Event != nil && (s.Violations != nil || s.Corrections != nil):
+	case s.Event != nil && (s.Violations != nil || s.Corrections != nil || s.Capped != nil):
 		return errors.New("an event has no violations and no corrections")
 	case (s.Kind == EntryEvent) != (s.Results == nil):
 		return errors.New("an entry has results unless it is an event")

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/betracehq/betrace/evidence"
+	"github.com/betracehq/betrace/trace"
 )
 
 func newKey(t *testing.T) *evidence.Key {
@@ -43,6 +44,27 @@ func tick() *evidence.Statement {
 		Results:    evidence.NewBlobRef([]byte("{}")),
 		Violations: evidence.NewSetRef([][]byte{[]byte("a"), []byte("b")}),
 		Coverage:   &evidence.CoverageRef{Rules: 3, From: time.Date(2026, 3, 1, 0, 0, 0, 0, zone), To: time.Date(2026, 3, 1, 13, 0, 0, 0, zone), Moved: true},
+		Capped:     evidence.NewCappedRef([]evidence.CappedList{{Kind: evidence.CappedFound, Count: 7}, {Kind: evidence.CappedFound, Count: 2}, {Kind: evidence.CappedWithdrawn, Count: 1}}),
+	}
+}
+
+func TestTraceIDsAreReadAsTheyWereListed(t *testing.T) {
+	ids := []trace.ID{{15: 1}, {1}, {0xff, 15: 0xff}}
+	text := evidence.EncodeTraceIDs(ids)
+	require.Equal(t, "00000000000000000000000000000001\n01000000000000000000000000000000\nff0000000000000000000000000000ff\n", string(text))
+	have, err := evidence.ParseTraceIDs(text)
+	require.NoError(t, err)
+	require.Equal(t, ids, have)
+	for text, want := range map[string]string{
+		"00000000000000000000000000000001":      "the last line does not end",
+		"01\n":                                  `"01" is no trace ID`,
+		strings.Repeat("x", 32) + "\n":          "is no trace ID",
+		strings.Repeat("0", 34) + "\n":          "is no trace ID",
+		string(text[33:66]) + string(text[:33]): "does not follow",
+		string(text[:33]) + string(text[:33]):   "does not follow",
+	} {
+		_, err := evidence.ParseTraceIDs([]byte(text))
+		require.ErrorContains(t, err, want, text)
 	}
 }
 

@@ -71,11 +71,11 @@ type recordWindow struct {
 	End   string `json:"end"`
 }
 
-// Bounds on the spans in a record, and on its length. Loki refuses lines over 256 KiB.
-const (
-	maxAbout       = 128
-	maxRecordBytes = 200 << 10
-)
+// MaxAbout bounds the spans in a record.
+const MaxAbout = 128
+
+// maxRecordBytes bounds the length of a record. Loki refuses lines over 256 KiB.
+const maxRecordBytes = 200 << 10
 
 // Record returns the violation's record: canonical JSON of the finding. The same trace,
 // judged by the same pack, gives the same bytes.
@@ -88,7 +88,7 @@ func (v *Violation) Record() ([]byte, error) {
 		About: []recordSpan{},
 	}
 	for i, ref := range v.About {
-		if i == maxAbout {
+		if i == MaxAbout {
 			break
 		}
 		r.About = append(r.About, recordSpan{ID: ref.ID.String(), Name: cut(ref.Name), Service: cut(ref.Service)})

@@ -31,6 +31,8 @@ type Results struct {
 	Coverage    []RuleCoverage `json:"coverage"`
 	// Canaries are those that the tick found, or should have found before.
 	Canaries []CanaryResult `json:"canaries,omitempty"`
+	// Capped are the lists of traces with violations that are not kept in full.
+	Capped []CappedList `json:"capped,omitempty"`
 }
 
 // WindowResult is a range of trace start that was read by Tempo's API. From is inclusive, To is not.

@@ -13,7 +13,7 @@ import (
 // copiedTables are all tables, those that others refer to first.
 var copiedTables = []string{
 	"instance", "signing_keys", "blobs", "entries", "ledgers", "blocks", "sweeps", "loaded_rules", "holes", "violations", "corrections", "deliveries", "refused", "packs",
-	"mutes", "canaries",
+	"mutes", "canaries", "capped_lists", "capped_violations",
 }
 
 // Copy copies all of one database into another, which must be empty, and returns the verification of the copy. The copy
@@ -117,7 +117,7 @@ func copyTable(ctx context.Context, table string, from querier, to *sql.Tx) (sum
 			switch v := value.(type) {
 			case []byte:
 				bytes += len(v)
-				value = slices.Clone(v)
+				value = append([]byte{}, v...) // also an empty one, which the driver of SQLite returns as nil
 			case int64:
 				if slices.Contains(booleans, columns[i]) {
 					value = v != 0

@@ -39,6 +39,7 @@ var testsOfBoth = []func(*testing.T){
 	TestBlobsAreCheckedInSeveralPasses, TestEvidenceIsAppendOnly, TestValuesAreStoredByteByByte,
 	TestViolationsAreRestoredWhole, TestViolationsOfManyTraces, TestViolationIsStoredOnce, TestViolationWithoutItsEntryIsNotCommitted,
 	TestCorrectionsChangeTheStatusOnly, TestViolationsAreFiltered, TestPagesOfEqualTraceStartsMissNothing,
+	TestCappedViolationsAreFound, TestEditedCappedViolationsDoNotVerify,
 	TestKilledWriterLosesNothing, TestKilledCreationIsRepeated, TestStateOfEarlierVersionsIsRead,
 }
 
@@ -200,6 +201,6 @@ func editSQL(t testing.TB, path, statements string) {
 		drop, create = append(drop, `DROP TRIGGER `+name), append(create, statement)
 	}
 	require.NoError(t, rows.Err())
-	require.Len(t, drop, 7)
+	require.Len(t, drop, 11)
 	execSQL(t, path, append(append(drop, statements), create...)...)
 }

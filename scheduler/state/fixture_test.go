@@ -39,8 +39,9 @@ type content struct {
 	Refused     []state.Refused
 	Packs       []state.Pack
 	Config      string
-	Mutes       []state.Mute   // since version 2
-	Canaries    []state.Canary // since version 3
+	Mutes       []state.Mute         // since version 2
+	Canaries    []state.Canary       // since version 3
+	Capped      []state.ListedCapped // since version 4
 }
 
 // fixtureContent returns the content and the work of which its entries consist.
@@ -61,6 +62,16 @@ func fixtureContent() (content, []*statetest.Work) {
 	works[2].Corrections = []state.Correction{withdrawn}
 	first.Sequence, first.Spans = 1, withdrawn.SpansAfter
 	works[3].Corrections = []state.Correction{statetest.Correction(&first, evidence.Reinstated)}
+	list := state.CappedList{ID: 1, Tenant: "acme", Entry: 2, Ledger: 1, Pack: "payments", Rule: "rule-01", Digest: "d", Severity: "high"}
+	capped := []state.CappedViolation{
+		{List: 1, TraceID: trace.ID{1}, TraceStart: trace.TimeOf(at(1)), About: []trace.SpanID{{1}, {2}}, Spans: 3, Status: state.StatusOpen},
+		{List: 1, TraceID: trace.ID{2}, TraceStart: trace.TimeOf(at(2)), Spans: 4, Status: state.StatusOpen},
+	}
+	late := capped[1]
+	late.Spans, late.Status = 5, state.StatusWithdrawn
+	works[1].Capped = []statetest.Capped{{Kind: evidence.CappedFound, List: list, Violations: capped}}
+	works[2].Capped = []statetest.Capped{{Kind: evidence.CappedWithdrawn, List: list, Violations: []state.CappedViolation{late}}}
+	late.Changed = 3
 	block := state.Block{ID: "b1", State: state.BlockJudged, Level: 1, Start: at(1), End: at(2), Earliest: at(1), Latest: at(2), Traces: 5, Bytes: 6,
 		FirstListed: at(3), Written: at(4), Compacted: true, CompactedAt: at(5), Failures: 1, Reason: "r", Entry: 2}
 	c := content{
@@ -77,6 +88,7 @@ func fixtureContent() (content, []*statetest.Work) {
 			{Tenant: "acme", Entry: 2, Sink: "tempo", Items: 3, State: state.DeliveryNew, NextAt: at(2), Created: at(2)}},
 		Config:   "c0ffee",
 		Canaries: []state.Canary{{ID: "c2", Ledger: 1, Kind: state.KindSeeded, Sent: at(2)}, {ID: "c1", Ledger: 1, Kind: state.KindCanary, Sent: at(1), Found: at(3), Missed: at(2)}},
+		Capped:   []state.ListedCapped{{CappedList: list, CappedViolation: capped[0]}, {CappedList: list, CappedViolation: late}},
 		Mutes: []state.Mute{{ID: "m1", Tenant: "*", Pack: "payments", Rule: "rule-01", Service: "shop", Reason: "known", Actor: "ann", Salt: "5a17", Created: at(1), Until: at(2), Ended: at(3), EndedBy: "bob"},
 			{ID: "m2", Tenant: "acme", Pack: "payments", Rule: "rule-02", Created: at(0), Until: at(9)}},
 	}
@@ -103,6 +115,9 @@ func TestStateOfEarlierVersionsIsRead(t *testing.T) {
 			db := openAt(t, path)
 			want, works := fixtureContent()
 			key := writeContent(t, open(t), &want, works)
+			if filepath.Base(fixture) < "v4.db.gz" {
+				want.Capped = nil
+			}
 			if filepath.Base(fixture) < "v3.db.gz" {
 				want.Canaries = nil
 			}
@@ -240,6 +255,14 @@ func readContent(t *testing.T, db *state.DB) (c content) {
 	require.NoError(t, err)
 	c.Canaries, err = db.Canaries(ctx, 1, time.Time{})
 	require.NoError(t, err)
+	c.Capped, err = db.CappedOfTraces(ctx, "acme", []trace.ID{{1}, {2}, {3}})
+	require.NoError(t, err)
+	var each []state.ListedCapped
+	require.NoError(t, db.EachCapped(ctx, state.ViolationFilter{Tenant: "acme"}, func(v *state.ListedCapped) error {
+		each = append(each, *v)
+		return nil
+	}))
+	equal(t, c.Capped, each)
 	write(t, db, func(ctx context.Context, tx *state.Tx) (err error) {
 		c.Config, err = tx.Config(ctx)
 		return err

@@ -14,6 +14,8 @@ import (
 // Verification is the result of [DB.Verify].
 type Verification struct {
 	Tenants, Entries, Violations, Corrections, Blobs, Deliveries int64
+	// Capped counts the violations that are not kept in full. Violations does not include them.
+	Capped int64
 	// Keys are the keys of the database in the order of their addition, with their use.
 	Keys []KeyUse
 	// Faults are the first 100 faults and in any case the first one of an entry. Those of entries are in the order of
@@ -63,7 +65,8 @@ const maxFaults = 100
 
 // Verify checks that nobody has edited the database: its tables and triggers, and for each entry its signature by a
 // key of the database, its place in the chain, its results, and each line of its violations and corrections. The
-// status of each violation must follow from its corrections. Rows must not refer to missing entries.
+// status of each violation must follow from its corrections. Capped violations must be those of the signed lists. Rows must
+// not refer to missing entries.
 //
 // It reads only, also while a service writes, and its memory does not grow with the database. An error means that the
 // database could not be read, and a fault that it was edited or damaged.
@@ -169,6 +172,10 @@ func (l *log) checkPage(ctx context.Context, r *Reader) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	capped, err := r.countCapped(ctx, l.tenant, first, last)
+	if err != nil {
+		return false, err
+	}
 	for i := range page {
 		e := &page[i]
 		l.Entries++
@@ -184,6 +191,9 @@ func (l *log) checkPage(ctx context.Context, r *Reader) (bool, error) {
 			return false, err
 		}
 		if err := l.checkCorrections(ctx, r, e.Number, set{statement.Corrections, results.corrections(), corrections[e.Number]}); err != nil {
+			return false, err
+		}
+		if err := l.checkCapped(ctx, r, e.Number, statement.Capped, results, capped[e.Number]); err != nil {
 			return false, err
 		}
 	}
@@ -266,7 +276,9 @@ func (v *verifier) checkReferences(ctx context.Context) error {
 			fmt.Sprintf(missing, "l", "r."+column)
 	}
 	for _, c := range []struct{ rows, query string }{
-		{"violations", direct("violations")}, {"corrections", direct("corrections")}, {"deliveries", direct("deliveries")}, {"refused items", direct("refused")},
+		{"violations", direct("violations")}, {"corrections", direct("corrections")}, {"lists of capped violations", direct("capped_lists")}, {"deliveries", direct("deliveries")}, {"refused items", direct("refused")},
+		{"capped violations", `SELECT l.tenant, v.changed, count(*) FROM capped_violations v JOIN capped_lists l ON l.id = v.list WHERE v.changed <> 0 AND` +
+			fmt.Sprintf(missing, "l", "v.changed")},
 		{"blocks", ofLedger("blocks", "entry")}, {"holes", ofLedger("holes", "entry")}, {"closed holes", ofLedger("holes", "closed_entry")},
 	} {
 		err := queryEach(ctx, v.db.q, func(row scanner) error {
@@ -290,7 +302,7 @@ func (v *verifier) count(ctx context.Context) error {
 	for _, c := range []struct {
 		table string
 		n     *int64
-	}{{"violations", &v.Violations}, {"corrections", &v.Corrections}, {"blobs", &v.Blobs}, {"deliveries", &v.Deliveries}} {
+	}{{"violations", &v.Violations}, {"capped_violations", &v.Capped}, {"corrections", &v.Corrections}, {"blobs", &v.Blobs}, {"deliveries", &v.Deliveries}} {
 		if err := v.db.q.QueryRowContext(ctx, `SELECT count(*) FROM `+c.table).Scan(c.n); err != nil {
 			return fmt.Errorf("count %s: %w", c.table, err)
 		}

@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/betracehq/betrace/evidence"
 )
 
 // checkSchema compares the tables, indexes and triggers with those that the migrations create.
@@ -96,9 +93,15 @@ func (v *verifier) checkWanted(ctx context.Context, wanted []uint64) error {
 			if err != nil {
 				return err
 			}
-			n, ok := beginning(resultsDigest(e.Envelope))
-			if i, found := slices.BinarySearch(wanted, n); ok && found {
-				named[i] = true
+			digests, err := v.db.namedBlobs(ctx, e.Envelope)
+			if err != nil {
+				return err
+			}
+			for _, digest := range digests {
+				n, ok := beginning(digest)
+				if i, found := slices.BinarySearch(wanted, n); ok && found {
+					named[i] = true
+				}
 			}
 		}
 	}
@@ -117,14 +120,4 @@ func beginning(digest string) (uint64, bool) {
 		return 0, false
 	}
 	return binary.BigEndian.Uint64(raw), true
-}
-
-// resultsDigest returns the digest of the results in an envelope, whose signature is not checked.
-func resultsDigest(envelope []byte) string {
-	var e struct{ Payload []byte }
-	var s struct{ Results *evidence.BlobRef }
-	if json.Unmarshal(envelope, &e) != nil || json.Unmarshal(e.Payload, &s) != nil || s.Results == nil {
-		return ""
-	}
-	return s.Results.SHA256
 }

@@ -109,23 +109,32 @@ const traceChunk = 100
 
 var violationsOfTraces = `SELECT ` + readColumns + ` FROM violations WHERE tenant = $1 AND trace_id IN (` + placeholders(2, traceChunk) + `)`
 
-// ViolationsOfTraces returns all violations of the given traces of a tenant.
+// ViolationsOfTraces returns all violations of the given traces of a tenant, without capped ones.
 func (r *Reader) ViolationsOfTraces(ctx context.Context, tenant string, ids []trace.ID) (all []Violation, err error) {
-	if len(ids) == 0 {
-		return nil, nil
+	err = r.eachOfTraces(ctx, violationsOfTraces, tenant, ids, func(row scanner) error {
+		var v Violation
+		err := r.scanViolation(row, &v)
+		all = append(all, v)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("state: violations of traces of tenant %q: %w", tenant, err)
 	}
-	defer func() {
-		if err != nil {
-			all, err = nil, fmt.Errorf("state: violations of traces of tenant %q: %w", tenant, err)
-		}
-	}()
+	return all, nil
+}
+
+// eachOfTraces calls f with the rows of a query whose parameters are a tenant and traceChunk trace IDs.
+func (r *Reader) eachOfTraces(ctx context.Context, query, tenant string, ids []trace.ID, f func(scanner) error) error {
+	if len(ids) == 0 {
+		return nil
+	}
 	// In the order of the index, so that each of its pages is read once.
 	ids = slices.Clone(ids)
 	slices.SortFunc(ids, func(a, b trace.ID) int { return bytes.Compare(a[:], b[:]) })
 	ids = slices.Compact(ids)
-	stmt, err := r.q.PrepareContext(ctx, violationsOfTraces)
+	stmt, err := r.q.PrepareContext(ctx, query)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer stmt.Close() //nolint:errcheck // it was only read
 	args := make([]any, 1+traceChunk)
@@ -137,19 +146,13 @@ func (r *Reader) ViolationsOfTraces(ctx context.Context, tenant string, ids []tr
 		}
 		rows, err := stmt.QueryContext(ctx, args...)
 		if err != nil {
-			return nil, err
-		}
-		err = eachRow(rows, func(row scanner) error {
-			var v Violation
-			err := r.scanViolation(row, &v)
-			all = append(all, v)
 			return err
-		})
-		if err != nil {
-			return nil, err
+		}
+		if err := eachRow(rows, f); err != nil {
+			return err
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // EntryViolations returns the violations that an entry found first, by their ordinals.

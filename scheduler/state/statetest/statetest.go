@@ -27,8 +27,17 @@ type Work struct {
 	Results     evidence.Results
 	Violations  []state.Violation
 	Corrections []state.Correction
+	// Capped are lists of capped violations. Those of another kind than violation correct earlier ones.
+	Capped []Capped
 	// Sinks receive a delivery each.
 	Sinks []string
+}
+
+// Capped is a list of capped violations with the kind of the list.
+type Capped struct {
+	Kind       evidence.CappedKind
+	List       state.CappedList
+	Violations []state.CappedViolation
 }
 
 // Key returns a new key and stores it as the one that signs.
@@ -103,6 +112,14 @@ func appendResults(ctx context.Context, tx *state.Tx, s *evidence.Statement, w *
 			corrected[i].Status = state.StatusWithdrawn
 		}
 	}
+	for i := range w.Capped {
+		ref, err := putCapped(ctx, tx, &w.Capped[i], w.Tenant, s.Number)
+		if err != nil {
+			return err
+		}
+		results.Capped = append(results.Capped, ref)
+	}
+	s.Capped = evidence.NewCappedRef(results.Capped)
 	content, err := results.Encode()
 	if err != nil {
 		return err
@@ -118,6 +135,29 @@ func appendResults(ctx context.Context, tx *state.Tx, s *evidence.Statement, w *
 		return err
 	}
 	return tx.UpdateViolations(ctx, corrected)
+}
+
+// putCapped stores a list of capped violations, which are in the order of their traces.
+func putCapped(ctx context.Context, tx *state.Tx, c *Capped, tenant string, entry int64) (evidence.CappedList, error) {
+	var ids []trace.ID
+	for i := range c.Violations {
+		ids = append(ids, c.Violations[i].TraceID)
+	}
+	content := evidence.EncodeTraceIDs(ids)
+	if _, err := tx.PutBlob(ctx, content); err != nil {
+		return evidence.CappedList{}, err
+	}
+	ref := evidence.CappedList{
+		Kind: c.Kind, Pack: c.List.Pack, Rule: c.List.Rule, Digest: c.List.Digest, Severity: c.List.Severity, Count: len(ids), Traces: *evidence.NewBlobRef(content),
+	}
+	if c.Kind == evidence.CappedFound {
+		c.List.Tenant, c.List.Entry = tenant, entry
+		return ref, tx.PutCapped(ctx, &c.List, c.Violations)
+	}
+	for i := range c.Violations {
+		c.Violations[i].Changed = entry
+	}
+	return ref, tx.UpdateCapped(ctx, c.Violations)
 }
 
 // TraceID returns the ID of generated trace i.
