@@ -42,6 +42,9 @@ type ScanOptions struct {
 	SettledBefore time.Time
 	// Write, if not nil, receives the violations as they are found.
 	Write WriteFunc
+	// Found, if not nil, receives each violation with its trace, before Judged is called for the batch of the trace. An
+	// error ends the scan.
+	Found func(ctx context.Context, v evidence.Violation, t *trace.Trace) error
 	// Own, if not nil, receives the traces of each batch that BeTrace wrote, one bit per trace, before the others are
 	// judged. Both arguments are valid until it returns.
 	Own func(ctx context.Context, b *columnar.Batch, own columnar.Bits) error
@@ -142,6 +145,11 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *
 		for _, f := range found {
 			if f.Verdict.Outcome == rules.Violation && opts.Write != nil {
 				violations = append(violations, opts.violation(f.Verdict, f.View))
+			}
+			if f.Verdict.Outcome == rules.Violation && opts.Found != nil {
+				if err := opts.Found(ctx, opts.violation(f.Verdict, f.View), f.View); err != nil {
+					return err
+				}
 			}
 			if f.Verdict.Outcome == rules.Error && opts.Failed != nil {
 				opts.Failed(f.Verdict.Rule, f.View, f.Verdict.Err)

@@ -62,7 +62,7 @@ func (w *entryWriter) write(ctx context.Context) (err error) {
 	w.ledger = w.ledger.Commit(w.taken, w.failures(), number, w.at)
 	failed := len(w.taken) > 0 && len(w.report.Failed) > 0
 	if failed { // nothing was judged
-		w.violations, w.updated, w.corrections, w.errorHoles = nil, nil, nil, nil
+		w.violations, w.updated, w.corrections, w.errorHoles, w.findings, w.cappedChanges = nil, nil, nil, nil, &findings{}, nil
 	}
 	w.judged = (len(w.taken) > 0 || w.windowed) && !failed
 	w.ledger = w.ledger.Advance(w.pass.sweeps[0].Settle, w.maxTraceDuration)
@@ -294,6 +294,18 @@ func (w *entryWriter) entry(ctx context.Context, kind evidence.EntryKind, number
 		results.Corrections = append(results.Corrections, evidence.NewLineRef(c.ID, line))
 	}
 	results.Canaries = w.probed
+	if w.findings != nil {
+		var contents [][]byte
+		if w.capped, contents = w.cappedLists(); len(w.capped) > 0 {
+			file = true
+		}
+		for _, content := range contents {
+			if _, err := w.tx.PutBlob(ctx, content); err != nil {
+				return err
+			}
+		}
+		results.Capped = w.capped
+	}
 	content, err := results.Encode()
 	if err != nil {
 		return err
@@ -304,7 +316,7 @@ func (w *entryWriter) entry(ctx context.Context, kind evidence.EntryKind, number
 	coverage := &evidence.CoverageRef{Rules: len(w.rules), From: w.ledger.Begins, To: w.ledger.Watermark, Moved: file}
 	if err := w.append(ctx, &evidence.Statement{
 		Kind: kind, Results: evidence.NewBlobRef(content), Violations: evidence.NewSetRef(lines), Corrections: evidence.NewSetRef(corrected), Coverage: coverage,
-		Canaries: evidence.NewCanaryRef(w.probed),
+		Canaries: evidence.NewCanaryRef(w.probed), Capped: evidence.NewCappedRef(w.capped),
 	}); err != nil {
 		return err
 	}
@@ -316,6 +328,11 @@ func (w *entryWriter) entry(ctx context.Context, kind evidence.EntryKind, number
 	}
 	if err := w.tx.PutCorrections(ctx, corrections); err != nil {
 		return err
+	}
+	if w.findings != nil {
+		if err := w.putCapped(ctx, number); err != nil {
+			return err
+		}
 	}
 	return w.deliveries(ctx, number, file)
 }

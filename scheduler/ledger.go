@@ -62,6 +62,8 @@ type Limits struct {
 	// Bytes bounds the sum of the sizes of the blocks, Traces that of their numbers of traces.
 	Bytes  int64
 	Traces int
+	// Violations bounds the new violations of one rule that are kept in full. Of the others only the traces are listed.
+	Violations int
 }
 
 func (l Limits) areExceeded(blocks int, bytes int64, traces int) bool {

@@ -14,7 +14,7 @@ type metrics struct {
 	tracesRead, spansRead, tracesJudged                  *prometheus.CounterVec
 	verdicts                                             *prometheus.CounterVec
 	sourceRequests, sourceBytes                          *prometheus.CounterVec
-	blocksJudged, limitHits, corrections, muted          *prometheus.CounterVec
+	blocksJudged, limitHits, corrections, muted, capped  *prometheus.CounterVec
 	blocksWaiting, blocksAside                           *prometheus.GaugeVec
 	outboxDeliveries, outboxItems, outboxAge, refused    *prometheus.GaugeVec
 	sinkErrors, delivered                                *prometheus.CounterVec
@@ -55,6 +55,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		limitHits:      counter("sweep_limit_hits_total", "Ticks that left blocks for the next tick because of a limit.", "sweep", "tenant"),
 		corrections:    counter("sweep_corrections_total", "Corrections of violations.", "sweep", "tenant", "kind"),
 		muted:          counter("sweep_muted_violations_total", "New violations of muted rules.", "sweep", "tenant"),
+		capped:         counter("sweep_capped_violations_total", "New violations that were not kept in full, because a tick found more of the rule than its limit.", "sweep", "tenant", "rule"),
 		canaries:       counter("sweep_canaries_total", "Canaries and seeded violations that were sent, could not be sent (failed), were found, were missed, or were found late.", "sweep", "tenant", "kind", "outcome"),
 		canaryDelay:    gauge("sweep_canary_delay_seconds", "Time from the writing of the last canary that was found until it was found.", "sweep", "tenant", "kind"),
 		blocksWaiting:  gauge("sweep_blocks_waiting", "Blocks that wait to be judged.", "sweep", "tenant"),

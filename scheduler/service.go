@@ -536,7 +536,7 @@ func (s *Service) Once(ctx context.Context, deliverFor time.Duration) (Once, err
 				break
 			}
 			once.Ticks++
-			once.Violations += len(t.violations)
+			once.Violations += len(t.violations) + t.countCapped()
 			once.Problems = append(once.Problems, t.problems()...)
 			limited = t.limited
 		}

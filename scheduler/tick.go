@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -44,19 +45,20 @@ type tick struct {
 	report   blocks.Report
 	result   *analyzer.Result
 
-	// The findings of the current batch.
-	found  []evidence.Violation
-	failed map[ruleOfTrace]bool
+	found    []state.Violation // collected, and not yet in the findings
+	findings *findings
 	// The changes of state that the tick commits.
-	violations  []state.Violation
-	updated     []state.Violation
-	corrections []evidence.Correction
-	holes       []state.Hole
-	muted       int // of violations
-	probes      *probes
-	probed      []evidence.CanaryResult
-	judged      bool // the taken blocks were judged and that was committed
-	errorHoles  map[*rules.Rule]*state.Hole
+	violations    []state.Violation // new ones that are kept in full
+	updated       []state.Violation
+	corrections   []evidence.Correction
+	cappedChanges map[*rules.Rule][]cappedChange
+	capped        []evidence.CappedList // in the results
+	holes         []state.Hole
+	muted         int // of violations
+	probes        *probes
+	probed        []evidence.CanaryResult
+	judged        bool // the taken blocks were judged and that was committed
+	errorHoles    map[*rules.Rule]*state.Hole
 }
 
 // ruleOfTrace identifies a verdict.
@@ -64,11 +66,6 @@ type ruleOfTrace struct {
 	trace              trace.ID
 	pack, rule, digest string
 }
-
-// maxFound bounds the violations that one tick holds in memory. A tick that finds more starts again with fewer blocks.
-const maxFound = 200_000
-
-var errFoundTooMany = fmt.Errorf("a tick found more than %d violations", maxFound)
 
 // run runs a tick. Only if it returns nil has it committed.
 func (t *tick) run(ctx context.Context) (err error) {
@@ -90,13 +87,12 @@ func (t *tick) run(ctx context.Context) (err error) {
 	if err := t.choose(ctx); err != nil {
 		return err
 	}
-	for limit := len(t.taken); len(t.taken) > 0; limit /= 2 {
-		if err = t.judge(ctx); !errors.Is(err, errFoundTooMany) || limit == 1 {
+	for len(t.taken) > 0 {
+		if err = t.judge(ctx); !errors.Is(err, errOverLimit) {
 			break
 		}
-		t.log.WarnContext(ctx, "too many violations for one tick; judging fewer blocks", "tenant", t.pass.tenant, "blocks", len(t.taken)/2)
-		t.limited = true
-		t.taken = t.taken[:len(t.taken)/2]
+		t.taken, t.limited = t.taken[:len(t.taken)/2], true
+		t.log.InfoContext(ctx, "too many violations for one tick; judging fewer blocks", "tenant", t.pass.tenant, "blocks", len(t.taken))
 	}
 	if err != nil {
 		return err
@@ -178,22 +174,24 @@ func (t *tick) judge(ctx context.Context) error {
 		t.report, err = t.store.Batches(ctx, request, deliver)
 		t.step("tick read")
 		return t.report.Reading, err
-	}, nil))
+	}, nil, len(t.taken) > 1))
 	t.countRequests(t.report.Requests, t.report.Bytes)
-	return err
+	return t.endScan(err)
 }
 
-// write collects the violations of a batch.
-func (t *tick) write(_ context.Context, vs []evidence.Violation) error {
-	if t.found = append(t.found, vs...); len(t.found)+len(t.violations) > maxFound {
-		return errFoundTooMany
+// endScan ends a scan, which may have ended with an error.
+func (t *tick) endScan(err error) error {
+	if err == nil {
+		err = t.findings.capAll()
 	}
-	return nil
+	if err == nil {
+		t.violations = t.findings.kept()
+	}
+	return err
 }
 
 // fail records a verdict that is an error: its rule does not cover the start of the trace.
 func (t *tick) fail(r *rules.Rule, tr *trace.Trace, err error) {
-	t.failed[ruleOfTrace{tr.ID, r.Pack.Name, r.ID, r.Digest}] = true
 	start := tr.Start().Time()
 	if h := t.errorHoles[r]; h != nil { // one hole for each rule and tick
 		h.From, h.To = earlier(h.From, start), later(h.To, start.Add(1))
@@ -203,61 +201,6 @@ func (t *tick) fail(r *rules.Rule, tr *trace.Trace, err error) {
 		Ledger: t.ledger.ID, Pack: r.Pack.Name, Rule: r.ID, Digest: r.Digest, From: start, To: start.Add(1),
 		Reason: HoleError, Subject: fmt.Sprintf("trace %s: %v", tr.ID, err),
 	}
-}
-
-// finish compares the findings of a batch with the violations that the state has of its traces.
-func (t *tick) finish(ctx context.Context, b *columnar.Batch, judged columnar.Bits) error {
-	places := map[trace.ID]int{} // in the batch
-	var ids []trace.ID
-	for i := judged.Next(0); i >= 0; i = judged.Next(i + 1) {
-		places[b.IDs[i]] = int(i)
-		ids = append(ids, b.IDs[i])
-	}
-	spans := func(id trace.ID) int { i := places[id]; return int(b.First[i+1] - b.First[i]) }
-	known, err := t.state.ViolationsOfTraces(ctx, t.tenant, ids)
-	if err != nil {
-		return err
-	}
-	found := map[string]int{} // index by ID
-	for i := range t.found {
-		found[t.found[i].ID] = i
-	}
-	for _, v := range known {
-		r := t.ruleOf(v.Pack, v.RuleID, v.RuleDigest)
-		if r == nil {
-			continue // the rule was changed or removed: its violations stand
-		}
-		tr := b.Trace(places[v.TraceID])
-		outcome := rules.Violation
-		if _, again := found[v.ID]; !again {
-			outcome = rules.Error
-			if !t.failed[ruleOfTrace{v.TraceID, v.Pack, v.RuleID, v.RuleDigest}] {
-				outcome = r.Judge(ctx, tr).Outcome // pass or not applicable
-			}
-		}
-		delete(found, v.ID)
-		change := Decide(v, outcome, spanIDs(tr))
-		if change.Correction != nil {
-			c := *change.Correction
-			c.Origin, c.Sweep, c.Engine = evidence.OriginSweep, t.sweepOf[r], t.engine
-			c.Muted = v.Muted
-			t.corrections = append(t.corrections, c)
-		}
-		if change.Changed {
-			t.updated = append(t.updated, change.Violation)
-		}
-	}
-	for i := range t.found {
-		v := &t.found[i]
-		if _, isNew := found[v.ID]; !isNew {
-			continue
-		}
-		delete(found, v.ID)
-		v.Sweep = t.sweepOf[t.ruleOf(v.Pack, v.RuleID, v.RuleDigest)]
-		t.violations = append(t.violations, state.Violation{Violation: *v, Ledger: t.ledger.ID, Spans: spans(v.TraceID), Status: state.StatusOpen})
-	}
-	t.found = t.found[:0]
-	return nil
 }
 
 func spanIDs(tr *trace.Trace) []trace.SpanID {
@@ -433,6 +376,7 @@ func (t *tick) reportMetrics(ctx context.Context) {
 		verdicts(rules.Error, r.Error)
 	}
 	m.muted.WithLabelValues(labels...).Add(float64(t.muted))
+	t.reportCapped(ctx, log)
 	for _, c := range t.corrections {
 		m.corrections.WithLabelValues(append(labels, string(c.Kind))...).Inc()
 	}
@@ -441,7 +385,29 @@ func (t *tick) reportMetrics(ctx context.Context) {
 		message = "recent traces judged"
 	}
 	log.InfoContext(ctx, message, "blocks", len(t.taken), "blocks_waiting", waiting, "traces", c.Judged, "spans", c.Spans,
-		"violations", len(t.violations), "muted", t.muted, "corrections", len(t.corrections), "missed", t.missed, "watermark", t.ledger.Watermark, "took", took)
+		"violations", len(t.violations), "capped", t.countCapped(), "muted", t.muted, "corrections", len(t.corrections), "missed", t.missed, "watermark", t.ledger.Watermark, "took", took)
+}
+
+// countCapped returns the number of new violations that are not kept in full.
+func (t *tick) countCapped() (n int) {
+	if ref := evidence.NewCappedRef(t.capped); ref != nil {
+		n = ref.Violations
+	}
+	return n
+}
+
+// reportCapped counts and logs the rules whose violations are not all kept in full.
+func (t *tick) reportCapped(ctx context.Context, log *slog.Logger) {
+	for _, l := range t.capped {
+		rule := l.Pack + "/" + l.Rule
+		if l.Kind != evidence.CappedFound {
+			t.metrics.corrections.WithLabelValues(append(t.labels(), string(l.Kind))...).Add(float64(l.Count))
+			continue
+		}
+		t.metrics.capped.WithLabelValues(append(t.labels(), rule)...).Add(float64(l.Count))
+		log.WarnContext(ctx, "rule is capped: it has more new violations than a tick keeps in full; the others are listed by their traces",
+			"rule", rule, "kept", t.findings.limit, "capped", l.Count)
+	}
 }
 
 // sortedRules returns the loaded rules in the order of results.

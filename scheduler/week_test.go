@@ -54,21 +54,27 @@ func scanAll(t *testing.T, dir string, rs []*rules.Rule) (all []string, traces i
 	return all, result.Traces.Judged
 }
 
-// TestAWeekOfTicksEndsWithTheVerdictsOfOneScan sweeps the blocks of a week while they appear: two days of it from three
-// ingesters, with late spans and compactions. The open violations at the end are those of one scan of all blocks, and of
-// the traces as they were generated.
-func TestAWeekOfTicksEndsWithTheVerdictsOfOneScan(t *testing.T) {
+// sweptWeek is the state after sweeps of the blocks of a week.
+type sweptWeek struct {
+	*schedulertest.Week
+	dir          string
+	db           *state.DB
+	rules        []*rules.Rule
+	begins, ends time.Time
+	ticked       int64
+	last         map[string]state.Block // as the last tick that listed them left them
+}
+
+// sweepWeek sweeps the blocks of a week, or of a part of it, while they appear, until their data is settled.
+func sweepWeek(t *testing.T, ticks, traces int, limits Limits) *sweptWeek {
+	t.Helper()
 	const interval = 5 * time.Minute
-	ticks := 7 * 24 * 12
-	if testing.Short() {
-		ticks /= 7
-	}
 	dir := t.TempDir()
 	begins := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 	week := schedulertest.New(schedulertest.Options{
 		Dir: filepath.Join(dir, "blocks"), Ticks: ticks, Interval: interval,
 		Traces: tracetest.Options{
-			Seed: 17, Traces: 2 * ticks, Start: begins, MaxSpans: 30, ViolationRate: 0.4, Nasty: schedulertest.Difficulties(0.05, 0.3),
+			Seed: 17, Traces: traces, Start: begins, MaxSpans: 30, ViolationRate: 0.4, Nasty: schedulertest.Difficulties(0.05, 0.3),
 		},
 		Replicated: func(tick int) bool { return tick > ticks*2/7 && tick <= ticks*4/7 },
 		LateBy:     30 * time.Hour, Hasty: true,
@@ -88,7 +94,7 @@ func TestAWeekOfTicksEndsWithTheVerdictsOfOneScan(t *testing.T) {
 	store.Cache(64 << 20)
 	db, err := state.Open(t.Context(), state.Options{Path: filepath.Join(dir, "state.db"), Now: clock})
 	require.NoError(t, err)
-	defer db.Close()
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	key, err := SigningKey(t.Context(), db, "", now)
 	require.NoError(t, err)
 	schedule, err := ParseSchedule("*/5 * * * *", "")
@@ -97,13 +103,12 @@ func TestAWeekOfTicksEndsWithTheVerdictsOfOneScan(t *testing.T) {
 		State: db, Key: key, Store: store, Source: store.URL(), Now: clock, Engine: "test",
 		Sweeps: []Sweep{{
 			Name: "all", Schedule: schedule, Tenants: []string{AllTenants}, Packs: []string{packFile},
-			Start: DefaultStart, Settle: DefaultSettle, Hold: DefaultHold,
+			Start: DefaultStart, Settle: DefaultSettle, Hold: DefaultHold, Limits: limits,
 		}},
 	})
 	require.NoError(t, err)
 
-	ticked := int64(0)
-	last := map[string]state.Block{} // as the last tick that listed them left them
+	s := &sweptWeek{Week: week, dir: filepath.Join(dir, "blocks"), db: db, rules: pack.Rules, begins: begins, last: map[string]state.Block{}}
 	tick := func() {
 		t.Helper()
 		next, err := service.runDue(t.Context())
@@ -111,12 +116,12 @@ func TestAWeekOfTicksEndsWithTheVerdictsOfOneScan(t *testing.T) {
 		require.True(t, next.After(now))
 		require.Empty(t, service.failures)
 		if len(week.Written()) > 0 { // before that there is no tenant
-			ticked++
+			s.ticked++
 		}
 		known, err := db.LedgerBlocks(t.Context(), 1)
 		require.NoError(t, err)
 		for id, b := range known {
-			last[id] = b
+			s.last[id] = b
 		}
 	}
 	for {
@@ -128,17 +133,32 @@ func TestAWeekOfTicksEndsWithTheVerdictsOfOneScan(t *testing.T) {
 		now = at
 		tick()
 	}
-	ends := now
+	s.ends = now
 	for range DefaultSettle/interval + 2 { // until the last data is settled
 		now = now.Add(interval)
 		tick()
 	}
+	verification, err := db.Verify(t.Context())
+	require.NoError(t, err)
+	require.True(t, verification.OK(), "%+v", verification.Faults)
+	return s
+}
 
+// TestAWeekOfTicksEndsWithTheVerdictsOfOneScan sweeps the blocks of a week while they appear: two days of it from three
+// ingesters, with late spans and compactions. The open violations at the end are those of one scan of all blocks, and of
+// the traces as they were generated.
+func TestAWeekOfTicksEndsWithTheVerdictsOfOneScan(t *testing.T) {
+	ticks := 7 * 24 * 12
+	if testing.Short() {
+		ticks /= 7
+	}
+	week := sweepWeek(t, ticks, 2*ticks, Limits{})
+	db := week.db
 	sweeps, err := db.Sweeps(t.Context())
 	require.NoError(t, err)
 	require.Len(t, sweeps, 1)
-	require.Equal(t, ticked, sweeps[0].Ticks)
-	require.Greater(t, ticked, int64(ticks))
+	require.Equal(t, week.ticked, sweeps[0].Ticks)
+	require.Greater(t, week.ticked, int64(ticks))
 	require.Zero(t, sweeps[0].Missed)
 	require.Empty(t, sweeps[0].LastError)
 
@@ -156,7 +176,7 @@ func TestAWeekOfTicksEndsWithTheVerdictsOfOneScan(t *testing.T) {
 		}
 	}
 	slices.Sort(open)
-	scanned, traces := scanAll(t, filepath.Join(dir, "blocks"), pack.Rules)
+	scanned, traces := scanAll(t, week.dir, week.rules)
 	require.Empty(t, cmp.Diff(scanned, open))
 	var generated []string
 	for id, violated := range week.Expected() {
@@ -174,7 +194,7 @@ func TestAWeekOfTicksEndsWithTheVerdictsOfOneScan(t *testing.T) {
 	// The blocks.
 	outcomes := map[state.BlockState]int{}
 	for _, b := range week.Written() {
-		got, ok := last[b.ID]
+		got, ok := week.last[b.ID]
 		require.True(t, ok, "block %s of %s was never listed", b.ID, b.At)
 		outcomes[got.State]++
 		require.Contains(t, []state.BlockState{state.BlockJudged, state.BlockReplaced}, got.State, "block %s of %s", b.ID, b.At)
@@ -183,21 +203,53 @@ func TestAWeekOfTicksEndsWithTheVerdictsOfOneScan(t *testing.T) {
 		}
 	}
 	for _, id := range week.Live() {
-		require.Equal(t, state.BlockJudged, last[id].State, "block %s", id)
+		require.Equal(t, state.BlockJudged, week.last[id].State, "block %s", id)
 	}
 
 	// The coverage.
-	coverage, err := ReadCoverage(t.Context(), &db.Reader, CoverageQuery{}, now)
+	coverage, err := ReadCoverage(t.Context(), &db.Reader, CoverageQuery{}, week.ends)
 	require.NoError(t, err)
 	require.Len(t, coverage, 1)
-	require.Len(t, coverage[0].Rules, len(pack.Rules))
+	require.Len(t, coverage[0].Rules, len(week.rules))
 	for _, c := range coverage[0].Rules {
 		require.Empty(t, c.Holes, c.Rule.Rule)
-		require.False(t, c.From.After(begins), "%s is covered from %s", c.Rule.Rule, c.From)
-		require.False(t, c.To.Before(ends), "%s is covered to %s", c.Rule.Rule, c.To)
+		require.False(t, c.From.After(week.begins), "%s is covered from %s", c.Rule.Rule, c.From)
+		require.False(t, c.To.Before(week.ends), "%s is covered to %s", c.Rule.Rule, c.To)
 	}
 
 	require.Greater(t, withdrawn, ticks/100, "late spans must change verdicts")
 	t.Logf("%d traces with %d late batches in %d blocks (%v); %d violations, %d of them withdrawn by %d corrections",
-		traces, week.LateBatches(), len(last), outcomes, len(all), withdrawn, corrections)
+		traces, week.LateBatches(), len(week.last), outcomes, len(all), withdrawn, corrections)
+}
+
+// TestCappedViolationsEndWithTheVerdictsOfOneScan keeps at most one new violation of a rule in full. All violations together
+// are those of one scan, so the others are corrected by late spans, too.
+func TestCappedViolationsEndWithTheVerdictsOfOneScan(t *testing.T) {
+	week := sweepWeek(t, 60, 2400, Limits{Violations: 1})
+	var open []string
+	full, err := week.db.Violations(t.Context(), state.ViolationFilter{})
+	require.NoError(t, err)
+	for i := range full {
+		if full[i].Status == state.StatusOpen {
+			open = append(open, foundLine(&full[i].Violation))
+		}
+	}
+	capped, withdrawn := 0, 0
+	err = week.db.EachCapped(t.Context(), state.ViolationFilter{}, func(v *state.ListedCapped) error {
+		capped++
+		if v.Status == state.StatusWithdrawn {
+			withdrawn++
+			return nil
+		}
+		open = append(open, foundLine(&evidence.Violation{
+			ID: evidence.ViolationID(v.Tenant, v.Pack, v.Rule, v.Digest, v.TraceID), TraceID: v.TraceID, RuleID: v.Rule,
+		}))
+		return nil
+	})
+	require.NoError(t, err)
+	slices.Sort(open)
+	scanned, _ := scanAll(t, week.dir, week.rules)
+	require.Empty(t, cmp.Diff(scanned, open))
+	require.Positive(t, withdrawn, "late spans must change verdicts")
+	t.Logf("%d violations in full, %d capped, of which %d are withdrawn", len(full), capped, withdrawn)
 }

@@ -52,8 +52,8 @@ func (t *tick) runWindow(ctx context.Context) error {
 	for length := maxWindow; ; length /= 2 {
 		err := t.judgeUpTo(ctx, length)
 		switch {
-		case errors.Is(err, errFoundTooMany) && length > time.Second:
-			t.log.WarnContext(ctx, "too many violations for one tick; judging a shorter window", "tenant", t.pass.tenant, "window", length/2)
+		case errors.Is(err, errOverLimit):
+			t.log.InfoContext(ctx, "too many violations for one tick; judging a shorter window", "tenant", t.pass.tenant, "window", length/2)
 		case err != nil:
 			return err
 		default:
@@ -91,7 +91,7 @@ func (t *tick) judgeUpTo(ctx context.Context, length time.Duration) error {
 	}
 	windows = slices.DeleteFunc(windows, func(w APIWindow) bool { return !w.From.Before(w.To) })
 	if len(windows) > 0 {
-		if err := t.judgeWindows(ctx, windows); err != nil {
+		if err := t.judgeWindows(ctx, windows, length > time.Second); err != nil {
 			return err
 		}
 		t.ledger.Frontier = later(t.ledger.Frontier, first.To)
@@ -136,14 +136,15 @@ func (t *tick) runRecent(ctx context.Context, w APIWindow) error {
 	t.probes = nil // they must be found in the blocks
 	t.ledger = t.before
 	t.listing = blocks.Listing{Began: t.began, Ended: t.began}
-	if err := t.judgeWindows(ctx, []APIWindow{w}); err != nil || !t.windowed {
+	if err := t.judgeWindows(ctx, []APIWindow{w}, false); err != nil || !t.windowed {
 		return err
 	}
 	return t.commit(ctx)
 }
 
-// judgeWindows reads the traces of windows and judges each trace once.
-func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow) error {
+// judgeWindows reads the traces of windows and judges each trace once. If the windows are divisible, it returns errOverLimit
+// for too many violations.
+func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow, divisible bool) error {
 	needs, filter := t.probes.reads(t.rules)
 	t.windows = windows
 	seen := map[trace.ID]bool{}
@@ -178,8 +179,8 @@ func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow) error {
 	}
 	holes := len(t.holes)
 	var err error
-	t.result, err = analyzer.Scan(ctx, t.scanOptions(read, isNew))
-	if err != nil {
+	t.result, err = analyzer.Scan(ctx, t.scanOptions(read, isNew, divisible))
+	if err = t.endScan(err); err != nil {
 		t.holes = t.holes[:holes]
 		return err
 	}
@@ -187,14 +188,15 @@ func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow) error {
 	return nil
 }
 
-// scanOptions returns the options of a scan, without the findings of the one before.
-func (t *tick) scanOptions(read analyzer.SourceFunc, filter func(*columnar.Batch) columnar.Bits) analyzer.ScanOptions {
+// scanOptions returns the options of a scan, without the findings of the one before. divisible is that of its findings.
+func (t *tick) scanOptions(read analyzer.SourceFunc, filter func(*columnar.Batch) columnar.Bits, divisible bool) analyzer.ScanOptions {
 	t.found, t.violations, t.updated, t.corrections, t.muted = nil, nil, nil, nil, 0
-	t.failed, t.errorHoles = map[ruleOfTrace]bool{}, map[*rules.Rule]*state.Hole{}
+	t.findings = &findings{limit: t.pass.sweeps[0].Limits.Violations, divisible: divisible, most: maxKept, byRule: map[*rules.Rule]*ruleFindings{}}
+	t.cappedChanges, t.errorHoles = map[*rules.Rule][]cappedChange{}, map[*rules.Rule]*state.Hole{}
 	opts := analyzer.ScanOptions{
 		Source: read, Filter: filter, Rules: t.rules, Plan: t.plan(), Tenant: t.tenant, SettledBefore: t.began,
 		Circumstances: evidence.Circumstances{Origin: evidence.OriginSweep, Engine: t.engine},
-		Write:         t.write, Failed: t.fail, Judged: t.finish,
+		Found:         t.find, Failed: t.fail, Judged: t.finish,
 	}
 	if t.probes != nil {
 		clear(t.probes.found)

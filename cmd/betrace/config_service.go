@@ -57,16 +57,17 @@ type sweepConfig struct {
 
 // sweepLimits bound one tick. 0 is no limit.
 type sweepLimits struct {
-	Blocks int   `yaml:"blocks"`
-	Traces int   `yaml:"traces"`
-	Bytes  int64 `yaml:"bytes"`
+	Blocks     int   `yaml:"blocks"`
+	Traces     int   `yaml:"traces"`
+	Bytes      int64 `yaml:"bytes"`
+	Violations int   `yaml:"violations_per_rule"`
 }
 
 // newSweep returns the defaults of a sweep.
 func newSweep() sweepConfig {
 	return sweepConfig{
 		TimeZone: "UTC", Tenants: []string{scheduler.AllTenants}, Start: scheduler.DefaultStart, Settle: scheduler.DefaultSettle, Recheck: scheduler.DefaultRecheck,
-		Hold: scheduler.DefaultHold, Limits: sweepLimits{Bytes: scheduler.DefaultTickBytes},
+		Hold: scheduler.DefaultHold, Limits: sweepLimits{Bytes: scheduler.DefaultTickBytes, Violations: scheduler.DefaultViolations},
 	}
 }
 
@@ -105,6 +106,7 @@ func (s *sweepConfig) settings() []setting {
 		{key: "limits.blocks", field: &s.Limits.Blocks, help: "maximum number of blocks that one tick judges; the next tick judges the rest at once; 0 is unlimited"},
 		{key: "limits.traces", field: &s.Limits.Traces, help: "maximum number of traces in these blocks; 0 is unlimited"},
 		{key: "limits.bytes", field: &s.Limits.Bytes, help: "maximum size of these blocks; 0 is unlimited"},
+		{key: "limits.violations_per_rule", field: &s.Limits.Violations, help: "maximum number of new violations of one rule that a tick keeps and files in full; of the others it lists the traces only; 0 is unlimited, but a tick keeps at most 100,000 of all rules in full"},
 	}
 }
 
@@ -249,7 +251,7 @@ func (c *config) sweeps() ([]scheduler.Sweep, error) {
 		all = append(all, scheduler.Sweep{
 			Select: selector, Jitter: s.Jitter, Canary: s.Canary, Seeded: s.Seeded, ResultsTenant: s.ResultsTenant,
 			Name: s.Name, Schedule: schedule, Tenants: s.Tenants, Packs: s.Packs, Start: s.Start, Settle: s.Settle, Recheck: s.Recheck, Recent: s.Recent, Hold: s.Hold,
-			Limits: scheduler.Limits{Blocks: s.Limits.Blocks, Traces: s.Limits.Traces, Bytes: s.Limits.Bytes},
+			Limits: scheduler.Limits{Blocks: s.Limits.Blocks, Traces: s.Limits.Traces, Bytes: s.Limits.Bytes, Violations: s.Limits.Violations},
 		})
 	}
 	if len(errs) == 0 {

@@ -14,7 +14,7 @@ func (p *program) stateCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Check the state for edits and damage",
 		Long: `Check the state for edits and damage: for each entry its signature, its place in the chain, its results, and each
-violation and correction; the digests of blobs; and rows that name missing entries. The command reads the state, also
+violation and correction, also the capped ones; the digests of blobs; and rows that name missing entries. The command reads the state, also
 while a service writes. It cannot notice an edit by someone who has the signing key, nor that the last entries are
 missing together with all that belongs to them.
 
@@ -99,7 +99,11 @@ func (p *program) copyState(cmd *cobra.Command, fromPath, toPath string) (err er
 
 // printCounts prints the counts of a verification on a line.
 func (p *program) printCounts(v *state.Verification) {
-	fmt.Fprintf(p.stdout, "%s: %s, %s, %s, %s, %s\n", counted(int(v.Tenants), "tenant"), numbered(v.Entries, "entry", "entries"), counted(int(v.Violations), "violation"),
+	violations := counted(int(v.Violations), "violation")
+	if v.Capped > 0 {
+		violations += fmt.Sprintf(" and %d capped", v.Capped)
+	}
+	fmt.Fprintf(p.stdout, "%s: %s, %s, %s, %s, %s\n", counted(int(v.Tenants), "tenant"), numbered(v.Entries, "entry", "entries"), violations,
 		counted(int(v.Corrections), "correction"), counted(int(v.Blobs), "blob"), numbered(v.Deliveries, "open delivery", "open deliveries"))
 }
 

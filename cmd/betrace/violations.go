@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +30,7 @@ type violationFlags struct {
 	traceID   string
 	standings []string
 	limit     int
+	capped    bool
 	format    string
 }
 
@@ -42,6 +45,7 @@ func (f *violationFlags) add(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.standings, "standing", nil, "only with this `standing`: confirmed, provisional, superseded or withdrawn; repeat the flag for several")
 	flags.StringVar(&f.tenant, "tenant", "", "only of this `tenant`")
 	flags.IntVar(&f.limit, "limit", 100, "maximum `number` of violations; 0 is all")
+	flags.BoolVar(&f.capped, "capped", false, "list the traces of capped violations instead: those that are not kept in full, because a tick found too many of the rule")
 	addOutput(flags, &f.format)
 }
 
@@ -56,6 +60,9 @@ The standing of a violation is confirmed; provisional, while more spans of its t
 was changed or removed since; or withdrawn, if the rule passed on the trace when more of its spans had arrived. The
 command reads the state and needs no running service.
 
+If a tick finds more new violations of a rule than the limit violations_per_rule of the sweep, the others are capped: only their number is
+shown, and --capped lists their traces.
+
 Exit code: 0 listed, also if there are none; 2 the state could not be read.`,
 		Args: noArguments("use --rule for a rule, --trace for a trace"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -63,19 +70,28 @@ Exit code: 0 listed, also if there are none; 2 the state could not be read.`,
 			if err != nil {
 				return err
 			}
+			if f.capped {
+				return p.listCapped(cmd, q, f.format)
+			}
 			var list []scheduler.ListedViolation
+			var capped []scheduler.CappedCount
 			more := false
 			err = p.readState(cmd, func(ctx context.Context, r *state.Reader) error {
-				list, more, err = scheduler.ListViolations(ctx, r, q)
+				if list, more, err = scheduler.ListViolations(ctx, r, q); err == nil {
+					capped, err = scheduler.CountCapped(ctx, r, q)
+				}
 				return err
 			})
 			if err != nil {
 				return err
 			}
 			if f.format == "json" {
-				return printViolationsJSON(p.stdout, list, more)
+				return printViolationsJSON(p.stdout, list, more, capped)
 			}
-			return printViolations(p.stdout, list, more)
+			if err := printViolations(p.stdout, list, more); err != nil {
+				return err
+			}
+			return printCappedCounts(p.stdout, capped)
 		},
 	}
 	p.config.addFlagsOf(cmd.Flags(), "state")
@@ -91,6 +107,9 @@ func (f *violationFlags) query(now time.Time) (scheduler.ViolationQuery, error) 
 	}
 	if f.limit < 0 {
 		return q, fmt.Errorf("--limit %d: want 0 or more", f.limit)
+	}
+	if f.capped && f.filter.Service != "" {
+		return q, errors.New("--capped with --service: the services of capped violations are not stored, so leave one out")
 	}
 	if pack, rule := splitRule(f.filter.Rule); pack != "" {
 		if f.filter.Pack != "" && f.filter.Pack != pack {
@@ -181,6 +200,15 @@ type violationListJSON struct {
 	Violations []listedViolationJSON `json:"violations"`
 	// More reports that the limit left out violations.
 	More bool `json:"more"`
+	// Capped counts the violations that are not kept in full, by rule.
+	Capped []cappedCountJSON `json:"capped,omitempty"`
+}
+
+type cappedCountJSON struct {
+	Tenant string `json:"tenant"`
+	Pack   string `json:"pack"`
+	Rule   string `json:"rule"`
+	Count  int    `json:"count"`
 }
 
 type listedViolationJSON struct {
@@ -205,8 +233,11 @@ type correctionJSON struct {
 	FiledAt     string `json:"filed_at"`
 }
 
-func printViolationsJSON(to io.Writer, list []scheduler.ListedViolation, more bool) error {
+func printViolationsJSON(to io.Writer, list []scheduler.ListedViolation, more bool, capped []scheduler.CappedCount) error {
 	out := violationListJSON{Violations: []listedViolationJSON{}, More: more}
+	for _, c := range capped {
+		out.Capped = append(out.Capped, cappedCountJSON(c))
+	}
 	for i := range list {
 		v := &list[i]
 		record, err := violationJSON(v.Violation.Violation)
@@ -225,4 +256,74 @@ func printViolationsJSON(to io.Writer, list []scheduler.ListedViolation, more bo
 		out.Violations = append(out.Violations, listed)
 	}
 	return printJSON(to, out)
+}
+
+// printCappedCounts writes the numbers of capped violations, if there are some.
+func printCappedCounts(to io.Writer, counts []scheduler.CappedCount) error {
+	if len(counts) == 0 {
+		return nil
+	}
+	w := &checkedWriter{w: to}
+	fmt.Fprintln(w, "\nCapped violations, of which only the traces are stored (--capped lists them):")
+	severalTenants := slices.ContainsFunc(counts, func(c scheduler.CappedCount) bool { return c.Tenant != counts[0].Tenant })
+	for _, c := range counts {
+		tenant := ""
+		if severalTenants {
+			tenant = ", tenant " + cmp.Or(c.Tenant, scheduler.SingleTenant)
+		}
+		fmt.Fprintf(w, "%8d  %s/%s%s\n", c.Count, c.Pack, c.Rule, tenant)
+	}
+	return w.err
+}
+
+type cappedJSON struct {
+	Tenant     string `json:"tenant"`
+	Pack       string `json:"pack"`
+	Rule       string `json:"rule"`
+	Digest     string `json:"digest"`
+	Severity   string `json:"severity"`
+	TraceID    string `json:"trace_id"`
+	TraceStart string `json:"trace_start"`
+	Standing   string `json:"standing"`
+	Spans      int    `json:"spans"`
+	Entry      int64  `json:"entry"`
+}
+
+// listCapped prints the traces of capped violations.
+func (p *program) listCapped(cmd *cobra.Command, q scheduler.ViolationQuery, format string) error {
+	var list struct {
+		Capped []cappedJSON `json:"capped"`
+		More   bool         `json:"more"`
+	}
+	list.Capped = []cappedJSON{}
+	err := p.readState(cmd, func(ctx context.Context, r *state.Reader) (err error) {
+		list.More, err = scheduler.EachCapped(ctx, r, q, func(v *scheduler.ListedCapped) error {
+			list.Capped = append(list.Capped, cappedJSON{
+				Tenant: v.Tenant, Pack: v.Pack, Rule: v.Rule, Digest: v.Digest, Severity: v.Severity, TraceID: v.TraceID.String(),
+				TraceStart: stampJSON(v.TraceStart.Time()), Standing: string(v.Standing), Spans: v.Spans, Entry: v.Entry,
+			})
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		return printJSON(p.stdout, list)
+	}
+	w := &checkedWriter{w: p.stdout}
+	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(table, "TRACE STARTED\tSEVERITY\tTRACE ID\tSTANDING\tRULE")
+	for i := range list.Capped {
+		v := &list.Capped[i]
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s/%s\n", v.TraceStart, v.Severity, v.TraceID, v.Standing, v.Pack, v.Rule)
+	}
+	table.Flush() //nolint:errcheck // w keeps the error
+	if list.More {
+		fmt.Fprintf(w, "\nand more: use --limit 0 for all, or select fewer\n")
+	} else {
+		fmt.Fprintf(w, "\n%s\n", counted(len(list.Capped), "capped violation"))
+	}
+	return w.err
 }
