@@ -40,6 +40,9 @@ type Result struct {
 	Traces TraceCounts
 	// Rules has one entry per rule, in the order of ScanOptions.Rules.
 	Rules []RuleCounts
+	// Cost is the sum of [rules.Rule.Cost] over the judged traces and the rules, for the sizes of ScanOptions.CostSizes with
+	// the number of spans of each trace, rounded up. It is 0 if CostSizes is nil.
+	Cost float64
 	// Flags counts the traces with each of trace.FlagNames.
 	Flags map[string]int
 	// Earliest and Latest bound the start of the judged traces. They are zero if there are none.

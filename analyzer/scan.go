@@ -53,11 +53,17 @@ type ScanOptions struct {
 	// Judged, if not nil, is called after each batch with the traces that were judged, one bit per trace, after Write
 	// received the violations of the batch. Both arguments are valid until it returns.
 	Judged func(ctx context.Context, b *columnar.Batch, judged columnar.Bits) error
+	// CostSizes, if not nil, are the sizes of traces for which [Result].Cost is computed.
+	CostSizes *lang.Sizes
+	// Check, if not nil, receives the result so far after each batch. An error ends the scan.
+	Check func(*Result) error
 	// Progress, if not nil, receives the cumulative counts after each batch.
 	Progress func(TraceCounts)
 	// Workers is the number of traces with violations or errors that are evaluated at once. The default is the
 	// number of cores.
 	Workers int
+
+	costs *costs // nil if they are not needed
 }
 
 // Needs returns the parts of spans that a scan by the rules reads, with those of a query that selects traces, if
@@ -96,6 +102,9 @@ func Scan(ctx context.Context, opts ScanOptions) (*Result, error) {
 	judge := plan.NewJudge()
 	judge.Workers = opts.Workers
 	result := newResult(opts.Rules)
+	if opts.CostSizes != nil {
+		opts.costs = &costs{rules: opts.Rules, sizes: *opts.CostSizes, bySpans: map[int]float64{}}
+	}
 	var judgeErr, readErr error
 	result.Reading, readErr = opts.Source(ctx, func(b *columnar.Batch) error {
 		if judgeErr == nil { // a source may deliver more after an error
@@ -172,9 +181,17 @@ func judgeBatch(ctx context.Context, opts *ScanOptions, judge *engine.Judge, b *
 	}
 	for t := judged.Next(0); t >= 0; t = judged.Next(t + 1) {
 		result.addJudged(b, int(t))
+		if opts.costs != nil {
+			result.Cost += opts.costs.of(int(b.First[t+1] - b.First[t]))
+		}
 	}
 	if opts.Judged != nil {
 		if err := opts.Judged(ctx, b, judged); err != nil {
+			return err
+		}
+	}
+	if opts.Check != nil {
+		if err := opts.Check(result); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/trace"
 	"github.com/betracehq/betrace/trace/columnar"
 	"github.com/betracehq/betrace/trace/otlp"
@@ -60,6 +61,47 @@ func where(holds func(b *columnar.Batch, t int) bool) func(*columnar.Batch) colu
 		}
 		return selected
 	}
+}
+
+func TestCostOfAScanFollowsFromRulesAndSpans(t *testing.T) {
+	traces, _ := generated(500)
+	rs := generatedRules(t)
+	sizes := lang.DefaultSizes
+	want := 0.0
+	for _, tr := range traces {
+		for _, r := range rs {
+			s := sizes
+			s.Spans = len(tr.Spans)
+			s.Descendants, s.Children, s.Ancestors = s.Spans, min(s.Children, s.Spans), min(s.Ancestors, s.Spans)
+			want += r.Cost(s)
+		}
+	}
+	checked := 0
+	opts := analyzer.ScanOptions{Source: from(traces, trace.Reading{}, nil), Rules: rs, CostSizes: &sizes, Check: func(r *analyzer.Result) error {
+		checked++
+		require.Equal(t, 100*checked, r.Traces.Judged)
+		return nil
+	}}
+	result, err := analyzer.Scan(t.Context(), opts)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, result.Cost, want)
+	require.Less(t, result.Cost, 8*want, "numbers of spans are rounded up to powers of two, and costs may grow with their square")
+
+	tooMuch := errors.New("too much")
+	opts.Check = func(r *analyzer.Result) error {
+		if r.Cost > result.Cost/2 {
+			return tooMuch
+		}
+		return nil
+	}
+	ended, err := analyzer.Scan(t.Context(), opts)
+	require.ErrorIs(t, err, tooMuch)
+	require.Less(t, ended.Traces.Judged, 500)
+	require.Equal(t, trace.Incomplete, ended.Completeness())
+	opts.CostSizes, opts.Check = nil, nil
+	result, err = analyzer.Scan(t.Context(), opts)
+	require.NoError(t, err)
+	require.Zero(t, result.Cost)
 }
 
 func TestAScanFindsExactlyWhatWasPlanted(t *testing.T) {

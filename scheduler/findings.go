@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -25,9 +25,6 @@ const (
 	// knownChunk is the number of traces whose known violations are read at once.
 	knownChunk = 1000
 )
-
-// errOverLimit means that a tick is over a limit that is only known while it reads. It starts again with less.
-var errOverLimit = errors.New("a tick is over a limit")
 
 // findings collect the new violations of a tick. If there are more of a rule than the limit, those with the smallest trace
 // IDs are kept in full, and the others are capped: only their traces are listed. So the result depends on the traces alone,
@@ -66,7 +63,7 @@ func (f *findings) add(r *rules.Rule, v state.Violation) error {
 		return f.capAll()
 	}
 	if f.divisible && f.listed > maxListed {
-		return errOverLimit
+		return fmt.Errorf("%w: more than %d traces with capped violations and their spans", errOverLimit, maxListed)
 	}
 	return nil
 }
@@ -83,7 +80,7 @@ func (f *findings) capAll() error {
 		case f.held <= f.most || f.limit == 1:
 			return nil
 		case f.limit == 0 && f.divisible:
-			return errOverLimit
+			return fmt.Errorf("%w: more than %d violations", errOverLimit, f.most)
 		}
 		f.limit = max(cmp.Or(f.limit, 2*f.most)/2, 1)
 	}

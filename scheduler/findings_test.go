@@ -86,9 +86,9 @@ func TestTickThatIsDivisibleStartsAgainWithLess(t *testing.T) {
 		{"with a limit", 50, true, nil},
 	} {
 		f := &findings{limit: c.limit, divisible: c.divisible, most: 10, byRule: map[*rules.Rule]*ruleFindings{}}
-		require.Equal(t, c.want, add(f, 30), c.name)
+		require.ErrorIs(t, add(f, 30), c.want, c.name)
 	}
 	f := &findings{limit: 1, divisible: true, most: 10, listed: maxListed, byRule: map[*rules.Rule]*ruleFindings{}}
-	require.Equal(t, errOverLimit, add(f, 2), "too many traces to list")
+	require.ErrorIs(t, add(f, 2), errOverLimit, "too many traces to list")
 	require.Len(t, slices.Concat(f.byRule[r].capped), 1)
 }

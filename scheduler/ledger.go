@@ -56,20 +56,6 @@ type Options struct {
 	MaxTraceDuration time.Duration
 }
 
-// Limits bound the blocks of one tick. Zero fields are no bounds.
-type Limits struct {
-	Blocks int
-	// Bytes bounds the sum of the sizes of the blocks, Traces that of their numbers of traces.
-	Bytes  int64
-	Traces int
-	// Violations bounds the new violations of one rule that are kept in full. Of the others only the traces are listed.
-	Violations int
-}
-
-func (l Limits) areExceeded(blocks int, bytes int64, traces int) bool {
-	return l.Blocks > 0 && blocks > l.Blocks || l.Bytes > 0 && bytes > l.Bytes || l.Traces > 0 && traces > l.Traces
-}
-
 // failuresAside is the number of ticks that must fail to read a block before it is set aside.
 const failuresAside = 3
 
@@ -233,6 +219,11 @@ func (l Ledger) Waiting() int {
 // Take returns the blocks to judge in a tick: those of the present listing that have rested for hold, those with the
 // oldest data first, as many as the limits allow, but at least one if there is one.
 func (l Ledger) Take(now time.Time, hold time.Duration, limits Limits) []string {
+	return l.take(now, hold, limits, rates{})
+}
+
+// take is [Ledger.Take] with the rates of earlier ticks, from which limits follow that cannot be known from the blocks.
+func (l Ledger) take(now time.Time, hold time.Duration, limits Limits, r rates) []string {
 	var rested []state.Block
 	for _, b := range l.Blocks {
 		since := b.FirstListed
@@ -247,11 +238,11 @@ func (l Ledger) Take(now time.Time, hold time.Duration, limits Limits) []string 
 		return cmp.Or(a.Earliest.Compare(b.Earliest), strings.Compare(a.ID, b.ID))
 	})
 	var taken []string
-	bytes, traces := int64(0), 0
-	for _, b := range rested {
-		bytes += b.Bytes
-		traces += b.Traces
-		if len(taken) > 0 && limits.areExceeded(len(taken)+1, bytes, traces) {
+	var sum usage
+	for i := range rested {
+		b := &rested[i]
+		sum.add(r.of(b))
+		if len(taken) > 0 && limits.exceeded(&sum) != nil {
 			break
 		}
 		taken = append(taken, b.ID)

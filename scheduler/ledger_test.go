@@ -376,6 +376,12 @@ func TestTakesTheOldestRestedBlocks(t *testing.T) {
 	} {
 		require.Equal(t, tt.want, ledger.Take(at.Add(tt.after), testOptions.Hold, tt.limits), name)
 	}
+	last := newRates(&usage{blocks: 2, bytes: 4000, spans: 800, cost: 80, requests: 30}) // a block of the ledger has 1000 bytes
+	for name, limits := range map[string]Limits{
+		"an estimate of spans": {Spans: 599}, "an estimate of cost": {Cost: 59}, "an estimate of requests": {Requests: 44},
+	} {
+		require.Equal(t, []string{"a0", "bc0"}, ledger.take(at.Add(3*time.Minute), testOptions.Hold, limits, last), name)
+	}
 }
 
 // A failed reading judges nothing. A block that was set aside is read again once its footer can be read, and later

@@ -86,7 +86,7 @@ func CheckSweeps(sweeps []Sweep) error {
 			fail("sweep %s: recheck %s must be longer than settle %s, or 0", s.Name, s.Recheck, s.Settle)
 		case s.Start < 0 || s.Settle < 0 || s.Recheck < 0 || s.Recent < 0 || s.Hold < 0 || s.Jitter < 0 || s.Canary < 0 || s.Seeded < 0:
 			fail("sweep %s: start, settle, recheck, recent, hold, jitter, canary and seeded_violation must be 0 or more", s.Name)
-		case s.Limits.Blocks < 0 || s.Limits.Bytes < 0 || s.Limits.Traces < 0 || s.Limits.Violations < 0:
+		case s.Limits.areNegative():
 			fail("sweep %s: limits must be 0 or more", s.Name)
 		}
 		for _, other := range sweeps[:i] {
@@ -103,8 +103,8 @@ func CheckSweeps(sweeps []Sweep) error {
 
 // describe returns the sweep's settings on one line, for an entry about them.
 func (s *Sweep) describe() string {
-	text := fmt.Sprintf("schedule %s; tenants %s; packs %s; start %s; settle %s; recheck %s; recent %s; hold %s; limits %d blocks, %d bytes, %d traces, %d violations of a rule", s.Schedule,
-		strings.Join(s.Tenants, " "), strings.Join(s.Packs, " "), s.Start, s.Settle, s.Recheck, s.Recent, s.Hold, s.Limits.Blocks, s.Limits.Bytes, s.Limits.Traces, s.Limits.Violations)
+	text := fmt.Sprintf("schedule %s; tenants %s; packs %s; start %s; settle %s; recheck %s; recent %s; hold %s; limits %s", s.Schedule,
+		strings.Join(s.Tenants, " "), strings.Join(s.Packs, " "), s.Start, s.Settle, s.Recheck, s.Recent, s.Hold, &s.Limits)
 	if s.Select != nil {
 		text += "; select " + s.Select.String()
 	}

@@ -92,7 +92,7 @@ func (t *tick) run(ctx context.Context) (err error) {
 			break
 		}
 		t.taken, t.limited = t.taken[:len(t.taken)/2], true
-		t.log.InfoContext(ctx, "too many violations for one tick; judging fewer blocks", "tenant", t.pass.tenant, "blocks", len(t.taken))
+		t.log.InfoContext(ctx, "the tick judges fewer blocks", "sweep", t.labels()[0], "tenant", t.pass.tenant, "blocks", len(t.taken), "reason", err)
 	}
 	if err != nil {
 		return err
@@ -135,22 +135,25 @@ func (t *tick) choose(ctx context.Context) error {
 			t.log.WarnContext(ctx, "block cannot be read", "tenant", t.pass.tenant, "block", f.ID, "error", f.Err)
 		}
 	}
-	t.taken = t.ledger.Take(t.now(), sweep.Hold, sweep.Limits)
+	t.taken = t.ledger.take(t.now(), sweep.Hold, sweep.Limits, t.plans[t.pass.key()].rates)
 	t.limited = len(t.taken) < len(t.ledger.Take(t.now(), sweep.Hold, Limits{}))
 	return nil
 }
 
-// passPlan is the compiled form of the rules of a pass, which is kept until they change.
+// passPlan is the compiled form of the rules of a pass, which is kept until they change, with the rates of its last tick.
 type passPlan struct {
 	rules []*rules.Rule
 	plan  *engine.Plan
+	rates rates
+	// window is the length of the last window that was within the limits, if the pass reads by the API.
+	window time.Duration
 }
 
 // plan returns the compiled form of the rules. Compilation may take longer than the rest of a small tick.
 func (t *tick) plan() *engine.Plan {
 	kept := t.plans[t.pass.key()]
 	if kept.plan == nil || !slices.Equal(kept.rules, t.rules) {
-		kept = passPlan{t.rules, engine.Compile(t.rules)}
+		kept = passPlan{rules: t.rules, plan: engine.Compile(t.rules)}
 		t.plans[t.pass.key()] = kept
 	}
 	return kept.plan
@@ -159,14 +162,24 @@ func (t *tick) plan() *engine.Plan {
 // judge reads the traces of the taken blocks and judges them.
 func (t *tick) judge(ctx context.Context) error {
 	taken := map[string]bool{}
+	used := usage{blocks: len(t.taken)}
 	for _, id := range t.taken {
 		taken[id] = true
+		used.bytes += t.ledger.Blocks[id].Bytes
 	}
+	limits, divisible := t.pass.sweeps[0].Limits, len(t.taken) > 1
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	needs, filter := t.probes.reads(t.rules)
 	request := blocks.Request{
 		Tenant: t.pass.tenant, Needs: needs, Filter: filter, Listing: &t.listing,
 		Judged: func(id string) bool { return !taken[id] }, LeaveOut: t.ledger.LeaveOut,
 		MaxTraceDuration: t.maxTraceDuration, MemoryBytes: t.memoryBytes,
+		Progress: func(p blocks.Progress) {
+			if err := limits.exceeded(&usage{requests: float64(p.Requests)}); err != nil && divisible && p.Read < 1 {
+				stop(err)
+			}
+		},
 	}
 	var err error
 	t.result, err = analyzer.Scan(ctx, t.scanOptions(func(ctx context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error) {
@@ -174,9 +187,15 @@ func (t *tick) judge(ctx context.Context) error {
 		t.report, err = t.store.Batches(ctx, request, deliver)
 		t.step("tick read")
 		return t.report.Reading, err
-	}, nil, len(t.taken) > 1))
+	}, nil, divisible))
 	t.countRequests(t.report.Requests, t.report.Bytes)
-	return t.endScan(err)
+	if err = t.endScan(err); err == nil {
+		kept := t.plans[t.pass.key()]
+		used.spans, used.cost, used.requests = float64(t.result.Traces.Spans), t.result.Cost, float64(t.report.Requests)
+		kept.rates = newRates(&used)
+		t.plans[t.pass.key()] = kept
+	}
+	return err
 }
 
 // endScan ends a scan, which may have ended with an error.

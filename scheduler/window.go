@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/rules/lang"
 	"github.com/betracehq/betrace/scheduler/state"
 	"github.com/betracehq/betrace/tempoclient/blocks"
 	"github.com/betracehq/betrace/trace"
@@ -49,18 +51,38 @@ const (
 
 // runWindow is [tick.run] for a sweep that reads by the API.
 func (t *tick) runWindow(ctx context.Context) error {
-	for length := maxWindow; ; length /= 2 {
+	length := maxWindow
+	if within := t.plans[t.pass.key()].window; within > 0 {
+		length = min(2*within, maxWindow)
+	}
+	if elapsed := stamp(t.began).Sub(t.readUpTo()); elapsed > 0 {
+		length = min(length, elapsed)
+	}
+	for ; ; length /= 2 {
 		err := t.judgeUpTo(ctx, length)
 		switch {
 		case errors.Is(err, errOverLimit):
-			t.log.InfoContext(ctx, "too many violations for one tick; judging a shorter window", "tenant", t.pass.tenant, "window", length/2)
+			t.log.InfoContext(ctx, "the tick judges a shorter window", "sweep", t.labels()[0], "tenant", t.pass.tenant, "window", length/2, "reason", err)
 		case err != nil:
 			return err
 		default:
+			if t.limited {
+				kept := t.plans[t.pass.key()]
+				kept.window = length
+				t.plans[t.pass.key()] = kept
+			}
 			t.step("tick judged")
 			return t.commit(ctx)
 		}
 	}
+}
+
+// readUpTo returns the time as of which the sweep has read.
+func (t *tick) readUpTo() time.Time {
+	if last := t.before.ListedAt; !last.IsZero() {
+		return last
+	}
+	return t.before.Begins.Add(t.pass.sweeps[0].Settle)
 }
 
 // judgeUpTo moves the time as of which the sweep has read by at most the length, and judges the windows before it.
@@ -68,10 +90,7 @@ func (t *tick) judgeUpTo(ctx context.Context, length time.Duration) error {
 	sweep := t.pass.sweeps[0]
 	t.holes = nil
 	now := stamp(t.began)
-	last := t.before.ListedAt
-	if last.IsZero() {
-		last = t.before.Begins.Add(sweep.Settle)
-	}
+	last := t.readUpTo()
 	asOf := now
 	if t.limited = now.Sub(last) > length; t.limited {
 		asOf = last.Add(length)
@@ -143,7 +162,7 @@ func (t *tick) runRecent(ctx context.Context, w APIWindow) error {
 }
 
 // judgeWindows reads the traces of windows and judges each trace once. If the windows are divisible, it returns errOverLimit
-// for too many violations.
+// above a limit.
 func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow, divisible bool) error {
 	needs, filter := t.probes.reads(t.rules)
 	t.windows = windows
@@ -188,7 +207,7 @@ func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow, divisible 
 	return nil
 }
 
-// scanOptions returns the options of a scan, without the findings of the one before. divisible is that of its findings.
+// scanOptions returns the options of a scan, without the findings of the one before. If it is divisible, it ends with errOverLimit above a limit.
 func (t *tick) scanOptions(read analyzer.SourceFunc, filter func(*columnar.Batch) columnar.Bits, divisible bool) analyzer.ScanOptions {
 	t.found, t.violations, t.updated, t.corrections, t.muted = nil, nil, nil, nil, 0
 	t.findings = &findings{limit: t.pass.sweeps[0].Limits.Violations, divisible: divisible, most: maxKept, byRule: map[*rules.Rule]*ruleFindings{}}
@@ -197,6 +216,20 @@ func (t *tick) scanOptions(read analyzer.SourceFunc, filter func(*columnar.Batch
 		Source: read, Filter: filter, Rules: t.rules, Plan: t.plan(), Tenant: t.tenant, SettledBefore: t.began,
 		Circumstances: evidence.Circumstances{Origin: evidence.OriginSweep, Engine: t.engine},
 		Found:         t.find, Failed: t.fail, Judged: t.finish,
+	}
+	limits := t.pass.sweeps[0].Limits
+	if limits.Cost > 0 {
+		sizes := cmp.Or(t.Service.rules.options.Sizes, lang.DefaultSizes)
+		opts.CostSizes = &sizes
+	}
+	if divisible {
+		opts.Check = func(r *analyzer.Result) error {
+			have := usage{spans: float64(r.Traces.Spans), cost: r.Cost}
+			if t.store == nil { // else the traces are known from the blocks
+				have.traces = float64(r.Traces.Seen)
+			}
+			return limits.exceeded(&have)
+		}
 	}
 	if t.probes != nil {
 		clear(t.probes.found)

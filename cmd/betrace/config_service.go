@@ -57,10 +57,13 @@ type sweepConfig struct {
 
 // sweepLimits bound one tick. 0 is no limit.
 type sweepLimits struct {
-	Blocks     int   `yaml:"blocks"`
-	Traces     int   `yaml:"traces"`
-	Bytes      int64 `yaml:"bytes"`
-	Violations int   `yaml:"violations_per_rule"`
+	Blocks     int     `yaml:"blocks"`
+	Traces     int     `yaml:"traces"`
+	Bytes      int64   `yaml:"bytes"`
+	Spans      int     `yaml:"spans"`
+	Requests   int64   `yaml:"requests"`
+	Cost       float64 `yaml:"cost"`
+	Violations int     `yaml:"violations_per_rule"`
 }
 
 // newSweep returns the defaults of a sweep.
@@ -106,6 +109,9 @@ func (s *sweepConfig) settings() []setting {
 		{key: "limits.blocks", field: &s.Limits.Blocks, help: "maximum number of blocks that one tick judges; the next tick judges the rest at once; 0 is unlimited"},
 		{key: "limits.traces", field: &s.Limits.Traces, help: "maximum number of traces in these blocks; 0 is unlimited"},
 		{key: "limits.bytes", field: &s.Limits.Bytes, help: "maximum size of these blocks; 0 is unlimited"},
+		{key: "limits.spans", field: &s.Limits.Spans, help: "maximum number of spans of the traces that a tick judges, estimated from the last tick and counted while it reads: a tick with several blocks that exceeds it starts again with half of them; a single block is judged anyway; 0 is unlimited"},
+		{key: "limits.requests", field: &s.Limits.Requests, help: "maximum number of requests to the storage by which a tick reads its blocks, estimated and counted as limits.spans; 0 is unlimited"},
+		{key: "limits.cost", field: &s.Limits.Cost, help: "maximum cost of the rules on the traces that a tick judges, estimated and counted as limits.spans: the sum over traces and rules of the cost that betrace rules explain shows, for a trace with the sizes of limits.trace and its own number of spans, rounded up; 0 is unlimited"},
 		{key: "limits.violations_per_rule", field: &s.Limits.Violations, help: "maximum number of new violations of one rule that a tick keeps and files in full; of the others it lists the traces only; 0 is unlimited, but a tick keeps at most 100,000 of all rules in full"},
 	}
 }
@@ -251,7 +257,7 @@ func (c *config) sweeps() ([]scheduler.Sweep, error) {
 		all = append(all, scheduler.Sweep{
 			Select: selector, Jitter: s.Jitter, Canary: s.Canary, Seeded: s.Seeded, ResultsTenant: s.ResultsTenant,
 			Name: s.Name, Schedule: schedule, Tenants: s.Tenants, Packs: s.Packs, Start: s.Start, Settle: s.Settle, Recheck: s.Recheck, Recent: s.Recent, Hold: s.Hold,
-			Limits: scheduler.Limits{Blocks: s.Limits.Blocks, Traces: s.Limits.Traces, Bytes: s.Limits.Bytes, Violations: s.Limits.Violations},
+			Limits: scheduler.Limits(s.Limits),
 		})
 	}
 	if len(errs) == 0 {

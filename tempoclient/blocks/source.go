@@ -75,6 +75,8 @@ type Progress struct {
 	Read float64
 	// Traces counts the delivered traces.
 	Traces int
+	// Requests counts the requests to the storage.
+	Requests int64
 }
 
 // Report is the result of a reading. If there are no problems, all spans in the live blocks were read,
@@ -399,7 +401,7 @@ func (r *reading) readAll(ctx context.Context, deliver func(*columnar.Batch) err
 				s.spool = nil
 			}
 			if r.req.Progress != nil {
-				r.req.Progress(Progress{Read: float64(i+1) / float64(n), Traces: r.report.Delivered})
+				r.req.Progress(Progress{Read: float64(i+1) / float64(n), Traces: r.report.Delivered, Requests: r.stats.requests.Load()})
 			}
 		}
 		return nil
