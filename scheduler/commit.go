@@ -83,7 +83,7 @@ func (w *entryWriter) write(ctx context.Context) (err error) {
 	if err := w.tx.PutHoles(ctx, w.holes); err != nil {
 		return err
 	}
-	if w.judged || len(w.holes) > 0 || len(w.probed) > 0 || len(begun)+len(ended) > 0 || moved && w.at.Sub(w.stated[w.ledger.ID]) >= statementEvery {
+	if w.judged || len(w.holes) > 0 || len(w.probed) > 0 || len(begun)+len(ended) > 0 || moved && w.at.Sub(w.stated) >= statementEvery {
 		kind := evidence.EntryCoverage
 		if w.judged {
 			kind = evidence.EntryTick
@@ -174,12 +174,11 @@ const (
 func (w *entryWriter) refusalEvents(ctx context.Context) error {
 	w.refused = map[string]string{}
 	for _, s := range w.pass.sweeps {
-		problems := strings.Join(w.Service.rules.sets[s.Name].problems, "\n")
+		problems := strings.Join(w.Service.rules.problems(s.Name), "\n")
 		if len(problems) > maxRefusalBytes {
 			problems = strings.ToValidUTF8(problems[:maxRefusalBytes], "") + " …"
 		}
-		key := s.Name + " " + w.pass.tenant
-		before, isKnown := w.Service.refused[key]
+		before, isKnown := w.memory.refused[s.Name]
 		if !isKnown && problems != "" {
 			var err error
 			if before, err = w.lastRefusal(ctx, s.Name); err != nil {
@@ -192,7 +191,7 @@ func (w *entryWriter) refusalEvents(ctx context.Context) error {
 				return err
 			}
 		}
-		w.refused[key] = problems
+		w.refused[s.Name] = problems
 	}
 	return nil
 }
@@ -381,7 +380,7 @@ func (w *entryWriter) putLedger(ctx context.Context) error {
 		return nil // the next tick is due as before
 	}
 	for _, s := range w.pass.sweeps {
-		st, err := w.sweepState(ctx, w.tx, s.Name, w.pass.tenant)
+		st, err := w.tx.Sweep(ctx, s.Name, w.pass.tenant)
 		if err != nil {
 			return err
 		}

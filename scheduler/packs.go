@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/betracehq/betrace/rules"
@@ -40,6 +41,7 @@ type ruleLoader struct {
 	options rules.Options
 	state   *state.DB
 	log     *slog.Logger
+	mu      sync.Mutex
 	sets    map[string]*ruleSet // by sweep
 	forget  atomic.Bool         // read the files at the next calls, even if they seem unchanged
 }
@@ -48,6 +50,8 @@ type ruleLoader struct {
 // changed. A refused rule keeps its last good version, and a pack that cannot be read keeps its rules, also those that
 // the state has from before a restart.
 func (l *ruleLoader) load(ctx context.Context, s *Sweep) (set *ruleSet, changed bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.forget.Swap(false) {
 		for _, set := range l.sets {
 			set.fingerprint = ""
@@ -96,6 +100,13 @@ func (l *ruleLoader) load(ctx context.Context, s *Sweep) (set *ruleSet, changed 
 	}
 	l.sets[s.Name] = set
 	return set, true, nil
+}
+
+// problems returns the mistakes in the packs of a sweep that was loaded, one line each.
+func (l *ruleLoader) problems(sweep string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sets[sweep].problems
 }
 
 // keep adds the last good versions of refused rules, and the packs whose files exist but cannot be used.

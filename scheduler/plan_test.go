@@ -17,7 +17,8 @@ func TestCompiledRulesAreKeptUntilTheyChange(t *testing.T) {
 	service, err := New(ServiceOptions{})
 	require.NoError(t, err)
 	of := func(tenant string, rs []*rules.Rule) *tick {
-		return &tick{Service: service, pass: &pass{tenant: tenant, sweeps: []*Sweep{{Name: "all", Schedule: schedule}}}, rules: rs}
+		p := &pass{tenant: tenant, sweeps: []*Sweep{{Name: "all", Schedule: schedule}}}
+		return &tick{Service: service, memory: service.memoryOf(p), pass: p, rules: rs}
 	}
 	first := of("a", pack.Rules).plan()
 	require.Same(t, first, of("a", append([]*rules.Rule{}, pack.Rules...)).plan())

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -91,15 +93,11 @@ type Service struct {
 	rules              *ruleLoader
 	wake               chan struct{}
 	mu                 sync.Mutex
-	runNow             map[string]bool      // sweeps to run at once
-	claims             map[int64]string     // the pass of each ledger
-	retryAt            map[string]time.Time // of passes whose last tick failed
-	failures           map[string]int
-	stated             map[int64]time.Time  // when the coverage of a ledger was last stated
-	refused            map[string]string    // problems of packs that entries have, by sweep and tenant
-	plans              map[string]passPlan  // by pass
-	recent             map[string]time.Time // up to which recent traces were judged by the API, by pass
-	storageIsEmpty     bool                 // by the last list of tenants
+	runNow             map[string]bool    // sweeps to run at once
+	memories           map[string]*memory // by pass
+	judging            chan struct{}      // holds an element for each tick that judges
+	tenants            atomic.Int64       // of the passes
+	storageIsEmpty     bool               // by the last list of tenants
 }
 
 // New returns a service. It makes no request.
@@ -135,9 +133,31 @@ func New(opts ServiceOptions) (*Service, error) {
 			log: opts.Log, metrics: m, health: health, step: opts.Step, wake: make(chan struct{}, 1),
 		},
 		rules: &ruleLoader{options: opts.Rules, state: opts.State, log: opts.Log, sets: map[string]*ruleSet{}},
-		wake:  make(chan struct{}, 1), runNow: map[string]bool{}, claims: map[int64]string{}, retryAt: map[string]time.Time{}, failures: map[string]int{},
-		stated: map[int64]time.Time{}, refused: map[string]string{}, plans: map[string]passPlan{}, recent: map[string]time.Time{},
+		wake:  make(chan struct{}, 1), runNow: map[string]bool{}, memories: map[string]*memory{},
+		judging: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
+}
+
+// memory is what the service remembers of a pass between its ticks. Only the turn of the pass uses it.
+type memory struct {
+	retryAt  time.Time // the last ticks failed
+	failures int       // in sequence
+	rest     time.Time // when a tick was scheduled that left blocks to the next one
+	stated   time.Time // when the coverage was last stated
+	recent   time.Time // up to which recent traces were judged by the API
+	compiled passPlan
+	refused  map[string]string // the problems of packs that entries have, by sweep
+}
+
+func (s *Service) memoryOf(p *pass) *memory {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.memories[p.key()]
+	if m == nil {
+		m = &memory{refused: map[string]string{}}
+		s.memories[p.key()] = m
+	}
+	return m
 }
 
 // key identifies a pass.
@@ -151,61 +171,8 @@ func evidenceTenant(folder string) string {
 	return folder
 }
 
-// runSweeps runs the passes when they are due, until the context ends. After an error of the state it tries again.
-func (s *Service) runSweeps(ctx context.Context) error {
-	failures := 0
-	for {
-		next, err := s.runDue(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.health.report(partSweeps, err)
-		failures++
-		if err != nil {
-			next = s.now().Add(backoff(failures, time.Second, maxStateBackoff))
-			s.log.ErrorContext(ctx, "the state fails; sweeps wait", "next_attempt", next, "error", err)
-		} else {
-			failures = 0
-		}
-		timer := time.NewTimer(max(next.Sub(s.now()), 0))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-s.wake:
-			timer.Stop()
-		case <-timer.C:
-		}
-	}
-}
-
 // rulesPoll is the time after which the rule packs are read again between ticks.
 const rulesPoll = 10 * time.Second
-
-// runDue runs each pass that is due, and returns the time at which to look again. An error is one of the state: other
-// errors are recorded, and the pass is repeated.
-func (s *Service) runDue(ctx context.Context) (next time.Time, err error) {
-	passes, err := s.passes(ctx)
-	if err != nil {
-		s.log.ErrorContext(ctx, "tenants cannot be listed", "error", err)
-		return s.now().Add(rulesPoll), nil
-	}
-	next = s.now().Add(rulesPoll)
-	s.health.keepPasses(passes)
-	for _, p := range passes {
-		at, err := s.runPass(ctx, p)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if !at.IsZero() {
-			next = earlier(next, at)
-		}
-	}
-	if err := s.outbox.report(ctx, s.sinkNames); err != nil {
-		return time.Time{}, err
-	}
-	return next, nil
-}
 
 // passes lists the tenants of the storage, if a sweep reads all of them, and returns the passes.
 func (s *Service) passes(ctx context.Context) ([]*pass, error) {
@@ -220,7 +187,9 @@ func (s *Service) passes(ctx context.Context) ([]*pass, error) {
 				names[SingleTenant] = true
 				continue
 			}
-			found, err := s.store.Tenants(ctx)
+			listing, cancel := context.WithTimeoutCause(ctx, listTimeout, errors.New("the storage does not answer"))
+			found, err := s.store.Tenants(listing)
+			cancel()
 			if err != nil {
 				return nil, err
 			}
@@ -237,8 +206,10 @@ func (s *Service) passes(ctx context.Context) ([]*pass, error) {
 	return passesOf(s.sweeps, slices.Sorted(maps.Keys(names))), nil
 }
 
-// runPass runs a pass if it is due, until no limit leaves blocks for another tick. It returns the time of the next tick.
+// runPass runs a tick of a pass if one is due, and returns the time of the next one. That is now if the tick left blocks. An
+// error is one of the state: others are recorded, and the tick is repeated.
 func (s *Service) runPass(ctx context.Context, p *pass) (next time.Time, err error) {
+	m := s.memoryOf(p)
 	key := p.key()
 	p, states, err := s.running(ctx, p)
 	if err != nil {
@@ -254,7 +225,10 @@ func (s *Service) runPass(ctx context.Context, p *pass) (next time.Time, err err
 		last = later(last, st.LastTick)
 	}
 	scheduled, missed := now, 0
-	if !last.IsZero() {
+	switch {
+	case !m.rest.IsZero():
+		scheduled = m.rest
+	case !last.IsZero():
 		scheduled, missed = p.schedule().Due(last, now.Add(-p.delay()))
 	}
 	if s.takeRunNow(p) && scheduled.IsZero() {
@@ -263,25 +237,23 @@ func (s *Service) runPass(ctx context.Context, p *pass) (next time.Time, err err
 	if scheduled.IsZero() {
 		return p.schedule().Next(last).Add(p.delay()), nil
 	}
-	if retry := s.retryAt[p.key()]; retry.After(now) {
-		return retry, nil
+	if m.retryAt.After(now) {
+		return m.retryAt, nil
 	}
-	for {
-		t, err := s.tick(ctx, p, scheduled, missed)
-		switch {
-		case ctx.Err() != nil:
-			return time.Time{}, context.Cause(ctx)
-		case err != nil:
-			return s.tickFailed(ctx, p, err)
-		}
-		s.health.report(p.key(), nil)
-		delete(s.retryAt, p.key())
-		delete(s.failures, p.key())
-		if !t.limited {
-			return p.schedule().Next(later(scheduled, now.Add(-p.delay()))).Add(p.delay()), nil
-		}
-		missed = 0
+	t, err := s.tick(ctx, p, scheduled, missed)
+	switch {
+	case ctx.Err() != nil:
+		return time.Time{}, context.Cause(ctx)
+	case err != nil:
+		return s.tickFailed(ctx, p, err)
 	}
+	s.health.report(key, nil)
+	m.retryAt, m.failures, m.rest = time.Time{}, 0, time.Time{}
+	if t.limited {
+		m.rest = scheduled
+		return now, nil
+	}
+	return p.schedule().Next(later(scheduled, now.Add(-p.delay()))).Add(p.delay()), nil
 }
 
 // running returns the pass without its paused sweeps, and their states. The pass is nil if all are paused.
@@ -289,7 +261,7 @@ func (s *Service) running(ctx context.Context, p *pass) (*pass, []state.SweepSta
 	running := &pass{tenant: p.tenant}
 	var states []state.SweepState
 	for _, sweep := range p.sweeps {
-		all, err := s.sweepState(ctx, s.state, sweep.Name, AllTenants)
+		all, err := s.state.Sweep(ctx, sweep.Name, AllTenants)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -301,7 +273,7 @@ func (s *Service) running(ctx context.Context, p *pass) (*pass, []state.SweepSta
 		if all.Paused {
 			continue
 		}
-		st, err := s.sweepState(ctx, s.state, sweep.Name, p.tenant)
+		st, err := s.state.Sweep(ctx, sweep.Name, p.tenant)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -311,25 +283,6 @@ func (s *Service) running(ctx context.Context, p *pass) (*pass, []state.SweepSta
 		return nil, nil, nil
 	}
 	return running, states, nil
-}
-
-// sweepReader is the part of the state and of a transaction that has the states of sweeps.
-type sweepReader interface {
-	Sweeps(ctx context.Context) ([]state.SweepState, error)
-}
-
-// sweepState returns the state of a sweep of a tenant, which is empty before its first tick.
-func (s *Service) sweepState(ctx context.Context, from sweepReader, sweep, tenant string) (state.SweepState, error) {
-	all, err := from.Sweeps(ctx)
-	if err != nil {
-		return state.SweepState{}, err
-	}
-	for _, st := range all {
-		if st.Sweep == sweep && st.Tenant == tenant {
-			return st, nil
-		}
-	}
-	return state.SweepState{Sweep: sweep, Tenant: tenant}, nil
 }
 
 // takeRunNow reports whether a sweep of the pass was asked to run at once, and forgets it.
@@ -349,18 +302,19 @@ func (s *Service) takeRunNow(p *pass) bool {
 func (s *Service) tickFailed(ctx context.Context, p *pass, failure error) (time.Time, error) {
 	name := strings.Join(p.names(), ",")
 	s.metrics.tickFailures.WithLabelValues(name, p.tenant).Inc()
-	s.failures[p.key()]++
+	m := s.memoryOf(p)
+	m.failures++
 	most, ofState := maxBackoff, error(nil)
 	if state.IsDatabaseError(failure) {
 		most, ofState = maxStateBackoff, fmt.Errorf("sweep %s, tenant %s: %w", name, p.tenant, failure)
 	}
 	s.health.report(p.key(), ofState)
-	retry := s.now().Add(backoff(s.failures[p.key()], 5*time.Second, most))
-	s.retryAt[p.key()] = retry
+	retry := s.now().Add(backoff(m.failures, 5*time.Second, most))
+	m.retryAt = retry
 	s.log.ErrorContext(ctx, "tick failed; nothing was changed", "sweep", name, "tenant", p.tenant, "next_attempt", retry, "error", failure)
 	err := s.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
 		for _, sweep := range p.sweeps {
-			st, err := s.sweepState(ctx, tx, sweep.Name, p.tenant)
+			st, err := tx.Sweep(ctx, sweep.Name, p.tenant)
 			if err != nil {
 				return err
 			}
@@ -391,7 +345,7 @@ func (s *Service) tick(ctx context.Context, p *pass, scheduled time.Time, missed
 			return nil, fmt.Errorf("%s: %d items wait: %w", name, d.Items, errOutboxFull)
 		}
 	}
-	t := &tick{Service: s, pass: p, tenant: evidenceTenant(p.tenant), scheduled: scheduled, missed: missed}
+	t := &tick{Service: s, memory: s.memoryOf(p), pass: p, tenant: evidenceTenant(p.tenant), scheduled: scheduled, missed: missed}
 	if err := t.run(ctx); err != nil {
 		return nil, err
 	}
@@ -438,48 +392,68 @@ func (s *Service) ledgerOf(ctx context.Context, p *pass) (state.Ledger, error) {
 	if err != nil {
 		return state.Ledger{}, err
 	}
-	s.claims[ledger.ID] = p.key()
 	ledger.Schedule = p.schedule().String()
 	return ledger, nil
 }
 
 // ledgerReader is the part of the state and of a transaction that has ledgers.
 type ledgerReader interface {
-	sweepReader
-	Ledgers(ctx context.Context) ([]state.Ledger, error)
+	Sweep(ctx context.Context, sweep, tenant string) (state.SweepState, error)
+	Ledger(ctx context.Context, id int64) (state.Ledger, error)
 }
 
 // findLedger returns the ledger of the first sweep of a pass that has one. It reports whether the ledger is that of all
 // its sweeps, and of no other pass.
 func (s *Service) findLedger(ctx context.Context, from ledgerReader, p *pass) (ledger state.Ledger, isReady bool, err error) {
-	all, err := from.Ledgers(ctx)
-	if err != nil {
-		return state.Ledger{}, false, err
-	}
 	isReady = true
 	for _, sweep := range p.sweeps {
-		st, err := s.sweepState(ctx, from, sweep.Name, p.tenant)
+		st, err := from.Sweep(ctx, sweep.Name, p.tenant)
 		if err != nil {
 			return state.Ledger{}, false, err
 		}
-		i := slices.IndexFunc(all, func(l state.Ledger) bool { return l.ID == st.Ledger && l.Source == s.source && l.Tenant == p.tenant })
-		if ledger.ID == 0 && i >= 0 {
-			ledger = all[i]
+		if ledger.ID == 0 && st.Ledger != 0 {
+			l, err := from.Ledger(ctx, st.Ledger)
+			if err != nil {
+				return state.Ledger{}, false, err
+			}
+			if l.Source == s.source && l.Tenant == p.tenant {
+				ledger = l
+			}
 		}
 		isReady = isReady && st.Ledger == ledger.ID
 	}
-	return ledger, isReady && ledger.ID != 0 && !s.isClaimed(ledger.ID, p), nil
+	if !isReady || ledger.ID == 0 {
+		return ledger, false, nil
+	}
+	shared, err := s.isShared(ctx, from, ledger.ID, p)
+	return ledger, !shared, err
 }
 
-// isClaimed reports whether another pass uses a ledger.
-func (s *Service) isClaimed(ledger int64, p *pass) bool {
-	owner := s.claims[ledger]
-	return owner != "" && owner != p.key()
+// isShared reports whether a pass with another schedule has the ledger, too: the schedule of one of its sweeps was changed.
+func (s *Service) isShared(ctx context.Context, from ledgerReader, ledger int64, p *pass) (bool, error) {
+	for i := range s.sweeps {
+		other := &s.sweeps[i]
+		if !other.reads(p.tenant) || other.Schedule.String() == p.schedule().String() {
+			continue
+		}
+		st, err := from.Sweep(ctx, other.Name, p.tenant)
+		if err != nil {
+			return false, err
+		}
+		if st.Ledger == ledger {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // takeLedger makes a ledger that of all sweeps of a pass: the one that [Service.findLedger] finds, a copy of it, or a new one.
 func (s *Service) takeLedger(ctx context.Context, tx *state.Tx, p *pass) (state.Ledger, error) {
 	ledger, _, err := s.findLedger(ctx, tx, p)
+	if err != nil {
+		return state.Ledger{}, err
+	}
+	shared, err := s.isShared(ctx, tx, ledger.ID, p)
 	switch {
 	case err != nil:
 		return state.Ledger{}, err
@@ -487,14 +461,14 @@ func (s *Service) takeLedger(ctx context.Context, tx *state.Tx, p *pass) (state.
 		ledger = state.Ledger{Tenant: p.tenant, Source: s.source, Schedule: p.schedule().String(), Begins: s.now().UTC().Add(-p.sweeps[0].Start)}
 		ledger.Watermark = ledger.Begins
 		ledger.ID, err = tx.CreateLedger(ctx, ledger)
-	case s.isClaimed(ledger.ID, p):
+	case shared:
 		ledger.ID, err = tx.CopyLedger(ctx, ledger.ID)
 	}
 	if err != nil {
 		return state.Ledger{}, err
 	}
 	for _, sweep := range p.sweeps {
-		st, err := s.sweepState(ctx, tx, sweep.Name, p.tenant)
+		st, err := tx.Sweep(ctx, sweep.Name, p.tenant)
 		if err != nil {
 			return state.Ledger{}, err
 		}

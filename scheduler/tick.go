@@ -24,6 +24,7 @@ import (
 // Before the commit nothing has happened.
 type tick struct {
 	*Service
+	*memory
 	pass      *pass
 	tenant    string // of violations and entries
 	scheduled time.Time
@@ -61,6 +62,48 @@ type tick struct {
 	errorHoles    map[*rules.Rule]*state.Hole
 }
 
+var (
+	errSlow    = fmt.Errorf("the storage did not list the blocks within %s", listTimeout)
+	errStalled = fmt.Errorf("the reading delivered nothing for %s", stallTimeout)
+)
+
+// causeOf returns the cause for which a context ended, or else the error.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// awaitTurn waits until the tick may judge, which needs memory and processors, and returns the end of that.
+func (t *tick) awaitTurn(ctx context.Context) (done func(), err error) {
+	select {
+	case t.judging <- struct{}{}:
+		return func() { <-t.judging }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// watched returns a source that fails if it delivers nothing for stallTimeout.
+func watched(source analyzer.SourceFunc) analyzer.SourceFunc {
+	return func(ctx context.Context, deliver func(*columnar.Batch) error) (trace.Reading, error) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		stall := time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
+		defer stall.Stop()
+		reading, err := source(ctx, func(b *columnar.Batch) error {
+			stall.Stop() // judging may take long
+			defer stall.Reset(stallTimeout)
+			return deliver(b)
+		})
+		if err != nil {
+			err = causeOf(ctx, err)
+		}
+		return reading, err
+	}
+}
+
 // ruleOfTrace identifies a verdict.
 type ruleOfTrace struct {
 	trace              trace.ID
@@ -76,16 +119,26 @@ func (t *tick) run(ctx context.Context) (err error) {
 	if t.store == nil {
 		return t.runWindow(ctx)
 	}
-	if t.listing, err = t.store.List(ctx, t.pass.tenant); err != nil {
-		return err
+	listing, cancel := context.WithTimeoutCause(ctx, listTimeout, errSlow)
+	defer cancel()
+	if t.listing, err = t.store.List(listing, t.pass.tenant); err != nil {
+		return causeOf(listing, err)
 	}
 	t.countRequests(t.listing.Requests, t.listing.Bytes)
 	if isUnusable(&t.listing) && len(t.before.Blocks) > 0 {
 		return fmt.Errorf("%w; the last listing had %d blocks: make the storage available, or remove tenant %s from the sweep", t.listing.Problems[0].Err, len(t.before.Blocks), t.pass.tenant)
 	}
 	t.step("tick listed")
-	if err := t.choose(ctx); err != nil {
-		return err
+	if err := t.choose(listing); err != nil {
+		return causeOf(listing, err)
+	}
+	cancel()
+	if len(t.taken) > 0 {
+		done, err := t.awaitTurn(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
 	}
 	for len(t.taken) > 0 {
 		if err = t.judge(ctx); !errors.Is(err, errOverLimit) {
@@ -135,7 +188,7 @@ func (t *tick) choose(ctx context.Context) error {
 			t.log.WarnContext(ctx, "block cannot be read", "tenant", t.pass.tenant, "block", f.ID, "error", f.Err)
 		}
 	}
-	t.taken = t.ledger.take(t.now(), sweep.Hold, sweep.Limits, t.plans[t.pass.key()].rates)
+	t.taken = t.ledger.take(t.now(), sweep.Hold, sweep.Limits, t.compiled.rates)
 	t.limited = len(t.taken) < len(t.ledger.Take(t.now(), sweep.Hold, Limits{}))
 	return nil
 }
@@ -151,12 +204,10 @@ type passPlan struct {
 
 // plan returns the compiled form of the rules. Compilation may take longer than the rest of a small tick.
 func (t *tick) plan() *engine.Plan {
-	kept := t.plans[t.pass.key()]
-	if kept.plan == nil || !slices.Equal(kept.rules, t.rules) {
-		kept = passPlan{rules: t.rules, plan: engine.Compile(t.rules)}
-		t.plans[t.pass.key()] = kept
+	if t.compiled.plan == nil || !slices.Equal(t.compiled.rules, t.rules) {
+		t.compiled = passPlan{rules: t.rules, plan: engine.Compile(t.rules)}
 	}
-	return kept.plan
+	return t.compiled.plan
 }
 
 // judge reads the traces of the taken blocks and judges them.
@@ -174,7 +225,7 @@ func (t *tick) judge(ctx context.Context) error {
 	request := blocks.Request{
 		Tenant: t.pass.tenant, Needs: needs, Filter: filter, Listing: &t.listing,
 		Judged: func(id string) bool { return !taken[id] }, LeaveOut: t.ledger.LeaveOut,
-		MaxTraceDuration: t.maxTraceDuration, MemoryBytes: t.memoryBytes,
+		MaxTraceDuration: t.maxTraceDuration, MemoryBytes: t.memoryBytes / max(min(t.tenants.Load(), int64(cap(t.judging))), 1),
 		Progress: func(p blocks.Progress) {
 			if err := limits.exceeded(&usage{requests: float64(p.Requests)}); err != nil && divisible && p.Read < 1 {
 				stop(err)
@@ -190,10 +241,8 @@ func (t *tick) judge(ctx context.Context) error {
 	}, nil, divisible))
 	t.countRequests(t.report.Requests, t.report.Bytes)
 	if err = t.endScan(err); err == nil {
-		kept := t.plans[t.pass.key()]
 		used.spans, used.cost, used.requests = float64(t.result.Traces.Spans), t.result.Cost, float64(t.report.Requests)
-		kept.rates = newRates(&used)
-		t.plans[t.pass.key()] = kept
+		t.compiled.rates = newRates(&used)
 	}
 	return err
 }
@@ -305,9 +354,9 @@ func (t *tick) commit(ctx context.Context) error {
 	t.step("tick committed")
 	t.judged = written.judged
 	if written.hasEntry {
-		t.stated[t.ledger.ID] = written.at
+		t.stated = written.at
 	}
-	maps.Copy(t.refused, written.refused)
+	maps.Copy(t.memory.refused, written.refused)
 	for _, e := range written.events {
 		t.log.InfoContext(ctx, "rules changed", "tenant", t.pass.tenant, "event", e.Name, "details", e.Details)
 	}
@@ -319,7 +368,7 @@ func (t *tick) problems() []string {
 	var problems []string
 	name := "sweep " + strings.Join(t.pass.names(), ",") + ", tenant " + t.pass.tenant + ": "
 	for _, s := range t.pass.sweeps {
-		for _, p := range t.Service.rules.sets[s.Name].problems {
+		for _, p := range t.Service.rules.problems(s.Name) {
 			problems = append(problems, "sweep "+s.Name+": "+p)
 		}
 	}

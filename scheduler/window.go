@@ -52,7 +52,7 @@ const (
 // runWindow is [tick.run] for a sweep that reads by the API.
 func (t *tick) runWindow(ctx context.Context) error {
 	length := maxWindow
-	if within := t.plans[t.pass.key()].window; within > 0 {
+	if within := t.compiled.window; within > 0 {
 		length = min(2*within, maxWindow)
 	}
 	if elapsed := stamp(t.began).Sub(t.readUpTo()); elapsed > 0 {
@@ -67,9 +67,7 @@ func (t *tick) runWindow(ctx context.Context) error {
 			return err
 		default:
 			if t.limited {
-				kept := t.plans[t.pass.key()]
-				kept.window = length
-				t.plans[t.pass.key()] = kept
+				t.compiled.window = length
 			}
 			t.step("tick judged")
 			return t.commit(ctx)
@@ -126,12 +124,12 @@ func (s *Service) runRecent(ctx context.Context, p *pass, scheduled time.Time) {
 	if s.store == nil || sweep.Recent == 0 {
 		return
 	}
-	now := s.now()
-	w := APIWindow{From: later(s.recent[p.key()], now.Add(-max(sweep.Settle, 2*sweep.Recent))), To: now.Add(-sweep.Recent)}
+	now, m := s.now(), s.memoryOf(p)
+	w := APIWindow{From: later(m.recent, now.Add(-max(sweep.Settle, 2*sweep.Recent))), To: now.Add(-sweep.Recent)}
 	if !w.From.Before(w.To) {
 		return
 	}
-	t := &tick{Service: s, pass: p, tenant: evidenceTenant(p.tenant), scheduled: scheduled, isRecent: true}
+	t := &tick{Service: s, memory: m, pass: p, tenant: evidenceTenant(p.tenant), scheduled: scheduled, isRecent: true}
 	if err := t.runRecent(ctx, w); err != nil {
 		if ctx.Err() == nil {
 			s.metrics.recentFailures.WithLabelValues(t.labels()...).Inc()
@@ -139,7 +137,7 @@ func (s *Service) runRecent(ctx context.Context, p *pass, scheduled time.Time) {
 		}
 		return
 	}
-	s.recent[p.key()] = w.To
+	m.recent = w.To
 	if t.judged {
 		s.outbox.signal()
 		t.reportMetrics(ctx)
@@ -165,6 +163,11 @@ func (t *tick) runRecent(ctx context.Context, w APIWindow) error {
 // above a limit.
 func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow, divisible bool) error {
 	needs, filter := t.probes.reads(t.rules)
+	done, err := t.awaitTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	t.windows = windows
 	seen := map[trace.ID]bool{}
 	isNew := func(b *columnar.Batch) columnar.Bits {
@@ -185,7 +188,7 @@ func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow, divisible 
 				return all, err
 			}
 			if problems := reading.Problems; len(problems) > 0 {
-				if t.isRecent || t.Service.failures[t.pass.key()] < windowTries-1 {
+				if t.isRecent || t.memory.failures < windowTries-1 {
 					return all, fmt.Errorf("window %s/%s: %w", w.From.Format(time.RFC3339), w.To.Format(time.RFC3339), problems[0])
 				}
 				t.holes = append(t.holes, state.Hole{From: w.From, To: w.To, Reason: HoleUnread, Subject: problems[0].Error()})
@@ -197,7 +200,6 @@ func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow, divisible 
 		return all, nil
 	}
 	holes := len(t.holes)
-	var err error
 	t.result, err = analyzer.Scan(ctx, t.scanOptions(read, isNew, divisible))
 	if err = t.endScan(err); err != nil {
 		t.holes = t.holes[:holes]
@@ -213,7 +215,7 @@ func (t *tick) scanOptions(read analyzer.SourceFunc, filter func(*columnar.Batch
 	t.findings = &findings{limit: t.pass.sweeps[0].Limits.Violations, divisible: divisible, most: maxKept, byRule: map[*rules.Rule]*ruleFindings{}}
 	t.cappedChanges, t.errorHoles = map[*rules.Rule][]cappedChange{}, map[*rules.Rule]*state.Hole{}
 	opts := analyzer.ScanOptions{
-		Source: read, Filter: filter, Rules: t.rules, Plan: t.plan(), Tenant: t.tenant, SettledBefore: t.began,
+		Source: watched(read), Filter: filter, Rules: t.rules, Plan: t.plan(), Tenant: t.tenant, SettledBefore: t.began,
 		Circumstances: evidence.Circumstances{Origin: evidence.OriginSweep, Engine: t.engine},
 		Found:         t.find, Failed: t.fail, Judged: t.finish,
 	}

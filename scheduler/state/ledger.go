@@ -139,11 +139,23 @@ func (tx *Tx) DeleteBlocks(ctx context.Context, ledger int64, ids []string) erro
 	return nil
 }
 
+func scanSweep(row scanner, s *SweepState) error {
+	return row.Scan(&s.Sweep, &s.Tenant, &s.Ledger, at(&s.LastTick), at(&s.LastRun), &s.LastError, at(&s.LastErrorAt), &s.Ticks, &s.Missed, &s.Paused, &s.HasData)
+}
+
+// Sweep returns the state of a sweep of one tenant, which has only these names before its first tick.
+func (r *Reader) Sweep(ctx context.Context, sweep, tenant string) (SweepState, error) {
+	s := SweepState{Sweep: sweep, Tenant: tenant}
+	err := scanSweep(r.q.QueryRowContext(ctx, `SELECT sweep, tenant, `+sweepColumns+` FROM sweeps WHERE sweep = $1 AND tenant = $2`, sweep, tenant), &s)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return SweepState{}, fmt.Errorf("state: sweep %q of tenant %q: %w", sweep, tenant, err)
+	}
+	return s, nil
+}
+
 // Sweeps returns the states of all sweeps, by name and tenant.
 func (r *Reader) Sweeps(ctx context.Context) ([]SweepState, error) {
-	sweeps, err := queryAll(ctx, r.q, func(row scanner, s *SweepState) error {
-		return row.Scan(&s.Sweep, &s.Tenant, &s.Ledger, at(&s.LastTick), at(&s.LastRun), &s.LastError, at(&s.LastErrorAt), &s.Ticks, &s.Missed, &s.Paused, &s.HasData)
-	}, `SELECT sweep, tenant, `+sweepColumns+` FROM sweeps ORDER BY sweep, tenant`)
+	sweeps, err := queryAll(ctx, r.q, scanSweep, `SELECT sweep, tenant, `+sweepColumns+` FROM sweeps ORDER BY sweep, tenant`)
 	if err != nil {
 		return nil, fmt.Errorf("state: sweeps: %w", err)
 	}
