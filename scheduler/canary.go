@@ -206,7 +206,12 @@ func (s *Service) sendCanaries(ctx context.Context, t *tick) error {
 			s.log.WarnContext(ctx, "canary cannot be sent", "tenant", t.pass.tenant, "kind", probe.kind, "error", err)
 			continue
 		}
-		if err := s.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error { return tx.PutCanaries(ctx, []state.Canary{c}) }); err != nil {
+		if err := s.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
+			if err := s.claims.keep(ctx, tx, tenantWork(t.pass.tenant), false); err != nil {
+				return err
+			}
+			return tx.PutCanaries(ctx, []state.Canary{c})
+		}); err != nil {
 			return err
 		}
 		s.metrics.canaries.WithLabelValues(append(t.labels(), probe.kind, "sent")...).Inc()

@@ -39,6 +39,7 @@ const (
 // A delivery in the state new was never sent, so its sink is not searched before. One in the state sending may have been
 // sent in part, so the sink is searched and only the rest is sent.
 type outbox struct {
+	claims      *claims
 	state       *state.DB
 	sinksOf     func(tenant string) ([]sink.EntrySink, error)
 	resendAfter time.Duration
@@ -66,6 +67,10 @@ func (o *outbox) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, state.ErrClaimLost) {
+			o.log.InfoContext(ctx, "another replica delivers now")
+			wait, err = lateAfter, nil
+		}
 		o.health.report(partOutbox, err)
 		failures++
 		if err != nil {
@@ -89,6 +94,13 @@ func (o *outbox) run(ctx context.Context) error {
 // turn works on the deliveries whose time has come, and returns the time to wait for the next ones. An error is one of the
 // state.
 func (o *outbox) turn(ctx context.Context) (wait time.Duration, err error) {
+	mine, err := o.claims.take(ctx, deliveriesWork, false)
+	if err != nil {
+		return 0, err
+	}
+	if !mine {
+		return lateAfter, nil
+	}
 	busy, err := o.deliverDue(ctx)
 	if err != nil {
 		return 0, err
@@ -110,8 +122,14 @@ func (o *outbox) turn(ctx context.Context) (wait time.Duration, err error) {
 // drain delivers until nothing is left, or until the deliveries that are left have to wait longer than the context.
 func (o *outbox) drain(ctx context.Context) error {
 	for {
-		if _, err := o.deliverDue(ctx); err != nil {
+		mine, err := o.claims.take(ctx, deliveriesWork, false)
+		if err != nil {
 			return err
+		}
+		if mine {
+			if _, err := o.deliverDue(ctx); err != nil {
+				return err
+			}
 		}
 		next, ok, err := o.nextDue(ctx)
 		if err != nil || !ok {
@@ -248,6 +266,9 @@ func (o *outbox) send(ctx context.Context, d *state.Delivery, to sink.EntrySink,
 			items[i].FiledAt = d.RefileAt.Add(items[i].FiledAt.Sub(d.Created))
 		}
 	}
+	if !o.claims.isLive() { // after a pause of the process, another replica may be sending
+		return ofState(state.ErrClaimLost)
+	}
 	err := to.Send(ctx, items)
 	var refused *sink.RefusedError
 	var tooOld *sink.TooOldError
@@ -259,7 +280,7 @@ func (o *outbox) send(ctx context.Context, d *state.Delivery, to sink.EntrySink,
 				rows = append(rows, state.Refused{Tenant: d.Tenant, Sink: d.Sink, Kind: item.Kind, ID: item.ID, Entry: d.Entry, Reason: reason, At: o.now()})
 			}
 		}
-		if err := ofState(o.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error { return tx.PutRefused(ctx, rows) })); err != nil {
+		if err := o.write(ctx, func(ctx context.Context, tx *state.Tx) error { return tx.PutRefused(ctx, rows) }); err != nil {
 			return err
 		}
 	}
@@ -283,9 +304,9 @@ func (o *outbox) send(ctx context.Context, d *state.Delivery, to sink.EntrySink,
 // confirm deletes a delivery of which the sink has every item.
 func (o *outbox) confirm(ctx context.Context, d *state.Delivery, items []sink.Item) error {
 	o.step("delivery read back")
-	err := ofState(o.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
+	err := o.write(ctx, func(ctx context.Context, tx *state.Tx) error {
 		return tx.DeleteDelivery(ctx, d.Tenant, d.Entry, d.Sink)
-	}))
+	})
 	if err != nil {
 		return err
 	}
@@ -297,8 +318,16 @@ func (o *outbox) confirm(ctx context.Context, d *state.Delivery, items []sink.It
 }
 
 func (o *outbox) put(ctx context.Context, d state.Delivery) error {
+	return o.write(ctx, func(ctx context.Context, tx *state.Tx) error { return tx.PutDeliveries(ctx, []state.Delivery{d}) })
+}
+
+// write changes the state, unless another replica has taken over the deliveries.
+func (o *outbox) write(ctx context.Context, f func(context.Context, *state.Tx) error) error {
 	return ofState(o.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
-		return tx.PutDeliveries(ctx, []state.Delivery{d})
+		if err := o.claims.keep(ctx, tx, deliveriesWork, false); err != nil {
+			return err
+		}
+		return f(ctx, tx)
 	}))
 }
 

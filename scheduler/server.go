@@ -49,7 +49,11 @@ func (s *Service) Run(ctx context.Context, server ServerOptions) error {
 	sweeps := services.NewBasicService(nil, s.runSweeps, nil).WithName("sweeps")
 	outbox := services.NewBasicService(nil, s.outbox.run, nil).WithName("outbox")
 	all := []services.Service{sweeps, outbox}
-	manager, err := services.NewManager(sweeps, outbox)
+	if s.claims != nil {
+		all = append(all, services.NewBasicService(nil, s.claims.run, nil).WithName("replica"))
+		defer s.claims.leave(ctx)
+	}
+	manager, err := services.NewManager(all...)
 	if err != nil {
 		return fmt.Errorf("services: %w", err)
 	}

@@ -95,9 +95,10 @@ type Service struct {
 	mu                 sync.Mutex
 	runNow             map[string]bool    // sweeps to run at once
 	memories           map[string]*memory // by pass
-	judging            chan struct{}      // holds an element for each tick that judges
-	tenants            atomic.Int64       // of the passes
-	storageIsEmpty     bool               // by the last list of tenants
+	claims             *claims
+	judging            chan struct{} // holds an element for each tick that judges
+	tenants            atomic.Int64  // of the passes
+	storageIsEmpty     bool          // by the last list of tenants
 }
 
 // New returns a service. It makes no request.
@@ -122,14 +123,16 @@ func New(opts ServiceOptions) (*Service, error) {
 	}
 	m := newMetrics(opts.Registerer)
 	m.configSuccess.Set(1)
+	claims := newClaims(opts.State, opts.Log)
 	health := &stateHealth{count: m.stateErrors, failed: map[string]error{}}
 	return &Service{
 		state: opts.State, key: opts.Key, store: opts.Store, source: opts.Source, sweeps: opts.Sweeps, sinkNames: opts.SinkNames, send: opts.Send, readWindow: opts.ReadWindow,
 		outboxItems: cmp.Or(opts.OutboxItems, 1_000_000), maxTraceDuration: cmp.Or(opts.MaxTraceDuration, time.Hour), memoryBytes: opts.MemoryBytes,
 		compactedRetention: cmp.Or(opts.CompactedRetention, blocks.CompactedRetention), retention: opts.Retention, engine: opts.Engine,
 		now: opts.Now, log: opts.Log, metrics: m, health: health, step: opts.Step,
+		claims: claims,
 		outbox: &outbox{
-			state: opts.State, sinksOf: func(tenant string) ([]sink.EntrySink, error) { return opts.Sinks(resultsTenant(opts.Sweeps, tenant)) }, resendAfter: cmp.Or(opts.ResendAfter, DefaultResendAfter), now: opts.Now,
+			claims: claims, state: opts.State, sinksOf: func(tenant string) ([]sink.EntrySink, error) { return opts.Sinks(resultsTenant(opts.Sweeps, tenant)) }, resendAfter: cmp.Or(opts.ResendAfter, DefaultResendAfter), now: opts.Now,
 			log: opts.Log, metrics: m, health: health, step: opts.Step, wake: make(chan struct{}, 1),
 		},
 		rules: &ruleLoader{options: opts.Rules, state: opts.State, log: opts.Log, sets: map[string]*ruleSet{}},
@@ -142,6 +145,7 @@ func New(opts ServiceOptions) (*Service, error) {
 type memory struct {
 	retryAt  time.Time // the last ticks failed
 	failures int       // in sequence
+	due      time.Time // since when a tick is due, but the tenant has not had its turn
 	rest     time.Time // when a tick was scheduled that left blocks to the next one
 	stated   time.Time // when the coverage was last stated
 	recent   time.Time // up to which recent traces were judged by the API
@@ -231,19 +235,35 @@ func (s *Service) runPass(ctx context.Context, p *pass) (next time.Time, err err
 	case !last.IsZero():
 		scheduled, missed = p.schedule().Due(last, now.Add(-p.delay()))
 	}
-	if s.takeRunNow(p) && scheduled.IsZero() {
+	runNow := s.takeRunNow(p)
+	if runNow && scheduled.IsZero() {
 		scheduled = now
 	}
 	if scheduled.IsZero() {
+		m.due = time.Time{}
 		return p.schedule().Next(last).Add(p.delay()), nil
 	}
 	if m.retryAt.After(now) {
 		return m.retryAt, nil
 	}
+	if m.due.IsZero() {
+		m.due = now
+	}
+	switch mine, err := s.claims.take(ctx, tenantWork(p.tenant), runNow || now.Sub(m.due) >= lateAfter); {
+	case err != nil:
+		return time.Time{}, err
+	case !mine:
+		return now.Add(lateAfter), nil
+	}
 	t, err := s.tick(ctx, p, scheduled, missed)
+	m.due = time.Time{}
 	switch {
 	case ctx.Err() != nil:
 		return time.Time{}, context.Cause(ctx)
+	case errors.Is(err, state.ErrClaimLost):
+		s.log.InfoContext(ctx, "another replica has taken over the tenant; the tick changed nothing", "tenant", p.tenant)
+		m.rest = time.Time{}
+		return now.Add(lateAfter), nil
 	case err != nil:
 		return s.tickFailed(ctx, p, err)
 	}
@@ -313,6 +333,9 @@ func (s *Service) tickFailed(ctx context.Context, p *pass, failure error) (time.
 	m.retryAt = retry
 	s.log.ErrorContext(ctx, "tick failed; nothing was changed", "sweep", name, "tenant", p.tenant, "next_attempt", retry, "error", failure)
 	err := s.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
+		if err := s.claims.keep(ctx, tx, tenantWork(p.tenant), false); err != nil {
+			return err
+		}
 		for _, sweep := range p.sweeps {
 			st, err := tx.Sweep(ctx, sweep.Name, p.tenant)
 			if err != nil {
@@ -385,6 +408,9 @@ func (s *Service) ledgerOf(ctx context.Context, p *pass) (state.Ledger, error) {
 	ledger, isReady, err := s.findLedger(ctx, s.state, p)
 	if err == nil && !isReady {
 		err = s.state.Write(ctx, func(ctx context.Context, tx *state.Tx) (err error) {
+			if err := s.claims.keep(ctx, tx, tenantWork(p.tenant), false); err != nil {
+				return err
+			}
 			ledger, err = s.takeLedger(ctx, tx, p)
 			return err
 		})
@@ -492,6 +518,16 @@ type Once struct {
 // the context of deliveries ends. Sweeps that fail are problems.
 func (s *Service) Once(ctx context.Context, deliverFor time.Duration) (Once, error) {
 	var once Once
+	if s.claims != nil {
+		beats, stop := context.WithCancel(ctx)
+		var beating sync.WaitGroup
+		beating.Go(func() { _ = s.claims.run(beats) }) // it returns nil
+		defer func() {
+			stop()
+			beating.Wait()
+			s.claims.leave(ctx)
+		}()
+	}
 	passes, err := s.passes(ctx)
 	if err != nil {
 		return once, err
@@ -500,6 +536,14 @@ func (s *Service) Once(ctx context.Context, deliverFor time.Duration) (Once, err
 		once.Problems = append(once.Problems, fmt.Sprintf("the storage %s has no tenant", s.source))
 	}
 	for _, p := range passes {
+		mine, err := s.claims.take(ctx, tenantWork(p.tenant), true)
+		if err != nil {
+			return once, err
+		}
+		if !mine {
+			once.Problems = append(once.Problems, fmt.Sprintf("tenant %s: another replica is judging its traces", p.tenant))
+			continue
+		}
 		for limited := true; limited; {
 			t, err := s.tick(ctx, p, s.now(), 0)
 			if ctx.Err() != nil {

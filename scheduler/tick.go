@@ -139,6 +139,9 @@ func (t *tick) run(ctx context.Context) (err error) {
 			return err
 		}
 		defer done()
+		if err := t.claims.begin(ctx, tenantWork(t.pass.tenant)); err != nil {
+			return err
+		}
 	}
 	for len(t.taken) > 0 {
 		if err = t.judge(ctx); !errors.Is(err, errOverLimit) {
@@ -340,6 +343,9 @@ func (t *tick) failures() map[string]error {
 func (t *tick) commit(ctx context.Context) error {
 	var written *entryWriter
 	err := t.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
+		if err := t.claims.keep(ctx, tx, tenantWork(t.pass.tenant), false); err != nil {
+			return err
+		}
 		w := &entryWriter{tick: t, tx: tx}
 		if err := w.write(ctx); err != nil {
 			return err

@@ -168,6 +168,9 @@ func (t *tick) judgeWindows(ctx context.Context, windows []APIWindow, divisible 
 		return err
 	}
 	defer done()
+	if err := t.claims.begin(ctx, tenantWork(t.pass.tenant)); err != nil {
+		return err
+	}
 	t.windows = windows
 	seen := map[trace.ID]bool{}
 	isNew := func(b *columnar.Batch) columnar.Bits {

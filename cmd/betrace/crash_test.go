@@ -76,6 +76,8 @@ type gate struct {
 	listener net.Listener
 	target   string
 	mu       sync.Mutex
+	thawed   sync.Cond
+	frozen   bool // connections stay, and nothing passes
 	closed   bool
 	conns    map[net.Conn]bool
 }
@@ -84,6 +86,7 @@ func newGate(t *testing.T, target string) *gate {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	g := &gate{listener: listener, target: target, conns: map[net.Conn]bool{}}
+	g.thawed.L = &g.mu
 	var done sync.WaitGroup
 	done.Go(func() {
 		for {
@@ -120,7 +123,7 @@ func (g *gate) forward(in net.Conn) {
 	var both sync.WaitGroup
 	for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
 		both.Go(func() {
-			io.Copy(pair[0], pair[1]) //nolint:errcheck // the connection ends
+			io.Copy(thawedWriter{g, pair[0]}, pair[1]) //nolint:errcheck // the connection ends
 			pair[0].Close()
 			pair[1].Close()
 		})
@@ -132,11 +135,35 @@ func (g *gate) forward(in net.Conn) {
 	g.mu.Unlock()
 }
 
+// thawedWriter writes when the gate is not frozen.
+type thawedWriter struct {
+	*gate
+	to io.Writer
+}
+
+func (w thawedWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	for w.frozen && !w.closed {
+		w.thawed.Wait()
+	}
+	w.mu.Unlock()
+	return w.to.Write(b)
+}
+
+// freeze lets nothing pass, without an end of the connections.
+func (g *gate) freeze(frozen bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.frozen = frozen
+	g.thawed.Broadcast()
+}
+
 // open opens the gate, or closes it and all connections.
 func (g *gate) open(open bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = !open
+	g.thawed.Broadcast()
 	if !open {
 		for c := range g.conns {
 			c.Close()
@@ -149,6 +176,7 @@ func (g *gate) address() string { return g.listener.Addr().String() }
 // served is a betrace serve that judges the blocks of a tenant of real servers, which it reaches through gates.
 type served struct {
 	*world
+	database     string // the URL of the state, or empty
 	dir, config  string
 	otlp, api    *gate
 	lokiGate     *gate
@@ -212,7 +240,12 @@ sweeps:
 	return s
 }
 
-func (s *served) state() string { return filepath.Join(s.dir, "state", "state.db") }
+func (s *served) state() string {
+	if s.database != "" {
+		return s.database
+	}
+	return filepath.Join(s.dir, "state", "state.db")
+}
 
 // load sends traces, and has Tempo write them to a block. The late spans of some come with the next load, so that their
 // verdicts are corrected.
@@ -271,8 +304,14 @@ func (s *served) halves(td ptrace.Traces) (first, second ptrace.Traces) {
 // start starts the service. at is a step at which it ends, or empty.
 func (s *served) start(t *testing.T, at string) *exec.Cmd {
 	t.Helper()
+	return s.startWith(t, at, s.config)
+}
+
+// startWith is start with another configuration.
+func (s *served) startWith(t *testing.T, at, config string) *exec.Cmd {
+	t.Helper()
 	fmt.Fprintf(s.log, "--- start, end at %q\n", at)
-	cmd := exec.Command("betrace-crash", "serve", "--config", s.config)
+	cmd := exec.Command("betrace-crash", "serve", "--config", config)
 	cmd.Env = append(os.Environ(), "CRASH_AT="+at)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	require.NoError(t, cmd.Start())

@@ -244,7 +244,7 @@ func (p *program) newService(ctx context.Context) (s *runningService, err error)
 		store.Cache(cachedBytes)
 		place = store.URL()
 	}
-	db, err := state.Open(ctx, state.Options{Path: c.State, Exclusive: true, Log: s.log})
+	db, err := state.Open(ctx, state.Options{Path: c.State, Shared: true, Log: s.log})
 	if err != nil {
 		return nil, err
 	}

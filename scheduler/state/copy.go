@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// copiedTables are all tables, those that others refer to first.
+// copiedTables are all tables but those about replicas, those that others refer to first.
 var copiedTables = []string{
 	"instance", "signing_keys", "blobs", "entries", "ledgers", "blocks", "sweeps", "loaded_rules", "holes", "violations", "corrections", "deliveries", "refused", "packs",
 	"mutes", "canaries", "capped_lists", "capped_violations",

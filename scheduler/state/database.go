@@ -37,14 +37,18 @@ type database interface {
 	numberOn(ctx context.Context, tx *sql.Tx) error
 	// size returns the bytes that the database takes on the disk.
 	size(ctx context.Context, read *sql.DB) (int64, error)
+	// clock is an expression for the present time in nanoseconds.
+	clock() string
+	// isShared reports whether other processes may write, too.
+	isShared() bool
 	// release undoes prepare.
 	release()
 }
 
 // newDatabase returns the database with a path or a URL.
-func newDatabase(path string, exclusive bool) (database, error) {
+func newDatabase(path string, exclusive, shared bool) (database, error) {
 	if IsURL(path) {
-		return newPostgres(path, exclusive)
+		return newPostgres(path, exclusive, shared)
 	}
 	return newSQLite(path)
 }

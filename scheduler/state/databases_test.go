@@ -40,7 +40,7 @@ var testsOfBoth = []func(*testing.T){
 	TestViolationsAreRestoredWhole, TestViolationsOfManyTraces, TestViolationIsStoredOnce, TestViolationWithoutItsEntryIsNotCommitted,
 	TestCorrectionsChangeTheStatusOnly, TestViolationsAreFiltered, TestPagesOfEqualTraceStartsMissNothing,
 	TestCappedViolationsAreFound, TestEditedCappedViolationsDoNotVerify,
-	TestKilledWriterLosesNothing, TestKilledCreationIsRepeated, TestStateOfEarlierVersionsIsRead,
+	TestKilledWriterLosesNothing, TestKilledCreationIsRepeated, TestStateOfEarlierVersionsIsRead, TestWorkBelongsToOneReplica,
 }
 
 // testsOfSQLite are about its file. PostgreSQL has tests of its own in postgres_test.go.

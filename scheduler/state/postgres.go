@@ -27,6 +27,8 @@ type postgres struct {
 	config *pgx.ConnConfig
 	// exclusive refuses a second process that opens the database for writing and is exclusive, too.
 	exclusive bool
+	// shared lets in others that are shared, and refuses those that are exclusive.
+	shared bool
 }
 
 // Advisory locks have two numbers. The first one is one of these, the second one is derived from the schema.
@@ -44,7 +46,7 @@ const (
 	// lockTimeout bounds the wait for the transactions of other processes.
 	lockTimeout = time.Minute
 	// idleTimeout ends a transaction whose process sends nothing, so that it does not delay those of others.
-	idleTimeout = 10 * time.Second
+	idleTimeout = 8 * time.Second
 	// settleTimeout bounds the search for the outcome of a commit.
 	settleTimeout = 30 * time.Second
 	retryPause    = 100 * time.Millisecond
@@ -69,7 +71,7 @@ func CheckURL(address string) error {
 	return nil
 }
 
-func newPostgres(address string, exclusive bool) (*postgres, error) {
+func newPostgres(address string, exclusive, shared bool) (*postgres, error) {
 	if err := CheckURL(address); err != nil {
 		return nil, err
 	}
@@ -79,7 +81,12 @@ func newPostgres(address string, exclusive bool) (*postgres, error) {
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
-		config.DialFunc = (&net.Dialer{Timeout: connectTimeout, KeepAlive: 10 * time.Second}).DialContext
+	}
+	if !strings.HasPrefix(config.Host, "/") {
+		config.DialFunc = (&net.Dialer{
+			Timeout: config.ConnectTimeout, Control: boundUnacknowledged,
+			KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3},
+		}).DialContext
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -87,19 +94,25 @@ func newPostgres(address string, exclusive bool) (*postgres, error) {
 	}
 	for name, value := range map[string]string{
 		"application_name": fmt.Sprintf("betrace, pid %d on %s", os.Getpid(), host),
-		// The server notices within half a minute that a host is gone, and releases its locks.
-		"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
+		// The server notices within some ten seconds that a host is gone, and releases its locks.
+		"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3",
 	} {
 		if _, set := config.RuntimeParams[name]; !set {
 			config.RuntimeParams[name] = value
 		}
 	}
-	return &postgres{url: address, config: config, exclusive: exclusive}, nil
+	return &postgres{url: address, config: config, exclusive: exclusive, shared: shared}, nil
 }
 
 func (p *postgres) String() string { return p.url }
 
 func (p *postgres) prepare() error { return nil }
+
+func (p *postgres) clock() string {
+	return `CAST(extract(epoch FROM clock_timestamp()) * 1000000000 AS bigint)`
+}
+
+func (p *postgres) isShared() bool { return p.shared }
 
 func (p *postgres) release() {}
 
@@ -108,8 +121,8 @@ func (p *postgres) connect(n int, write bool) (*sql.DB, error) {
 	var options []stdlib.OptionOpenDB
 	if !write {
 		config.RuntimeParams["default_transaction_read_only"] = "on"
-	} else if p.exclusive {
-		options = append(options, stdlib.OptionAfterConnect(lockExclusively))
+	} else if p.exclusive || p.shared {
+		options = append(options, stdlib.OptionAfterConnect(p.lock))
 	}
 	pool := sql.OpenDB(textConnector{stdlib.GetConnector(*config, options...)})
 	pool.SetMaxOpenConns(n)
@@ -124,13 +137,17 @@ func (e inUseError) Error() string {
 	return fmt.Sprintf("it is used by another process%s: stop it, or give another database", e.owner)
 }
 
-// lockExclusively takes the lock for a connection. The server releases it when the connection ends, so a process whose
+// lock takes the lock of an exclusive or of a shared process for a connection. The server releases it when the connection ends, so a process whose
 // connection was lost cannot write until it has the lock again.
-func lockExclusively(ctx context.Context, conn *pgx.Conn) error {
+func (p *postgres) lock(ctx context.Context, conn *pgx.Conn) error {
+	try := `SELECT pg_try_advisory_lock($1, hashtext(current_schema()))`
+	if p.shared {
+		try = `SELECT pg_try_advisory_lock_shared($1, hashtext(current_schema()))`
+	}
 	// The server may notice only after a moment that the process before has ended.
 	for range 10 {
 		var free bool
-		if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1, hashtext(current_schema()))`, exclusiveLock).Scan(&free); err != nil || free {
+		if err := conn.QueryRow(ctx, try, exclusiveLock).Scan(&free); err != nil || free {
 			return err
 		}
 		if err := pause(ctx); err != nil {

@@ -106,7 +106,9 @@ func TestEveryTableIsCopied(t *testing.T) {
 	for rows.Next() {
 		var name string
 		require.NoError(t, rows.Scan(&name))
-		tables = append(tables, name)
+		if name != "replicas" && name != "claims" { // they are about processes
+			tables = append(tables, name)
+		}
 	}
 	require.NoError(t, rows.Err())
 	require.ElementsMatch(t, tables, state.CopiedTables)

@@ -68,6 +68,10 @@ func (f *sqliteFile) prepare() error {
 	return file.Close()
 }
 
+func (f *sqliteFile) clock() string { return `CAST(unixepoch('subsec') * 1000000000 AS INTEGER)` }
+
+func (f *sqliteFile) isShared() bool { return false }
+
 func (f *sqliteFile) release() {
 	if f.unlock != nil {
 		f.unlock()

@@ -19,6 +19,9 @@ type Options struct {
 	// Exclusive refuses a PostgreSQL database that another process has opened for writing with this option. An SQLite
 	// database is always exclusive.
 	Exclusive bool
+	// Shared lets several processes open a PostgreSQL database with this option, as replicas, but none that is exclusive.
+	// They agree on their work by claims. An SQLite database cannot be shared.
+	Shared bool
 	// Existing refuses a database that does not exist, or that is empty, instead of creating it.
 	Existing bool
 	// Now returns the time. The default is time.Now.
@@ -35,6 +38,8 @@ type DB struct {
 	// write has one connection, so that transactions follow one another. It is nil if the database is read only.
 	write *sql.DB
 	read  *sql.DB
+	// beat is for the sign of life of a replica, which must not wait for a transaction. It is nil if the database is not shared.
+	beat *sql.DB
 }
 
 // Reader has the methods that read. They see the committed data in a [DB], one moment of it in [DB.View], and also
@@ -65,7 +70,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	if opts.Log == nil {
 		opts.Log = discard
 	}
-	d, err := newDatabase(opts.Path, opts.Exclusive)
+	d, err := newDatabase(opts.Path, opts.Exclusive, opts.Shared)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +96,11 @@ func (db *DB) open(ctx context.Context, opts Options) (err error) {
 	}
 	if db.read, err = db.database.connect(readers, false); err != nil {
 		return err
+	}
+	if opts.Shared && db.database.isShared() {
+		if db.beat, err = db.database.connect(1, true); err != nil {
+			return err
+		}
 	}
 	db.q = db.read
 	release, err := db.database.lockSchema(ctx, db.read)
@@ -144,7 +154,7 @@ func exists(d database) error {
 
 // OpenReadOnly opens the database for reading. It takes no lock, and a running service may write at the same time.
 func OpenReadOnly(ctx context.Context, path string) (*DB, error) {
-	d, err := newDatabase(path, false)
+	d, err := newDatabase(path, false, false)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +238,7 @@ func (db *DB) View(ctx context.Context, f func(context.Context, *Reader) error) 
 func (db *DB) Close() error {
 	var errs []error
 	// The writer is the last to close, so that SQLite removes its log.
-	for _, pool := range []*sql.DB{db.read, db.write} {
+	for _, pool := range []*sql.DB{db.beat, db.read, db.write} {
 		if pool != nil {
 			errs = append(errs, pool.Close())
 		}
@@ -239,6 +249,9 @@ func (db *DB) Close() error {
 	}
 	return nil
 }
+
+// Shared reports whether other replicas may use the database.
+func (db *DB) Shared() bool { return db.beat != nil }
 
 // Path returns the absolute path of the file, or the URL.
 func (db *DB) Path() string { return db.database.String() }
