@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/betracehq/betrace/rules"
 	"github.com/betracehq/betrace/scheduler/state"
@@ -24,6 +25,17 @@ type ruleSet struct {
 	// there is one.
 	problems    []string
 	fingerprint string
+	// number is that of the set in the state, if replicas share it.
+	number int64
+}
+
+// digests returns the digests of the packs.
+func (s *ruleSet) digests() []string {
+	var all []string
+	for _, p := range s.packs {
+		all = append(all, p.Digest)
+	}
+	return all
 }
 
 // rule returns the rule of a pack, or nil.
@@ -40,9 +52,11 @@ func (s *ruleSet) rule(pack, id string) *rules.Rule {
 type ruleLoader struct {
 	options rules.Options
 	state   *state.DB
+	now     func() time.Time
 	log     *slog.Logger
 	mu      sync.Mutex
 	sets    map[string]*ruleSet // by sweep
+	posted  map[string][]string // digests of the packs on the disk of this replica when it last posted or compared them, by sweep
 	forget  atomic.Bool         // read the files at the next calls, even if they seem unchanged
 }
 
@@ -67,24 +81,107 @@ func (l *ruleLoader) load(ctx context.Context, s *Sweep) (set *ruleSet, changed 
 		l.sets[s.Name] = set
 		return set, !slices.Equal(before.problems, problems), nil
 	case err == nil && before != nil && before.fingerprint == fingerprint:
-		return before, false, nil
+		return l.current(ctx, s, before)
 	}
 	packs, err := rules.Load(s.Packs, l.options)
 	set = &ruleSet{packs: packs, fingerprint: fingerprint}
 	if err != nil {
 		set.problems = strings.Split(err.Error(), "\n")
 	}
-	for _, pack := range packs {
+	if !l.state.Shared() {
+		return set, true, l.use(ctx, s, set, before)
+	}
+	set, err = l.agree(ctx, s, set, before)
+	return set, true, err
+}
+
+// Replicas may have different packs on their disks, as during the deployment of a new version. All use those that the state
+// names. A replica posts its own there when it starts, and when they change.
+
+// agree posts the packs of this replica's disk if they changed, and returns the set to use.
+func (l *ruleLoader) agree(ctx context.Context, s *Sweep, disk, before *ruleSet) (*ruleSet, error) {
+	digests := disk.digests() // without packs that are kept because their files cannot be used
+	inUse, err := l.state.RuleSet(ctx, s.Name)
+	if err != nil {
+		return nil, err
+	}
+	if posted, again := l.posted[s.Name]; again && slices.Equal(digests, posted) && inUse.Number != before.number {
+		set, err := l.fromState(ctx, disk, inUse)
+		if err != nil {
+			return nil, err
+		}
+		return set, l.use(ctx, s, set, before)
+	}
+	if err := l.use(ctx, s, disk, before); err != nil {
+		return nil, err
+	}
+	l.posted[s.Name] = digests
+	if disk.number = inUse.Number; slices.Equal(disk.digests(), inUse.Packs) {
+		return disk, nil
+	}
+	return disk, l.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
+		inUse, err := tx.RuleSet(ctx, s.Name)
+		if err != nil {
+			return err
+		}
+		for _, p := range disk.packs {
+			if err := tx.PutPack(ctx, state.Pack{Digest: p.Digest, Name: p.Name, Version: p.Version, Path: p.Path, Content: p.Content, LoadedAt: l.now()}); err != nil {
+				return err
+			}
+		}
+		disk.number = inUse.Number + 1
+		return tx.PutRuleSet(ctx, s.Name, state.RuleSet{Number: disk.number, Packs: disk.digests()})
+	})
+}
+
+// current returns the set that was loaded, or a later one that another replica posted.
+func (l *ruleLoader) current(ctx context.Context, s *Sweep, loaded *ruleSet) (set *ruleSet, changed bool, err error) {
+	if !l.state.Shared() {
+		return loaded, false, nil
+	}
+	inUse, err := l.state.RuleSet(ctx, s.Name)
+	if err != nil || inUse.Number == loaded.number {
+		return loaded, false, err
+	}
+	if set, err = l.fromState(ctx, loaded, inUse); err != nil {
+		return nil, false, err
+	}
+	l.log.InfoContext(ctx, "another replica has posted other packs", "sweep", s.Name, "packs", len(set.packs))
+	return set, true, l.use(ctx, s, set, loaded)
+}
+
+// fromState returns the set with the packs that the state names.
+func (l *ruleLoader) fromState(ctx context.Context, loaded *ruleSet, inUse state.RuleSet) (*ruleSet, error) {
+	set := &ruleSet{fingerprint: loaded.fingerprint, number: inUse.Number}
+	for _, digest := range inUse.Packs {
+		stored, err := l.state.Pack(ctx, digest)
+		if err != nil {
+			return nil, err
+		}
+		pack, err := rules.Parse(stored.Path, stored.Content, l.options)
+		if err != nil {
+			set.problems = append(set.problems, strings.Split(err.Error(), "\n")...)
+		}
+		if pack != nil {
+			set.packs = append(set.packs, pack)
+		}
+	}
+	return set, nil
+}
+
+// use selects the rules of a set, keeps the last good versions of refused ones, and makes it that of the sweep.
+func (l *ruleLoader) use(ctx context.Context, s *Sweep, set, before *ruleSet) (err error) {
+	for _, pack := range set.packs {
 		selected, err := s.selected(pack.Rules)
 		if err != nil {
-			return nil, false, fmt.Errorf("sweep %s: %w", s.Name, err)
+			return fmt.Errorf("sweep %s: %w", s.Name, err)
 		}
 		set.rules = append(set.rules, selected...)
 	}
 	if len(set.problems) > 0 {
 		if before == nil {
 			if before, err = l.stored(ctx, s); err != nil {
-				return nil, false, err
+				return err
 			}
 		}
 		set.keep(before)
@@ -93,13 +190,13 @@ func (l *ruleLoader) load(ctx context.Context, s *Sweep) (set *ruleSet, changed 
 		l.log.ErrorContext(ctx, "rule refused", "sweep", s.Name, "problem", problem)
 	}
 	if len(set.rules) == 0 && len(set.problems) == 0 && s.Select != nil {
-		return nil, false, fmt.Errorf("sweep %s: select %q matches no rule in %s", s.Name, s.Select, strings.Join(s.Packs, ", "))
+		return fmt.Errorf("sweep %s: select %q matches no rule in %s", s.Name, s.Select, strings.Join(s.Packs, ", "))
 	}
 	if len(set.rules) == 0 {
-		return nil, false, fmt.Errorf("sweep %s: no usable rule in %s: %w", s.Name, strings.Join(s.Packs, ", "), errors.New(strings.Join(set.problems, "; ")))
+		return fmt.Errorf("sweep %s: no usable rule in %s: %w", s.Name, strings.Join(s.Packs, ", "), errors.New(strings.Join(set.problems, "; ")))
 	}
 	l.sets[s.Name] = set
-	return set, true, nil
+	return nil
 }
 
 // problems returns the mistakes in the packs of a sweep that was loaded, one line each.

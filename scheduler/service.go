@@ -135,7 +135,7 @@ func New(opts ServiceOptions) (*Service, error) {
 			claims: claims, state: opts.State, sinksOf: func(tenant string) ([]sink.EntrySink, error) { return opts.Sinks(resultsTenant(opts.Sweeps, tenant)) }, resendAfter: cmp.Or(opts.ResendAfter, DefaultResendAfter), now: opts.Now,
 			log: opts.Log, metrics: m, health: health, step: opts.Step, wake: make(chan struct{}, 1),
 		},
-		rules: &ruleLoader{options: opts.Rules, state: opts.State, log: opts.Log, sets: map[string]*ruleSet{}},
+		rules: &ruleLoader{options: opts.Rules, state: opts.State, now: opts.Now, log: opts.Log, sets: map[string]*ruleSet{}, posted: map[string][]string{}},
 		wake:  make(chan struct{}, 1), runNow: map[string]bool{}, memories: map[string]*memory{},
 		judging: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
@@ -146,6 +146,7 @@ type memory struct {
 	retryAt  time.Time // the last ticks failed
 	failures int       // in sequence
 	due      time.Time // since when a tick is due, but the tenant has not had its turn
+	dueAfter time.Time // the tick before that one
 	rest     time.Time // when a tick was scheduled that left blocks to the next one
 	stated   time.Time // when the coverage was last stated
 	recent   time.Time // up to which recent traces were judged by the API
@@ -246,13 +247,18 @@ func (s *Service) runPass(ctx context.Context, p *pass) (next time.Time, err err
 	if m.retryAt.After(now) {
 		return m.retryAt, nil
 	}
-	if m.due.IsZero() {
-		m.due = now
+	if m.due.IsZero() || !m.dueAfter.Equal(last) {
+		m.due, m.dueAfter = now, last
 	}
 	switch mine, err := s.claims.take(ctx, tenantWork(p.tenant), runNow || now.Sub(m.due) >= lateAfter); {
 	case err != nil:
 		return time.Time{}, err
 	case !mine:
+		for _, sweep := range p.sweeps { // posts the packs if they changed
+			if _, err := s.rulesOf(ctx, sweep); err != nil {
+				s.log.ErrorContext(ctx, "packs cannot be used", "error", err)
+			}
+		}
 		return now.Add(lateAfter), nil
 	}
 	t, err := s.tick(ctx, p, scheduled, missed)

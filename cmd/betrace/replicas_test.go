@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -120,4 +122,106 @@ func TestReplicasTakeOver(t *testing.T) {
 	code, stdout, stderr := betrace(t.Context(), "state", "verify", "--state", s.database)
 	require.Equal(t, exitOK, code, stdout+stderr)
 	t.Logf("takeover_seconds %.1f s", worst.Seconds())
+}
+
+// TestReplicasUseThePacksOfTheState runs two replicas with different packs on their disks. Both use those that were posted last:
+// no rule is loaded twice in turn.
+func TestReplicasUseThePacksOfTheState(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	database := postgresState(t)
+	pack, err := os.ReadFile("../../docs/examples/checkout.yaml")
+	require.NoError(t, err)
+	changed := bytes.ReplaceAll(pack, []byte("4500"), []byte("5500"))
+	require.NotEqual(t, pack, changed)
+	write := func(name string, content []byte) {
+		require.NoError(t, os.WriteFile(path(name), content, 0o600))
+	}
+	start := func(name string) *exec.Cmd {
+		write(name+".yaml", fmt.Appendf(nil, `
+state: %s
+signing: {key_file: %s}
+server: {address: "127.0.0.1:0"}
+tempo: {blocks: ../../docs/examples/tempo-blocks}
+sweeps:
+  - {name: all, schedule: "@every 1s", packs: [%s], start: 200000h, settle: 1m, hold: 0s}
+`, database, path("key.pem"), path(name)))
+		require.NoError(t, os.MkdirAll(path(name), 0o700))
+		cmd := exec.CommandContext(t.Context(), "betrace", "serve", "--config", path(name+".yaml"))
+		cmd.Stderr = os.Stderr
+		require.NoError(t, cmd.Start())
+		return cmd
+	}
+	var db *state.DB
+	loaded := func() (digests []string) {
+		require.NoError(t, db.View(t.Context(), func(ctx context.Context, r *state.Reader) error {
+			ledgers, err := r.Ledgers(ctx)
+			if err != nil || len(ledgers) == 0 {
+				return err
+			}
+			rules, err := r.LoadedRules(ctx, ledgers[0].ID)
+			for _, rule := range rules {
+				if rule.Ended.IsZero() {
+					digests = append(digests, rule.Digest)
+				}
+			}
+			return err
+		}))
+		return digests
+	}
+	events := func() int {
+		n := 0
+		for entry, err := range db.Entries(t.Context(), "", 1, 0) {
+			require.NoError(t, err)
+			if entry.Kind == "event" {
+				n++
+			}
+		}
+		return n
+	}
+	changes := func(before []string) {
+		t.Helper()
+		for end := time.Now().Add(patience); slices.Equal(loaded(), before); time.Sleep(100 * time.Millisecond) {
+			require.True(t, time.Now().Before(end), "the rules do not change")
+		}
+	}
+
+	require.NoError(t, os.Mkdir(path("old"), 0o700))
+	require.NoError(t, os.Mkdir(path("new"), 0o700))
+	write("old/pack.yaml", pack)
+	write("new/pack.yaml", pack)
+	first := start("old")
+	require.Eventually(t, func() bool {
+		var err error
+		db, err = state.OpenReadOnly(t.Context(), database)
+		return err == nil
+	}, patience, 100*time.Millisecond)
+	defer func() { require.NoError(t, db.Close()) }()
+	changes(nil)
+	before := loaded()
+	second := start("new")
+	time.Sleep(2 * time.Second)
+	eventsBefore := events() // one is about the configuration of the second one
+
+	// The one that does not have the tenant posts, and the other one follows.
+	write("new/pack.yaml", changed)
+	changes(before)
+	after := loaded()
+	time.Sleep(2 * time.Second)
+	require.NoError(t, first.Process.Kill())
+	require.Error(t, first.Wait())
+	time.Sleep(3 * time.Second) // the second one takes over, and changes nothing
+	require.Equal(t, after, loaded())
+	require.Equal(t, eventsBefore+1, events())
+
+	// A replica posts its packs when it starts.
+	first = start("old")
+	changes(after)
+	require.Equal(t, before, loaded())
+	for _, process := range []*exec.Cmd{first, second} {
+		require.NoError(t, process.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, process.Wait())
+	}
+	code, stdout, stderr := betrace(t.Context(), "state", "verify", "--state", database)
+	require.Equal(t, exitOK, code, stdout+stderr)
 }

@@ -13,7 +13,7 @@ import (
 // copiedTables are all tables but those about replicas, those that others refer to first.
 var copiedTables = []string{
 	"instance", "signing_keys", "blobs", "entries", "ledgers", "blocks", "sweeps", "loaded_rules", "holes", "violations", "corrections", "deliveries", "refused", "packs",
-	"mutes", "canaries", "capped_lists", "capped_violations",
+	"mutes", "canaries", "capped_lists", "capped_violations", "rule_sets",
 }
 
 // Copy copies all of one database into another, which must be empty, and returns the verification of the copy. The copy
