@@ -42,6 +42,7 @@ type content struct {
 	Mutes       []state.Mute         // since version 2
 	Canaries    []state.Canary       // since version 3
 	Capped      []state.ListedCapped // since version 4
+	RuleSet     state.RuleSet        // since version 5
 }
 
 // fixtureContent returns the content and the work of which its entries consist.
@@ -87,6 +88,7 @@ func fixtureContent() (content, []*statetest.Work) {
 		Deliveries: []state.Delivery{{Tenant: "acme", Entry: 2, Sink: "loki", Items: 3, State: state.DeliverySending, Tries: 1, NextAt: at(1), SentAt: at(2), RefileAt: at(3), Created: at(4), Error: "e"},
 			{Tenant: "acme", Entry: 2, Sink: "tempo", Items: 3, State: state.DeliveryNew, NextAt: at(2), Created: at(2)}},
 		Config:   "c0ffee",
+		RuleSet:  state.RuleSet{Number: 2, Packs: []string{"d"}},
 		Canaries: []state.Canary{{ID: "c2", Ledger: 1, Kind: state.KindSeeded, Sent: at(2)}, {ID: "c1", Ledger: 1, Kind: state.KindCanary, Sent: at(1), Found: at(3), Missed: at(2)}},
 		Capped:   []state.ListedCapped{{CappedList: list, CappedViolation: capped[0]}, {CappedList: list, CappedViolation: late}},
 		Mutes: []state.Mute{{ID: "m1", Tenant: "*", Pack: "payments", Rule: "rule-01", Service: "shop", Reason: "known", Actor: "ann", Salt: "5a17", Created: at(1), Until: at(2), Ended: at(3), EndedBy: "bob"},
@@ -115,6 +117,9 @@ func TestStateOfEarlierVersionsIsRead(t *testing.T) {
 			db := openAt(t, path)
 			want, works := fixtureContent()
 			key := writeContent(t, open(t), &want, works)
+			if filepath.Base(fixture) < "v5.db.gz" {
+				want.RuleSet = state.RuleSet{}
+			}
 			if filepath.Base(fixture) < "v4.db.gz" {
 				want.Capped = nil
 			}
@@ -187,6 +192,7 @@ func writeContent(t *testing.T, db *state.DB, c *content, works []*statetest.Wor
 		}
 		require.NoError(t, tx.PutConfig(ctx, c.Config))
 		require.NoError(t, tx.PutCanaries(ctx, c.Canaries))
+		require.NoError(t, tx.PutRuleSet(ctx, "all", c.RuleSet))
 		for _, m := range c.Mutes {
 			require.NoError(t, tx.PutMute(ctx, m))
 		}
@@ -197,6 +203,9 @@ func writeContent(t *testing.T, db *state.DB, c *content, works []*statetest.Wor
 		}
 		return tx.PutDeliveries(ctx, c.Deliveries)
 	})
+	require.NoError(t, db.Beat(t.Context(), "r1", "pid 1 on host"))
+	_, err = db.TakeClaim(t.Context(), "tenant acme", "r1", time.Hour, false)
+	require.NoError(t, err)
 	for _, w := range works {
 		c.Violations = append(c.Violations, w.Violations...)
 		c.Corrections = append(c.Corrections, w.Corrections...)
@@ -254,6 +263,8 @@ func readContent(t *testing.T, db *state.DB) (c content) {
 	c.Mutes, err = db.Mutes(ctx)
 	require.NoError(t, err)
 	c.Canaries, err = db.Canaries(ctx, 1, time.Time{})
+	require.NoError(t, err)
+	c.RuleSet, err = db.RuleSet(ctx, "all")
 	require.NoError(t, err)
 	c.Capped, err = db.CappedOfTraces(ctx, "acme", []trace.ID{{1}, {2}, {3}})
 	require.NoError(t, err)

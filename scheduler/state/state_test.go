@@ -146,7 +146,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"an empty file, to read", both(empty)[1:], "the database is empty"},
 		{"a text", both(text), "file is not a database"},
 		{"another program's database", both(foreign), "the file is a database of another program"},
-		{"a newer version", both(newer), "its schema version is 99, and this version of betrace supports versions up to 6: use a newer betrace"},
+		{"a newer version", both(newer), "its schema version is 99, and this version of betrace supports versions up to 5: use a newer betrace"},
 	} {
 		for _, open := range c.opens {
 			db, err := open()

@@ -12,3 +12,9 @@ CREATE TABLE claims (
     token   BIGINT           NOT NULL,
     busy    BOOLEAN          NOT NULL
 );
+
+CREATE TABLE rule_sets (
+    sweep  TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    number BIGINT           NOT NULL,
+    packs  TEXT             NOT NULL
+);
