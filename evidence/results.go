@@ -81,6 +81,8 @@ const (
 	OutcomeExpired = "expired"
 	// OutcomeBefore means that the block has only data from before the beginning of coverage.
 	OutcomeBefore = "before"
+	// OutcomeSkipped means that the block was not read, because ticks were missed and the sweep does not catch up.
+	OutcomeSkipped = "skipped"
 )
 
 // BlockResult is the outcome of one block.

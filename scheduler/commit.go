@@ -416,6 +416,8 @@ func (w *entryWriter) results() *evidence.Results {
 			outcome = evidence.OutcomeImplied
 		case b.State == state.BlockAside:
 			outcome = evidence.OutcomeAside
+		case b.State == state.BlockBefore && b.Reason == HoleSkipped:
+			outcome = evidence.OutcomeSkipped
 		case b.State == state.BlockBefore:
 			outcome = evidence.OutcomeBefore
 		default:

@@ -19,6 +19,8 @@ const (
 	HoleError = "error"
 	// HoleUnread is the reason for a window that could not be read completely by Tempo's API.
 	HoleUnread = "unread"
+	// HoleSkipped is the reason for data that was not judged because ticks were missed, and the sweep does not catch up.
+	HoleSkipped = "skipped by catch_up"
 	// HoleCanary is the reason for a canary or a seeded violation that was not found.
 	HoleCanary = "canary missed"
 	// HoleAside is the reason for a block that cannot be read.

@@ -35,6 +35,10 @@ var HoleReasons = []HoleReason{
 		"Their spans are lost. Keep the service running, and let Tempo keep blocks longer than an outage may last.",
 	},
 	{
+		HoleSkipped, "Ticks were missed, and by its setting catch_up the sweep does not judge all that they would have judged.",
+		"Judge the range with betrace scan, --from, --to and the rule's pack, or set catch_up to all.",
+	},
+	{
 		HoleUnread, "Tempo's API did not return this window completely in several ticks.",
 		"Read the error and remove its cause, for example a limit of Tempo's search. Then judge the window with betrace scan, --from and --to.",
 	},

@@ -228,6 +228,12 @@ func (h *history) tick() error {
 			next = next.Readable(id)
 		}
 	}
+	if h.one(10, skips) {
+		skipped, hole, n := next.Skip(clock().Add(-h.upTo(3*time.Hour)), h.maxTraceDuration)
+		if next = skipped; n > 0 {
+			holes = append(holes, hole)
+		}
+	}
 	taken := next.Take(clock(), h.o.Hold, h.limits)
 	if h.one(6, slowReadings) {
 		for range 1 + h.IntN(5) {

@@ -139,5 +139,15 @@ func (s *Schedule) Due(last, now time.Time) (tick time.Time, missed int) {
 	return tick, missed
 }
 
+// Previous returns the last time of the schedule before t. It is zero if there is none within ten years.
+func (s *Schedule) Previous(t time.Time) time.Time {
+	for back := time.Minute; back < 10*365*24*time.Hour; back *= 2 {
+		if previous, _ := s.Due(t.Add(-back), t.Add(-1)); !previous.IsZero() {
+			return previous
+		}
+	}
+	return time.Time{}
+}
+
 // String returns the expression and the time zone.
 func (s *Schedule) String() string { return s.Expression + " " + cmp.Or(s.TimeZone, "UTC") }

@@ -87,3 +87,17 @@ func TestMissedTicksAreCounted(t *testing.T) {
 	require.Equal(t, at("12:30:00"), tick)
 	require.Equal(t, 5, missed)
 }
+
+func TestPreviousTimes(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 5, 0, 0, time.UTC)
+	for expression, want := range map[string]time.Time{
+		"*/5 * * * *": at.Add(-5 * time.Minute),
+		"@every 1s":   at.Add(-time.Second),
+		"0 3 * * *":   time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC),
+		"0 0 29 2 *":  time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC),
+	} {
+		s, err := ParseSchedule(expression, "")
+		require.NoError(t, err)
+		require.Equal(t, want, s.Previous(at), expression)
+	}
+}

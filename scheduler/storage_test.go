@@ -31,12 +31,13 @@ const (
 	ruleChanges   modelFault = "rules"     // rules that are added, changed or removed
 	bounds        modelFault = "limits"    // limits on the blocks of a tick
 	crashes       modelFault = "crash"     // ticks that end before their commit
+	skips         modelFault = "skip"      // ticks that skip old data, because others were missed
 	slowReadings  modelFault = "slow"      // readings during which blocks are compacted or deleted
 )
 
 var modelFaults = []modelFault{
 	lateSpans, clientClocks, copies, interruptions, backups, outages, serviceClock, unstable, badMeta, badData, leftovers, expiry, erasure,
-	ruleChanges, bounds, crashes, slowReadings,
+	ruleChanges, bounds, crashes, slowReadings, skips,
 }
 
 // modelSpan is a span, whose index is its ID. Start and end are equal.

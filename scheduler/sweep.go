@@ -43,9 +43,25 @@ type Sweep struct {
 	Recent time.Duration
 	// Hold is the time that a block rests before it is judged, because its replicas come a little later.
 	Hold time.Duration
+	// CatchUp selects the data that is judged after ticks were missed.
+	CatchUp CatchUp
 	// Limits bound one tick.
 	Limits Limits
 }
+
+// CatchUp selects the data that is judged after ticks were missed, because the service did not run, the sweep was paused, or
+// ticks failed or took too long. The rest is a hole. The empty value is [CatchUpAll].
+type CatchUp string
+
+// The ways to catch up. A tick at a time has the window of trace starts up to settle before that time.
+const (
+	// CatchUpAll judges all.
+	CatchUpAll CatchUp = "all"
+	// CatchUpLatest judges the window of the last due tick, and later ones.
+	CatchUpLatest CatchUp = "latest"
+	// CatchUpNone judges later windows only.
+	CatchUpNone CatchUp = "none"
+)
 
 // Defaults of a sweep.
 const (
@@ -86,6 +102,8 @@ func CheckSweeps(sweeps []Sweep) error {
 			fail("sweep %s: recheck %s must be longer than settle %s, or 0", s.Name, s.Recheck, s.Settle)
 		case s.Start < 0 || s.Settle < 0 || s.Recheck < 0 || s.Recent < 0 || s.Hold < 0 || s.Jitter < 0 || s.Canary < 0 || s.Seeded < 0:
 			fail("sweep %s: start, settle, recheck, recent, hold, jitter, canary and seeded_violation must be 0 or more", s.Name)
+		case !slices.Contains([]CatchUp{"", CatchUpAll, CatchUpLatest, CatchUpNone}, s.CatchUp):
+			fail("sweep %s: catch_up is %q: want all, latest or none", s.Name, s.CatchUp)
 		case s.Limits.areNegative():
 			fail("sweep %s: limits must be 0 or more", s.Name)
 		}
@@ -93,8 +111,8 @@ func CheckSweeps(sweeps []Sweep) error {
 			if s.sharesTenant(&other) && s.ResultsTenant != other.ResultsTenant {
 				fail("sweeps %s and %s read the same tenant: results_tenant must be equal, because a violation is filed once", other.Name, s.Name)
 			}
-			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Recheck != other.Recheck || s.Recent != other.Recent || s.Hold != other.Hold || s.Start != other.Start || s.Jitter != other.Jitter || s.Canary != other.Canary || s.Seeded != other.Seeded || s.Limits != other.Limits) {
-				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, recheck, recent, hold, jitter, canary, seeded_violation and limits must be equal, or the schedules different", other.Name, s.Name)
+			if s.Schedule != nil && other.Schedule != nil && s.sharesPass(&other) && (s.Settle != other.Settle || s.Recheck != other.Recheck || s.Recent != other.Recent || s.Hold != other.Hold || s.Start != other.Start || s.Jitter != other.Jitter || s.Canary != other.Canary || s.Seeded != other.Seeded || s.catchUp() != other.catchUp() || s.Limits != other.Limits) {
+				fail("sweeps %s and %s have the same schedule and so read blocks together: start, settle, recheck, recent, hold, jitter, canary, seeded_violation, catch_up and limits must be equal, or the schedules different", other.Name, s.Name)
 			}
 		}
 	}
@@ -117,11 +135,16 @@ func (s *Sweep) describe() string {
 	if s.Seeded > 0 {
 		text += "; seeded_violation " + s.Seeded.String()
 	}
+	if s.catchUp() != CatchUpAll {
+		text += "; catch_up " + string(s.CatchUp)
+	}
 	if s.ResultsTenant != "" {
 		text += "; results_tenant " + s.ResultsTenant
 	}
 	return text
 }
+
+func (s *Sweep) catchUp() CatchUp { return cmp.Or(s.CatchUp, CatchUpAll) }
 
 // sharesPass reports whether two sweeps read the blocks of a tenant together.
 func (s *Sweep) sharesPass(other *Sweep) bool {

@@ -191,6 +191,7 @@ func (t *tick) choose(ctx context.Context) error {
 			t.log.WarnContext(ctx, "block cannot be read", "tenant", t.pass.tenant, "block", f.ID, "error", f.Err)
 		}
 	}
+	t.skipMissed(ctx, t.catchUpFrom())
 	t.taken = t.ledger.take(t.now(), sweep.Hold, sweep.Limits, t.compiled.rates)
 	t.limited = len(t.taken) < len(t.ledger.Take(t.now(), sweep.Hold, Limits{}))
 	return nil

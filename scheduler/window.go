@@ -75,12 +75,17 @@ func (t *tick) runWindow(ctx context.Context) error {
 	}
 }
 
-// readUpTo returns the time as of which the sweep has read.
+// readUpTo returns the time as of which the sweep has read, or from which it continues after missed ticks.
 func (t *tick) readUpTo() time.Time {
-	if last := t.before.ListedAt; !last.IsZero() {
-		return last
+	settle := t.pass.sweeps[0].Settle
+	last := t.before.ListedAt
+	if last.IsZero() {
+		last = t.before.Begins.Add(settle)
 	}
-	return t.before.Begins.Add(t.pass.sweeps[0].Settle)
+	if from := t.catchUpFrom(); !from.IsZero() {
+		last = later(last, from.Add(settle))
+	}
+	return last
 }
 
 // judgeUpTo moves the time as of which the sweep has read by at most the length, and judges the windows before it.
@@ -100,10 +105,15 @@ func (t *tick) judgeUpTo(ctx context.Context, length time.Duration) error {
 	t.step("tick listed")
 
 	first := APIWindow{From: later(t.before.Watermark, t.before.Begins), To: asOf.Add(-sweep.Settle)}
+	judged := first.From
+	if from := t.catchUpFrom(); judged.Before(from) {
+		first.From = from
+		t.addSkipped(ctx, state.Hole{From: judged, To: from, Reason: HoleSkipped, Subject: fmt.Sprintf("%d ticks were missed", t.missed)})
+	}
 	windows := []APIWindow{first}
 	if sweep.Recheck > 0 {
-		again := APIWindow{From: later(last.Add(-sweep.Recheck), t.before.Begins), To: asOf.Add(-sweep.Recheck), Recheck: true}
-		again.To = earlier(again.To, first.From) // what is judged now need not be judged again yet
+		again := APIWindow{From: later(t.before.ListedAt.Add(-sweep.Recheck), t.before.Begins), To: asOf.Add(-sweep.Recheck), Recheck: true}
+		again.To = earlier(again.To, judged) // what is judged now need not be judged again yet
 		windows = append(windows, again)
 	}
 	windows = slices.DeleteFunc(windows, func(w APIWindow) bool { return !w.From.Before(w.To) })

@@ -52,6 +52,7 @@ type sweepConfig struct {
 	Canary        time.Duration `yaml:"canary,omitempty"`
 	Seeded        time.Duration `yaml:"seeded_violation,omitempty"`
 	ResultsTenant string        `yaml:"results_tenant,omitempty"`
+	CatchUp       string        `yaml:"catch_up"`
 	Limits        sweepLimits   `yaml:"limits"`
 }
 
@@ -70,7 +71,7 @@ type sweepLimits struct {
 func newSweep() sweepConfig {
 	return sweepConfig{
 		TimeZone: "UTC", Tenants: []string{scheduler.AllTenants}, Start: scheduler.DefaultStart, Settle: scheduler.DefaultSettle, Recheck: scheduler.DefaultRecheck,
-		Hold: scheduler.DefaultHold, Limits: sweepLimits{Bytes: scheduler.DefaultTickBytes, Violations: scheduler.DefaultViolations},
+		Hold: scheduler.DefaultHold, CatchUp: string(scheduler.CatchUpAll), Limits: sweepLimits{Bytes: scheduler.DefaultTickBytes, Violations: scheduler.DefaultViolations},
 	}
 }
 
@@ -106,6 +107,7 @@ func (s *sweepConfig) settings() []setting {
 		{key: "canary", field: &s.Canary, help: "time between two harmless traces that the sweep writes to tempo.otlp and must find in the blocks, as 5m; 0 is none"},
 		{key: "seeded_violation", field: &s.Seeded, help: "time between two traces that the sweep writes to tempo.otlp and must find in violation of a rule that is part of BeTrace, as 1h; 0 is none"},
 		{key: "results_tenant", field: &s.ResultsTenant, help: "tenant of Tempo and Loki that receives the results; the default is the tenant of the traces"},
+		{key: "catch_up", field: &s.CatchUp, help: "data that is judged after ticks were missed: all; latest, the window of the last due tick; or none; the rest is a hole"},
 		{key: "limits.blocks", field: &s.Limits.Blocks, help: "maximum number of blocks that one tick judges; the next tick judges the rest at once; 0 is unlimited"},
 		{key: "limits.traces", field: &s.Limits.Traces, help: "maximum number of traces in these blocks; 0 is unlimited"},
 		{key: "limits.bytes", field: &s.Limits.Bytes, help: "maximum size of these blocks; 0 is unlimited"},
@@ -255,7 +257,7 @@ func (c *config) sweeps() ([]scheduler.Sweep, error) {
 			}
 		}
 		all = append(all, scheduler.Sweep{
-			Select: selector, Jitter: s.Jitter, Canary: s.Canary, Seeded: s.Seeded, ResultsTenant: s.ResultsTenant,
+			Select: selector, Jitter: s.Jitter, Canary: s.Canary, Seeded: s.Seeded, ResultsTenant: s.ResultsTenant, CatchUp: scheduler.CatchUp(s.CatchUp),
 			Name: s.Name, Schedule: schedule, Tenants: s.Tenants, Packs: s.Packs, Start: s.Start, Settle: s.Settle, Recheck: s.Recheck, Recent: s.Recent, Hold: s.Hold,
 			Limits: scheduler.Limits(s.Limits),
 		})

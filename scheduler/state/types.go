@@ -59,7 +59,8 @@ const (
 	BlockPending BlockState = "pending"
 	// BlockJudged has only spans that were judged.
 	BlockJudged BlockState = "judged"
-	// BlockBefore has only data from before the beginning of the ledger.
+	// BlockBefore has only data from before the beginning of the ledger, or data that was skipped after missed ticks. Then
+	// a hole has its range, and Reason is that of the hole.
 	BlockBefore BlockState = "before"
 	// BlockAside could not be read several times. It is waiting again once it can be read.
 	BlockAside BlockState = "aside"
