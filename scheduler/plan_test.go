@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/betracehq/betrace/rules"
+	"github.com/betracehq/betrace/scheduler/state"
 	"github.com/betracehq/betrace/trace/tracetest"
 )
 
@@ -14,7 +15,7 @@ func TestCompiledRulesAreKeptUntilTheyChange(t *testing.T) {
 	require.NoError(t, err)
 	schedule, err := ParseSchedule("@every 1m", "")
 	require.NoError(t, err)
-	service, err := New(ServiceOptions{})
+	service, err := New(ServiceOptions{State: &state.DB{}})
 	require.NoError(t, err)
 	of := func(tenant string, rs []*rules.Rule) *tick {
 		p := &pass{tenant: tenant, sweeps: []*Sweep{{Name: "all", Schedule: schedule}}}
