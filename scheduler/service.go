@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/evidence/sink"
@@ -122,6 +123,8 @@ func New(opts ServiceOptions) (*Service, error) {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	m := newMetrics(opts.Registerer)
+	promauto.With(opts.Registerer).NewCounterFunc(prometheus.CounterOpts{Name: "betrace_state_commits_total", Help: "Transactions that changed the state."},
+		func() float64 { return float64(opts.State.Commits()) })
 	m.configSuccess.Set(1)
 	claims := newClaims(opts.State, opts.Log)
 	health := &stateHealth{count: m.stateErrors, failed: map[string]error{}}

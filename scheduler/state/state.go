@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/betracehq/betrace/evidence"
@@ -39,7 +40,8 @@ type DB struct {
 	write *sql.DB
 	read  *sql.DB
 	// beat is for the sign of life of a replica, which must not wait for a transaction. It is nil if the database is not shared.
-	beat *sql.DB
+	beat    *sql.DB
+	commits atomic.Int64
 }
 
 // Reader has the methods that read. They see the committed data in a [DB], one moment of it in [DB.View], and also
@@ -221,6 +223,7 @@ func (db *DB) Write(ctx context.Context, f func(context.Context, *Tx) error) (er
 			return fmt.Errorf("state: commit: %w", err)
 		}
 	}
+	db.commits.Add(1)
 	return nil
 }
 
@@ -249,6 +252,9 @@ func (db *DB) Close() error {
 	}
 	return nil
 }
+
+// Commits returns the number of transactions that [DB.Write] has committed.
+func (db *DB) Commits() int64 { return db.commits.Load() }
 
 // Shared reports whether other replicas may use the database.
 func (db *DB) Shared() bool { return db.beat != nil }

@@ -29,6 +29,8 @@ var figures = []struct {
 	{[]string{"late_bytes_vs_one_scan"}, lateBytes},
 	{[]string{"tick_overhead_ms", "tick_commit_ms"}, tickOverhead},
 	{[]string{"violations_per_second_delivered"}, delivery},
+	{[]string{"listing_10000_blocks_seconds", "listing_10000_blocks_tick_rss_mib"}, listing},
+	{[]string{"idle_1000_sweeps_cores", "idle_1000_sweeps_rss_mib", "idle_database_writes_per_minute"}, idle},
 	{[]string{"restart_seconds", "restart_first_tick_seconds"}, restart},
 }
 
@@ -42,6 +44,7 @@ type bench struct {
 	violations int // of the state that is restarted
 	delivered  int // traces with violations that are delivered
 	repeat     int // of the restart
+	idle       time.Duration
 }
 
 func (b *bench) progress(format string, args ...any) {
@@ -84,6 +87,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&b.delivered, "delivered", 20_000, "number of traces with violations for the deliveries")
 	flag.IntVar(&b.violations, "violations", 1_000_000, "number of violations in the state that is opened at a restart")
 	flag.IntVar(&b.repeat, "repeat", 5, "number of restarts; figures are medians")
+	flag.DurationVar(&b.idle, "idle", 15*time.Minute, "time for which sweeps without new data are measured")
 	flag.Parse()
 	selected, err := regexp.Compile(*pattern)
 	if err != nil {
