@@ -24,6 +24,7 @@ type signingConfig struct{ KeyFile string }
 type serverConfig struct {
 	Address string
 	PProf   bool
+	TLS     serverTLS
 }
 
 // outboxConfig controls the delivery of violations, corrections and statements.
@@ -136,6 +137,13 @@ func (c *config) serviceSettings() []setting {
 		{key: "state", flag: "state", field: &c.State, help: "`file` of the service's state (SQLite), or URL of a PostgreSQL database (postgres://user@host/database; the password is in PGPASSWORD or PGPASSFILE)"},
 		{key: "signing.key_file", flag: "signing-key", field: &c.Signing.KeyFile, help: "`file` with the Ed25519 key that signs entries (PEM); the default is the state's name with .key.pem, which is made for a new state; PostgreSQL has no default"},
 		{key: "server.address", flag: "address", field: &c.Server.Address, help: "`host:port` of the HTTP server of the service"},
+		{key: "server.tls.cert_file", field: &c.Server.TLS.CertFile, help: "certificate (PEM) of the server, which then uses HTTPS; it is read again for each connection"},
+		{key: "server.tls.key_file", field: &c.Server.TLS.KeyFile, help: "key of that certificate"},
+		{key: "server.tls.client_ca_file", field: &c.Server.TLS.ClientCAFile, help: "certificates (PEM) of which clients must have one or be signed by one"},
+		{key: "server.tls.ca_file", field: &c.Server.TLS.CAFile, help: "for commands that send requests to the service: certificates that sign that of the server; the default is cert_file itself"},
+		{key: "server.tls.client_cert_file", field: &c.Server.TLS.ClientCertFile, help: "for these commands: certificate of the client"},
+		{key: "server.tls.client_key_file", field: &c.Server.TLS.ClientKeyFile, help: "for these commands: key of that certificate"},
+		{key: "server.tls.server_name", field: &c.Server.TLS.ServerName, help: "for these commands: required name in the server's certificate, if not the host in server.address"},
 		{key: "server.pprof", field: &c.Server.PProf, help: "serve profiles under /debug/pprof/"},
 		{key: "outbox.max_items", field: &c.Outbox.MaxItems, help: "number of violations, corrections and statements that may wait for a sink; sweeps pause when it is reached"},
 		{key: "outbox.resend_after", field: &c.Outbox.ResendAfter, help: "time after which an item that a sink does not have is sent again"},
@@ -233,6 +241,9 @@ func (c *config) validateService(fail func(format string, args ...any)) {
 		if (s.Canary > 0 || s.Seeded > 0) && c.Tempo.OTLP == "" {
 			fail("sweep %s: canary and seeded_violation are written to Tempo: set tempo.otlp", s.Name)
 		}
+	}
+	if err := c.Server.TLS.check(); err != nil {
+		fail("%w", err)
 	}
 	if _, err := c.logger(io.Discard); err != nil {
 		fail("%w", err)

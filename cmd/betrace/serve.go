@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -95,6 +96,13 @@ func (p *program) serveUntilReload(ctx context.Context, reload *configReload) (n
 	listener, err := listen.Listen(ctx, "tcp", p.config.Server.Address)
 	if err != nil {
 		return nil, fmt.Errorf("server.address: %w", err)
+	}
+	if p.config.Server.TLS.isOn() {
+		config, err := p.config.Server.TLS.server()
+		if err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		listener = tls.NewListener(listener, config)
 	}
 	if err := s.service.RecordConfig(ctx); err != nil {
 		return nil, errors.Join(err, listener.Close())

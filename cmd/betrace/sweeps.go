@@ -315,7 +315,12 @@ func (p *program) askService(ctx context.Context, path string, body, answer any)
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	address := p.serviceAddress()
-	target := url.URL{Scheme: "http", Host: address, Path: "/api/v1/" + path}
+	scheme, client, err := p.config.Server.TLS.client()
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	target := url.URL{Scheme: scheme, Host: address, Path: "/api/v1/" + path}
 	content, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("request to the service: %w", err)
@@ -324,7 +329,7 @@ func (p *program) askService(ctx context.Context, path string, body, answer any)
 	if err != nil {
 		return fmt.Errorf("server.address %s: %w", address, err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		var dial *net.OpError
 		if errors.As(err, &dial) && dial.Op == "dial" {
