@@ -56,6 +56,7 @@ type ruleLoader struct {
 	log     *slog.Logger
 	mu      sync.Mutex
 	sets    map[string]*ruleSet // by sweep
+	files   map[string]*ruleSet // as they were last read, by their paths
 	posted  map[string][]string // digests of the packs on the disk of this replica when it last posted or compared them, by sweep
 	forget  atomic.Bool         // read the files at the next calls, even if they seem unchanged
 }
@@ -67,6 +68,7 @@ func (l *ruleLoader) load(ctx context.Context, s *Sweep) (set *ruleSet, changed 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.forget.Swap(false) {
+		clear(l.files)
 		for _, set := range l.sets {
 			set.fingerprint = ""
 		}
@@ -83,16 +85,28 @@ func (l *ruleLoader) load(ctx context.Context, s *Sweep) (set *ruleSet, changed 
 	case err == nil && before != nil && before.fingerprint == fingerprint:
 		return l.current(ctx, s, before)
 	}
-	packs, err := rules.Load(s.Packs, l.options)
-	set = &ruleSet{packs: packs, fingerprint: fingerprint}
-	if err != nil {
-		set.problems = strings.Split(err.Error(), "\n")
-	}
+	set = &ruleSet{fingerprint: fingerprint}
+	set.packs, set.problems = l.read(s.Packs, fingerprint)
 	if !l.state.Shared() {
 		return set, true, l.use(ctx, s, set, before)
 	}
 	set, err = l.agree(ctx, s, set, before)
 	return set, true, err
+}
+
+// read returns the packs in files and folders, and their mistakes. Sweeps with the same paths share the packs.
+func (l *ruleLoader) read(paths []string, fingerprint string) (packs []*rules.Pack, problems []string) {
+	key := strings.Join(paths, "\n")
+	known := l.files[key]
+	if known == nil || known.fingerprint != fingerprint || fingerprint == "" {
+		packs, err := rules.Load(paths, l.options)
+		known = &ruleSet{packs: packs, fingerprint: fingerprint}
+		if err != nil {
+			known.problems = strings.Split(err.Error(), "\n")
+		}
+		l.files[key] = known
+	}
+	return slices.Clone(known.packs), slices.Clone(known.problems)
 }
 
 // Replicas may have different packs on their disks, as during the deployment of a new version. All use those that the state

@@ -24,6 +24,7 @@ func TestCompiledRulesAreKeptUntilTheyChange(t *testing.T) {
 	first := of("a", pack.Rules).plan()
 	require.Same(t, first, of("a", append([]*rules.Rule{}, pack.Rules...)).plan())
 	require.NotSame(t, first, of("b", pack.Rules[1:]).plan())
+	require.Same(t, first, of("c", pack.Rules).plan(), "passes share it")
 	require.Same(t, first, of("a", pack.Rules).plan(), "another pass changes nothing")
 
 	again, err := rules.Parse("tracetest.yaml", []byte(tracetest.Pack), rules.Options{})

@@ -96,10 +96,11 @@ type Service struct {
 	mu                 sync.Mutex
 	runNow             map[string]bool    // sweeps to run at once
 	memories           map[string]*memory // by pass
+	plans              []sharedPlan
 	claims             *claims
 	judging            chan struct{} // holds an element for each tick that judges
 	tenants            atomic.Int64  // of the passes
-	storageIsEmpty     bool          // by the last list of tenants
+	storageIsEmpty     atomic.Bool   // by the last list of tenants
 }
 
 // New returns a service. It makes no request.
@@ -138,7 +139,7 @@ func New(opts ServiceOptions) (*Service, error) {
 			claims: claims, state: opts.State, sinksOf: func(tenant string) ([]sink.EntrySink, error) { return opts.Sinks(resultsTenant(opts.Sweeps, tenant)) }, resendAfter: cmp.Or(opts.ResendAfter, DefaultResendAfter), now: opts.Now,
 			log: opts.Log, metrics: m, health: health, step: opts.Step, wake: make(chan struct{}, 1),
 		},
-		rules: &ruleLoader{options: opts.Rules, state: opts.State, now: opts.Now, log: opts.Log, sets: map[string]*ruleSet{}, posted: map[string][]string{}},
+		rules: &ruleLoader{options: opts.Rules, state: opts.State, now: opts.Now, log: opts.Log, sets: map[string]*ruleSet{}, files: map[string]*ruleSet{}, posted: map[string][]string{}},
 		wake:  make(chan struct{}, 1), runNow: map[string]bool{}, memories: map[string]*memory{},
 		judging: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
@@ -201,8 +202,9 @@ func (s *Service) passes(ctx context.Context) ([]*pass, error) {
 			if err != nil {
 				return nil, err
 			}
-			if isEmpty := len(found) == 0; isEmpty != s.storageIsEmpty {
-				if s.storageIsEmpty = isEmpty; isEmpty {
+			isEmpty := len(found) == 0
+			if s.storageIsEmpty.Swap(isEmpty) != isEmpty {
+				if isEmpty {
 					s.log.WarnContext(ctx, "the storage has no tenant; nothing is judged until it has one", "storage", s.source)
 				}
 			}

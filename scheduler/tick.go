@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"weak"
 
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/analyzer/engine"
@@ -206,10 +207,31 @@ type passPlan struct {
 	window time.Duration
 }
 
+// sharedPlan is the compiled form of rules that several passes may use.
+type sharedPlan struct {
+	rules []*rules.Rule
+	plan  weak.Pointer[engine.Plan]
+}
+
+// compile returns the compiled form of rules, which is that of another pass with the same rules if there is one.
+func (s *Service) compile(rs []*rules.Rule) *engine.Plan {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plans = slices.DeleteFunc(s.plans, func(p sharedPlan) bool { return p.plan.Value() == nil })
+	for _, p := range s.plans {
+		if plan := p.plan.Value(); plan != nil && slices.Equal(p.rules, rs) {
+			return plan
+		}
+	}
+	plan := engine.Compile(rs)
+	s.plans = append(s.plans, sharedPlan{rs, weak.Make(plan)})
+	return plan
+}
+
 // plan returns the compiled form of the rules. Compilation may take longer than the rest of a small tick.
 func (t *tick) plan() *engine.Plan {
 	if t.compiled.plan == nil || !slices.Equal(t.compiled.rules, t.rules) {
-		t.compiled = passPlan{rules: t.rules, plan: engine.Compile(t.rules)}
+		t.compiled = passPlan{rules: t.rules, plan: t.compile(t.rules)}
 	}
 	return t.compiled.plan
 }
