@@ -1,13 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 
-	promconfig "github.com/prometheus/common/config"
-	"github.com/prometheus/exporter-toolkit/web"
+	"github.com/betracehq/betrace/tempoclient"
 )
 
 // serverTLS are the settings of TLS for the HTTP server of the service, and for the commands that send requests to it.
@@ -34,30 +36,41 @@ func (t *serverTLS) check() error {
 // server returns the configuration of the server. The certificate is read again for each connection, so that it can be
 // renewed.
 func (t *serverTLS) server() (*tls.Config, error) {
-	c := web.TLSConfig{TLSCertPath: t.CertFile, TLSKeyPath: t.KeyFile, MinVersion: tls.VersionTLS12}
-	if t.ClientCAFile != "" {
-		c.ClientAuth, c.ClientCAs = "RequireAndVerifyClientCert", t.ClientCAFile
+	config := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("server.tls: %w", err)
+		}
+		return &pair, nil
+	}}
+	if _, err := config.GetCertificate(nil); err != nil { // a wrong file is an error at the start
+		return nil, err
 	}
-	config, err := web.ConfigToTLSConfig(&c)
-	if err != nil {
-		return nil, fmt.Errorf("server.tls: %w", err)
+	if t.ClientCAFile != "" {
+		pem, err := os.ReadFile(t.ClientCAFile)
+		if err != nil {
+			return nil, fmt.Errorf("server.tls.client_ca_file: %w", err)
+		}
+		config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+		if !config.ClientCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("server.tls.client_ca_file: %s contains no PEM certificate", t.ClientCAFile)
+		}
 	}
 	return config, nil
 }
 
-// client returns the scheme of the service and a client for requests to it, which trusts the certificate of the service itself
-// if no authority is named.
+// client returns the scheme of the service and a client for requests to it, which also trusts the certificate of the service
+// itself if no authority is named.
 func (t *serverTLS) client() (scheme string, client *http.Client, err error) {
+	scheme = "https"
 	if !t.isOn() && t.CAFile == "" {
-		return "http", http.DefaultClient, nil
+		scheme = "http"
 	}
-	c := promconfig.TLSConfig{CAFile: t.CAFile, CertFile: t.ClientCertFile, KeyFile: t.ClientKeyFile, ServerName: t.ServerName}
-	if c.CAFile == "" {
-		c.CAFile = t.CertFile
-	}
-	config, err := promconfig.NewTLSConfig(&c)
+	client, err = tempoclient.Access{
+		CAFile: cmp.Or(t.CAFile, t.CertFile), CertFile: t.ClientCertFile, KeyFile: t.ClientKeyFile, ServerName: t.ServerName,
+	}.HTTPClient()
 	if err != nil {
 		return "", nil, fmt.Errorf("server.tls: %w", err)
 	}
-	return "https", &http.Client{Transport: &http.Transport{TLSClientConfig: config, Proxy: http.ProxyFromEnvironment}}, nil
+	return scheme, client, nil
 }
