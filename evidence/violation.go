@@ -121,14 +121,16 @@ func spanIDs(text string) (trace.ID, trace.SpanID) {
 var OwnAttributes = []columnar.AttributeKey{
 	{Scope: columnar.ScopeSpan, Key: AttrViolationID}, {Scope: columnar.ScopeSpan, Key: AttrCorrectionID},
 	{Scope: columnar.ScopeSpan, Key: AttrCanaryID}, {Scope: columnar.ScopeSpan, Key: AttrSeededID},
+	{Scope: columnar.ScopeSpan, Key: AttrInternalID},
 }
 
 // IsOwn reports whether BeTrace itself wrote trace t of a batch. Such a trace is not judged. The IDs of all its
-// spans derive from the ID of the violation, correction, canary or seeded violation that they carry; the name of the service is not considered.
+// spans derive from the ID of the violation, correction, canary or seeded violation that they carry, or from their [AttrInternalID]; the name of the service is not considered.
 // The batch must contain [OwnAttributes].
 func IsOwn(b *columnar.Batch, t int) bool {
 	return derives(b, t, AttrViolationID, SpanIDs) || derives(b, t, AttrCorrectionID, CorrectionSpanIDs) ||
-		derives(b, t, AttrCanaryID, CanarySpanIDs) || derives(b, t, AttrSeededID, SeededSpanIDs)
+		derives(b, t, AttrCanaryID, CanarySpanIDs) || derives(b, t, AttrSeededID, SeededSpanIDs) ||
+		derives(b, t, AttrInternalID, InternalSpanIDs)
 }
 
 // derives reports whether the IDs of all spans of trace t derive from the values of an attribute.

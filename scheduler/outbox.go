@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/betracehq/betrace/evidence/sink"
@@ -39,6 +41,7 @@ const (
 // A delivery in the state new was never sent, so its sink is not searched before. One in the state sending may have been
 // sent in part, so the sink is searched and only the rest is sent.
 type outbox struct {
+	tracer      trace.Tracer
 	claims      *claims
 	state       *state.DB
 	sinksOf     func(tenant string) ([]sink.EntrySink, error)
@@ -169,7 +172,8 @@ func (o *outbox) deliverDue(ctx context.Context) (any bool, err error) {
 // deliver makes one attempt of a delivery. An error of the sink is recorded in the delivery; deliver returns errors of the
 // state and the end of the context.
 func (o *outbox) deliver(ctx context.Context, d state.Delivery) error {
-	err := o.attempt(ctx, &d)
+	err := traced(ctx, o.tracer, "deliver", func(ctx context.Context) error { return o.attempt(ctx, &d) },
+		attribute.String("betrace.sink", d.Sink), attribute.String("betrace.tenant", d.Tenant), attribute.Int64("betrace.entry", d.Entry), attribute.Int("betrace.items", d.Items))
 	var ofState *stateError
 	switch {
 	case err == nil:

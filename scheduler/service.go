@@ -16,6 +16,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/betracehq/betrace/evidence"
 	"github.com/betracehq/betrace/evidence/sink"
@@ -61,6 +64,8 @@ type ServiceOptions struct {
 	Retention func(tenant string) time.Duration
 	// Engine is the version of BeTrace.
 	Engine string
+	// Tracer, if not nil, traces ticks and deliveries.
+	Tracer trace.Tracer
 	// Now returns the time. The default is time.Now.
 	Now        func() time.Time
 	Log        *slog.Logger
@@ -98,6 +103,7 @@ type Service struct {
 	memories           map[string]*memory // by pass
 	plans              []sharedPlan
 	claims             *claims
+	tracer             trace.Tracer
 	judging            chan struct{} // holds an element for each tick that judges
 	tenants            atomic.Int64  // of the passes
 	storageIsEmpty     atomic.Bool   // by the last list of tenants
@@ -110,6 +116,9 @@ func New(opts ServiceOptions) (*Service, error) {
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.Tracer == nil {
+		opts.Tracer = noop.NewTracerProvider().Tracer("")
 	}
 	if opts.Step == nil {
 		opts.Step = func(string) {}
@@ -134,9 +143,9 @@ func New(opts ServiceOptions) (*Service, error) {
 		outboxItems: cmp.Or(opts.OutboxItems, 1_000_000), maxTraceDuration: cmp.Or(opts.MaxTraceDuration, time.Hour), memoryBytes: opts.MemoryBytes,
 		compactedRetention: cmp.Or(opts.CompactedRetention, blocks.CompactedRetention), retention: opts.Retention, engine: opts.Engine,
 		now: opts.Now, log: opts.Log, metrics: m, health: health, step: opts.Step,
-		claims: claims,
+		claims: claims, tracer: opts.Tracer,
 		outbox: &outbox{
-			claims: claims, state: opts.State, sinksOf: func(tenant string) ([]sink.EntrySink, error) { return opts.Sinks(resultsTenant(opts.Sweeps, tenant)) }, resendAfter: cmp.Or(opts.ResendAfter, DefaultResendAfter), now: opts.Now,
+			claims: claims, tracer: opts.Tracer, state: opts.State, sinksOf: func(tenant string) ([]sink.EntrySink, error) { return opts.Sinks(resultsTenant(opts.Sweeps, tenant)) }, resendAfter: cmp.Or(opts.ResendAfter, DefaultResendAfter), now: opts.Now,
 			log: opts.Log, metrics: m, health: health, step: opts.Step, wake: make(chan struct{}, 1),
 		},
 		rules: &ruleLoader{options: opts.Rules, state: opts.State, now: opts.Now, log: opts.Log, sets: map[string]*ruleSet{}, files: map[string]*ruleSet{}, posted: map[string][]string{}},
@@ -380,7 +389,8 @@ func (s *Service) tick(ctx context.Context, p *pass, scheduled time.Time, missed
 		}
 	}
 	t := &tick{Service: s, memory: s.memoryOf(p), pass: p, tenant: evidenceTenant(p.tenant), scheduled: scheduled, missed: missed}
-	if err := t.run(ctx); err != nil {
+	err = traced(ctx, s.tracer, "tick", t.run, attribute.StringSlice("betrace.sweeps", p.names()), attribute.String("betrace.tenant", p.tenant), attribute.Int("betrace.missed_ticks", missed))
+	if err != nil {
 		return nil, err
 	}
 	s.outbox.signal()

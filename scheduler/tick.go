@@ -11,6 +11,8 @@ import (
 	"time"
 	"weak"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/betracehq/betrace/analyzer"
 	"github.com/betracehq/betrace/analyzer/engine"
 	"github.com/betracehq/betrace/evidence"
@@ -122,7 +124,11 @@ func (t *tick) run(ctx context.Context) (err error) {
 	}
 	listing, cancel := context.WithTimeoutCause(ctx, listTimeout, errSlow)
 	defer cancel()
-	if t.listing, err = t.store.List(listing, t.pass.tenant); err != nil {
+	err = traced(listing, t.tracer, "list", func(ctx context.Context) (err error) {
+		t.listing, err = t.store.List(ctx, t.pass.tenant)
+		return err
+	})
+	if err != nil {
 		return causeOf(listing, err)
 	}
 	t.countRequests(t.listing.Requests, t.listing.Bytes)
@@ -145,7 +151,7 @@ func (t *tick) run(ctx context.Context) (err error) {
 		}
 	}
 	for len(t.taken) > 0 {
-		if err = t.judge(ctx); !errors.Is(err, errOverLimit) {
+		if err = traced(ctx, t.tracer, "judge", t.judge, attribute.Int("betrace.blocks", len(t.taken))); !errors.Is(err, errOverLimit) {
 			break
 		}
 		t.taken, t.limited = t.taken[:len(t.taken)/2], true
@@ -364,6 +370,10 @@ func (t *tick) failures() map[string]error {
 
 // commit writes the result of the tick in one transaction.
 func (t *tick) commit(ctx context.Context) error {
+	return traced(ctx, t.tracer, "commit", t.commitOnce)
+}
+
+func (t *tick) commitOnce(ctx context.Context) error {
 	var written *entryWriter
 	err := t.state.Write(ctx, func(ctx context.Context, tx *state.Tx) error {
 		if err := t.claims.keep(ctx, tx, tenantWork(t.pass.tenant), false); err != nil {

@@ -41,6 +41,7 @@ type config struct {
 	Sweeps  []sweepConfig
 	Server  serverConfig
 	Outbox  outboxConfig
+	Tracing tracingConfig
 	Log     logConfig
 
 	file string // --config
@@ -118,10 +119,11 @@ func newConfig() *config {
 			Concurrency: 8, SearchLimit: 5000, MaxTraceDuration: time.Hour, Settle: tempoclient.DefaultSettle, SettleBlocks: tempoclient.DefaultSettle,
 			SearchAgainAfter: 5 * time.Second, Source: string(source.Auto), MemoryBytes: blocks.DefaultMemoryBytes, RequestTimeout: time.Minute, Tries: 5,
 		},
-		Limits: limitsConfig{MaxCost: 1e11, MaxExpressionBytes: 16 << 10, Trace: lang.DefaultSizes},
-		Server: serverConfig{Address: "127.0.0.1:9466"},
-		Outbox: outboxConfig{MaxItems: 1_000_000, ResendAfter: scheduler.DefaultResendAfter},
-		Log:    logConfig{Level: "info", Format: "logfmt"},
+		Limits:  limitsConfig{MaxCost: 1e11, MaxExpressionBytes: 16 << 10, Trace: lang.DefaultSizes},
+		Server:  serverConfig{Address: "127.0.0.1:9466"},
+		Tracing: tracingConfig{Sample: 1},
+		Outbox:  outboxConfig{MaxItems: 1_000_000, ResendAfter: scheduler.DefaultResendAfter},
+		Log:     logConfig{Level: "info", Format: "logfmt"},
 	}
 }
 

@@ -147,6 +147,9 @@ func (c *config) serviceSettings() []setting {
 		{key: "server.pprof", field: &c.Server.PProf, help: "serve profiles under /debug/pprof/"},
 		{key: "outbox.max_items", field: &c.Outbox.MaxItems, help: "number of violations, corrections and statements that may wait for a sink; sweeps pause when it is reached"},
 		{key: "outbox.resend_after", field: &c.Outbox.ResendAfter, help: "time after which an item that a sink does not have is sent again"},
+		{key: "tracing.otlp", field: &c.Tracing.OTLP, help: "address that receives OpenTelemetry traces about the work of the service itself: host:port for OTLP over gRPC without TLS, or a URL for OTLP/HTTP; they are never judged; the default is none"},
+		{key: "tracing.tenant", field: &c.Tracing.Tenant, help: "tenant of these traces (X-Scope-OrgID)"},
+		{key: "tracing.sample", field: &c.Tracing.Sample, help: "part of the ticks and deliveries that is traced, between 0 and 1"},
 		{key: "log.level", field: &c.Log.Level, help: "least level of log lines: debug, info, warn or error"},
 		{key: "log.format", field: &c.Log.Format, help: "format of log lines: logfmt or json"},
 		{key: "sweeps", field: &c.Sweeps, help: "sweeps of betrace serve, each with " + strings.Join(sweepKeys(""), ", ") + ": see docs/configuration.md"},
@@ -241,6 +244,9 @@ func (c *config) validateService(fail func(format string, args ...any)) {
 		if (s.Canary > 0 || s.Seeded > 0) && c.Tempo.OTLP == "" {
 			fail("sweep %s: canary and seeded_violation are written to Tempo: set tempo.otlp", s.Name)
 		}
+	}
+	if err := c.Tracing.check(); err != nil {
+		fail("%w", err)
 	}
 	if err := c.Server.TLS.check(); err != nil {
 		fail("%w", err)

@@ -262,13 +262,25 @@ func (p *program) newService(ctx context.Context) (s *runningService, err error)
 		return nil, err
 	}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	tracer, endTraces, err := c.Tracing.tracer(ctx, s.log)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() error {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), tracesTimeout)
+		defer cancel()
+		if err := endTraces(ending); err != nil {
+			s.log.Warn("traces of the service are lost", "error", err)
+		}
+		return nil
+	})
 	sinks := &tenantSinks{config: c, byTenant: map[string][]sink.EntrySink{}}
 	s.closers = append(s.closers, sinks.close)
 	s.service, err = scheduler.New(scheduler.ServiceOptions{
 		State: db, Key: key, Store: store, ReadWindow: api.read, Source: place, Sweeps: sweeps, Rules: c.ruleOptions(),
 		Sinks: sinks.of, Send: sinks.send, SinkNames: sinks.names(), OutboxItems: c.Outbox.MaxItems, ResendAfter: c.Outbox.ResendAfter,
 		MaxTraceDuration: c.Scan.MaxTraceDuration, MemoryBytes: int64(c.Scan.MemoryBytes), CompactedRetention: c.Tempo.CompactedRetention,
-		Retention: c.tenantRetention(ctx, s.log), Engine: engineVersion(), Log: s.log, Registerer: s.registry, Step: p.step,
+		Retention: c.tenantRetention(ctx, s.log), Engine: engineVersion(), Log: s.log, Registerer: s.registry, Step: p.step, Tracer: tracer,
 	})
 	return s, err
 }
