@@ -59,15 +59,22 @@ func newWorldOf(t *testing.T, opts stack.Options) *world {
 	t.Helper()
 	w := &world{Stack: stacktest.Get(t, opts)}
 	w.loki = w.LokiURL
-	w.tenant = strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
+	w.useTenant(t, strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")))
+	return w
+}
+
+// useTenant makes the world's clients use a tenant.
+func (w *world) useTenant(t *testing.T, tenant string) {
+	t.Helper()
+	w.tenant = tenant
 	w.access = tempoclient.Access{Tenant: w.tenant, PlainText: true}
 	var err error
 	w.client, err = tempoclient.New(tempoclient.Config{URL: w.TempoURL, GRPCAddr: w.TempoGRPC, Access: w.access})
 	require.NoError(t, err)
 	w.writer, err = tempoclient.NewWriter(tempoclient.WriterConfig{Addr: w.OTLPGRPC, Access: w.access})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, errors.Join(w.client.Close(), w.writer.Close())) })
-	return w
+	client, writer := w.client, w.writer
+	t.Cleanup(func() { require.NoError(t, errors.Join(client.Close(), writer.Close())) })
 }
 
 // args are the flags that name the servers.
