@@ -304,6 +304,9 @@ func (s *modelStorage) restore() {
 			s.traces++
 			at := start.Add(s.upTo(time.Hour))
 			for range 1 + s.IntN(2) {
+				if !s.faults[clientClocks] { // else clients may be ahead
+					at = earlier(at, s.now)
+				}
 				s.spans = append(s.spans, modelSpan{trace: s.traces, at: at})
 				ids = append(ids, len(s.spans)-1)
 				at = at.Add(s.upTo(s.maxTraceDuration / 2))
